@@ -1,0 +1,584 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// LoginOptions shape the link that [Middleware.LoginURL] makes.
+type LoginOptions struct {
+	// ReturnTo is the local path, with or without a query, to come back to.
+	// Default "/".
+	ReturnTo string
+	// Prompt is "select_account" to choose among accounts or "login" to enter
+	// credentials again; Microsoft decides if it is empty.
+	Prompt string
+	// LoginHint is the sign-in name to fill in.
+	LoginHint string
+	// DomainHint leads straight to the sign-in page of a domain.
+	DomainHint string
+	// UILocales are the person's languages, such as "fr-CA fr".
+	UILocales string
+	// AppState is a text of the app's own, at most 256 bytes, which
+	// OnSignIn receives. It is sealed into the link; the link is then good
+	// until the end of the next day (UTC).
+	AppState string
+}
+
+// LoginURL returns the link that starts a sign-in, as a path on this site, for
+// templates.
+func (m *Middleware) LoginURL(o LoginOptions) string {
+	q := url.Values{}
+	if p := m.returnPath(o.ReturnTo); p != "/" {
+		q.Set("return_to", p)
+	}
+	for name, value := range map[string]string{
+		"prompt": o.Prompt, "login_hint": o.LoginHint, "domain_hint": o.DomainHint, "ui_locales": o.UILocales,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if o.AppState != "" {
+		q.Set("sealed", m.linkKeys.seal([]byte(o.AppState), m.linkData()))
+	}
+	link := m.base.Path + "/login"
+	if len(q) > 0 {
+		link += "?" + q.Encode()
+	}
+	return link
+}
+
+func (m *Middleware) linkData() []byte {
+	return append([]byte("msauth login link v1\x00"), m.registration[:]...)
+}
+
+// authorizeOptions are what a sign-in asks of Microsoft.
+type authorizeOptions struct {
+	returnTo, prompt, loginHint, domainHint, uiLocales string
+	claims, appState                                   string
+}
+
+// Login starts a sign-in and sends the browser to Microsoft. It reads
+// return_to, prompt, login_hint, domain_hint and ui_locales from the query,
+// each at most once, and nothing else: any site can make a person open this
+// address, so it can ask for nothing that the app itself does not.
+func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
+	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		m.wrongMethod(w, r, "GET, HEAD, POST")
+		return
+	}
+	if isPrefetch(r) {
+		refusePrefetch(w)
+		return
+	}
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" && (mode != "navigate" || dest != "document") {
+		m.unauthorized(w, r) // a script or a frame cannot go there
+		return
+	}
+	opts, err := m.loginOptions(r.URL.RawQuery)
+	if err != nil {
+		m.fail(w, r, slog.LevelWarn, Page{
+			Kind: "bad-request", Status: http.StatusBadRequest,
+			Title: "This sign-in link does not work",
+			Text:  "The link is damaged or too old. Start again from here.",
+			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: "/", Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	if rec, _, _ := m.sessions.load(r); rec != nil && rec.stepUp && m.judge(rec, time.Now()) == "" {
+		opts.claims = rec.claims
+		if opts.loginHint == "" && opts.prompt == "" {
+			opts.loginHint = rec.loginHint
+		}
+	}
+	m.begin(w, r, opts)
+}
+
+// loginOptions reads the query of the login link.
+func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
+	o.returnTo = "/"
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return o, errors.New("msauth: malformed query")
+	}
+	for _, p := range []struct {
+		name  string
+		value *string
+		limit int
+	}{
+		{"return_to", &o.returnTo, 16 << 10},
+		{"prompt", &o.prompt, 20},
+		{"login_hint", &o.loginHint, 200},
+		{"domain_hint", &o.domainHint, 200},
+		{"ui_locales", &o.uiLocales, 100},
+		{"sealed", &o.appState, 1000},
+	} {
+		values := q[p.name]
+		if len(values) > 1 {
+			return o, fmt.Errorf("msauth: %s is repeated", p.name)
+		}
+		if len(values) == 0 {
+			continue
+		}
+		if len(values[0]) > p.limit || strings.ContainsFunc(values[0], func(c rune) bool { return c < ' ' || c == 0x7F }) && p.name != "return_to" {
+			return o, fmt.Errorf("msauth: %s cannot be used", p.name)
+		}
+		*p.value = values[0]
+	}
+	switch o.prompt {
+	case "", "select_account", "login":
+	default:
+		return o, errors.New("msauth: prompt is neither select_account nor login")
+	}
+	o.returnTo = m.returnPath(o.returnTo)
+	if o.appState != "" {
+		plain, err := m.linkKeys.open(o.appState, m.linkData())
+		if err != nil {
+			return o, errors.New("msauth: sealed is damaged or too old")
+		}
+		o.appState = string(plain)
+	}
+	return o, nil
+}
+
+// begin sends the browser to Microsoft with a new attempt.
+func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
+	meta, err := m.authority.metadata.get(r.Context())
+	if err != nil {
+		m.unavailable(w, r, o.returnTo, err)
+		return
+	}
+	a, cookie := newAttempt()
+	a.returnTo, a.appState = o.returnTo, o.appState
+	if !strings.EqualFold(r.Host, m.base.Host) {
+		a.host = oneLine(r.Host, 100)
+	}
+	state, err := m.sealState(a)
+	if err != nil {
+		m.appError(w, r, err)
+		return
+	}
+	params := []oauth2.AuthCodeOption{
+		oauth2.SetAuthURLParam("nonce", a.nonce(cookie)),
+		oauth2.S256ChallengeOption(string(a.verifier(cookie))),
+	}
+	if m.cfg.Issuer == "" {
+		// form_post would come cross-site, where Lax cookies stay at home.
+		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
+	}
+	for name, value := range map[string]string{
+		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
+		"ui_locales": o.uiLocales, "claims": o.claims,
+	} {
+		if value != "" {
+			params = append(params, oauth2.SetAuthURLParam(name, value))
+		}
+	}
+	provider := m.oauth
+	provider.Endpoint.AuthURL = meta.Authorization
+	m.setAttempt(w, r, a.id, cookie)
+	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	redirect(w, provider.AuthCodeURL(state, params...))
+}
+
+// An answer is what comes back from the authorization endpoint.
+type answer struct {
+	state, issuer             string
+	code                      secret
+	err, description, subcode string
+}
+
+// readAnswer takes each parameter at most once (RFC 6749 section 3.1).
+func readAnswer(r *http.Request) (a answer, err error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return a, errors.New("msauth: malformed query")
+	}
+	var code string
+	for name, value := range map[string]*string{
+		"state": &a.state, "code": &code, "iss": &a.issuer,
+		"error": &a.err, "error_description": &a.description, "error_subcode": &a.subcode,
+	} {
+		switch values := q[name]; len(values) {
+		case 0:
+		case 1:
+			*value = values[0]
+		default:
+			return a, fmt.Errorf("msauth: %s is repeated", name)
+		}
+	}
+	a.code = secret(code)
+	switch {
+	case a.state == "":
+		return a, errState
+	case a.code != "" && a.err != "":
+		return a, errors.New("msauth: both code and error")
+	case a.code == "" && a.err == "":
+		return a, errors.New("msauth: neither code nor error")
+	}
+	return a, nil
+}
+
+// Callback is where Microsoft sends people back to: BaseURL + "/callback". It
+// redeems the code, makes the session and leads on to where the person was
+// going. A callback that fails leaves a session that is there as it was.
+func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
+	vary(w.Header(), "Cookie")
+	if r.Method != http.MethodGet {
+		m.wrongMethod(w, r, "GET")
+		return
+	}
+	if isPrefetch(r) {
+		refusePrefetch(w)
+		return
+	}
+	ans, err := readAnswer(r)
+	if err != nil {
+		m.startAgain(w, r, "/", err)
+		return
+	}
+	a, err := m.openState(ans.state)
+	if errors.Is(err, errStateExpired) {
+		m.clearAttempt(w, a.id.String())
+		m.fail(w, r, slog.LevelInfo, Page{
+			Kind: "expired", Status: http.StatusBadRequest,
+			Title: "Signing in took too long",
+			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", attemptLifetime/time.Minute),
+			Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	if err != nil {
+		m.startAgain(w, r, "/", err)
+		return
+	}
+	_, cookie := m.sentAttempts(r.Header, a.id.String())
+	binding := a.bind(cookie)
+	if cookie == "" || !sameText(string(binding[:]), string(a.binding[:])) {
+		m.unbound(w, r, a, cookie != "")
+		return
+	}
+	// The attempt is over, however it ends.
+	m.clearAttempt(w, a.id.String())
+	m.finish(w, r, a, ans, cookie)
+}
+
+// unbound answers a callback whose attempt this browser does not have, or has
+// no more.
+func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt, wrong bool) {
+	rec, _, _ := m.sessions.load(r)
+	if rec != nil && rec.attempt == a.id && m.judge(rec, time.Now()) == "" {
+		redirect(w, a.returnTo) // the back button, or a double click
+		return
+	}
+	host := oneLine(r.Host, 100)
+	began := a.host
+	if began == "" {
+		began = m.base.Host
+	}
+	links := []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}}
+	switch {
+	case !wrong && a.host != "" && !strings.EqualFold(began, host):
+		m.fail(w, r, slog.LevelWarn, Page{
+			Kind: "wrong-host", Status: http.StatusBadRequest,
+			Title: "This site has another address for signing in",
+			Text: fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
+				began, m.base.Scheme+"://"+m.base.Host),
+			Links: links,
+			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
+		})
+	case !wrong && len(r.Header["Cookie"]) == 0:
+		text := "Your browser came back without the cookie that it was given, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
+		if m.base.Scheme == "http" {
+			text += " Some versions of Safari also drop these cookies on http://localhost: use https or another browser there."
+		}
+		m.fail(w, r, slog.LevelInfo, Page{
+			Kind: "cookies-blocked", Status: http.StatusBadRequest,
+			Title: "Your browser does not keep cookies for this site",
+			Text:  text, Links: links,
+			Err: errors.New("msauth: no cookie of this attempt, nor any other"),
+		})
+	default:
+		m.startAgain(w, r, a.returnTo, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
+	}
+}
+
+// finish completes an attempt that is known to be this browser's.
+func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, ans answer, cookie string) {
+	ctx := r.Context()
+	meta, err := m.authority.metadata.get(ctx)
+	if err != nil {
+		m.unavailable(w, r, a.returnTo, err)
+		return
+	}
+	if err := checkAnswerIssuer(meta, ans.issuer); err != nil {
+		m.startAgain(w, r, a.returnTo, err)
+		return
+	}
+	if ans.err != "" {
+		m.answeredWithError(w, r, a, ans)
+		return
+	}
+	g, failure := m.renewals.endpoint.redeem(ctx, ans.code, a.verifier(cookie))
+	if failure != nil {
+		m.notRedeemed(w, r, a, failure)
+		return
+	}
+	m.renewals.succeeded()
+	if g.idToken == "" {
+		m.appError(w, r, errors.New("msauth: the provider sent no ID token"))
+		return
+	}
+	nonce := a.nonce(cookie)
+	id, err := m.authority.verify(ctx, g.idToken, idTokenCheck{
+		access:    g.access,
+		nonceFits: func(got string, present bool) bool { return present && sameText(got, nonce) },
+	})
+	if unavailable, ok := errors.AsType[keysUnavailable](err); ok {
+		m.unavailable(w, r, a.returnTo, unavailable)
+		return
+	}
+	if err != nil {
+		m.fail(w, r, slog.LevelError, Page{
+			Kind: "start-again", Status: http.StatusBadRequest,
+			Title: "Signing in did not work",
+			Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
+			Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	if !admits(&id.user, m.cfg.Tenant, m.cfg.AllowedTenants) {
+		m.notAllowed(w, r, a, fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID))
+		return
+	}
+
+	now := time.Now().Unix()
+	rec := &record{attempt: a.id, nonce: nonceDigest(nonce), signedIn: now, used: now}
+	randomBytes(rec.id[:])
+	rec.take(g)
+	rec.identify(id)
+	m.admit(w, r, a, rec)
+}
+
+// admit asks the app, makes the session and leads on.
+func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) {
+	in := &SignIn{Session: m.newSession(rec, nil), AppState: a.appState, ReturnTo: a.returnTo}
+	if m.cfg.OnSignIn != nil {
+		if err := m.callOnSignIn(w, r, in); err != nil {
+			if _, panicked := errors.AsType[hookPanic](err); panicked {
+				m.appError(w, r, err)
+				return
+			}
+			m.notAllowed(w, r, a, err)
+			return
+		}
+		if len(in.AppData) > maxAppData {
+			m.appError(w, r, fmt.Errorf("msauth: SignIn.AppData has %d bytes, more than %d", len(in.AppData), maxAppData))
+			return
+		}
+		// The hook may have used the session for so long that it was renewed.
+		if held, ok := in.Session.tokens.(*heldTokens); ok {
+			held.mu.Lock()
+			rec = held.rec.clone()
+			held.mu.Unlock()
+		}
+		rec.appData = in.AppData
+	}
+	old, _, _ := m.sessions.load(r)
+	if err := m.sessions.create(w, r, rec); err != nil {
+		if errors.Is(err, ErrCookieTooLarge) {
+			m.fail(w, r, slog.LevelError, Page{
+				Kind: "too-large", Status: http.StatusInternalServerError,
+				Title: "Your account has too much in it for this site",
+				Text:  "Microsoft signed you in, but your browser cannot keep a session of this size. Tell the people who run this site; trying again will not help.",
+				Links: []Link{{URL: "/", Label: "Home page"}},
+				Err:   err,
+			})
+			return
+		}
+		m.fail(w, r, slog.LevelError, Page{
+			Kind: "unavailable", Status: http.StatusServiceUnavailable,
+			Title: "Signing in is not possible right now",
+			Text:  "The site could not keep your session. Try again in a moment.",
+			Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	if old != nil {
+		m.ended.add(old, m.cfg.MaxAge)
+	}
+	m.setMarker(w)
+	m.log.Info("msauth: signed in", "user", rec.user.Key())
+	redirect(w, m.returnPath(in.ReturnTo))
+}
+
+// hookPanic is a panic of the app's hook, as an error.
+type hookPanic struct {
+	value any
+	stack []byte
+}
+
+func (p hookPanic) Error() string {
+	return fmt.Sprintf("msauth: OnSignIn panicked: %v\n%s", p.value, p.stack)
+}
+
+func (m *Middleware) callOnSignIn(w http.ResponseWriter, r *http.Request, in *SignIn) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = hookPanic{p, debug.Stack()}
+		}
+	}()
+	return m.cfg.OnSignIn(w, r, in)
+}
+
+// checkAnswerIssuer is RFC 9207 section 2.4.
+func checkAnswerIssuer(meta *metadata, issuer string) error {
+	if issuer == "" {
+		if meta.AnswerIssuer {
+			return errors.New("msauth: iss is missing from the answer, though the provider announces it")
+		}
+		return nil
+	}
+	if issuer == meta.Issuer {
+		return nil
+	}
+	if before, after, ok := strings.Cut(meta.Issuer, tenantPattern); ok {
+		tenant, ok := strings.CutPrefix(issuer, before)
+		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && guidForm.MatchString(tenant) {
+			return nil
+		}
+	}
+	return errors.New("msauth: iss of the answer is another issuer")
+}
+
+// answeredWithError turns an error answer (OpenID Connect Core section
+// 3.1.2.6) into a page, never into a redirect: it would come back.
+func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a *attempt, ans answer) {
+	failure := &AuthError{
+		Code:        oneLine(ans.err, 100),
+		Description: oneLine(ans.description, 500),
+		Class:       classifyAnswer(ans.err, ans.subcode),
+	}
+	failure.Numbers = aadsts(failure.Description)
+	if slices.Contains(failure.Numbers, 50105) || slices.Contains(failure.Numbers, 90072) {
+		m.notAllowed(w, r, a, failure) // a better text for the same refusal
+		return
+	}
+	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}}, Err: failure}
+	level := slog.LevelInfo
+	switch failure.Class {
+	case ClassDeclined:
+		p.Kind, p.Status = "declined", http.StatusForbidden
+		p.Title = "You cancelled signing in"
+		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
+		p.Links[0].Label = "Sign in after all"
+	case ClassRetry:
+		p.Kind = "unavailable"
+		p.Title = "Microsoft cannot sign you in right now"
+		p.Text = "This is most likely a passing fault at Microsoft. Try again in a moment."
+		level = slog.LevelWarn
+	case ClassReplay:
+		p.Kind = "start-again"
+		p.Title = "Signing in was not finished"
+		p.Text = "Microsoft still needs something from you. Start again and follow its questions."
+	default:
+		p.Kind = "app-error"
+		p.Title = "This site is not set up correctly for signing in"
+		p.Text = "Microsoft refused the site's request, not you. Tell the people who run this site."
+		level = slog.LevelError
+	}
+	m.fail(w, r, level, p, "aadsts", failure.Numbers)
+}
+
+// notRedeemed answers a code that gave no tokens.
+func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *attempt, failure *AuthError) {
+	switch failure.Class {
+	case ClassRetry:
+		m.unavailable(w, r, a.returnTo, failure)
+	case ClassMisconfigured:
+		m.renewals.reportTrouble(failure)
+		m.appError(w, r, failure)
+	default:
+		m.startAgain(w, r, a.returnTo, failure)
+	}
+}
+
+func (m *Middleware) againLink(returnTo string) Link {
+	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo}), Label: "Start again"}
+}
+
+func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+	m.fail(w, r, slog.LevelWarn, Page{
+		Kind: "start-again", Status: http.StatusBadRequest,
+		Title: "This sign-in cannot be finished",
+		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
+		Links: []Link{m.againLink(returnTo), {URL: "/", Label: "Home page"}},
+		Err:   err,
+	})
+}
+
+func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	w.Header().Set("Retry-After", "10")
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "Microsoft cannot be reached right now",
+		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
+		Links: []Link{m.againLink(returnTo), {URL: "/", Label: "Home page"}},
+		Err:   err,
+	})
+}
+
+func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
+	attrs := []any{}
+	if failure, ok := errors.AsType[*AuthError](err); ok {
+		attrs = append(attrs, "aadsts", failure.Numbers, "trace_id", failure.TraceID, "correlation_id", failure.CorrelationID)
+	}
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "app-error", Status: http.StatusInternalServerError,
+		Title: "This site is not set up correctly for signing in",
+		Text:  "You did nothing wrong. Tell the people who run this site.",
+		Links: []Link{{URL: "/", Label: "Home page"}},
+		Err:   err,
+	}, attrs...)
+}
+
+func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
+	m.fail(w, r, slog.LevelInfo, Page{
+		Kind: "not-allowed", Status: http.StatusForbidden,
+		Title: "This account may not use this site",
+		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: a.returnTo, Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.LogoutURL(), Label: "Sign out"},
+		},
+		Err: err,
+	})
+}
+
+// refusePrefetch answers a browser that fetches ahead.
+func refusePrefetch(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusServiceUnavailable)
+}

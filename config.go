@@ -1,0 +1,461 @@
+package msauth
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/sessions"
+	"golang.org/x/oauth2"
+)
+
+// Config says who the app is at Microsoft, who may sign in, and how sessions
+// are kept. ClientID, ClientSecret, BaseURL and Keys have no defaults; the zero
+// value of every other field is a good choice. [New] copies what it needs.
+type Config struct {
+	// ClientID and ClientSecret are the "Application (client) ID" and the
+	// value (not the id) of a client secret of the app registration.
+	ClientID     string
+	ClientSecret string
+
+	// Tenant says whose accounts are asked to sign in: "common" (work, school
+	// and personal), "organizations" (work and school), "consumers"
+	// (personal), a tenant id, or a domain name of a tenant. Default
+	// "common".
+	Tenant string
+
+	// AllowedTenants narrows "common" or "organizations" to the tenants with
+	// these ids. Personal accounts are tenant
+	// 9188040d-6c67-4c5b-b112-36a304b66dad. Anybody else is told so after
+	// signing in, and existing sessions of others end. Default: all.
+	AllowedTenants []string
+
+	// Authority is the origin of the Microsoft cloud, without a path. Default
+	// "https://login.microsoftonline.com"; others are
+	// "https://login.microsoftonline.us" and
+	// "https://login.partner.microsoftonline.cn". Plain http is accepted on
+	// loopback hosts, for package msauthtest.
+	Authority string
+
+	// Issuer selects any other OpenID provider (Entra External ID and Azure AD
+	// B2C among them) in place of Authority and Tenant: the URL below which
+	// /.well-known/openid-configuration is found, exactly as the provider
+	// names itself.
+	Issuer string
+
+	// BaseURL is where people reach this Middleware, such as
+	// "https://app.example.com/auth". BaseURL + "/callback" is the redirect
+	// URI to register at Microsoft, and BaseURL + "/signed-out" a second one.
+	// It is never guessed from a request, because the Host header is the
+	// visitor's to choose. It must be https except on loopback hosts.
+	BaseURL string
+
+	// Scopes are what the app wants to do in the person's name, such as
+	// "Files.Read", all of one API: the first access token is for that one.
+	// openid, profile, email and offline_access are always asked for. Default
+	// "User.Read" at Microsoft, nothing more elsewhere.
+	Scopes []string
+
+	// Keys seal the cookies: 32 random bytes each, for example from
+	// "openssl rand -base64 32". The first seals, all open, so that keys can
+	// be rotated: add the new key in second place on every server, then move
+	// it to first place, and drop the old one MaxAge later.
+	Keys [][]byte
+
+	// Store keeps sessions on the server, for when cookies of 3 KB are not
+	// wanted. Any gorilla store will do; what it keeps is sealed with Keys
+	// all the same. Default: sessions live in cookies.
+	Store sessions.Store
+
+	// CookieName is the session cookie's name after the "__Host-" prefix,
+	// which every cookie of this package gets. Default "msauth-" and six
+	// letters that differ between registrations, because apps on several
+	// ports of one host share cookies.
+	CookieName string
+
+	// CookieBudget limits the bytes of all Set-Cookie lines of a session,
+	// from 1024 to 7168. Raise it together with the header limits of the
+	// proxies in front, of which nginx's 4 KB is the lowest in wide use. A
+	// session over budget leaves out, in this order: the access token (it is
+	// then fetched when asked for), the groups, the claims named by Claims.
+	// Default 3800.
+	CookieBudget int
+
+	// Claims names further claims of the ID token to keep in [User.Claims].
+	// Default none.
+	Claims []string
+
+	// MaxAge ends a session this long after sign-in, at most 400 days,
+	// whatever happens. Default 7 days.
+	MaxAge time.Duration
+
+	// IdleTimeout ends a session that was not used for this long. Use is
+	// noted in steps of IdleTimeout/24, so it may end one step early, never
+	// late. A value of MaxAge or more switches it off. Default 24 hours.
+	IdleTimeout time.Duration
+
+	// SessionCookie makes browsers forget the session when they are closed,
+	// for shared computers. Default: it stays until it ends.
+	SessionCookie bool
+
+	// RecheckAfter renews the tokens when they were issued this long ago,
+	// even if they are valid for longer, so that a person who was disabled
+	// or signed out everywhere by an administrator is out after at most this
+	// time. At least one minute. Default: when the access token is due, after
+	// about an hour.
+	RecheckAfter time.Duration
+
+	// PostLogoutURL is where Microsoft sends people after they signed out:
+	// an absolute URL that is registered as a redirect URI. Do not name a
+	// page under Require: it would sign them straight in again. Default
+	// BaseURL + "/signed-out".
+	PostLogoutURL string
+
+	// TokenHosts are further hosts, such as "api.example.com" or
+	// "localhost:8081", to which [Session.Client] sends the access token.
+	// Default: Microsoft Graph of the Authority's cloud only.
+	TokenHosts []string
+
+	// OnSignIn is called once per sign-in, after all checks and before the
+	// session is made. It may refuse the person by returning an error, link
+	// them to the app's own user, set cookies of the app's own on w, and
+	// change AppData and ReturnTo. It must not write a response. A refusal
+	// is shown as a page with status 403 that does not show the error's text;
+	// Config.Page sees it. Default: everybody whom Microsoft vouches for and
+	// AllowedTenants admits.
+	OnSignIn func(w http.ResponseWriter, r *http.Request, s *SignIn) error
+
+	// Page replaces the HTML of every page that this package shows: errors,
+	// "signed out", "confirm sign-out". The strict headers are set before
+	// it is called and may be changed by it; it writes status and body.
+	// Default: plain, accessible English pages.
+	Page func(w http.ResponseWriter, r *http.Request, p Page)
+
+	// HTTPClient reaches Microsoft. Redirects are never followed with it,
+	// replies are bounded in bytes. Default: a client with a timeout of 15
+	// seconds that honours HTTPS_PROXY.
+	HTTPClient *http.Client
+
+	// Logger receives what happens, never a token, code, key or cookie.
+	// Default [slog.Default] at the time of New.
+	Logger *slog.Logger
+
+	// InsecureCookies permits a BaseURL of plain http on other hosts than
+	// loopback. Cookies then lose "Secure" and the "__Host-" prefix: anybody
+	// on the network can take sessions over. For development networks only.
+	InsecureCookies bool
+}
+
+// SignIn is one sign-in as [Config.OnSignIn] sees it.
+type SignIn struct {
+	// Session is the session to be, usable for calls to Microsoft already.
+	Session *Session
+	// AppState is what [LoginOptions.AppState] held when the sign-in began.
+	AppState string
+	// AppData becomes [Session.AppData]: at most 512 bytes.
+	AppData string
+	// ReturnTo is the local path that the person will come to. Anything that
+	// is not a path on this site is replaced by "/".
+	ReturnTo string
+}
+
+const (
+	defaultAuthority    = "https://login.microsoftonline.com"
+	defaultMaxAge       = 7 * 24 * time.Hour
+	defaultIdleTimeout  = 24 * time.Hour
+	longestMaxAge       = 400 * 24 * time.Hour // browsers cut Max-Age here (RFC 6265bis section 5.5)
+	defaultCookieBudget = 3800
+	largestCookieBudget = 7168
+	maxAppData          = 512
+	personalTenant      = "9188040d-6c67-4c5b-b112-36a304b66dad"
+)
+
+var (
+	guidForm   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	domainForm = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z][a-zA-Z0-9-]{0,61}[a-zA-Z0-9]$`)
+	scopeForm  = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]+$`) // scope-token of RFC 6749 section 3.3
+	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
+)
+
+// New checks cfg and makes a Middleware from it. It makes no network call, so
+// that an app starts while Microsoft is down. An error names the field that is
+// wrong.
+func New(cfg Config) (*Middleware, error) {
+	base, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	registration := cfg.registration()
+	if cfg.CookieName == "" {
+		name := base64.RawURLEncoding.EncodeToString(registration[:])
+		cfg.CookieName = "msauth-" + strings.NewReplacer("-", "x", "_", "y").Replace(name)[:6]
+	}
+	ring, err := newKeyring(cfg.Keys)
+	if err != nil {
+		return nil, fieldError("Keys", "%v", err)
+	}
+	if cfg.InsecureCookies {
+		cfg.Logger.Warn("msauth: InsecureCookies is set: sessions can be taken over by anybody on the network")
+	}
+	client := *cfg.HTTPClient
+	client.CheckRedirect = followNothing
+	client.Jar = nil
+
+	m := &Middleware{
+		cfg:          cfg,
+		base:         base,
+		registration: registration,
+		log:          cfg.Logger,
+		ended:        newEndedSet(),
+		stateKeys:    ring.daily("msauth state v1"),
+		linkKeys:     ring.daily("msauth login link v1"),
+		cookies: newCookieFormat(cfg.CookieName, sealer{ring.derive("msauth session v1")},
+			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
+	}
+	m.authority = newAuthority(&cfg, &client)
+	m.renewals = newRenewals(m.authority, &cfg, registration, &client)
+	m.tokenHosts = cfg.tokenHosts()
+	m.tokenBase = http.DefaultTransport
+	if cfg.HTTPClient.Transport != nil {
+		m.tokenBase = cfg.HTTPClient.Transport
+	}
+	m.sessions = m.newSessionStore()
+	m.oauth = oauth2.Config{
+		ClientID:    cfg.ClientID,
+		RedirectURL: cfg.BaseURL + "/callback",
+		Scopes:      cfg.Scopes,
+	}
+	return m, nil
+}
+
+// complete fills in the defaults, puts every field into its one form, and
+// refuses what cannot work.
+func (c *Config) complete() (base *url.URL, err error) {
+	if c.ClientID == "" || strings.ContainsFunc(c.ClientID, notPrintable) {
+		return nil, fieldError("ClientID", "must be the application (client) id of the app registration")
+	}
+	if c.ClientSecret == "" {
+		return nil, fieldError("ClientSecret", "is empty: create one under \"Certificates & secrets\" of the app registration and copy its value")
+	}
+	if base, err = c.completeURLs(); err != nil {
+		return nil, err
+	}
+	if err = c.completeProvider(); err != nil {
+		return nil, err
+	}
+	if err = c.completeScopes(); err != nil {
+		return nil, err
+	}
+	if err = c.completeSession(); err != nil {
+		return nil, err
+	}
+	for i, host := range c.TokenHosts {
+		u, err := url.Parse("https://" + host)
+		if err != nil || u.Host != host || u.Hostname() == "" || strings.HasSuffix(u.Hostname(), ".") {
+			return nil, fieldError("TokenHosts", "has %q in place %d: want a host, or host:port, such as api.example.com", host, i)
+		}
+	}
+	if c.HTTPClient == nil {
+		c.HTTPClient = &http.Client{Timeout: 15 * time.Second}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return base, nil
+}
+
+func (c *Config) completeURLs() (*url.URL, error) {
+	base, err := checkURL("BaseURL", c.BaseURL, c.InsecureCookies)
+	if err != nil {
+		return nil, err
+	}
+	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
+	base.Path = strings.TrimRight(base.Path, "/")
+	if strings.Contains(base.Path, "//") || base.RawPath != "" || strings.Contains(base.Path, "/.") {
+		return nil, fieldError("BaseURL", "%q has an unusual path", c.BaseURL)
+	}
+	if c.PostLogoutURL == "" {
+		c.PostLogoutURL = c.BaseURL + "/signed-out"
+	} else if u, err := url.Parse(c.PostLogoutURL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil {
+		return nil, fieldError("PostLogoutURL", "%q must be an absolute URL that is registered as a redirect URI", c.PostLogoutURL)
+	}
+	return base, nil
+}
+
+// checkURL accepts an absolute URL without query, fragment or user, on https
+// or where plain http may be used.
+func checkURL(field, s string, anyHTTP bool) (*url.URL, error) {
+	if s == "" {
+		return nil, fieldError(field, "is empty: want an absolute URL such as https://app.example.com/auth")
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme == "" || u.Hostname() == "":
+		return nil, fieldError(field, "%q must be an absolute URL such as https://app.example.com/auth", s)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fieldError(field, "%q must begin with https://", s)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
+		return nil, fieldError(field, "%q must have no user, query or fragment", s)
+	case u.Scheme == "http" && !anyHTTP && !isLoopback(u.Hostname()):
+		return nil, fieldError(field, "%q must be https: plain http is for loopback hosts such as localhost", s)
+	}
+	return u, nil
+}
+
+func (c *Config) completeProvider() error {
+	if c.Issuer != "" {
+		if c.Authority != "" || c.Tenant != "" {
+			return fieldError("Issuer", "cannot be combined with Authority or Tenant")
+		}
+		if len(c.AllowedTenants) > 0 {
+			return fieldError("AllowedTenants", "cannot be combined with Issuer")
+		}
+		_, err := checkURL("Issuer", c.Issuer, false)
+		return err
+	}
+	if c.Authority == "" {
+		c.Authority = defaultAuthority
+	}
+	u, err := checkURL("Authority", c.Authority, false)
+	if err != nil {
+		return err
+	}
+	if strings.Trim(u.Path, "/") != "" {
+		return fieldError("Authority", "%q must have no path: the tenant goes to Config.Tenant", c.Authority)
+	}
+	c.Authority = u.Scheme + "://" + strings.ToLower(u.Host)
+
+	switch {
+	case c.Tenant == "":
+		c.Tenant = "common"
+	case guidForm.MatchString(c.Tenant), domainForm.MatchString(c.Tenant):
+		c.Tenant = strings.ToLower(c.Tenant)
+	case c.Tenant == "common", c.Tenant == "organizations", c.Tenant == "consumers":
+	default:
+		return fieldError("Tenant", "%q must be common, organizations, consumers, a tenant id or a domain name", c.Tenant)
+	}
+	c.AllowedTenants = slices.Clone(c.AllowedTenants)
+	for i, id := range c.AllowedTenants {
+		if !guidForm.MatchString(id) {
+			return fieldError("AllowedTenants", "has %q, which is no tenant id (a GUID)", id)
+		}
+		c.AllowedTenants[i] = strings.ToLower(id)
+	}
+	if len(c.AllowedTenants) > 0 && c.Tenant != "common" && c.Tenant != "organizations" {
+		return fieldError("AllowedTenants", "needs Tenant common or organizations")
+	}
+	if c.Tenant == "organizations" && slices.Contains(c.AllowedTenants, personalTenant) {
+		return fieldError("AllowedTenants", "names the tenant of personal accounts, which Tenant organizations excludes")
+	}
+	return nil
+}
+
+func (c *Config) completeScopes() error {
+	scopes := []string{"openid", "profile", "email", "offline_access"}
+	wanted := c.Scopes
+	if wanted == nil && c.Issuer == "" {
+		wanted = []string{"User.Read"}
+	}
+	for _, s := range wanted {
+		if !scopeForm.MatchString(s) {
+			return fieldError("Scopes", "has %q: want one scope per entry, without spaces", s)
+		}
+		if !slices.Contains(scopes, s) {
+			scopes = append(scopes, s)
+		}
+	}
+	c.Scopes = scopes
+	return nil
+}
+
+func (c *Config) completeSession() error {
+	if c.CookieName != "" && !nameForm.MatchString(c.CookieName) {
+		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores (the __Host- prefix is added)", c.CookieName)
+	}
+	if c.CookieBudget == 0 {
+		c.CookieBudget = defaultCookieBudget
+	}
+	if c.CookieBudget < 1024 || c.CookieBudget > largestCookieBudget {
+		return fieldError("CookieBudget", "is %d: want 1024 to %d bytes", c.CookieBudget, largestCookieBudget)
+	}
+	for _, name := range c.Claims {
+		if name == "" || len(name) > 100 {
+			return fieldError("Claims", "has %q: want the name of a claim", name)
+		}
+	}
+	c.Claims = slices.Clone(c.Claims)
+	for _, d := range []struct {
+		field string
+		value *time.Duration
+		least time.Duration
+		most  time.Duration
+		zero  time.Duration
+	}{
+		{"MaxAge", &c.MaxAge, time.Minute, longestMaxAge, defaultMaxAge},
+		{"IdleTimeout", &c.IdleTimeout, time.Minute, 1<<63 - 1, defaultIdleTimeout},
+		{"RecheckAfter", &c.RecheckAfter, time.Minute, 1<<63 - 1, 0},
+	} {
+		if *d.value < 0 {
+			return fieldError(d.field, "is negative")
+		}
+		if *d.value == 0 {
+			*d.value = d.zero
+			continue
+		}
+		if *d.value < d.least || *d.value > d.most {
+			return fieldError(d.field, "is %v: want %v to %v", *d.value, d.least, d.most)
+		}
+	}
+	return nil
+}
+
+func (c *Config) tokenHosts() []string {
+	hosts := graphHosts(c.Authority)
+	for _, host := range c.TokenHosts {
+		if u, err := url.Parse("https://" + host); err == nil {
+			hosts = append(hosts, tokenHost(u))
+		}
+	}
+	return hosts
+}
+
+// A registration names one app at one provider: a session of another one is
+// no session of ours, even if both apps share keys and a host.
+type registration [8]byte
+
+func (c *Config) registration() (id registration) {
+	h := sha256.New()
+	for _, part := range []string{c.Authority, c.Issuer, c.Tenant, c.ClientID, c.BaseURL} {
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(part)))
+		h.Write(n[:])
+		h.Write([]byte(part))
+	}
+	copy(id[:], h.Sum(nil))
+	return id
+}
+
+// Format implements [fmt.Formatter]: whatever the verb, ClientSecret and Keys
+// are not shown.
+func (c Config) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, "msauth.Config{ClientID:%q BaseURL:%q}", c.ClientID, c.BaseURL)
+}
+
+// LogValue implements [slog.LogValuer], without secrets.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("client_id", c.ClientID), slog.String("base_url", c.BaseURL))
+}
+
+func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
+
+// randomBytes fills b. crypto/rand never fails: it ends the program instead.
+func randomBytes(b []byte) { rand.Read(b) }

@@ -1,0 +1,248 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// A Session is what a handler sees of the person who is signed in. It is safe
+// for concurrent use. Printing or logging it shows no token.
+type Session struct {
+	// User says who is signed in, as of the request's start.
+	User User
+
+	// AppData is what [Config.OnSignIn] left in [SignIn.AppData], such as the
+	// app's own id for this person.
+	AppData string
+
+	tokens tokens
+}
+
+// tokens is where a Session gets its access tokens from and what is known
+// about them.
+type tokens interface {
+	// token returns a token that has not expired.
+	token(context.Context) (*oauth2.Token, error)
+	// info describes the newest token without asking anybody.
+	info() tokenInfo
+	// transport adds the token to requests for the hosts that may have it.
+	transport(context.Context) http.RoundTripper
+}
+
+type tokenInfo struct {
+	expiry, renewed, signedIn, ends time.Time
+	scopes                          []string
+}
+
+// User is a person's identity as Microsoft asserted it at sign-in or at the
+// latest renewal. Only [User.Key] identifies: names and addresses change, may
+// be chosen by others, and are for display only.
+type User struct {
+	// Issuer and Subject identify the person towards this app only (OpenID
+	// Connect Core section 2).
+	Issuer, Subject string
+
+	// TenantID is the directory (tid) and ObjectID the person in it (oid),
+	// both GUIDs in lower case; empty at providers that are not Microsoft.
+	TenantID, ObjectID string
+
+	// Name is for greeting people. Not unique, changeable by the person.
+	Name string
+	// Username is preferred_username: what the person types to sign in. It
+	// may be given to another person later; never a key.
+	Username string
+	// Email is for display and may be empty. Unless EmailVerified is set,
+	// whoever administers the person's tenant can choose it freely; see
+	// "Claims validation" at the Microsoft identity platform.
+	Email         string
+	EmailVerified bool
+
+	// Roles are the app roles assigned to the person in this app.
+	Roles []string
+	// Groups are the ids of the person's groups, when the app registration
+	// asks for that claim. GroupsOverage means that there are too many for a
+	// token (over 200) or for the cookie, and that Groups is empty for that
+	// reason.
+	Groups        []string
+	GroupsOverage bool
+
+	// Claims are the further claims of the ID token that [Config.Claims]
+	// names, as encoding/json decodes them. Do not modify.
+	Claims map[string]any
+}
+
+// Key is the stable key of the account, for the app's own database: tenant
+// and object id ("tid.oid") in lower case for Microsoft accounts, and
+// issuer + "#" + subject otherwise. It never changes between versions of this
+// package. It is empty for the zero User.
+func (u User) Key() string {
+	switch {
+	case u.TenantID != "" && u.ObjectID != "":
+		return strings.ToLower(u.TenantID + "." + u.ObjectID)
+	case u.Issuer != "" && u.Subject != "":
+		return u.Issuer + "#" + u.Subject
+	}
+	return ""
+}
+
+// Personal reports whether this is a personal Microsoft account (Outlook.com,
+// Xbox, ...) and not one of a company or school.
+func (u User) Personal() bool { return u.TenantID == personalTenant }
+
+// HasRole reports whether the person has been assigned the app role.
+func (u User) HasRole(role string) bool {
+	for _, r := range u.Roles {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}
+
+// Token returns an access token for Microsoft Graph (or whatever API the
+// first of [Config.Scopes] belongs to) that has not expired, renewing it first
+// when it has. Its RefreshToken is always empty.
+//
+// The error is [ErrSignInRequired] when only the person can help, and
+// [ErrTokenUnavailable] when waiting may; both usually wrap an [AuthError].
+func (s *Session) Token(ctx context.Context) (*oauth2.Token, error) {
+	if s == nil || s.tokens == nil {
+		return nil, ErrNoSession
+	}
+	return s.tokens.token(ctx)
+}
+
+// TokenSource adapts [Session.Token] to libraries that take an
+// [oauth2.TokenSource]. ctx bounds every renewal that it starts.
+func (s *Session) TokenSource(ctx context.Context) oauth2.TokenSource {
+	return tokenSourceFunc(func() (*oauth2.Token, error) { return s.Token(ctx) })
+}
+
+type tokenSourceFunc func() (*oauth2.Token, error)
+
+func (f tokenSourceFunc) Token() (*oauth2.Token, error) { return f() }
+
+// Client returns an HTTP client that adds the access token to requests for
+// Microsoft Graph and for [Config.TokenHosts], over https (or to a loopback
+// host), and to no others: a redirect to another host, such as a OneDrive
+// download, is followed without the token. A request that comes with an
+// Authorization header of its own is left alone. ctx bounds the renewals that
+// the client starts; the requests have contexts of their own.
+func (s *Session) Client(ctx context.Context) *http.Client {
+	if s == nil || s.tokens == nil {
+		return &http.Client{Transport: failingTransport{ErrNoSession}}
+	}
+	return &http.Client{Transport: s.tokens.transport(ctx)}
+}
+
+// Expiry is when the current access token expires. It is the zero Time when
+// that is not known.
+func (s *Session) Expiry() time.Time { return s.info().expiry }
+
+// Renewed is when the tokens were last issued: at sign-in or at the latest
+// renewal.
+func (s *Session) Renewed() time.Time { return s.info().renewed }
+
+// SignedIn is when the person signed in.
+func (s *Session) SignedIn() time.Time { return s.info().signedIn }
+
+// Ends is when the session ends whatever happens; see [Config.MaxAge].
+func (s *Session) Ends() time.Time { return s.info().ends }
+
+// Scopes are the scopes that were granted, in the order in which Microsoft
+// named them. They may be fewer or more than those asked for.
+func (s *Session) Scopes() []string {
+	return append([]string(nil), s.info().scopes...)
+}
+
+func (s *Session) info() tokenInfo {
+	if s == nil || s.tokens == nil {
+		return tokenInfo{}
+	}
+	return s.tokens.info()
+}
+
+// Format implements [fmt.Formatter]: whatever the verb, no token is shown.
+func (s *Session) Format(f fmt.State, verb rune) {
+	if s == nil {
+		fmt.Fprint(f, "msauth.Session(nil)")
+		return
+	}
+	fmt.Fprintf(f, "msauth.Session(%s)", s.User.Key())
+}
+
+// LogValue implements [slog.LogValuer]: a session logs as its account key.
+func (s *Session) LogValue() slog.Value {
+	if s == nil {
+		return slog.StringValue("")
+	}
+	return slog.StringValue(s.User.Key())
+}
+
+type contextKey struct{}
+
+// attached is what travels in the context: the session, if any, and which
+// Middleware put it there. Require trusts only its own.
+type attached struct {
+	session *Session
+	by      *Middleware
+	visit   *visit
+}
+
+// FromContext returns the live session of the request that ctx belongs to.
+// ok is false when nobody is signed in, or when neither [Middleware.Load] nor
+// [Middleware.Require] is around the handler; the session is then nil.
+func FromContext(ctx context.Context) (s *Session, ok bool) {
+	a, _ := ctx.Value(contextKey{}).(attached)
+	return a.session, a.session != nil
+}
+
+// NewContext returns a context that carries the session, for tests of
+// handlers that call [FromContext]. [Middleware.Require] does not accept it:
+// only a session that it read from the request itself opens a protected
+// handler.
+func NewContext(ctx context.Context, s *Session) context.Context {
+	return context.WithValue(ctx, contextKey{}, attached{session: s})
+}
+
+// NewSession makes a session out of parts, for tests of handlers and for
+// programs that got their tokens elsewhere. Its Client sends the token to
+// Microsoft Graph and to loopback hosts. src may be nil: Token then fails with
+// [ErrTokenUnavailable].
+func NewSession(u User, src oauth2.TokenSource) *Session {
+	return &Session{User: u, tokens: givenTokens{src}}
+}
+
+type givenTokens struct{ src oauth2.TokenSource }
+
+func (g givenTokens) token(context.Context) (*oauth2.Token, error) {
+	if g.src == nil {
+		return nil, ErrTokenUnavailable
+	}
+	t, err := g.src.Token()
+	if err != nil {
+		if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrTokenUnavailable) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
+	}
+	return t, nil
+}
+
+func (g givenTokens) info() tokenInfo { return tokenInfo{} }
+
+func (g givenTokens) transport(ctx context.Context) http.RoundTripper {
+	return &bearerTransport{
+		token: func() (*oauth2.Token, error) { return g.token(ctx) },
+		hosts: graphHosts("https://login.microsoftonline.com"),
+		local: true,
+		base:  http.DefaultTransport,
+	}
+}

@@ -1,0 +1,335 @@
+package msauth
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+)
+
+// CookieStore keeps gorilla sessions in encrypted cookies, split where they
+// are too long for one: for an app's own values beside the Microsoft session.
+// Its cookies are "__Host-" + the session's name, with Secure, HttpOnly,
+// SameSite=Lax and Path=/; of a session's Options only MaxAge and SameSite
+// count. The age is enforced by the server as well.
+type CookieStore struct {
+	// Options are those of new sessions. MaxAge is in seconds; 0 means a
+	// cookie that goes with the browser, honoured for 7 days at most. Default
+	// 7 days.
+	Options sessions.Options
+
+	// InsecureCookies drops Secure and the "__Host-" prefix, for plain http
+	// on hosts other than loopback. For development networks only.
+	InsecureCookies bool
+
+	codec sealer
+}
+
+var _ sessions.Store = (*CookieStore)(nil)
+
+// NewCookieStore makes a store from keys of 32 random bytes each. The first
+// seals, all open. The keys may be those of [Config.Keys].
+func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
+	ring, err := newKeyring(keys)
+	if err != nil {
+		return nil, fmt.Errorf("msauth: the list of keys %w", err)
+	}
+	return &CookieStore{
+		Options: sessions.Options{MaxAge: int(defaultMaxAge / time.Second)},
+		codec:   sealer{ring.derive("msauth cookie store v1")},
+	}, nil
+}
+
+func (s *CookieStore) format(name string, o *sessions.Options) (*cookieFormat, error) {
+	if !nameForm.MatchString(name) {
+		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores", name)
+	}
+	sameSite := http.SameSiteLaxMode
+	if o != nil && o.SameSite == http.SameSiteStrictMode {
+		sameSite = http.SameSiteStrictMode
+	}
+	return newCookieFormat(name, s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
+}
+
+// Get returns the session of the request, read once per request. It rewrites
+// r in place, as all gorilla stores do: not for concurrent use of one request.
+func (s *CookieStore) Get(r *http.Request, name string) (*sessions.Session, error) {
+	return sessions.GetRegistry(r).Get(s, name)
+}
+
+// New reads the session from the request's cookies. A cookie that is missing,
+// too old, altered or sealed with a key that was dropped gives a new, empty
+// session without an error.
+func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, error) {
+	session := sessions.NewSession(s, name)
+	options := s.Options
+	session.Options = &options
+	session.IsNew = true
+	format, err := s.format(name, nil)
+	if err != nil {
+		return session, err
+	}
+	payload := format.read(r.Header).payload
+	if len(payload) < 9 || payload[0] != formatGob {
+		return session, nil
+	}
+	if int64(binary.BigEndian.Uint64(payload[1:])) <= time.Now().Unix() {
+		return session, nil
+	}
+	values := map[any]any{}
+	if err := (securecookie.GobEncoder{}).Deserialize(payload[9:], &values); err != nil {
+		return session, nil
+	}
+	session.Values, session.IsNew = values, false
+	return session, nil
+}
+
+// Save writes the session's cookies, or deletes them when its Options.MaxAge
+// is negative. It must be called before the response begins. The error wraps
+// [ErrCookieTooLarge] when the lines would take more than 7168 bytes.
+func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	options := session.Options
+	if options == nil {
+		options = &s.Options
+	}
+	format, err := s.format(session.Name(), options)
+	if err != nil {
+		return err
+	}
+	sent := format.scan(r.Header).sent
+	if options.MaxAge < 0 {
+		format.clear(w.Header(), sent|1)
+		return nil
+	}
+	age := time.Duration(options.MaxAge) * time.Second
+	lasts := min(age, longestMaxAge)
+	if lasts == 0 {
+		lasts = defaultMaxAge
+	}
+	values, err := (securecookie.GobEncoder{}).Serialize(session.Values)
+	if err != nil {
+		return fmt.Errorf("msauth: session %q: %w", session.Name(), err)
+	}
+	payload := []byte{formatGob}
+	payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().Add(lasts).Unix()))
+	payload = append(payload, values...)
+	return format.write(w.Header(), sent, payload, age)
+}
+
+// Format implements [fmt.Formatter]: no key is shown.
+func (s *CookieStore) Format(f fmt.State, verb rune) { fmt.Fprint(f, "msauth.CookieStore") }
+
+// The first byte of a sealed payload says what it is.
+const (
+	formatGob     = 'g' // an app's own values
+	formatSession = 1   // our session, see record.go
+)
+
+const (
+	// maxCookieLine is the longest Set-Cookie line that browsers are sure to
+	// keep: RFC 6265 promises 4096 bytes for name, value and attributes.
+	maxCookieLine = 4093
+	// maxPieces: the count and the number of a piece are one digit each.
+	maxPieces = 9
+	// maxDuplicates is how many cookies of one name are tried.
+	maxDuplicates = 4
+
+	setCookiePrefix = len("Set-Cookie: ")
+)
+
+// A cookieFormat reads and writes one sealed value as one cookie or several.
+// The first cookie has the plain name; its value begins with the number of
+// cookies, a digit. The others are called name-1, name-2 and so on. Name and
+// count are authenticated with the value, so pieces of two values never join.
+type cookieFormat struct {
+	name       string // with its prefix
+	codec      sealer
+	insecure   bool
+	sameSite   http.SameSite
+	budget     int
+	additional [maxPieces + 1][]byte // authenticated data, by count
+}
+
+func newCookieFormat(name string, codec sealer, insecure bool, sameSite http.SameSite, budget int) *cookieFormat {
+	c := &cookieFormat{codec: codec, insecure: insecure, sameSite: sameSite, budget: budget}
+	c.name = cookiePrefix(insecure) + name
+	for count := range c.additional {
+		c.additional[count] = fmt.Appendf(nil, "msauth cookie v1\x00%s\x00%d", c.name, count)
+	}
+	return c
+}
+
+// cookiePrefix makes browsers refuse the cookie from other hosts and paths and
+// over plain http (RFC 6265bis section 4.1.3.2).
+func cookiePrefix(insecure bool) string {
+	if insecure {
+		return ""
+	}
+	return "__Host-"
+}
+
+// scanned is what a Cookie header holds under the names of one format.
+type scanned struct {
+	first  [maxDuplicates]string // values of the first cookie, in order
+	firsts int
+	piece  [maxPieces]string // piece[i] is the first value of name-i, from 1
+	sent   sentCookies
+}
+
+// sentCookies has bit i set when piece i came in; 0 is the first cookie.
+type sentCookies uint16
+
+// scan finds our cookies without building a list of all of them, which costs
+// more than the decryption. Only space and tab are trimmed: what browsers do
+// not add is not taken away.
+func (c *cookieFormat) scan(h http.Header) (s scanned) {
+	for _, line := range h["Cookie"] {
+		for len(line) > 0 {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			part = strings.Trim(part, " \t")
+			if len(part) <= len(c.name) || part[:len(c.name)] != c.name {
+				continue
+			}
+			rest := part[len(c.name):]
+			switch {
+			case rest[0] == '=':
+				s.sent |= 1
+				if s.firsts < maxDuplicates {
+					s.first[s.firsts] = rest[1:]
+					s.firsts++
+				}
+			case len(rest) >= 3 && rest[0] == '-' && rest[2] == '=' && rest[1] >= '1' && rest[1] <= '9':
+				i := rest[1] - '0'
+				if i < maxPieces && s.sent&(1<<i) == 0 {
+					s.piece[i] = rest[3:]
+				}
+				s.sent |= 1 << i
+			}
+		}
+	}
+	return s
+}
+
+// received is the outcome of reading a request's cookies.
+type received struct {
+	payload []byte      // nil: nothing there, or nothing that opens
+	sent    sentCookies // 0: nothing there
+	surplus bool        // pieces came that do not belong to the payload
+}
+
+// read opens what the request carries. Of several cookies with our name, the
+// mark of somebody who tries to plant one, each is tried on its own; pieces
+// join the first only.
+func (c *cookieFormat) read(h http.Header) received {
+	s := c.scan(h)
+	r := received{sent: s.sent}
+	for i := range s.firsts {
+		value := s.first[i]
+		if value == "" || value[0] < '1' || value[0] > '9' {
+			continue
+		}
+		count := int(value[0] - '0')
+		text := value[1:]
+		if count > 1 {
+			if i > 0 {
+				continue
+			}
+			var join strings.Builder
+			join.WriteString(text)
+			for _, piece := range s.piece[1:count] {
+				join.WriteString(piece)
+			}
+			text = join.String()
+		}
+		if len(text) > maxPieces*maxCookieLine {
+			continue
+		}
+		box, err := base64url.DecodeString(text)
+		if err != nil {
+			continue
+		}
+		if plain, _, err := c.codec.keys.open(box, c.additional[count]); err == nil {
+			r.payload = plain
+			r.surplus = s.sent>>count != 0
+			return r
+		}
+	}
+	return r
+}
+
+// cookie makes every cookie of this format, to set or to delete: a browser
+// ignores the deletion of a __Host- cookie that lacks an attribute.
+func (c *cookieFormat) cookie(name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: !c.insecure, HttpOnly: true, SameSite: c.sameSite,
+	}
+}
+
+func (c *cookieFormat) pieceName(i int) string {
+	if i == 0 {
+		return c.name
+	}
+	return c.name + "-" + string(rune('0'+i))
+}
+
+// lines lays out a payload of n bytes: how many cookies it takes, how many
+// characters go into each but the last, and the bytes of all their lines.
+func (c *cookieFormat) lines(n int, age time.Duration) (count, perPiece, total int) {
+	text := base64url.EncodedLen(n + sealOverhead)
+	overhead := setCookiePrefix + len(c.cookie(c.pieceName(1), "", seconds(age)).String())
+	perPiece = maxCookieLine - overhead
+	count = max(1, (text+1+perPiece-1)/perPiece) // 1 for the digit
+	return count, perPiece, text + 1 + count*(overhead+len("\r\n"))
+}
+
+// write sets the cookies of a payload and expires pieces that it no longer
+// needs. age is the cookies' Max-Age, 0 for cookies that go with the browser.
+func (c *cookieFormat) write(h http.Header, sent sentCookies, payload []byte, age time.Duration) error {
+	count, perPiece, total := c.lines(len(payload), age)
+	if total > c.budget || count > maxPieces {
+		return fmt.Errorf("%w: %d bytes of Set-Cookie lines, where %d may be used", ErrCookieTooLarge, total, c.budget)
+	}
+	text := string(rune('0'+count)) + base64url.EncodeToString(c.codec.keys.seal(payload, c.additional[count]))
+	for i := range count {
+		part := text[:min(perPiece, len(text))]
+		text = text[len(part):]
+		setCookie(h, c.cookie(c.pieceName(i), part, seconds(age)))
+	}
+	c.clear(h, sent&^(1<<count-1))
+	return nil
+}
+
+// clear expires the cookies in sent.
+func (c *cookieFormat) clear(h http.Header, sent sentCookies) {
+	for i := 0; i <= maxPieces; i++ {
+		if sent&(1<<i) != 0 {
+			setCookie(h, c.cookie(c.pieceName(i), "", -1))
+		}
+	}
+}
+
+// seconds rounds up, so that a positive age never becomes 0, "no Max-Age".
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+// setCookie adds a Set-Cookie line in place of an earlier one of that name and
+// keeps the response out of every cache. The lower-case key makes a line of
+// its own beside whatever Cache-Control the handler sets, changes or deletes;
+// recipients join repeated lines (RFC 9110 section 5.3).
+func setCookie(h http.Header, cookie *http.Cookie) {
+	prefix := cookie.Name + "="
+	lines := h["Set-Cookie"]
+	kept := make([]string, 0, len(lines)+1)
+	for _, line := range lines {
+		if !strings.HasPrefix(line, prefix) {
+			kept = append(kept, line)
+		}
+	}
+	h["Set-Cookie"] = append(kept, cookie.String())
+	h["cache-control"] = []string{"no-store"}
+}

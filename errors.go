@@ -1,0 +1,227 @@
+package msauth
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Errors a caller may want to branch on with [errors.Is].
+var (
+	// ErrNoSession means that nobody is signed in: there is no session, or it
+	// has ended while the caller was still using it.
+	ErrNoSession = errors.New("msauth: nobody is signed in")
+
+	// ErrSignInRequired means that the session has no more tokens to give
+	// until the person has been at Microsoft's sign-in page again: the grant
+	// was revoked, or Microsoft asks for another factor or for consent. The
+	// next navigation to a handler under [Middleware.Require] leads there.
+	ErrSignInRequired = errors.New("msauth: the person must sign in again")
+
+	// ErrTokenUnavailable means that no access token can be had right now,
+	// because Microsoft cannot be reached, throttles, or refuses the app
+	// itself. The session lives on; asking again later may succeed.
+	ErrTokenUnavailable = errors.New("msauth: no access token available right now")
+
+	// ErrCookieTooLarge means that a session does not fit its cookies (or the
+	// record of its store), even after everything that can be left out was.
+	ErrCookieTooLarge = errors.New("msauth: session too large")
+)
+
+// A Class says what an [AuthError] means for the session. Every failure at
+// Microsoft has exactly one, decided by HTTP status, error and suberror;
+// AADSTS numbers never decide, because Microsoft may change them at any time
+// ("Handling errors and exceptions", Microsoft identity platform).
+type Class string
+
+const (
+	// ClassSignIn: the grant is gone; the session ends.
+	ClassSignIn Class = "sign in again"
+	// ClassStepUp: the person must do more (another factor, consent, a
+	// compliant device); the session is kept until they have.
+	ClassStepUp Class = "step up"
+	// ClassRetry: a passing fault; nothing is lost.
+	ClassRetry Class = "retry"
+	// ClassMisconfigured: Microsoft refuses the app, not the person, for
+	// example because its secret has expired.
+	ClassMisconfigured Class = "app misconfigured"
+	// ClassDeclined: the person pressed Cancel or refused consent.
+	ClassDeclined Class = "declined"
+	// ClassNotAllowed: the account is not one this app admits.
+	ClassNotAllowed Class = "not allowed"
+	// ClassReplay: the authorization code was used or does not belong to
+	// this attempt; the person must start again.
+	ClassReplay Class = "replay"
+)
+
+// AuthError is a refusal or failure at the identity provider. Find it in an
+// error chain with [errors.AsType]. It holds no token, code or secret; its
+// texts come from the provider and must be escaped before they are shown.
+type AuthError struct {
+	Class Class
+
+	// StatusCode is the HTTP status of the reply, 0 when there was none or
+	// when the error came back in the query of the callback.
+	StatusCode int
+
+	// Code is the OAuth error code such as "invalid_grant" (RFC 6749 section
+	// 5.2), empty when the reply had none.
+	Code string
+	// Suberror refines Code, for example "bad_token".
+	Suberror string
+	// Description is Microsoft's text for developers: one line, at most 500
+	// bytes.
+	Description string
+	// Numbers are the AADSTS numbers. For texts and logs only.
+	Numbers []int
+	// Claims is the claims challenge that the next sign-in must carry, JSON.
+	Claims string
+	// TraceID and CorrelationID identify the request at Microsoft's support.
+	TraceID, CorrelationID string
+	// RetryAfter is how long Microsoft asks to wait, 0 when it does not say;
+	// at most one hour.
+	RetryAfter time.Duration
+
+	// Err is the cause below, if any: a network error or the reason why a
+	// reply could not be used.
+	Err error
+}
+
+// Error describes the failure in one line.
+func (e *AuthError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "msauth: %s", e.Class)
+	if e.Code != "" {
+		fmt.Fprintf(&b, ": %s", e.Code)
+		if e.Suberror != "" {
+			fmt.Fprintf(&b, " (%s)", e.Suberror)
+		}
+	} else if e.StatusCode != 0 {
+		fmt.Fprintf(&b, ": HTTP status %d", e.StatusCode)
+	}
+	if e.Description != "" {
+		fmt.Fprintf(&b, ": %s", e.Description)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// Is reports whether the failure amounts to [ErrSignInRequired] or
+// [ErrTokenUnavailable].
+func (e *AuthError) Is(target error) bool {
+	switch target {
+	case ErrSignInRequired:
+		return e.Class == ClassSignIn || e.Class == ClassStepUp
+	case ErrTokenUnavailable:
+		return e.Class == ClassRetry || e.Class == ClassMisconfigured
+	}
+	return false
+}
+
+// classify sorts a failed token request. redeeming tells the redemption of an
+// authorization code from a renewal: the same invalid_grant is a replay there
+// and the end of the session here.
+func classify(status int, code, suberror string, redeeming bool) Class {
+	switch code {
+	case "invalid_grant":
+		if redeeming {
+			return ClassReplay
+		}
+		switch suberror {
+		case "basic_action", "additional_action", "message_only", "consent_required",
+			"user_password_expired", "protection_policy_required", "device_authentication_failed":
+			return ClassStepUp
+		case "client_mismatch":
+			return ClassMisconfigured
+		}
+		return ClassSignIn
+	case "interaction_required", "consent_required", "login_required":
+		if redeeming {
+			return ClassReplay
+		}
+		return ClassStepUp
+	case "temporarily_unavailable", "server_error":
+		return ClassRetry
+	}
+	switch {
+	case status == 429 || status >= 500 || status == 408:
+		return ClassRetry
+	case code == "":
+		return ClassRetry // not an OAuth reply: a proxy, a captive portal, a broken front end
+	}
+	return ClassMisconfigured
+}
+
+// classifyAnswer sorts an error that came back from the authorization
+// endpoint (RFC 6749 section 4.1.2.1; OpenID Connect Core section 3.1.2.6).
+func classifyAnswer(code, subcode string) Class {
+	switch {
+	case code == "access_denied", subcode == "cancel":
+		return ClassDeclined
+	case code == "temporarily_unavailable", code == "server_error":
+		return ClassRetry
+	case code == "login_required", code == "interaction_required", code == "consent_required",
+		code == "account_selection_required":
+		return ClassReplay
+	}
+	return ClassMisconfigured
+}
+
+// aadsts reads the numbers out of texts such as "AADSTS50011: The redirect
+// URI ...".
+func aadsts(description string) []int {
+	var numbers []int
+	for rest := description; len(numbers) < 8; {
+		_, after, found := strings.Cut(rest, "AADSTS")
+		if !found {
+			break
+		}
+		end := 0
+		for end < len(after) && end < 9 && after[end] >= '0' && after[end] <= '9' {
+			end++
+		}
+		if n, err := strconv.Atoi(after[:end]); err == nil {
+			numbers = append(numbers, n)
+		}
+		rest = after[end:]
+	}
+	return numbers
+}
+
+// oneLine makes a foreign text fit for a log line: printable, without line
+// breaks or direction marks, at most limit bytes.
+func oneLine(s string, limit int) string {
+	if len(s) > 4*limit {
+		s = s[:4*limit]
+	}
+	s = strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || r == '\t' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) <= limit {
+		return s
+	}
+	cut := limit
+	for cut > 0 && s[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return s[:cut] + "..."
+}
+
+// fieldError is how [New] names what is wrong.
+func fieldError(field, format string, args ...any) error {
+	return fmt.Errorf("msauth: Config.%s %s", field, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,141 @@
+package msauth
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+)
+
+// LogoutURL returns the link that signs out, as a path on this site, for
+// templates. A plain link on a page of this site works at once; from anywhere
+// else it leads to a page that asks first.
+func (m *Middleware) LogoutURL() string { return m.base.Path + "/logout" }
+
+// Logout signs the person out here and then at Microsoft. Signing out here
+// comes first and holds even if Microsoft cannot be reached. Since any site
+// can make a browser open this address, it acts only on a POST from a page of
+// this site or on a link that was followed there; everybody else is asked.
+func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
+	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		m.wrongMethod(w, r, "GET, HEAD, POST")
+		return
+	}
+	if isPrefetch(r) {
+		refusePrefetch(w)
+		return
+	}
+	if !m.meant(r) {
+		m.showPage(w, r, Page{
+			Kind: "confirm-sign-out", Status: http.StatusOK,
+			Title: "Sign out?",
+			Text:  "You will be signed out of this site and of Microsoft in this browser.",
+			Links: []Link{{URL: m.LogoutURL(), Label: "Sign out", Post: true}, {URL: "/", Label: "Stay signed in"}},
+		})
+		return
+	}
+
+	rec, _, err := m.sessions.load(r)
+	if rec != nil {
+		m.ended.add(rec, m.cfg.MaxAge)
+		m.log.Info("msauth: signed out", "user", rec.user.Key())
+	}
+	if removed := m.sessions.remove(w, r); removed != nil && err == nil {
+		err = removed
+	}
+	ids, _ := m.sentAttempts(r.Header, "")
+	for _, id := range ids {
+		m.clearAttempt(w, id)
+	}
+	if m.sentMarker(r) {
+		m.clearMarker(w)
+	}
+	if err != nil {
+		// The record may still be there: whoever has a copy of the cookie
+		// could use it. Say so instead of pretending.
+		m.fail(w, r, slog.LevelError, Page{
+			Kind: "unavailable", Status: http.StatusServiceUnavailable,
+			Title: "Signing out could not be completed",
+			Text:  "This browser has forgotten your session, but the site could not delete it. Try again in a moment.",
+			Links: []Link{{URL: "/", Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	redirect(w, m.endSessionURL(r, rec))
+}
+
+// meant reports whether the person wants to sign out, as far as a request can
+// tell.
+func (m *Middleware) meant(r *http.Request) bool {
+	if r.Method == http.MethodPost {
+		var protection http.CrossOriginProtection
+		// Where a proxy changes the Host header, and the browser is too old
+		// for Sec-Fetch-Site, Origin is still that of BaseURL.
+		if protection.AddTrustedOrigin(m.base.Scheme+"://"+m.base.Host) != nil {
+			return false
+		}
+		return protection.Check(r) == nil
+	}
+	return isNavigation(r) && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+}
+
+// endSessionURL is where to go on signing out (OpenID Connect RP-Initiated
+// Logout 1.0): Microsoft's end-session endpoint, or straight to the landing
+// page when that cannot be known or there is none.
+func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
+	meta, err := m.authority.known()
+	if err != nil {
+		if meta, err = m.authority.metadata.get(r.Context()); err != nil {
+			m.log.Warn("msauth: signed out here, but not at the provider", "err", err)
+			return m.cfg.PostLogoutURL
+		}
+	}
+	u, err := url.Parse(meta.EndSession)
+	if err != nil || meta.EndSession == "" {
+		return m.cfg.PostLogoutURL
+	}
+	q := u.Query()
+	q.Set("post_logout_redirect_uri", m.cfg.PostLogoutURL)
+	if m.cfg.Issuer != "" {
+		q.Set("client_id", m.cfg.ClientID)
+	}
+	if rec != nil && rec.loginHint != "" {
+		q.Set("logout_hint", rec.loginHint)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// endSessionOrigin is the origin for form-action, with a space before it, or
+// nothing.
+func (m *Middleware) endSessionOrigin() string {
+	meta, err := m.authority.known()
+	if err != nil {
+		if m.cfg.Authority != "" {
+			return " " + m.cfg.Authority
+		}
+		return ""
+	}
+	u, err := url.Parse(meta.EndSession)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return " " + u.Scheme + "://" + u.Host
+}
+
+// signedOut is where people land after signing out.
+func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		m.wrongMethod(w, r, "GET, HEAD")
+		return
+	}
+	m.showPage(w, r, Page{
+		Kind: "signed-out", Status: http.StatusOK,
+		Title: "You are signed out",
+		Text:  "On a shared computer, close the browser as well.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: "/", Label: "Home page"}},
+	})
+}

@@ -1,0 +1,360 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// Middleware signs people in with Microsoft and keeps their sessions. Make one
+// with [New]; it is safe for concurrent use.
+type Middleware struct {
+	cfg          Config
+	base         *url.URL // of BaseURL
+	registration registration
+	log          *slog.Logger
+
+	authority *authority
+	renewals  *renewals
+	cookies   *cookieFormat
+	sessions  sessionStore
+	ended     endedSet
+	stateKeys *dailyKeys
+	linkKeys  *dailyKeys
+	oauth     oauth2.Config
+
+	tokenHosts []string
+	tokenBase  http.RoundTripper
+}
+
+// Format implements [fmt.Formatter]: whatever the verb, no secret is shown.
+func (m *Middleware) Format(f fmt.State, verb rune) {
+	if m == nil {
+		fmt.Fprint(f, "msauth.Middleware(nil)")
+		return
+	}
+	fmt.Fprintf(f, "msauth.Middleware(%s)", m.cfg.BaseURL)
+}
+
+// route finds what ServeHTTP serves below BaseURL.
+func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
+	switch name {
+	case "login":
+		return (*Middleware).Login
+	case "callback":
+		return (*Middleware).Callback
+	case "logout":
+		return (*Middleware).Logout
+	case "signed-out":
+		return (*Middleware).signedOut
+	}
+	return nil
+}
+
+// ServeHTTP serves the pages below BaseURL: login, callback, logout and
+// signed-out. Mount it there, with or without [http.StripPrefix]:
+//
+//	mux.Handle("/auth/", auth)
+//
+// Everything else below is answered 404.
+func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimPrefix(r.URL.Path, "/")
+	if below, ok := strings.CutPrefix(r.URL.Path, m.base.Path+"/"); ok {
+		name = below
+	}
+	if serve := route(name); serve != nil {
+		serve(m, w, r)
+		return
+	}
+	m.notFound(w, r)
+}
+
+// Load attaches the session of the person who is signed in, if anybody is, to
+// the request's context, for [FromContext]; its tokens are renewed first if
+// they are due. It never redirects and never refuses: pages that anybody may
+// see use it to greet those they know. Load inside Load does nothing more.
+func (m *Middleware) Load(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, _ = m.attach(w, r)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Require is Load for handlers that only people who are signed in may reach.
+// Others are sent to Microsoft if they navigate, and back to where they wanted
+// to go; scripts, frames, form posts and the like are answered 401.
+func (m *Middleware) Require(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, v := m.attach(w, r)
+		switch decide(v, isNavigation(r)) {
+		case pass:
+			if w.Header().Get("Cache-Control") == "" {
+				w.Header().Set("Cache-Control", "no-store")
+			}
+			next.ServeHTTP(w, r)
+		case signIn:
+			opts := authorizeOptions{returnTo: m.returnPath(requestPath(r))}
+			if v.rec != nil { // kept for a step-up
+				opts.loginHint, opts.claims = v.rec.loginHint, v.rec.claims
+			}
+			m.begin(w, r, opts)
+		case brake:
+			m.loopPage(w, r)
+		case broken:
+			m.fail(w, r, slog.LevelError, Page{
+				Kind: "unavailable", Status: http.StatusServiceUnavailable,
+				Title: "This page is not available right now",
+				Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
+				Links: []Link{{URL: m.returnPath(requestPath(r)), Label: "Try again"}},
+				Err:   v.err,
+			})
+		default:
+			m.unauthorized(w, r)
+		}
+	})
+}
+
+// verdict is what Require does with a request.
+type verdict int
+
+const (
+	refuse verdict = iota // 401
+	pass                  // on to the handler
+	signIn                // to Microsoft
+	brake                 // a page in place of a loop
+	broken                // 503
+)
+
+// decide is the whole policy of Require.
+func decide(v *visit, navigation bool) verdict {
+	switch {
+	case v.session != nil && !v.rec.stepUp:
+		return pass
+	case v.err != nil:
+		return broken
+	case !navigation:
+		return refuse
+	case v.session == nil && v.justSignedIn:
+		return brake
+	}
+	return signIn
+}
+
+// A visit is what a request was found to be.
+type visit struct {
+	session      *Session
+	rec          *record
+	justSignedIn bool  // a sign-in of this browser has just succeeded
+	err          error // the store is broken
+}
+
+// attach finds the request's session once, however many of our handlers it
+// passes.
+func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Request, *visit) {
+	if a, ok := r.Context().Value(contextKey{}).(attached); ok && a.by == m {
+		return r, a.visit
+	}
+	vary(w.Header(), "Cookie")
+	v := m.receive(w, r)
+	return r.WithContext(context.WithValue(r.Context(), contextKey{}, attached{v.session, m, v})), v
+}
+
+// receive reads, judges, renews and, where something changed, writes back the
+// session of a request. It is the only place that does so before a handler
+// runs; nothing is left for afterwards.
+func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
+	v := &visit{justSignedIn: m.sentMarker(r)}
+	rec, sent, err := m.sessions.load(r)
+	if err != nil {
+		m.log.Error("msauth: the session store fails", "err", err)
+		v.err = err
+		return v
+	}
+	if rec == nil {
+		if sent {
+			m.reject(w, r, "unreadable", nil)
+		}
+		return v
+	}
+	if reason := m.judge(rec, time.Now()); reason != "" {
+		m.reject(w, r, reason, rec)
+		return v
+	}
+	fresh, alive := m.renewIfDue(r, rec)
+	if !alive {
+		m.reject(w, r, "refused", rec)
+		return v
+	}
+	if m.ended.has(rec.id) { // signed out while the renewal was under way
+		return v
+	}
+	if fresh = m.touch(r, fresh); fresh != rec {
+		switch gone, err := m.sessions.update(w, r, fresh); {
+		case gone:
+			return v
+		case err != nil:
+			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
+			if fresh.refresh != rec.refresh && rec.unpacked() {
+				m.renewals.keep(rec.refresh, fresh.grant())
+			}
+		}
+	}
+	if v.justSignedIn {
+		m.clearMarker(w)
+	}
+	v.rec, v.session = fresh, m.newSession(fresh, m.sessions.reload(r))
+	return v
+}
+
+// judge says why a session that opens is over, or "".
+func (m *Middleware) judge(rec *record, now time.Time) string {
+	switch {
+	case m.ended.has(rec.id):
+		return "ended"
+	case !now.Before(rec.ends(m.cfg.MaxAge)):
+		return "too old"
+	case m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.used >= int64(m.cfg.IdleTimeout/time.Second):
+		return "idle"
+	case !admits(&rec.user, m.cfg.Tenant, m.cfg.AllowedTenants):
+		return "no longer admitted"
+	}
+	return ""
+}
+
+// reject notes that what a request carries is no session, and clears it on
+// navigations: the deletion in a slow script's answer could otherwise arrive
+// after, and undo, a new sign-in.
+func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *record) {
+	attrs := []any{"reason", reason}
+	if rec != nil {
+		attrs = append(attrs, "user", rec.user.Key())
+	}
+	if isNavigation(r) {
+		m.log.Info("msauth: session cleared", attrs...)
+		if err := m.sessions.remove(w, r); err != nil {
+			m.log.Error("msauth: clearing a session", "err", err)
+		}
+		return
+	}
+	m.log.Debug("msauth: session not accepted", attrs...)
+}
+
+// renewIfDue returns the record with newer tokens where there are any, and
+// whether the session lives on.
+func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, alive bool) {
+	now := time.Now()
+	expired := now.Unix() >= rec.expiry
+	switch {
+	case now.Unix() < rec.refreshAt, rec.stepUp, isPrefetch(r):
+		return rec, true
+	case isUpgrade(r) && !expired: // its answer has no room for a cookie
+		return rec, true
+	}
+	if err := rec.unpack(); err != nil {
+		return rec, false
+	}
+	patience := renewPatience
+	if expired || rec.shed {
+		patience = 0
+	}
+	g, err := m.renewals.renew(r.Context(), rec, m.sessions.reload(r), func(g *grant) bool { return g.due(time.Now()) }, patience)
+	fresh = rec
+	if g != nil && g.refresh != "" {
+		fresh = rec.renewedBy(g)
+		if isUpgrade(r) {
+			m.renewals.keep(rec.refresh, g)
+		}
+	}
+	if err == nil || errors.Is(err, errPending) {
+		return fresh, true
+	}
+	failure, ok := errors.AsType[*AuthError](err)
+	if !ok {
+		m.log.Error("msauth: renewal", "user", rec.user.Key(), "err", err)
+		return fresh, true
+	}
+	switch failure.Class {
+	case ClassSignIn:
+		m.ended.add(rec, m.cfg.MaxAge)
+		m.log.Info("msauth: session ended by the provider", "user", rec.user.Key(), "err", failure)
+		return rec, false
+	case ClassStepUp:
+		m.log.Info("msauth: the provider wants more of the person", "user", rec.user.Key(), "err", failure)
+		fresh = fresh.clone()
+		fresh.stepUp, fresh.claims = true, failure.Claims
+	default:
+		m.log.Debug("msauth: renewal put off", "user", rec.user.Key(), "err", failure)
+	}
+	return fresh, true
+}
+
+// touch notes the use of a session, in steps, and gets rid of cookies that it
+// no longer needs. It returns rec itself when there is nothing to write.
+func (m *Middleware) touch(r *http.Request, rec *record) *record {
+	now := time.Now().Unix()
+	step := int64(m.cfg.IdleTimeout / time.Second / 24)
+	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now-rec.used >= max(step, 1)
+	if !idle && !rec.surplus || isPrefetch(r) {
+		return rec
+	}
+	rec = rec.clone()
+	rec.used, rec.surplus = now, false
+	return rec
+}
+
+// The marker says that a sign-in has just succeeded here. Whoever carries it
+// and no session would be sent round in circles.
+const markerLifetime = 20 * time.Second
+
+func (m *Middleware) markerName() string { return m.cookies.name + "-ok" }
+
+func (m *Middleware) setMarker(w http.ResponseWriter) {
+	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "1", seconds(markerLifetime)))
+}
+
+func (m *Middleware) clearMarker(w http.ResponseWriter) {
+	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "", -1))
+}
+
+func (m *Middleware) sentMarker(r *http.Request) bool {
+	name := m.markerName()
+	for _, line := range r.Header["Cookie"] {
+		for len(line) > 0 {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), name); ok && strings.HasPrefix(rest, "=") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// loopPage stands in for the second round of a loop.
+func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "loop", Status: http.StatusBadRequest,
+		Title: "Signing in worked, but did not last",
+		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: "/", Label: "Home page"}},
+		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
+	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
+}
+
+// Ready reports whether people can sign in: discovery and signing keys can be
+// read, and Microsoft has not lately refused the app itself, for example for
+// an expired secret. It is for readiness probes; after the first call it
+// usually costs no network.
+func (m *Middleware) Ready(ctx context.Context) error {
+	if err := m.authority.ready(ctx); err != nil {
+		return err
+	}
+	return m.renewals.ready()
+}

@@ -1,0 +1,124 @@
+package msauth
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/hex"
+	"html/template"
+	"log/slog"
+	"net/http"
+)
+
+// A Page is what this package wants to tell a person; see [Config.Page].
+type Page struct {
+	// Kind is stable and says which page it is: "signed-out",
+	// "confirm-sign-out", "sign-in-required", "declined", "not-allowed",
+	// "start-again", "expired", "cookies-blocked", "wrong-host", "loop",
+	// "unavailable", "app-error", "too-large", "bad-request" or "not-found".
+	Kind string
+	// Status is the HTTP status to send.
+	Status int
+	// Title and Text are plain text in English.
+	Title, Text string
+	// Links are what the person can do next, the best first.
+	Links []Link
+	// ID is also in the log line about this page; empty for pages that report
+	// no failure.
+	ID string
+	// Err is the reason, nil when there is nothing wrong. It may hold texts
+	// that others chose: not for display.
+	Err error
+}
+
+// A Link is something to do on a [Page].
+type Link struct {
+	// URL is where it leads.
+	URL string
+	// Label is what it is called.
+	Label string
+	// Post means that URL wants a form POST without fields.
+	Post bool
+}
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+
+	pageTemplate = template.Must(template.New("page").Parse(pageHTML))
+	pageStyle    = func() string {
+		sum := sha256.Sum256([]byte(pageCSS))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}()
+)
+
+// showPage writes a page under headers that let it do nothing but be read.
+func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
+	forms, frames := "'none'", "'none'"
+	for _, link := range p.Links {
+		if link.Post {
+			forms = "'self'" + m.endSessionOrigin() // browsers apply form-action to the redirect too
+		}
+	}
+	h := w.Header()
+	if p.Kind == "sign-in-required" && (r.Header.Get("Sec-Fetch-Dest") == "iframe" || r.Header.Get("Sec-Fetch-Dest") == "frame") {
+		frames = "'self'" // or the frame of a page of the app could not show it
+	} else {
+		h.Set("X-Frame-Options", "DENY")
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+pageStyle+"; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	if forms != "'none'" && m.cfg.InsecureCookies {
+		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http has no Sec-Fetch-Site
+	}
+	h.Set("Cache-Control", "no-store")
+	if m.cfg.Page != nil {
+		m.cfg.Page(w, r, p)
+		return
+	}
+	w.WriteHeader(p.Status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	if err := pageTemplate.Execute(w, struct {
+		Page
+		Style template.CSS
+	}{p, template.CSS(pageCSS)}); err != nil {
+		m.log.Debug("msauth: writing a page", "err", err)
+	}
+}
+
+// fail logs why and shows a page with the same id.
+func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
+	var id [6]byte
+	randomBytes(id[:])
+	p.ID = hex.EncodeToString(id[:])
+	attrs = append([]any{"page", p.Kind, "id", p.ID}, attrs...)
+	if p.Err != nil {
+		attrs = append(attrs, "err", p.Err)
+	}
+	m.log.Log(r.Context(), level, "msauth: "+p.Title, attrs...)
+	m.showPage(w, r, p)
+}
+
+// notFound and notAllowedMethod answer what is no route of ours.
+func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
+	m.showPage(w, r, Page{
+		Kind: "not-found", Status: http.StatusNotFound,
+		Title: "Page not found", Text: "There is nothing at this address.",
+		Links: []Link{{URL: "/", Label: "Home page"}},
+	})
+}
+
+func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow string) {
+	w.Header().Set("Allow", allow)
+	m.showPage(w, r, Page{
+		Kind: "bad-request", Status: http.StatusMethodNotAllowed,
+		Title: "This address cannot be used like that", Text: "Begin again from the home page.",
+		Links: []Link{{URL: "/", Label: "Home page"}},
+	})
+}

@@ -1,0 +1,332 @@
+package msauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	outcomeGrace  = 2 * time.Minute  // a renewal's outcome answers late requests this long
+	refusalGrace  = 10 * time.Minute // a refused refresh token is not tried again this long
+	maxOutcomes   = 10_000
+	renewPatience = 1 * time.Second // how long a request with a valid token waits
+
+	pauseAfter     = 5                // failures in a row, of different sessions
+	longestPause   = 60 * time.Second // that one Retry-After can impose on all
+	troubleRecent  = 10 * time.Minute // Ready fails this long after "app misconfigured"
+	troubleLogStep = 1 * time.Minute
+)
+
+// renewals renews tokens: one request per refresh token at a time, its outcome
+// shared by all who wait and remembered for those who come late.
+type renewals struct {
+	endpoint     *tokenEndpoint
+	registration registration
+	log          *slog.Logger
+	flights      singleflight.Group
+
+	outcomes *expiring[tokenKey, outcome]
+
+	mu       sync.Mutex
+	pause    pause
+	trouble  *AuthError // the latest answer of class "app misconfigured"
+	troubled time.Time
+	logged   time.Time
+}
+
+// A tokenKey stands for a refresh token, in place of the token itself.
+type tokenKey [sha256.Size]byte
+
+// An outcome is how asking with one refresh token ended.
+type outcome struct {
+	grant *grant     // nil if err is set
+	err   *AuthError // nil if grant is set
+}
+
+func newRenewals(a *authority, cfg *Config, reg registration, client *http.Client) *renewals {
+	return &renewals{
+		endpoint: &tokenEndpoint{
+			authority: a, clientID: cfg.ClientID, clientSecret: secret(cfg.ClientSecret),
+			redirectURI: cfg.BaseURL + "/callback", scopes: strings.Join(cfg.Scopes, " "),
+			recheckAfter: cfg.RecheckAfter, client: client,
+		},
+		registration: reg,
+		log:          cfg.Logger,
+		outcomes:     newExpiring[tokenKey, outcome](maxOutcomes),
+	}
+}
+
+func (r *renewals) key(refresh secret) tokenKey {
+	h := sha256.New()
+	h.Write(r.registration[:])
+	h.Write([]byte(refresh))
+	return tokenKey(h.Sum(nil))
+}
+
+// errPending means that the renewal goes on without the request.
+var errPending = errors.New("msauth: renewal still under way")
+
+// known follows the outcomes of a refresh token to the newest of its chain.
+// grant is the newest there is, nil if none; err is why the newest refresh
+// token gave nothing more; refresh is that newest token.
+func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secret) {
+	for range 64 {
+		o, ok := r.outcomes.get(r.key(refresh))
+		if !ok {
+			break
+		}
+		if o.err != nil {
+			return g, o.err, refresh
+		}
+		g = o.grant
+		if g.refresh == refresh {
+			break // the provider hands out the same one again
+		}
+		refresh = g.refresh
+	}
+	return g, nil, refresh
+}
+
+// renew gets tokens that are newer than rec's. due tells whether a grant that
+// is remembered is too old to be an answer. patience is how long to wait for
+// the answer, 0 for as long as ctx lasts. The grant is the newest there is and
+// can come together with an error, if asking once more has failed. reload, if
+// not nil, reads the session's record again where it is kept on the server;
+// it returns nil when the record is gone. rec must be unpacked.
+func (r *renewals) renew(ctx context.Context, rec *record, reload func() (*record, error), due func(*grant) bool, patience time.Duration) (*grant, error) {
+	known, failed, refresh := r.known(rec.refresh)
+	if known != nil && !due(known) {
+		return known, nil
+	}
+	if failed != nil {
+		return known, failed
+	}
+	if refresh == "" {
+		return known, &AuthError{Class: ClassSignIn, Err: errors.New("the provider gave no refresh token")}
+	}
+	key := r.key(refresh)
+	flight := r.flights.DoChan(string(key[:]), func() (_ any, err error) {
+		// Nothing could recover a panic of the app's transport, logger or
+		// store from here on up.
+		defer recoverInto(&err)
+		// A flight that ended between the look above and now has the answer.
+		if g, failed, _ := r.known(refresh); failed != nil {
+			return nil, failed
+		} else if g != nil && !due(g) {
+			return g, nil
+		}
+		if reload != nil {
+			switch newer, err := reload(); {
+			case err != nil:
+				return nil, &AuthError{Class: ClassRetry, Err: err}
+			case newer == nil || newer.id != rec.id:
+				return nil, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
+			case newer.refresh != refresh && newer.renewed >= rec.renewed:
+				g := newer.grant()
+				if !due(g) {
+					return g, nil
+				}
+				refresh = newer.refresh
+			}
+		}
+		if paused := r.admit(); paused != nil {
+			return nil, paused
+		}
+		g, failed := r.ask(rec, refresh)
+		if failed != nil {
+			return nil, failed
+		}
+		return g, nil
+	})
+	var timeout <-chan time.Time
+	if patience > 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case result := <-flight:
+		if result.Err != nil {
+			return known, result.Err
+		}
+		return result.Val.(*grant), nil
+	case <-timeout:
+		return known, errPending
+	case <-ctx.Done():
+		return known, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+	}
+}
+
+// ask makes the one request of a flight. Its context is its own: the request
+// that started it may go away, those that wait do not.
+func (r *renewals) ask(rec *record, refresh secret) (*grant, *AuthError) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
+	defer cancel()
+	g, err := r.endpoint.refresh(ctx, refresh)
+	if err == nil && g.idToken != "" {
+		err = r.identify(ctx, rec, g)
+	}
+	key := r.key(refresh)
+	now := time.Now()
+	if err == nil {
+		r.succeeded()
+		r.outcomes.put(key, outcome{grant: g}, now.Add(outcomeGrace))
+		r.log.Debug("msauth: tokens renewed", "user", rec.user.Key(), "duration", now.Sub(began))
+		return g, nil
+	}
+	r.failed(key, err)
+	grace := refusalGrace
+	if err.Class == ClassRetry || err.Class == ClassMisconfigured {
+		if grace = err.RetryAfter; grace == 0 {
+			grace = 5*time.Second + rand.N(5*time.Second)
+		}
+	}
+	r.outcomes.put(key, outcome{err: err}, now.Add(grace))
+	return nil, err
+}
+
+// identify verifies the ID token of a renewal (OpenID Connect Core section
+// 12.2): the same person, and no other nonce than the first.
+func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthError {
+	id, err := r.endpoint.authority.verify(ctx, g.idToken, idTokenCheck{
+		access: g.access,
+		nonceFits: func(nonce string, present bool) bool {
+			return !present || nonceDigest(nonce) == rec.nonce
+		},
+		person:   &rec.user,
+		authTime: rec.authTime,
+	})
+	if _, ok := errors.AsType[keysUnavailable](err); ok {
+		// The tokens are good and must not be lost: a renewal need not carry
+		// an ID token at all. The old claims stay, if this one does not
+		// already say that it is about somebody else.
+		c, peeked := peek(g.idToken)
+		if peeked == nil && c.text("sub") == rec.user.Subject && strings.EqualFold(c.text("oid"), rec.user.ObjectID) {
+			return nil
+		}
+	}
+	switch {
+	case err == nil:
+		g.identity = id
+		return nil
+	case errors.Is(err, errAnotherPerson):
+		return &AuthError{Class: ClassSignIn, Err: err}
+	}
+	return &AuthError{Class: ClassRetry, Err: err}
+}
+
+// keep holds on to a grant that no cookie carries until it expires.
+func (r *renewals) keep(refresh secret, g *grant) {
+	until := time.Unix(g.expiry, 0)
+	if grace := time.Now().Add(outcomeGrace); until.Before(grace) {
+		until = grace
+	}
+	r.outcomes.put(r.key(refresh), outcome{grant: g}, until)
+}
+
+// pause spares a provider that is down, and the app's own requests the wait.
+type pause struct {
+	failures map[tokenKey]bool // in a row, of different sessions
+	on       bool
+	probeAt  time.Time
+	because  *AuthError
+}
+
+// admit says whether a request may be made now. While paused, one in 5 to 10
+// seconds may: the probe.
+func (r *renewals) admit() *AuthError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.pause.on {
+		return nil
+	}
+	now := time.Now()
+	if now.Before(r.pause.probeAt) {
+		return r.pause.because
+	}
+	r.pause.probeAt = now.Add(5*time.Second + rand.N(5*time.Second))
+	return nil
+}
+
+// succeeded notes that the provider serves this app.
+func (r *renewals) succeeded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pause.on {
+		r.log.Info("msauth: the provider answers again")
+	}
+	r.pause = pause{}
+	r.trouble = nil
+}
+
+// failed notes a failure. A refusal of one person is an answer like any other.
+func (r *renewals) failed(key tokenKey, err *AuthError) {
+	r.reportTrouble(err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch err.Class {
+	case ClassRetry, ClassMisconfigured:
+	default:
+		r.pause = pause{}
+		return
+	}
+	if r.pause.failures == nil {
+		r.pause.failures = map[tokenKey]bool{}
+	}
+	r.pause.failures[key] = true
+	r.pause.because = err
+	if !r.pause.on && len(r.pause.failures) >= pauseAfter {
+		r.pause.on = true
+		r.pause.failures = map[tokenKey]bool{}
+		r.log.Warn("msauth: renewals pause: the provider fails", "err", err)
+	}
+	if r.pause.on {
+		clear(r.pause.failures)
+		wait := max(5*time.Second+rand.N(5*time.Second), min(err.RetryAfter, longestPause))
+		r.pause.probeAt = time.Now().Add(wait)
+	}
+}
+
+// reportTrouble logs failures that an operator must mend, once a minute.
+func (r *renewals) reportTrouble(err *AuthError) {
+	if err.Class != ClassMisconfigured {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.trouble, r.troubled = err, now
+	if now.Sub(r.logged) >= troubleLogStep {
+		r.logged = now
+		r.log.Error("msauth: Microsoft refuses this app; people stay signed in, but no tokens can be had",
+			"err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
+	}
+}
+
+// ready returns the latest trouble, if it is recent.
+func (r *renewals) ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.trouble != nil && time.Since(r.troubled) < troubleRecent {
+		return r.trouble
+	}
+	return nil
+}
+
+// recoverInto turns a panic into an error.
+func recoverInto(err *error) {
+	if p := recover(); p != nil {
+		*err = &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
+	}
+}

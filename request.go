@@ -1,0 +1,144 @@
+package msauth
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// isNavigation reports whether a person waits for a page in the top window:
+// only then may the answer be a way to Microsoft. A frame could not show it, a
+// script could not follow it, and nobody asked for a prefetch.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || isPrefetch(r) {
+		return false
+	}
+	// Fetch Metadata: frames say "navigate" too, Dest tells them apart.
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	}
+	return acceptQuality(r, "text/html") > 0 &&
+		r.Header.Get("X-Requested-With") == "" && r.Header.Get("HX-Request") == "" && !isUpgrade(r)
+}
+
+// isPrefetch reports whether a browser fetches ahead of any wish to see.
+func isPrefetch(r *http.Request) bool {
+	for _, name := range [...]string{"Sec-Purpose", "Purpose", "X-Sec-Purpose", "X-Moz"} {
+		for _, value := range r.Header[name] {
+			value = strings.ToLower(value)
+			if strings.Contains(value, "prefetch") || strings.Contains(value, "prerender") || strings.Contains(value, "preview") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isUpgrade(r *http.Request) bool { return r.Header.Get("Upgrade") != "" }
+
+// acceptQuality is how much the Accept header wants a media type that it
+// names; wildcards do not count.
+func acceptQuality(r *http.Request, mediaType string) float64 {
+	best := 0.0
+	for _, line := range r.Header["Accept"] {
+		for part := range strings.SplitSeq(line, ",") {
+			name, params, _ := strings.Cut(part, ";")
+			if !strings.EqualFold(strings.TrimSpace(name), mediaType) {
+				continue
+			}
+			q := 1.0
+			for p := range strings.SplitSeq(params, ";") {
+				if value, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {
+					if f, err := strconv.ParseFloat(value, 64); err == nil {
+						q = f
+					}
+				}
+			}
+			best = max(best, q)
+		}
+	}
+	return best
+}
+
+func prefersHTML(r *http.Request) bool {
+	html := acceptQuality(r, "text/html")
+	return html > 0 && html >= acceptQuality(r, "application/json") && html >= acceptQuality(r, "application/problem+json")
+}
+
+// seenPage is the page that the person looks at while a script or a frame
+// makes the request: what to come back to after signing in.
+func (m *Middleware) seenPage(r *http.Request) string {
+	for _, name := range [...]string{"HX-Current-Url", "Referer"} {
+		u, err := url.Parse(r.Header.Get(name))
+		if err == nil && u.Host != "" && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, m.base.Host)) {
+			return m.returnPath(u.RequestURI())
+		}
+	}
+	return "/"
+}
+
+// unauthorized answers a request that is no page load: 401, for scripts with a
+// problem document (RFC 9457) whose login_url a page can open.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	login := m.LoginURL(LoginOptions{ReturnTo: m.seenPage(r)})
+	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
+	h.Set("Cache-Control", "no-store")
+	vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	if r.Header.Get("HX-Request") == "true" {
+		h.Set("HX-Redirect", login) // htmx leaves the page only for this
+	}
+	if prefersHTML(r) {
+		m.showPage(w, r, Page{
+			Kind: "sign-in-required", Status: http.StatusUnauthorized,
+			Title: "You are not signed in",
+			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
+			Links: []Link{{URL: login, Label: "Sign in"}},
+		})
+		return
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusUnauthorized)
+	if r.Method != http.MethodHead {
+		json.NewEncoder(w).Encode(map[string]any{
+			"type": "about:blank", "title": "Sign-in required", "status": http.StatusUnauthorized,
+			"detail": "Nobody is signed in, or the session has ended.", "login_url": login,
+		})
+	}
+}
+
+// vary adds names to the Vary header, once each, in one line.
+func vary(h http.Header, names ...string) {
+	line := strings.Join(h["Vary"], ", ")
+	for _, name := range names {
+		if !hasToken(line, name) {
+			if line != "" {
+				line += ", "
+			}
+			line += name
+		}
+	}
+	h["Vary"] = []string{line}
+}
+
+func hasToken(line, name string) bool {
+	for part := range strings.SplitSeq(line, ",") {
+		if part = strings.TrimSpace(part); part == "*" || strings.EqualFold(part, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// redirect sends the browser on with GET whatever the method was (RFC 9110
+// section 15.4.4). http.Redirect would clean the path.
+func redirect(w http.ResponseWriter, target string) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Location", target)
+	w.WriteHeader(http.StatusSeeOther)
+}

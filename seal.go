@@ -1,0 +1,192 @@
+package msauth
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gorilla/securecookie"
+)
+
+// keyLength is that of AES-256.
+const keyLength = 32
+
+// base64url is the one encoding of everything sealed. Strict: of the several
+// texts that would decode to the same bytes only one is accepted.
+var base64url = base64.RawURLEncoding.Strict()
+
+// A keyring holds the app's master keys. They seal nothing themselves: each
+// purpose has keys derived from them, so that a box made for one is noise to
+// another.
+type keyring [][]byte
+
+func newKeyring(keys [][]byte) (keyring, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("is empty: want at least one key of 32 random bytes")
+	}
+	ring := make(keyring, len(keys))
+	for i, key := range keys {
+		if len(key) != keyLength {
+			return nil, fmt.Errorf("has a key of %d bytes in place %d: want 32 random bytes (is it still encoded?)", len(key), i)
+		}
+		same := true
+		for _, b := range key {
+			same = same && b == key[0]
+		}
+		if same {
+			return nil, fmt.Errorf("has a key in place %d that is the same byte 32 times: want 32 random bytes", i)
+		}
+		ring[i] = append([]byte(nil), key...)
+	}
+	if _, err := ring.tryDerive("msauth self-test"); err != nil {
+		return nil, fmt.Errorf("cannot be used with this build's cryptography: %w", err)
+	}
+	return ring, nil
+}
+
+// derive makes the keys of one purpose. Whether that works depends on nothing
+// but lengths, which are constants, and was tried by newKeyring.
+func (k keyring) derive(purpose string) aeads {
+	derived, _ := k.tryDerive(purpose)
+	return derived
+}
+
+func (k keyring) tryDerive(purpose string) (aeads, error) {
+	derived := make(aeads, len(k))
+	for i, master := range k {
+		key, err := hkdf.Key(sha256.New, master, nil, purpose, keyLength)
+		if err != nil {
+			return nil, err
+		}
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, err
+		}
+		if derived[i], err = cipher.NewGCMWithRandomNonce(block); err != nil {
+			return nil, err
+		}
+	}
+	return derived, nil
+}
+
+// aeads are the derived keys of one purpose: the first seals, all open. The
+// random 96-bit nonces bound each to 2^32 seals (NIST SP 800-38D section 8.3).
+type aeads []cipher.AEAD
+
+var errNotSealed = errors.New("msauth: sealed with another key, or altered")
+
+// sealOverhead is what sealing adds: nonce and tag.
+const sealOverhead = 12 + 16
+
+// seal returns nonce, ciphertext and tag in a slice of its own.
+func (a aeads) seal(plain, additional []byte) []byte {
+	return a[0].Seal(make([]byte, 0, len(plain)+sealOverhead), nil, plain, additional)
+}
+
+// open decrypts box in place; with a single key box is spoilt when it fails.
+// old reports that a key opened it that no longer seals.
+func (a aeads) open(box, additional []byte) (plain []byte, old bool, err error) {
+	for i, key := range a {
+		attempt := box
+		if i < len(a)-1 {
+			attempt = append([]byte(nil), box...) // a failed Open leaves zeros behind
+		}
+		if plain, err = key.Open(attempt[:0], nil, attempt, additional); err == nil {
+			return plain, i > 0, nil
+		}
+	}
+	return nil, false, errNotSealed
+}
+
+// dailyKeys derive a key per UTC day, for boxes that strangers can have made
+// at will: the bound on random nonces then counts anew every day. The keys of
+// today and yesterday open.
+type dailyKeys struct {
+	ring    keyring
+	purpose string
+
+	mu   sync.Mutex
+	days map[int64]aeads
+}
+
+func (k keyring) daily(purpose string) *dailyKeys {
+	return &dailyKeys{ring: k, purpose: purpose, days: map[int64]aeads{}}
+}
+
+func (d *dailyKeys) of(day int64) aeads {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	keys, ok := d.days[day]
+	if !ok {
+		for other := range d.days {
+			if other < day-1 || other > day+1 {
+				delete(d.days, other)
+			}
+		}
+		keys = d.ring.derive(fmt.Sprintf("%s %d", d.purpose, day))
+		d.days[day] = keys
+	}
+	return keys
+}
+
+func today() int64 { return time.Now().Unix() / 86400 }
+
+func (d *dailyKeys) seal(plain, additional []byte) string {
+	return base64url.EncodeToString(d.of(today()).seal(plain, additional))
+}
+
+func (d *dailyKeys) open(text string, additional []byte) ([]byte, error) {
+	box, err := base64url.DecodeString(text)
+	if err != nil {
+		return nil, errNotSealed
+	}
+	day := today()
+	if plain, _, err := d.of(day).open(append([]byte(nil), box...), additional); err == nil {
+		return plain, nil
+	}
+	plain, _, err := d.of(day-1).open(box, additional)
+	return plain, err
+}
+
+// A sealer encrypts values under a name. It is the [securecookie.Codec] of
+// this package: one base64url, no limit of its own on the length, and no age,
+// which belongs into the value. It takes []byte as it is and anything else
+// through encoding/gob.
+type sealer struct{ keys aeads }
+
+var _ securecookie.Codec = sealer{}
+
+// Encode implements [securecookie.Codec].
+func (s sealer) Encode(name string, value any) (string, error) {
+	plain, ok := value.([]byte)
+	if !ok {
+		var err error
+		if plain, err = (securecookie.GobEncoder{}).Serialize(value); err != nil {
+			return "", err
+		}
+	}
+	return base64url.EncodeToString(s.keys.seal(plain, []byte(name))), nil
+}
+
+// Decode implements [securecookie.Codec].
+func (s sealer) Decode(name, text string, dst any) error {
+	box, err := base64url.DecodeString(text)
+	if err != nil {
+		return errNotSealed
+	}
+	plain, _, err := s.keys.open(box, []byte(name))
+	if err != nil {
+		return err
+	}
+	if raw, ok := dst.(*[]byte); ok {
+		*raw = plain
+		return nil
+	}
+	return (securecookie.GobEncoder{}).Deserialize(plain, dst)
+}

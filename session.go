@@ -1,0 +1,344 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+	"golang.org/x/oauth2"
+)
+
+// sessionStore is where sessions live between requests: in cookies, or on the
+// server.
+type sessionStore interface {
+	// load reads the request's session. sent says that the request carried
+	// something that was meant to be one. An error means that the store is
+	// broken, not the cookie.
+	load(r *http.Request) (rec *record, sent bool, err error)
+	// create writes the session of a new sign-in under a new name.
+	create(w http.ResponseWriter, r *http.Request, rec *record) error
+	// update writes a session that load has read. gone means that somebody
+	// deleted it in between.
+	update(w http.ResponseWriter, r *http.Request, rec *record) (gone bool, err error)
+	// remove ends what the request carries, readable or not.
+	remove(w http.ResponseWriter, r *http.Request) error
+	// reload reads a record of load's again, nil when it is gone; the func is
+	// nil where there is nothing to read again.
+	reload(r *http.Request) func() (*record, error)
+}
+
+func (m *Middleware) newSessionStore() sessionStore {
+	if m.cfg.Store == nil {
+		return cookieSessions{m}
+	}
+	return storedSessions{m, m.cfg.Store, sealer{keyring(m.cfg.Keys).derive("msauth stored session v1")}}
+}
+
+// cookieAge is the Max-Age of a session's cookies.
+func (m *Middleware) cookieAge(rec *record) time.Duration {
+	if m.cfg.SessionCookie {
+		return 0
+	}
+	return max(time.Until(rec.ends(m.cfg.MaxAge)), time.Second)
+}
+
+// cookieSessions keeps sessions in cookies.
+type cookieSessions struct{ m *Middleware }
+
+func (s cookieSessions) load(r *http.Request) (*record, bool, error) {
+	got := s.m.cookies.read(r.Header)
+	if got.payload == nil {
+		return nil, got.sent != 0, nil
+	}
+	rec, err := decodeRecord(got.payload, s.m.registration, s.m.cfg.Authority)
+	if err != nil {
+		return nil, true, nil
+	}
+	rec.surplus = got.surplus
+	return rec, true, nil
+}
+
+func (s cookieSessions) create(w http.ResponseWriter, r *http.Request, rec *record) error {
+	return s.write(w, r, rec, true)
+}
+
+func (s cookieSessions) update(w http.ResponseWriter, r *http.Request, rec *record) (bool, error) {
+	return false, s.write(w, r, rec, false)
+}
+
+// write leaves out what the budget has no room for.
+func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *record, log bool) error {
+	age := s.m.cookieAge(rec)
+	lean := rec
+	var without []string
+	for {
+		payload := lean.encode(s.m.registration, s.m.cfg.Authority)
+		_, _, total := s.m.cookies.lines(len(payload), age)
+		if total <= s.m.cookies.budget {
+			if log && len(without) > 0 {
+				s.m.log.Info("msauth: session over its cookie budget", "user", rec.user.Key(),
+					"budget", s.m.cookies.budget, "left_out", strings.Join(without, ", "))
+			}
+			if lean.shed && rec.access != "" {
+				s.m.renewals.keep(rec.refresh, rec.grant())
+			}
+			return s.m.cookies.write(w.Header(), s.m.cookies.scan(r.Header).sent, payload, age)
+		}
+		if lean == rec {
+			lean = rec.clone()
+		}
+		what := lean.shrink()
+		if what == "" {
+			return fmt.Errorf("%w: %d bytes of cookies, %d of them the refresh token, where Config.CookieBudget is %d; Config.Store keeps sessions on the server",
+				ErrCookieTooLarge, total, len(rec.refresh), s.m.cookies.budget)
+		}
+		without = append(without, what)
+	}
+}
+
+func (s cookieSessions) remove(w http.ResponseWriter, r *http.Request) error {
+	s.m.cookies.clear(w.Header(), s.m.cookies.scan(r.Header).sent)
+	return nil
+}
+
+func (s cookieSessions) reload(*http.Request) func() (*record, error) { return nil }
+
+// storedSessions keeps sessions in a gorilla store. It uses New and Save only:
+// Get rewrites the request in place, under whoever else reads it.
+type storedSessions struct {
+	m     *Middleware
+	store sessions.Store
+	codec securecookie.Codec
+}
+
+// storedKey is the one value of our sessions: a text, which every store's
+// serializer leaves as it is.
+const storedKey = "msauth"
+
+func (s storedSessions) name() string { return s.m.cookies.name }
+
+// open separates "no session" from "the store is broken".
+func (s storedSessions) open(r *http.Request) (*sessions.Session, error) {
+	session, err := s.store.New(r, s.name())
+	if err != nil {
+		unreadable := errors.Is(err, fs.ErrNotExist) || errors.Is(err, http.ErrNoCookie)
+		if cookieErr, ok := errors.AsType[securecookie.Error](err); ok {
+			unreadable = unreadable || cookieErr.IsDecode()
+		}
+		if many, ok := errors.AsType[securecookie.MultiError](err); ok {
+			unreadable = unreadable || many.IsDecode()
+		}
+		if !unreadable {
+			return nil, fmt.Errorf("msauth: Config.Store: %w", err)
+		}
+	}
+	if err != nil || session == nil || session.IsNew {
+		return nil, nil
+	}
+	return session, nil
+}
+
+func (s storedSessions) load(r *http.Request) (*record, bool, error) {
+	sent := s.m.cookies.scan(r.Header).sent != 0
+	if !sent {
+		return nil, false, nil
+	}
+	session, err := s.open(r)
+	if err != nil || session == nil {
+		return nil, sent, err
+	}
+	text, _ := session.Values[storedKey].(string)
+	var payload []byte
+	if s.codec.Decode(s.name(), text, &payload) != nil {
+		return nil, sent, nil
+	}
+	rec, err := decodeRecord(payload, s.m.registration, s.m.cfg.Authority)
+	if err != nil {
+		return nil, sent, nil
+	}
+	return rec, sent, nil
+}
+
+func (s storedSessions) create(w http.ResponseWriter, r *http.Request, rec *record) error {
+	if err := s.drop(r); err != nil {
+		return err
+	}
+	session, err := s.store.New(r, s.name())
+	if session == nil {
+		return fmt.Errorf("msauth: Config.Store: %w", err)
+	}
+	session.ID = "" // a name of its own: whoever knew the old one knows nothing
+	session.IsNew = true
+	session.Values = map[any]any{}
+	return s.save(w, r, session, rec)
+}
+
+func (s storedSessions) update(w http.ResponseWriter, r *http.Request, rec *record) (bool, error) {
+	session, err := s.open(r)
+	if err != nil || session == nil {
+		return session == nil, err
+	}
+	return false, s.save(w, r, session, rec)
+}
+
+func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *sessions.Session, rec *record) error {
+	text, err := s.codec.Encode(s.name(), rec.encode(s.m.registration, s.m.cfg.Authority))
+	if err != nil {
+		return err
+	}
+	session.Values[storedKey] = text
+	// Never 0: stores take it for "delete".
+	session.Options = s.options(seconds(max(time.Until(rec.ends(s.m.cfg.MaxAge)), time.Second)))
+	if err := s.store.Save(r, w, session); err != nil {
+		if strings.Contains(err.Error(), "too long") || strings.Contains(err.Error(), "too big") {
+			return fmt.Errorf("%w: Config.Store refuses a record of %d bytes (gorilla stores have a MaxLength or SetMaxLength): %w", ErrCookieTooLarge, len(text), err)
+		}
+		return fmt.Errorf("msauth: Config.Store: %w", err)
+	}
+	s.restate(w)
+	return nil
+}
+
+func (s storedSessions) options(maxAge int) *sessions.Options {
+	c := s.m.cookies.cookie(s.name(), "", maxAge)
+	return &sessions.Options{Path: c.Path, MaxAge: c.MaxAge, Secure: c.Secure, HttpOnly: c.HttpOnly, SameSite: c.SameSite}
+}
+
+// restate puts the cookie that the store has set under our own rules: no age
+// where the browser is to forget it, and no cache.
+func (s storedSessions) restate(w http.ResponseWriter) {
+	for _, line := range w.Header()["Set-Cookie"] {
+		c, err := http.ParseSetCookie(line)
+		if err != nil || c.Name != s.name() {
+			continue
+		}
+		if s.m.cfg.SessionCookie && c.MaxAge > 0 {
+			c.MaxAge = 0
+		}
+		setCookie(w.Header(), s.m.cookies.cookie(c.Name, c.Value, c.MaxAge))
+		return
+	}
+}
+
+// drop deletes the record that the request's cookie names.
+func (s storedSessions) drop(r *http.Request) error {
+	if s.m.cookies.scan(r.Header).sent == 0 {
+		return nil
+	}
+	session, err := s.open(r)
+	if err != nil || session == nil {
+		return err
+	}
+	session.Options = s.options(-1)
+	if err := s.store.Save(r, discarded{http.Header{}}, session); err != nil {
+		return fmt.Errorf("msauth: Config.Store: %w", err)
+	}
+	return nil
+}
+
+func (s storedSessions) remove(w http.ResponseWriter, r *http.Request) error {
+	s.m.cookies.clear(w.Header(), s.m.cookies.scan(r.Header).sent)
+	return s.drop(r)
+}
+
+func (s storedSessions) reload(r *http.Request) func() (*record, error) {
+	r = r.Clone(context.WithoutCancel(r.Context()))
+	return func() (*record, error) {
+		rec, _, err := s.load(r)
+		if err != nil || rec == nil {
+			return nil, err
+		}
+		return rec, rec.unpack()
+	}
+}
+
+// discarded is a ResponseWriter for a Set-Cookie line that is not wanted.
+type discarded struct{ header http.Header }
+
+func (d discarded) Header() http.Header         { return d.header }
+func (d discarded) Write(b []byte) (int, error) { return len(b), nil }
+func (d discarded) WriteHeader(int)             {}
+
+// heldTokens are the tokens of one request's session. They are renewed in
+// memory when a handler outlasts them; the next request finds the outcome.
+type heldTokens struct {
+	m      *Middleware
+	reload func() (*record, error)
+
+	mu  sync.Mutex
+	rec *record // never changed, only replaced
+}
+
+func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
+	h.mu.Lock()
+	rec := h.rec
+	if !rec.unpacked() {
+		rec = rec.clone()
+		if err := rec.unpack(); err != nil {
+			h.mu.Unlock()
+			return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
+		}
+		h.rec = rec
+	}
+	h.mu.Unlock()
+
+	now := time.Now()
+	switch {
+	case h.m.ended.has(rec.id) || !now.Before(rec.ends(h.m.cfg.MaxAge)):
+		return nil, ErrNoSession
+	case rec.stepUp:
+		return nil, &AuthError{Class: ClassStepUp, Claims: rec.claims}
+	case rec.access != "" && now.Unix() < rec.expiry:
+		return bearer(rec), nil
+	}
+	g, err := h.m.renewals.renew(ctx, rec, h.reload, func(g *grant) bool { return !g.usable(time.Now()) }, 0)
+	if g == nil || !g.usable(time.Now()) {
+		if err == nil {
+			err = ErrTokenUnavailable
+		}
+		return nil, err
+	}
+	renewed := rec.renewedBy(g)
+	h.m.renewals.keep(rec.refresh, g)
+	h.mu.Lock()
+	h.rec = renewed
+	h.mu.Unlock()
+	return bearer(renewed), nil
+}
+
+func bearer(rec *record) *oauth2.Token {
+	return &oauth2.Token{AccessToken: string(rec.access), TokenType: "Bearer", Expiry: time.Unix(rec.expiry, 0)}
+}
+
+func (h *heldTokens) info() tokenInfo {
+	h.mu.Lock()
+	rec := h.rec
+	h.mu.Unlock()
+	return tokenInfo{
+		expiry:   time.Unix(rec.expiry, 0),
+		renewed:  time.Unix(rec.renewed, 0),
+		signedIn: time.Unix(rec.signedIn, 0),
+		ends:     rec.ends(h.m.cfg.MaxAge),
+		scopes:   rec.scopeList(),
+	}
+}
+
+func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
+	return &bearerTransport{
+		token: func() (*oauth2.Token, error) { return h.token(ctx) },
+		hosts: h.m.tokenHosts,
+		base:  h.m.tokenBase,
+	}
+}
+
+// newSession is what a handler sees of a record.
+func (m *Middleware) newSession(rec *record, reload func() (*record, error)) *Session {
+	return &Session{User: rec.user, AppData: rec.appData, tokens: &heldTokens{m: m, rec: rec, reload: reload}}
+}
