@@ -195,6 +195,9 @@ func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
 	if m.ended.has(rec.id) { // signed out while the renewal was under way
 		return v
 	}
+	if fresh != rec {
+		fresh.used = time.Now().Unix()
+	}
 	if fresh = m.touch(r, fresh); fresh != rec {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
@@ -282,7 +285,9 @@ func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, al
 	}
 	switch failure.Class {
 	case ClassSignIn:
-		m.ended.add(rec, m.cfg.MaxAge)
+		// The id is not added to the ended ones: where a provider rotates
+		// strictly, another process may have renewed with this very token,
+		// and the cookie that it gave is good.
 		m.log.Info("msauth: session ended by the provider", "user", rec.user.Key(), "err", failure)
 		return rec, false
 	case ClassStepUp:

@@ -20,6 +20,7 @@ const (
 	refusalGrace  = 10 * time.Minute // a refused refresh token is not tried again this long
 	maxOutcomes   = 10_000
 	renewPatience = 1 * time.Second // how long a request with a valid token waits
+	maxFlights    = 32              // renewals at one time; more wait their turn
 
 	pauseAfter     = 5                // failures in a row, of different sessions
 	longestPause   = 60 * time.Second // that one Retry-After can impose on all
@@ -34,6 +35,7 @@ type renewals struct {
 	registration registration
 	log          *slog.Logger
 	flights      singleflight.Group
+	slots        chan struct{} // one per request under way
 
 	outcomes *expiring[tokenKey, outcome]
 
@@ -62,6 +64,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		},
 		registration: reg,
 		log:          cfg.Logger,
+		slots:        make(chan struct{}, maxFlights),
 		outcomes:     newExpiring[tokenKey, outcome](maxOutcomes),
 	}
 }
@@ -139,6 +142,10 @@ func (r *renewals) renew(ctx context.Context, rec *record, reload func() (*recor
 				refresh = newer.refresh
 			}
 		}
+		// A provider that accepts and stays silent must not collect a request
+		// from everybody before the first one fails.
+		r.slots <- struct{}{}
+		defer func() { <-r.slots }()
 		if paused := r.admit(); paused != nil {
 			return nil, paused
 		}

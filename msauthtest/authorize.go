@@ -1,0 +1,401 @@
+package msauthtest
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxQuery is the longest query that the authorize endpoint reads, in bytes.
+// Microsoft's limit is not published.
+const maxQuery = 2048
+
+// codeLife is how long an authorization code is good for.
+const codeLife = 10 * time.Minute
+
+// An ssoSession is a browser in which people are signed in at this server.
+type ssoSession struct {
+	accounts map[string]ssoAccount // by sign-in name in lower case
+	used     time.Time
+}
+
+type ssoAccount struct {
+	sid      string
+	authTime time.Time
+}
+
+// A code is an authorization code that was handed out.
+type code struct {
+	grant     *grant
+	redirect  string
+	challenge string
+	issued    time.Time
+	used      bool
+}
+
+// An authRequest is a request to the authorize endpoint (OpenID Connect Core
+// section 3.1.2.1, RFC 7636).
+type authRequest struct {
+	query     string // as it came
+	redirect  string
+	state     string
+	nonce     string
+	challenge string
+	scopes    []string
+	prompt    []string
+	hint      string // login_hint
+	domain    string // domain_hint
+	maxAge    time.Duration
+	hasMaxAge bool
+	claims    string
+}
+
+var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+
+// readAuthorize reads and checks a request. When redirect is empty the failure
+// must not be sent anywhere: RFC 6749 section 4.1.2.1.
+func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
+	if len(query) > maxQuery {
+		return req, refusal(90015, "")
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return req, refusal(9002313, "the query cannot be read")
+	}
+	for _, name := range []string{"client_id", "redirect_uri"} {
+		switch len(q[name]) {
+		case 0:
+			return req, refusal(900144, "'"+name+"'")
+		case 1:
+		default:
+			return req, refusal(9002313, name+" is there twice")
+		}
+	}
+	if !strings.EqualFold(q.Get("client_id"), e.ClientID) {
+		return req, refusal(700016, "'"+q.Get("client_id")+"'")
+	}
+	if !registered(e.behavior.RedirectURIs, q.Get("redirect_uri")) {
+		return req, refusal(50011, "'"+q.Get("redirect_uri")+"'")
+	}
+	req = authRequest{
+		query:     query,
+		redirect:  q.Get("redirect_uri"),
+		state:     q.Get("state"),
+		nonce:     q.Get("nonce"),
+		challenge: q.Get("code_challenge"),
+		scopes:    strings.Fields(q.Get("scope")),
+		prompt:    strings.Fields(q.Get("prompt")),
+		hint:      q.Get("login_hint"),
+		domain:    q.Get("domain_hint"),
+		claims:    q.Get("claims"),
+	}
+	for name, values := range q {
+		if len(values) > 1 { // RFC 6749 section 3.1
+			return req, refusal(9002313, name+" is there twice")
+		}
+	}
+	switch {
+	case q.Get("response_type") == "":
+		return req, refusal(900144, "'response_type'")
+	case q.Get("response_type") != "code":
+		return req, refusal(700054, "'"+q.Get("response_type")+"'")
+	case q.Has("response_mode") && q.Get("response_mode") != "query":
+		return req, refusal(70007, "'"+q.Get("response_mode")+"'")
+	case len(req.scopes) == 0:
+		return req, refusal(900144, "'scope'")
+	case !has(req.scopes, "openid"):
+		return req, refusal(70011, "It does not contain openid.")
+	case req.state == "":
+		return req, refusal(900144, "'state'")
+	case req.nonce == "":
+		return req, refusal(900144, "'nonce'")
+	case q.Get("code_challenge_method") != "S256":
+		return req, refusal(90100, "'code_challenge_method' must be S256; this")
+	case !challengeForm.MatchString(req.challenge):
+		return req, refusal(90100, "'code_challenge'")
+	}
+	for _, p := range req.prompt {
+		if !slices.Contains([]string{"login", "none", "consent", "select_account", "create"}, p) ||
+			p == "none" && len(req.prompt) > 1 {
+			return req, refusal(90023, "'prompt'")
+		}
+	}
+	if text := q.Get("max_age"); text != "" {
+		seconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return req, refusal(90023, "'max_age'")
+		}
+		req.maxAge, req.hasMaxAge = time.Duration(seconds)*time.Second, true
+	}
+	return req, Failure{}
+}
+
+// registered tells whether a redirect URI may be used: one of the list, or
+// without a list any https URI and any http URI of a loopback host.
+func registered(list []string, uri string) bool {
+	if len(list) > 0 {
+		return slices.Contains(list, uri)
+	}
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" || u.User != nil || strings.Contains(uri, "#") {
+		return false
+	}
+	return u.Scheme == "https" || u.Scheme == "http" && loopback(u.Host)
+}
+
+// authorize is the authorize endpoint.
+func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "msauthtest: the authorize endpoint is read with GET", http.StatusMethodNotAllowed)
+		return
+	}
+	req, f := e.readAuthorize(r.URL.RawQuery)
+	if !f.isZero() {
+		e.answerFailure(w, r, req, f)
+		return
+	}
+	session := e.session(r)
+
+	if name := e.behavior.AutoSignIn; name != "" && !slices.Contains(req.prompt, "none") {
+		u, ok := e.user(name)
+		if !ok {
+			e.pick(w, req, session, refusal(50034, "'"+name+"'").Description)
+			return
+		}
+		if code := e.tenant.admits(u); code != 0 {
+			e.pick(w, req, session, refusal(code, "'"+u.SignInName+"'").Description)
+			return
+		}
+		e.signIn(w, r, req, session, u)
+		return
+	}
+
+	u, refused := e.silently(req, session)
+	switch {
+	case refused == 0:
+		e.signIn(w, r, req, session, u)
+	case slices.Contains(req.prompt, "none"):
+		f := refusal(refused, "'"+e.ClientID+"'")
+		if refused == 50076 {
+			f.Suberror = "basic_action"
+		}
+		e.answerFailure(w, r, req, f)
+	default:
+		e.pick(w, req, session, "")
+	}
+}
+
+// silently finds the person whom a request is about and who need not be asked
+// anything; else the AADSTS number that says what has to be asked.
+func (e *exchange) silently(req authRequest, session map[string]ssoAccount) (User, int) {
+	var found []User
+	for _, u := range e.Users() {
+		if _, ok := session[strings.ToLower(u.SignInName)]; ok && e.tenant.admits(u) == 0 {
+			found = append(found, u)
+		}
+	}
+	if req.hint != "" {
+		hinted, ok := e.user(req.hint)
+		found = slices.DeleteFunc(found, func(u User) bool { return !ok || u.SignInName != hinted.SignInName })
+	}
+	switch len(found) {
+	case 0:
+		return User{}, 50058
+	case 1:
+	default:
+		return User{}, 16000
+	}
+	u := found[0]
+	account := session[strings.ToLower(u.SignInName)]
+	for _, p := range req.prompt {
+		if p != "none" {
+			return u, 50058
+		}
+	}
+	switch {
+	case req.hasMaxAge && time.Since(account.authTime) > req.maxAge:
+		return u, 50058
+	case e.behavior.RequireMFA:
+		return u, 50076
+	case e.behavior.RequireConsent:
+		return u, 65001
+	}
+	return u, 0
+}
+
+// signIn signs a person in in this browser and answers with a code.
+func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authRequest, session map[string]ssoAccount, u User) {
+	now := time.Now()
+	account, ok := session[strings.ToLower(u.SignInName)]
+	if !ok || has(req.prompt, "login") || req.hasMaxAge && now.Sub(account.authTime) > req.maxAge {
+		account.authTime = now
+		if account.sid == "" {
+			account.sid = newGUID()
+		}
+	}
+	g := &grant{
+		user:     u.SignInName,
+		tenant:   e.tenant,
+		scopes:   req.scopes,
+		nonce:    req.nonce,
+		sid:      account.sid,
+		authTime: account.authTime,
+		mfa:      e.behavior.RequireMFA,
+		consent:  e.behavior.RequireConsent,
+	}
+	text := newCode(u, e.tenant)
+	e.addSecrets(text)
+	e.mu.Lock()
+	e.remember(w, r, u, account)
+	if len(e.codes) >= keep {
+		for old, c := range e.codes {
+			if now.Sub(c.issued) > codeLife {
+				delete(e.codes, old)
+			}
+		}
+	}
+	e.codes[text] = &code{grant: g, redirect: req.redirect, challenge: req.challenge, issued: now}
+	e.mu.Unlock()
+	answer := url.Values{"code": {text}, "session_state": {account.sid}}
+	if e.behavior.AnswerIssuer {
+		answer.Set("iss", e.tenant.issuerFor(e.URL, u))
+	}
+	e.answer(w, r, req, answer)
+}
+
+// answerFailure sends a failure to the redirect URI, or shows it when there is
+// none to trust.
+func (e *exchange) answerFailure(w http.ResponseWriter, r *http.Request, req authRequest, f Failure) {
+	if req.redirect == "" {
+		e.failPage(w, r, f)
+		return
+	}
+	answer := e.answerError(f)
+	if e.behavior.AnswerIssuer {
+		answer.Set("iss", e.tenant.issuer(e.URL))
+	}
+	e.answer(w, r, req, answer)
+}
+
+// failAuthorize sends a scripted failure in place of an answer.
+func (e *exchange) failAuthorize(w http.ResponseWriter, r *http.Request, f Failure) {
+	tenantName, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	e.tenant, _ = e.Server.tenant(tenantName)
+	query := r.URL.RawQuery
+	if e.kind == Picked {
+		query = r.PostForm.Get("request")
+	}
+	req, bad := e.readAuthorize(query)
+	if req.redirect == "" {
+		f = bad
+	}
+	e.answerFailure(w, r, req, f)
+}
+
+// answer redirects to the app, in the query.
+func (e *exchange) answer(w http.ResponseWriter, r *http.Request, req authRequest, answer url.Values) {
+	if req.state != "" {
+		answer.Set("state", req.state)
+	}
+	if e.behavior.AuthorizeAnswer != nil {
+		e.behavior.AuthorizeAnswer(answer)
+	}
+	sep := "?"
+	if strings.Contains(req.redirect, "?") {
+		sep = "&"
+	}
+	status := http.StatusFound
+	if r.Method == http.MethodPost {
+		status = http.StatusSeeOther
+	}
+	w.Header().Set("Location", req.redirect+sep+answer.Encode())
+	w.WriteHeader(status)
+}
+
+// picked receives the form of the sign-in page. It reads the request again
+// from the form, so that the page outlives a restart and the back button.
+func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		http.Error(w, "msauthtest: this is where the sign-in page posts its form", http.StatusMethodNotAllowed)
+		return
+	}
+	req, f := e.readAuthorize(r.PostForm.Get("request"))
+	if !f.isZero() {
+		e.answerFailure(w, r, req, f)
+		return
+	}
+	session := e.session(r)
+	switch r.PostForm.Get("answer") {
+	case "":
+	case "refuse":
+		e.answerFailure(w, r, req, refusal(65004, ""))
+		return
+	default:
+		f := refusal(65004, "")
+		f.Codes, f.Description, f.Suberror = nil, "The user has cancelled the sign-in.", "cancel"
+		e.answerFailure(w, r, req, f)
+		return
+	}
+	name := r.PostForm.Get("user")
+	u, ok := e.user(name)
+	if !ok {
+		e.pick(w, req, session, refusal(50034, "'"+name+"'").Description)
+		return
+	}
+	if code := e.tenant.admits(u); code != 0 {
+		e.pick(w, req, session, refusal(code, "'"+u.SignInName+"'").Description)
+		return
+	}
+	e.signIn(w, r, req, session, u)
+}
+
+// session returns a copy of who is signed in in this browser.
+func (e *exchange) session(r *http.Request) map[string]ssoAccount {
+	accounts := map[string]ssoAccount{}
+	c, err := r.Cookie(e.cookie)
+	if err != nil {
+		return accounts
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if session, ok := e.sessions[c.Value]; ok {
+		for name, account := range session.accounts {
+			accounts[name] = account
+		}
+	}
+	return accounts
+}
+
+// remember notes that a person is signed in in this browser. e.mu is held.
+func (e *exchange) remember(w http.ResponseWriter, r *http.Request, u User, account ssoAccount) {
+	var session *ssoSession
+	if c, err := r.Cookie(e.cookie); err == nil {
+		session = e.sessions[c.Value]
+	}
+	if session == nil {
+		if len(e.sessions) >= keep {
+			for id, old := range e.sessions {
+				if time.Since(old.used) > time.Hour {
+					delete(e.sessions, id)
+				}
+			}
+		}
+		id := randomText(43)
+		session = &ssoSession{accounts: map[string]ssoAccount{}}
+		e.sessions[id] = session
+		http.SetCookie(w, &http.Cookie{
+			Name: e.cookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+			Secure: strings.HasPrefix(e.URL, "https:"),
+		})
+	}
+	session.accounts[strings.ToLower(u.SignInName)] = account
+	session.used = time.Now()
+}
+
+func has(list []string, s string) bool { return slices.Contains(list, s) }

@@ -1,0 +1,248 @@
+package msauthtest
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+	"time"
+)
+
+// backdate is how far Microsoft dates tokens back, so that clocks that are
+// behind accept them.
+const backdate = 5 * time.Minute
+
+// groupLimit is the number of groups from which tokens carry the overage marks.
+const groupLimit = 200
+
+// idToken makes a signed ID token. Claims are those of Microsoft's "ID token
+// claims reference"; the optional ones of an app that asked for sid,
+// login_hint, email, auth_time and xms_edov.
+func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string) (string, error) {
+	now := time.Now()
+	var claims map[string]any
+	if e.tenant.generic {
+		sum := sha256.Sum256([]byte(accessToken))
+		claims = map[string]any{
+			"iss":       e.tenant.issuer(e.URL),
+			"aud":       e.ClientID,
+			"sub":       e.subject(u),
+			"iat":       now.Unix(),
+			"exp":       now.Add(time.Hour).Unix(),
+			"auth_time": g.authTime.Unix(),
+			"sid":       g.sid,
+			"at_hash":   b64(sum[:16]),
+		}
+		if has(scopes, "profile") {
+			claims["name"] = u.Name
+			claims["preferred_username"] = u.SignInName
+			setText(claims, "given_name", u.GivenName)
+			setText(claims, "family_name", u.FamilyName)
+		}
+		if has(scopes, "email") && u.Email != "" {
+			claims["email"] = u.Email
+			claims["email_verified"] = true
+		}
+		if len(u.Roles) > 0 {
+			claims["roles"] = u.Roles
+		}
+	} else {
+		life := time.Hour
+		if u.personal() {
+			life = 24 * time.Hour
+		}
+		claims = map[string]any{
+			"aud":        e.ClientID,
+			"iss":        e.tenant.issuerFor(e.URL, u),
+			"iat":        now.Add(-backdate).Unix(),
+			"nbf":        now.Add(-backdate).Unix(),
+			"exp":        now.Add(life).Unix(),
+			"sub":        e.subject(u),
+			"tid":        u.TenantID,
+			"ver":        "2.0",
+			"auth_time":  g.authTime.Unix(),
+			"sid":        g.sid,
+			"login_hint": e.hint(u),
+			"aio":        opaqueAIO(u),
+		}
+		if has(scopes, "profile") {
+			claims["oid"] = u.ObjectID
+			claims["name"] = u.Name
+			claims["preferred_username"] = u.SignInName
+		}
+		if has(scopes, "email") && u.Email != "" {
+			claims["email"] = u.Email
+			claims["xms_edov"] = true
+		}
+		if !u.personal() {
+			// Tokens of personal accounts have neither.
+			claims["rh"] = opaqueRH()
+			claims["uti"] = randomText(22)
+		}
+		if len(u.Roles) > 0 {
+			claims["roles"] = u.Roles
+		}
+		e.addGroups(claims, u)
+	}
+	// OpenID Connect Core section 12.2: a renewed ID token should have no nonce.
+	if e.kind == TokenCode {
+		claims["nonce"] = g.nonce
+	}
+	if e.behavior.IDToken != nil {
+		e.behavior.IDToken(e.kind, claims)
+	}
+	return e.signIDToken(u.personal(), claims)
+}
+
+// addGroups adds the groups, or the marks that there are too many of them.
+func (e *exchange) addGroups(claims map[string]any, u User) {
+	switch {
+	case len(u.Groups) == 0:
+	case len(u.Groups) < groupLimit || e.behavior.GroupClaims:
+		claims["groups"] = u.Groups
+	default:
+		claims["_claim_names"] = map[string]string{"groups": "src1"}
+		claims["_claim_sources"] = map[string]any{"src1": map[string]string{
+			"endpoint": "https://graph.windows.net/" + u.TenantID + "/users/" + u.ObjectID + "/getMemberObjects",
+		}}
+	}
+}
+
+// graphAudience is the resource of scopes without a prefix.
+const graphAudience = "https://graph.microsoft.com"
+
+// accessTokenFor makes an access token: for work accounts a JWT, which clients
+// must not look into, for personal accounts and the plain provider an opaque
+// text.
+func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []string, life time.Duration) (string, error) {
+	if e.tenant.generic {
+		return randomText(43), nil
+	}
+	if u.personal() {
+		// 1604 characters of standard base64 that begin with EwB.
+		return base64.StdEncoding.EncodeToString(append([]byte{0x13, 0x00, 0x68}, randomBytes(1200)...)), nil
+	}
+	now := time.Now()
+	key := e.signingKey(false)
+	amr := []string{"pwd"}
+	if g.mfa {
+		amr = append(amr, "mfa")
+	}
+	claims := map[string]any{
+		"aud":             audience,
+		"iss":             "https://sts.windows.net/" + u.TenantID + "/",
+		"iat":             now.Add(-backdate).Unix(),
+		"nbf":             now.Add(-backdate).Unix(),
+		"exp":             now.Add(life).Unix(),
+		"acct":            0,
+		"acr":             "1",
+		"aio":             randomText(168),
+		"amr":             amr,
+		"app_displayname": "Local test app",
+		"appid":           e.ClientID,
+		"appidacr":        "1",
+		"family_name":     u.FamilyName,
+		"given_name":      u.GivenName,
+		"idtyp":           "user",
+		"ipaddr":          "203.0.113.24",
+		"name":            u.Name,
+		"oid":             u.ObjectID,
+		"onprem_sid":      "S-1-5-21-" + digits(10) + "-" + digits(10) + "-" + digits(10) + "-" + digits(6),
+		"platf":           "5",
+		"puid":            "10032" + strings.ToUpper(strings.ReplaceAll(derivedGUID("puid "+u.ObjectID), "-", ""))[:11],
+		"rh":              opaqueRH(),
+		"scp":             strings.Join(scopes, " "),
+		"sid":             g.sid,
+		"signin_state":    []string{"kmsi"},
+		"sub":             b64(randomBytes(32)),
+		"tid":             u.TenantID,
+		"unique_name":     u.SignInName,
+		"upn":             u.SignInName,
+		"uti":             randomText(22),
+		"ver":             "1.0",
+		"wids":            []string{"b79fbf4d-3ef9-4689-8143-76b194e85509"},
+		"xms_act_fct":     "3 9",
+		"xms_ftd":         randomText(43),
+		"xms_idrel":       "1 24",
+		"xms_sub_fct":     "3 12",
+		"xms_tnt_fct":     "3 8",
+		"xms_st":          map[string]string{"sub": e.subject(u)},
+		"xms_tcdt":        1589353200,
+	}
+	if audience == graphAudience {
+		claims["tenant_region_scope"] = "EU"
+	}
+	e.addGroups(claims, u)
+	payload, err := marshalClaims(claims)
+	if err != nil {
+		return "", err
+	}
+	header := `{"typ":"JWT","nonce":"` + b64(randomBytes(32)) + `","alg":"RS256","x5t":"` + key.kid + `","kid":"` + key.kid + `"}`
+	return key.signRS256([]byte(header), payload), nil
+}
+
+// newRefreshToken makes an opaque refresh token in the shape of the account.
+func newRefreshToken(u User, t tenant) string {
+	switch {
+	case t.generic:
+		return randomText(64)
+	case u.personal():
+		// Standard base64 in another alphabet.
+		text := base64.StdEncoding.EncodeToString(append([]byte{0x0a}, randomBytes(325)...))
+		swap := strings.NewReplacer("+", "*", "/", "!", "=", "$")
+		return "M.C5" + digits(2) + "_BAY.0.U.-" + swap.Replace(text)
+	default:
+		return twoPart(86, 886)
+	}
+}
+
+// newCode makes an authorization code in the shape of the account.
+func newCode(u User, t tenant) string {
+	switch {
+	case t.generic:
+		return randomText(43)
+	case u.personal():
+		return "M.C5" + digits(2) + "_BAY.2.U." + newGUID()
+	default:
+		return twoPart(86, 480)
+	}
+}
+
+// twoPart is Microsoft's envelope for opaque texts of work accounts: "1.AXoA",
+// and base64url of so many bytes in all in each part.
+func twoPart(n, m int) string {
+	return "1." + b64(append([]byte{0x01, 0x7a, 0x00}, randomBytes(n-3)...)) +
+		"." + b64(append([]byte{0x02, 0x00, 0x01, 0x00}, randomBytes(m-4)...))
+}
+
+func opaqueAIO(u User) string {
+	if u.personal() {
+		swap := strings.NewReplacer("+", "*", "/", "!")
+		return "D" + swap.Replace(base64.RawStdEncoding.EncodeToString(randomBytes(26)))
+	}
+	return randomText(52)
+}
+
+func opaqueRH() string {
+	return "1." + b64(append([]byte{0x01, 0x7a, 0x00}, randomBytes(24)...)) + "."
+}
+
+func digits(n int) string {
+	b := randomBytes(n)
+	for i := range b {
+		b[i] = '0' + b[i]%10
+	}
+	return string(b)
+}
+
+func setText(claims map[string]any, name, value string) {
+	if value != "" {
+		claims[name] = value
+	}
+}
+
+// hint is loginHint with the lock taken.
+func (s *Server) hint(u User) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loginHint(u.SignInName)
+}

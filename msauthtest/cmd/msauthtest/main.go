@@ -1,0 +1,126 @@
+// Command msauthtest runs a local Microsoft on a port of this computer, for
+// trying an app without an account.
+//
+//	go run ./msauthtest/cmd/msauthtest -addr localhost:9090
+//
+// It prints the authority, the client id and secret, and the environment lines
+// to paste. It listens on loopback only.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/msauth/msauthtest"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "msauthtest:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("msauthtest", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	addr := flags.String("addr", "localhost:9090", "loopback `address` to listen on; port 0 takes a free one")
+	clientID := flags.String("client-id", "", "the app's client `id` (default random)")
+	clientSecret := flags.String("client-secret", "", "the app's client `secret` (default random)")
+	lifetime := flags.Duration("lifetime", 0, "lifetime of access tokens (default 60 to 90 minutes, at random)")
+	autoSignIn := flags.String("auto-sign-in", "", "sign in this `person` without showing the page")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *lifetime < 0 {
+		return errors.New("-lifetime must not be negative")
+	}
+	host, _, err := net.SplitHostPort(*addr)
+	if err != nil {
+		return fmt.Errorf("-addr: %w", err)
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && !strings.HasSuffix(host, ".localhost") && (err != nil || !ip.IsLoopback()) {
+		return fmt.Errorf("-addr: %q is not a loopback host: a server that lets everybody be anybody must not be reachable from elsewhere; use localhost:9090", host)
+	}
+	listen := *addr
+	if strings.HasSuffix(host, ".localhost") { // browsers resolve these by themselves
+		listen = "127.0.0.1" + strings.TrimPrefix(*addr, host)
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return err
+	}
+
+	ms := msauthtest.New("http://" + net.JoinHostPort(host, port))
+	defer ms.Close()
+	ms.ClientID = cmp.Or(*clientID, ms.ClientID)
+	ms.ClientSecret = cmp.Or(*clientSecret, ms.ClientSecret)
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.AccessTokenLifetime = *lifetime
+		b.AutoSignIn = *autoSignIn
+	})
+
+	fmt.Fprintf(stdout, `A local Microsoft, for tests: not Microsoft, no passwords, this computer only.
+
+Authority      %[1]s
+Graph          %[1]s/v1.0
+Client id      %[2]s
+Client secret  %[3]s
+Redirect URI   any on loopback, and any https
+
+AZURE_AUTHORITY_HOST=%[1]s/
+AZURE_TENANT_ID=common
+AZURE_CLIENT_ID=%[2]s
+AZURE_CLIENT_SECRET='%[3]s'
+
+Ctrl-C ends it.
+`, ms.URL, ms.ClientID, ms.ClientSecret)
+
+	base, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	srv := &http.Server{
+		Handler:           ms,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	cancel() // lets requests go that hang or are delayed
+	grace, done := context.WithTimeout(context.Background(), 3*time.Second)
+	defer done()
+	if err := srv.Shutdown(grace); err != nil {
+		srv.Close()
+	}
+	<-failed
+	return nil
+}

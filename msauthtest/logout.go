@@ -1,0 +1,42 @@
+package msauthtest
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// logout is the end-session endpoint (OpenID Connect RP-Initiated Logout 1.0).
+// With logout_hint it signs out that person, else everybody in this browser.
+func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if r.Method == http.MethodPost {
+		q = r.PostForm
+	}
+	hinted, known := e.user(q.Get("logout_hint"))
+	if c, err := r.Cookie(e.cookie); err == nil {
+		e.mu.Lock()
+		if session := e.sessions[c.Value]; session != nil {
+			if known {
+				delete(session.accounts, strings.ToLower(hinted.SignInName))
+			} else {
+				clear(session.accounts)
+			}
+		}
+		e.mu.Unlock()
+	}
+	target := q.Get("post_logout_redirect_uri")
+	if target == "" || !registered(e.behavior.RedirectURIs, target) {
+		render(w, http.StatusOK, "signedout", page{Title: "Signed out", Data: map[string]any{"Refused": target}})
+		return
+	}
+	if state := q.Get("state"); state != "" {
+		sep := "?"
+		if strings.Contains(target, "?") {
+			sep = "&"
+		}
+		target += sep + "state=" + url.QueryEscape(state)
+	}
+	w.Header().Set("Location", target)
+	w.WriteHeader(http.StatusFound)
+}

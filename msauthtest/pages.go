@@ -1,0 +1,176 @@
+package msauthtest
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed pages
+var pageFiles embed.FS
+
+var (
+	style     = mustRead("pages/style.css")
+	templates = func() map[string]*template.Template {
+		base := template.Must(template.ParseFS(pageFiles, "pages/layout.html"))
+		all := map[string]*template.Template{}
+		for _, name := range []string{"pick", "error", "signedout", "welcome"} {
+			all[name] = template.Must(template.Must(base.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
+		}
+		return all
+	}()
+
+	// No form-action: browsers apply it to the redirect that follows a form,
+	// which leads to the app, and on to wherever the app goes.
+	contentSecurityPolicy = func() string {
+		sum := sha256.Sum256([]byte(style))
+		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; frame-ancestors 'none'"
+	}()
+)
+
+func mustRead(name string) string {
+	b, err := pageFiles.ReadFile(name)
+	if err != nil {
+		panic("msauthtest: " + err.Error())
+	}
+	return string(b)
+}
+
+// A page is what the layout shows.
+type page struct {
+	Title string
+	Data  any
+}
+
+// Style is the style sheet with its element, so that its bytes are those that
+// the policy names.
+func (page) Style() template.HTML { return template.HTML("<style>" + style + "</style>") }
+
+func render(w http.ResponseWriter, status int, name string, p page) {
+	var b bytes.Buffer
+	if err := templates[name].ExecuteTemplate(&b, "layout.html", p); err != nil {
+		http.Error(w, "msauthtest: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("X-Frame-Options", "DENY")
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}
+
+// A face is a person on a page.
+type face struct {
+	User
+	Kind     string
+	Initials string
+	Color    string
+	SignedIn bool
+	Hinted   bool
+}
+
+func faceOf(u User) face {
+	return face{User: u, Kind: u.kind(), Initials: initials(u), Color: tints[colorIndex(u)].css}
+}
+
+// pick shows the sign-in page.
+func (e *exchange) pick(w http.ResponseWriter, req authRequest, session map[string]ssoAccount, problem string) {
+	hinted, _ := e.user(req.hint)
+	var faces []face
+	for _, u := range e.Users() {
+		f := faceOf(u)
+		_, f.SignedIn = session[strings.ToLower(u.SignInName)]
+		f.Hinted = u.SignInName == hinted.SignInName
+		faces = append(faces, f)
+	}
+	rank := func(f face) int {
+		switch {
+		case f.Hinted:
+			return 0
+		case e.domainHinted(req.domain, f.User):
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(faces, func(a, b face) int { return cmp.Compare(rank(a), rank(b)) })
+	app := req.redirect
+	if u, err := url.Parse(req.redirect); err == nil {
+		app = u.Host
+	}
+	status := http.StatusOK
+	if problem != "" {
+		status = http.StatusForbidden
+	}
+	render(w, status, "pick", page{Title: "Pick an account", Data: map[string]any{
+		"Action":  "/" + e.tenant.name + "/signin",
+		"Request": req.query,
+		"App":     app,
+		"Scopes":  req.scopes,
+		"Faces":   faces,
+		"Problem": problem,
+	}})
+}
+
+func (e *exchange) domainHinted(hint string, u User) bool {
+	switch hint = strings.ToLower(hint); hint {
+	case "":
+		return false
+	case "organizations":
+		return !u.personal()
+	case "consumers":
+		return u.personal()
+	}
+	return hint == u.domain()
+}
+
+// failPage shows a failure that must not, or need not, reach the app.
+func (e *exchange) failPage(w http.ResponseWriter, _ *http.Request, f Failure) {
+	f = f.complete()
+	number := ""
+	if len(f.Codes) > 0 {
+		number = "AADSTS" + strconv.Itoa(f.Codes[0])
+	}
+	render(w, f.Status, "error", page{Title: "We cannot sign you in", Data: map[string]any{
+		"Number":      number,
+		"Text":        f.Description,
+		"Trace":       newGUID(),
+		"Correlation": newGUID(),
+		"Time":        timestamp(time.Now()),
+	}})
+}
+
+// explain is where error_uri points.
+func (e *exchange) explain(w http.ResponseWriter, r *http.Request) {
+	code, _ := strconv.Atoi(r.URL.Query().Get("code"))
+	known, ok := errorTable[code]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	render(w, http.StatusOK, "error", page{Title: "What the number means", Data: map[string]any{
+		"Number": "AADSTS" + strconv.Itoa(code),
+		"Text":   strings.ReplaceAll(known.text, "%s", "…"),
+	}})
+}
+
+// welcome is the page at /.
+func (e *exchange) welcome(w http.ResponseWriter, _ *http.Request) {
+	var faces []face
+	for _, u := range e.Users() {
+		faces = append(faces, faceOf(u))
+	}
+	render(w, http.StatusOK, "welcome", page{Title: "A local Microsoft", Data: map[string]any{
+		"URL":   e.URL,
+		"Faces": faces,
+	}})
+}

@@ -1,0 +1,412 @@
+// Package msauthtest is a local Microsoft identity platform, and a little
+// Microsoft Graph, for tests and for trying an app without an account. It is
+// to a sign-in with Microsoft what net/http/httptest is to a server.
+//
+// It is for loopback only: it knows no passwords, lets everybody be anybody,
+// and answers 403 to a request whose Host is not a loopback name.
+//
+// # Testing an app
+//
+//	ms := msauthtest.NewServer()
+//	defer ms.Close()
+//	ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+//
+//	auth, err := msauth.New(msauth.Config{
+//		Authority:    ms.URL,
+//		ClientID:     ms.ClientID,
+//		ClientSecret: ms.ClientSecret,
+//		...
+//	})
+//
+// With [Behavior.AutoSignIn] a client with a cookie jar that follows redirects
+// is signed in without a page. Without it, the authorize endpoint shows a page
+// on which a person, or a browser test, picks who to be:
+//
+//	button[name=user][value="ada@contoso.example"]   sign in as this person
+//	button#cancel                                    error=access_denied, error_subcode=cancel
+//	button#refuse                                    error=access_denied, AADSTS65004
+//
+// [Behavior] holds everything that can be made to go wrong, [Server.Calls] what
+// was asked of the server, and [Server.Secrets] what must not show up in a log.
+//
+// # What there is
+//
+// The endpoints are those of the Microsoft identity platform v2.0, below
+// {URL}/{tenant}: v2.0/.well-known/openid-configuration, oauth2/v2.0/authorize,
+// oauth2/v2.0/token, oauth2/v2.0/logout and discovery/v2.0/keys. A tenant is
+// common, organizations, consumers, a GUID or a domain. Tokens have the claims,
+// the shapes and about the sizes of Microsoft's, and errors its documents with
+// AADSTS numbers. As Microsoft does, it dates tokens five minutes back, keeps
+// old refresh tokens valid, and gives opaque access tokens to personal accounts.
+//
+// It is stricter than Microsoft in what RFC 9700 asks of clients anyway: an
+// authorize request needs state, nonce and a PKCE challenge (S256).
+//
+// Graph is at {URL}/v1.0: /me, /me/photo/$value, and a small OneDrive for each
+// person below /me/drive. As with the real one, the content of a file is a
+// redirect to a pre-signed URL on another host name, which refuses requests
+// that carry an Authorization header.
+//
+// For clients that are not limited to Microsoft there is a plain OpenID
+// provider with issuer {URL}/generic: no tid, no oid, the same people.
+package msauthtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxForm is the biggest body of a POST, in bytes.
+const maxForm = 1 << 20
+
+// A Server is a local Microsoft. Make one with [NewServer] or [New].
+type Server struct {
+	// URL is the origin, without a slash at the end: the authority.
+	// Graph is at URL + "/v1.0".
+	URL string
+
+	// ClientID and ClientSecret are the app's registration: a GUID and 40
+	// characters, random for each server. They may be changed before the
+	// first request.
+	ClientID     string
+	ClientSecret string
+
+	otherURL string // origin of pre-signed URLs: another name of the same host
+	cookie   string // name of the sign-in session's cookie
+	signer   []byte // key of pre-signed URLs
+	closed   atomic.Bool
+	stop     func() // ends a server that listens; else nil
+
+	// mu guards everything below. It is never held while a request waits.
+	mu         sync.Mutex
+	behavior   Behavior
+	users      []*User
+	hints      map[string]string // sign-in name in lower case -> login_hint claim
+	generation int               // of signing keys
+	sessions   map[string]*ssoSession
+	codes      map[string]*code
+	refresh    map[[32]byte]*refreshToken
+	access     map[[32]byte]accessToken
+	drives     map[string]*item // by object id
+	calls      []*Call
+	counts     map[Kind]int
+	secrets    []string
+}
+
+// NewServer starts a server on a free port of 127.0.0.1, over plain http. It
+// panics when it cannot listen. Call [Server.Close] when done.
+func NewServer() *Server {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic("msauthtest: " + err.Error())
+	}
+	s := New("http://" + l.Addr().String())
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.RWMutex // read-locked by each request
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			running.RLock()
+			defer running.RUnlock()
+			s.ServeHTTP(w, r)
+		}),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(discard{}, "", 0),
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		srv.Serve(l)
+	}()
+	s.stop = func() {
+		cancel()
+		srv.Close()
+		<-served
+		running.Lock() // no request is left
+		defer running.Unlock()
+	}
+	return s
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// New returns a server that does not listen: an [http.Handler] for a listener
+// of your own, reached at origin, such as "http://localhost:9000"; or for
+// [Server.Transport]. It panics when origin is not an http or https URL of a
+// loopback host, without a path.
+func New(origin string) *Server {
+	origin = strings.TrimSuffix(origin, "/")
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || !loopback(u.Host) {
+		panic("msauthtest: New: want the origin of a loopback host, such as http://localhost:9000, not " + origin)
+	}
+	sum := sha256.Sum256([]byte(origin))
+	s := &Server{
+		URL:          origin,
+		ClientID:     newGUID(),
+		ClientSecret: randomText(3) + "8Q~" + randomText(34),
+		otherURL:     u.Scheme + "://" + otherName(u),
+		cookie:       "msauthtest-" + hex.EncodeToString(sum[:3]),
+		signer:       randomBytes(32),
+		hints:        map[string]string{},
+		sessions:     map[string]*ssoSession{},
+		codes:        map[string]*code{},
+		refresh:      map[[32]byte]*refreshToken{},
+		access:       map[[32]byte]accessToken{},
+		drives:       map[string]*item{},
+		counts:       map[Kind]int{},
+	}
+	for _, u := range founders() {
+		s.users = append(s.users, &u)
+	}
+	return s
+}
+
+// Close ends the server: requests in flight are cut, and those through
+// [Server.Transport] fail from now on.
+func (s *Server) Close() {
+	if s.closed.Swap(true) {
+		return
+	}
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// RollKeys publishes new signing keys and signs with them from now on. The
+// keys before stay published, as Microsoft keeps them for a while.
+func (s *Server) RollKeys() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+}
+
+// Revoke ends all sign-ins of a person, as an administrator's "revoke
+// sessions" or a new password does: their refresh tokens and codes are refused
+// (see [Behavior.Revoked]), and no browser is signed in at this server any
+// more. Access tokens stay good until they expire, as with Microsoft.
+func (s *Server) Revoke(signInName string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.refresh {
+		if strings.EqualFold(t.grant.user, signInName) {
+			t.grant.revoked = true
+		}
+	}
+	for _, c := range s.codes {
+		if strings.EqualFold(c.grant.user, signInName) {
+			c.grant.revoked = true
+		}
+	}
+	for _, session := range s.sessions {
+		delete(session.accounts, strings.ToLower(signInName))
+	}
+}
+
+// ServeHTTP answers a request. It answers 403 when the request's Host is not a
+// loopback name: a page elsewhere that has its name resolve to this machine
+// (DNS rebinding) must not get at it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !loopback(r.Host) {
+		http.Error(w, "msauthtest is a local stand-in for Microsoft and answers on loopback only.\n"+
+			"Open it as localhost, a name below .localhost, 127.0.0.1 or [::1].", http.StatusForbidden)
+		return
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+
+	kind, handle := s.route(r)
+	if r.Method == http.MethodPost {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			http.Error(w, "msauthtest: cannot read the form: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		if kind == TokenOther {
+			kind = grantKind(r)
+		}
+	}
+	call := s.arrived(kind, r)
+	sw := &statusWriter{ResponseWriter: w}
+	defer func() { s.answered(call, sw.status) }()
+
+	b, delay, f := s.next(kind)
+	if !sleep(r.Context(), delay) {
+		panic(http.ErrAbortHandler)
+	}
+	e := &exchange{Server: s, kind: kind, behavior: b}
+	if f.LoseReply {
+		handle(e, &recorder{}, r)
+		panic(http.ErrAbortHandler)
+	}
+	if !f.isZero() {
+		e.fail(sw, r, f)
+		return
+	}
+	handle(e, sw, r)
+}
+
+// An exchange is one request being answered: the server, and how it behaves
+// toward this request.
+type exchange struct {
+	*Server
+	kind     Kind
+	behavior Behavior
+	tenant   tenant
+}
+
+type handler func(e *exchange, w http.ResponseWriter, r *http.Request)
+
+// route finds what a path asks for.
+func (s *Server) route(r *http.Request) (Kind, handler) {
+	path := r.URL.Path
+	switch {
+	case path == "/":
+		return Other, (*exchange).welcome
+	case path == "/error":
+		return Other, (*exchange).explain
+	case path == "/oidc/userinfo":
+		return Graph, (*exchange).userinfo
+	case strings.HasPrefix(path, "/v1.0/"):
+		return Graph, (*exchange).graph
+	case strings.HasPrefix(path, "/download/"):
+		return Download, (*exchange).download
+	}
+	name, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	var kind Kind
+	var handle handler
+	// The plain provider has the same endpoints, but for discovery, which
+	// OpenID Connect Discovery section 4 puts right below the issuer.
+	discovery := "v2.0/.well-known/openid-configuration"
+	if name == "generic" {
+		discovery = ".well-known/openid-configuration"
+	}
+	switch rest {
+	case discovery:
+		kind, handle = Discovery, (*exchange).discover
+	case "discovery/v2.0/keys":
+		kind, handle = Keys, (*exchange).keys
+	case "oauth2/v2.0/authorize":
+		kind, handle = Authorize, (*exchange).authorize
+	case "signin":
+		kind, handle = Picked, (*exchange).picked
+	case "oauth2/v2.0/token":
+		kind, handle = TokenOther, (*exchange).token
+	case "oauth2/v2.0/logout":
+		kind, handle = Logout, (*exchange).logout
+	default:
+		return Other, func(_ *exchange, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+	}
+	return kind, func(e *exchange, w http.ResponseWriter, r *http.Request) {
+		t, ok := s.tenant(name)
+		if !ok {
+			e.refuse(w, r, 90002, "'"+name+"'")
+			return
+		}
+		e.tenant = t
+		handle(e, w, r)
+	}
+}
+
+// loopback tells whether a host, with or without a port, is one.
+func loopback(host string) bool {
+	u := url.URL{Host: host}
+	name := strings.ToLower(u.Hostname())
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.IsLoopback()
+}
+
+// otherName is another host name for the same listener: to a browser or an
+// http.Client it is another host.
+func otherName(u *url.URL) string {
+	name := "127.0.0.1"
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		name = "localhost"
+	}
+	if port := u.Port(); port != "" {
+		name = net.JoinHostPort(name, port)
+	}
+	return name
+}
+
+// sleep waits and tells whether it was allowed to.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// statusWriter remembers the status.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// recorder keeps an answer in memory.
+type recorder struct {
+	header http.Header
+	status int
+	sent   http.Header // header as it was when the answer began
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header {
+	if r.header == nil {
+		r.header = http.Header{}
+	}
+	return r.header
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+		r.sent = r.Header().Clone()
+	}
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(p)
+}

@@ -1,0 +1,425 @@
+package msauthtest
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"math/big"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// refreshLife is how long a refresh token of a web app is good for.
+const refreshLife = 90 * 24 * time.Hour
+
+// maxRefreshTokens is how many refresh tokens of one sign-in stay good at a
+// time, the newest ones, which bounds the memory of a long test.
+const maxRefreshTokens = 50
+
+// A grant is what a person agreed to at one sign-in.
+type grant struct {
+	user     string // sign-in name
+	tenant   tenant
+	scopes   []string // as asked
+	nonce    string
+	sid      string
+	authTime time.Time
+	mfa      bool // signed in while MFA was demanded
+	consent  bool // signed in while consent was demanded
+
+	// Guarded by Server.mu.
+	revoked bool
+	family  [][32]byte // keys of its refresh tokens, oldest first
+}
+
+type refreshToken struct {
+	grant  *grant
+	issued time.Time
+	used   bool
+}
+
+type accessToken struct {
+	user     string
+	audience string
+	scopes   []string
+	expires  time.Time
+}
+
+func grantKind(r *http.Request) Kind {
+	switch r.PostForm.Get("grant_type") {
+	case "authorization_code":
+		return TokenCode
+	case "refresh_token":
+		return TokenRefresh
+	}
+	return TokenOther
+}
+
+// token is the token endpoint (RFC 6749 sections 4.1.3 and 6).
+func (e *exchange) token(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Pragma", "no-cache")
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		f := refusal(900561, r.Method)
+		f.Status = http.StatusMethodNotAllowed
+		e.failJSON(w, r, f)
+		return
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+		e.refuse(w, r, 9002313, "the content type must be application/x-www-form-urlencoded")
+		return
+	}
+	for name, values := range r.PostForm {
+		if len(values) > 1 { // RFC 6749 section 3.2
+			e.refuse(w, r, 9002313, name+" is there twice")
+			return
+		}
+	}
+	form := r.PostForm
+	switch secret := form.Get("client_secret"); {
+	case form.Get("grant_type") == "":
+		e.refuse(w, r, 900144, "'grant_type'")
+		return
+	case form.Get("client_id") == "":
+		e.refuse(w, r, 900144, "'client_id'")
+		return
+	case !strings.EqualFold(form.Get("client_id"), e.ClientID):
+		e.refuse(w, r, 700016, "'"+form.Get("client_id")+"'")
+		return
+	case secret == "":
+		e.refuse(w, r, 7000218, "")
+		return
+	case subtle.ConstantTimeCompare([]byte(secret), []byte(e.ClientSecret)) != 1:
+		e.refuse(w, r, 7000215, "'"+e.ClientID+"'")
+		return
+	case e.behavior.SecretExpired:
+		e.refuse(w, r, 7000222, "'"+e.ClientID+"'")
+		return
+	}
+	switch e.kind {
+	case TokenCode:
+		e.redeemCode(w, r)
+	case TokenRefresh:
+		e.redeemRefresh(w, r)
+	default:
+		e.refuse(w, r, 70003, "'"+form.Get("grant_type")+"'")
+	}
+}
+
+// redeemCode exchanges an authorization code.
+func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
+	form := r.PostForm
+	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
+		if form.Get(name) == "" {
+			e.refuse(w, r, 900144, "'"+name+"'")
+			return
+		}
+	}
+	e.mu.Lock()
+	c, ok := e.codes[form.Get("code")]
+	var refused int
+	switch {
+	case !ok:
+		refused = 70000
+	case time.Since(c.issued) > codeLife:
+		refused = 70008
+	case c.used:
+		refused = 54005
+	case c.grant.revoked:
+		refused = 50173
+	case form.Get("redirect_uri") != c.redirect:
+		refused = 500112
+	case challengeOf(form.Get("code_verifier")) != c.challenge:
+		refused = 501481
+	}
+	if ok {
+		c.used = true // right or wrong, one try
+	}
+	e.mu.Unlock()
+	switch refused {
+	case 0:
+	case 70000:
+		e.refuse(w, r, refused, "'code'")
+		return
+	case 500112:
+		e.refuse(w, r, refused, "'"+form.Get("redirect_uri")+"'")
+		return
+	default:
+		e.refuse(w, r, refused, "")
+		return
+	}
+	u, ok := e.holder(w, r, c.grant)
+	if !ok {
+		return
+	}
+	e.issue(w, r, c.grant, u, nil)
+}
+
+func challengeOf(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return b64(sum[:])
+}
+
+// redeemRefresh exchanges a refresh token.
+func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
+	text := r.PostForm.Get("refresh_token")
+	if text == "" {
+		e.refuse(w, r, 900144, "'refresh_token'")
+		return
+	}
+	strict := e.behavior.Rotation == RotateStrict
+	e.mu.Lock()
+	t, ok := e.refresh[sha256.Sum256([]byte(text))]
+	var g *grant
+	expired, revoked := false, false
+	if ok {
+		g = t.grant
+		expired = time.Since(t.issued) > refreshLife
+		if strict && t.used {
+			g.revoked = true
+		}
+		revoked = g.revoked
+	}
+	e.mu.Unlock()
+	switch {
+	case !ok:
+		e.refuse(w, r, 70000, "'refresh_token'")
+		return
+	case revoked:
+		e.refuseRevoked(w, r)
+		return
+	case expired:
+		e.refuse(w, r, 700082, "")
+		return
+	}
+	u, ok := e.holder(w, r, g)
+	if !ok {
+		return
+	}
+	switch {
+	case e.behavior.RequireMFA && !g.mfa:
+		f := refusal(50076, "'"+graphAudience+"'")
+		f.Suberror, f.Claims = "basic_action", mfaChallenge()
+		e.failJSON(w, r, f)
+		return
+	case e.behavior.RequireConsent && !g.consent:
+		f := refusal(65001, "'"+e.ClientID+"'")
+		f.Error, f.Suberror = "invalid_grant", "consent_required"
+		e.failJSON(w, r, f)
+		return
+	}
+	e.mu.Lock()
+	if strict && t.used { // another request was faster
+		g.revoked = true
+		e.mu.Unlock()
+		e.refuseRevoked(w, r)
+		return
+	}
+	t.used = true
+	e.mu.Unlock()
+	if name := e.behavior.RefreshAs; name != "" {
+		other, ok := e.user(name)
+		if !ok {
+			e.refuse(w, r, 50034, "'"+name+"'")
+			return
+		}
+		u = other
+	}
+	e.issue(w, r, g, u, t)
+}
+
+func (e *exchange) refuseRevoked(w http.ResponseWriter, r *http.Request) {
+	f := e.behavior.Revoked
+	if f.isZero() {
+		f = refusal(50173, "")
+	}
+	e.fail(w, r, f)
+}
+
+// holder finds the person of a grant and checks that they may still sign in,
+// at this endpoint.
+func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (User, bool) {
+	u, ok := e.user(g.user)
+	if !ok {
+		e.refuse(w, r, 50034, "'"+g.user+"'")
+		return u, false
+	}
+	if e.tenant.generic != g.tenant.generic {
+		e.refuse(w, r, 70000, "'code' or 'refresh_token'")
+		return u, false
+	}
+	if code := e.tenant.admits(u); code != 0 {
+		f := refusal(code, "'"+u.SignInName+"'")
+		f.Error = "invalid_grant"
+		e.failJSON(w, r, f)
+		return u, false
+	}
+	return u, true
+}
+
+// issue answers with tokens. used is the refresh token of a renewal.
+func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u User, used *refreshToken) {
+	b := &e.behavior
+	scopes := g.scopes
+	if asked := strings.Fields(r.PostForm.Get("scope")); len(asked) > 0 {
+		scopes = asked
+	}
+	audience, apiScopes, ok := resource(scopes)
+	if !ok {
+		if r.PostForm.Get("scope") != "" {
+			e.refuse(w, r, 28000, strings.Join(scopes, " "))
+			return
+		}
+		// A sign-in may ask consent for several APIs; the token is for the
+		// first.
+		audience, apiScopes = firstResource(scopes)
+	}
+	life := b.AccessTokenLifetime
+	if life == 0 {
+		life = time.Duration(3600+randomInt(1800)) * time.Second
+	}
+	granted := []string{}
+	for _, s := range scopes {
+		// As Microsoft's reply: offline_access is not named.
+		if a, _ := audienceOf(s); s != "offline_access" && (a == "" || a == audience) {
+			granted = append(granted, s)
+		}
+	}
+	scp := append(slices.Clone(apiScopes), without(granted, func(s string) bool { a, _ := audienceOf(s); return a != "" })...)
+	access, err := e.accessTokenFor(g, u, audience, scp, life)
+	if err != nil {
+		http.Error(w, "msauthtest: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	reply := map[string]any{
+		"token_type":     "Bearer",
+		"scope":          strings.Join(granted, " "),
+		"expires_in":     int64(life / time.Second),
+		"ext_expires_in": int64(life / time.Second),
+		"access_token":   access,
+	}
+	secrets := []string{access}
+	if has(scopes, "openid") && !(used != nil && b.OmitIDTokenOnRefresh) {
+		idToken, err := e.idToken(g, u, scopes, access)
+		if err != nil {
+			http.Error(w, "msauthtest: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		reply["id_token"] = idToken
+		secrets = append(secrets, idToken)
+	}
+	switch {
+	case used == nil && !has(g.scopes, "offline_access"):
+	case used != nil && b.OmitRefreshToken:
+	case used != nil && b.Rotation == RotateSame:
+		reply["refresh_token"] = r.PostForm.Get("refresh_token")
+	default:
+		text := newRefreshToken(u, g.tenant)
+		reply["refresh_token"] = text
+		secrets = append(secrets, text)
+	}
+	if b.RefreshIn > 0 {
+		reply["refresh_in"] = int64(b.RefreshIn / time.Second)
+	}
+	switch b.ExpiresIn {
+	case nil:
+	case Omit:
+		delete(reply, "expires_in")
+	default:
+		reply["expires_in"] = b.ExpiresIn
+	}
+	e.addSecrets(secrets...)
+
+	now := time.Now()
+	e.mu.Lock()
+	if text, ok := reply["refresh_token"].(string); ok && (used == nil || text != r.PostForm.Get("refresh_token")) {
+		key := sha256.Sum256([]byte(text))
+		e.refresh[key] = &refreshToken{grant: g, issued: now}
+		g.family = append(g.family, key)
+		if len(g.family) > maxRefreshTokens {
+			delete(e.refresh, g.family[0])
+			g.family = slices.Delete(g.family, 0, 1)
+		}
+	} else if used != nil {
+		used.used = false // it goes on
+	}
+	if len(e.access) >= keep {
+		for key, old := range e.access {
+			if now.After(old.expires) {
+				delete(e.access, key)
+			}
+		}
+	}
+	e.access[sha256.Sum256([]byte(access))] = accessToken{u.SignInName, audience, scp, now.Add(life)}
+	e.mu.Unlock()
+
+	if b.TokenReply != nil {
+		b.TokenReply(e.kind, reply)
+	}
+	writeJSON(w, http.StatusOK, reply)
+}
+
+// audienceOf splits a scope into the API it is for and its name there; scopes
+// of OpenID Connect are for no API.
+func audienceOf(scope string) (audience, name string) {
+	switch scope {
+	case "openid", "profile", "email", "offline_access":
+		return "", scope
+	}
+	i := strings.LastIndexByte(scope, '/')
+	if !strings.Contains(scope, "://") || i < 0 {
+		return graphAudience, scope
+	}
+	return strings.TrimSuffix(scope[:i], "/"), scope[i+1:]
+}
+
+// resource finds the one API that scopes are for, and their names there.
+func resource(scopes []string) (audience string, names []string, ok bool) {
+	for _, s := range scopes {
+		a, name := audienceOf(s)
+		switch {
+		case a == "":
+			continue
+		case audience == "":
+			audience = a
+		case a != audience:
+			return "", nil, false
+		}
+		names = append(names, name)
+	}
+	if audience == "" {
+		audience = graphAudience
+	}
+	return audience, names, true
+}
+
+func firstResource(scopes []string) (audience string, names []string) {
+	for _, s := range scopes {
+		a, name := audienceOf(s)
+		if a == "" {
+			continue
+		}
+		if audience == "" {
+			audience = a
+		}
+		if a == audience {
+			names = append(names, name)
+		}
+	}
+	return audience, names
+}
+
+func without(list []string, f func(string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(list), f)
+}
+
+func randomInt(n int64) int64 {
+	i, err := rand.Int(rand.Reader, big.NewInt(n))
+	if err != nil {
+		return 0
+	}
+	return i.Int64()
+}

@@ -1,0 +1,95 @@
+package msauthtest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Transport returns a [http.RoundTripper] that calls the handler in process,
+// without a network. It suits a testing/synctest bubble: the handler runs in
+// the caller's goroutine, starts none, and waits on nothing but timers and the
+// request's context. Requests to another host fail. The reply's body is in
+// memory.
+//
+//	client := &http.Client{Transport: ms.Transport(), Timeout: 10 * time.Second}
+func (s *Server) Transport() http.RoundTripper { return transport{s} }
+
+type transport struct{ s *Server }
+
+var errCut = errors.New("connection cut without an answer")
+
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
+	origin := req.URL.Scheme + "://" + strings.ToLower(req.URL.Host)
+	if origin != t.s.URL && origin != t.s.otherURL {
+		return nil, fmt.Errorf("msauthtest: no such host: %s", req.URL.Host)
+	}
+	if t.s.closed.Load() {
+		return nil, errors.New("msauthtest: connection refused: server closed")
+	}
+	in := req.Clone(req.Context())
+	in.RequestURI = req.URL.RequestURI()
+	in.RemoteAddr = "127.0.0.1:1"
+	if in.Host == "" {
+		in.Host = req.URL.Host
+	}
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	if in.Header == nil {
+		in.Header = http.Header{}
+	}
+	var rec recorder
+	cut := t.serve(&rec, in)
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
+	if cut {
+		return nil, fmt.Errorf("msauthtest: %w: %w", errCut, io.ErrUnexpectedEOF)
+	}
+	rec.WriteHeader(http.StatusOK)
+	body := rec.body.Bytes()
+	if req.Method == http.MethodHead {
+		body = nil
+	}
+	length := int64(len(body))
+	if text := rec.sent.Get("Content-Length"); text != "" {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			length = n
+		}
+	}
+	return &http.Response{
+		Status:        strconv.Itoa(rec.status) + " " + http.StatusText(rec.status),
+		StatusCode:    rec.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        rec.sent,
+		Body:          io.NopCloser(strings.NewReader(string(body))),
+		ContentLength: length,
+		Request:       req,
+	}, nil
+}
+
+// serve tells whether the handler gave up the connection.
+func (t transport) serve(w http.ResponseWriter, r *http.Request) (cut bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v != http.ErrAbortHandler {
+				panic(v)
+			}
+			cut = true
+		}
+	}()
+	t.s.ServeHTTP(w, r)
+	return false
+}

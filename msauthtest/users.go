@@ -1,0 +1,270 @@
+package msauthtest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Tenants of the people that a new [Server] knows. TenantPersonal is the
+// tenant that Microsoft uses for every personal account; the other two are
+// made up. At the endpoints a work tenant goes by its GUID or by the domain of
+// its people: contoso.example and fabrikam.example.
+const (
+	TenantContoso  = "40a0cffe-4fc9-448b-9790-232954984f24"
+	TenantFabrikam = "fa7c7377-ff53-432d-be5e-18211903ec03"
+	TenantPersonal = "9188040d-6c67-4c5b-b112-36a304b66dad"
+)
+
+// Sign-in names of the people that a new [Server] knows.
+const (
+	Ada   = "ada@contoso.example"    // work account in TenantContoso
+	Bruno = "bruno@fabrikam.example" // work account in TenantFabrikam
+	Mia   = "mia@outlook.example"    // personal account
+	Grace = "grace@contoso.example"  // work account in TenantContoso, member of 200 groups
+)
+
+// A User is a person who can sign in.
+type User struct {
+	// SignInName is the name to sign in with. It identifies the person here,
+	// upper and lower case alike, and becomes the claim preferred_username.
+	SignInName string
+
+	// Name is the display name; SignInName when empty.
+	Name, GivenName, FamilyName, JobTitle string
+
+	// Email becomes the claim email. Without it there is no such claim, which
+	// happens with personal accounts.
+	Email string
+
+	// TenantID is a GUID; TenantContoso when empty. TenantPersonal makes a
+	// personal account.
+	TenantID string
+
+	// ObjectID is a GUID, the claim oid. When empty, SetUser keeps the one
+	// that the person has, or makes a random one.
+	ObjectID string
+
+	// Groups are object ids of groups. From 200 groups on, tokens carry
+	// Microsoft's overage marks in their place, unless [Behavior.GroupClaims]
+	// is set.
+	Groups []string
+
+	// Roles are the app roles of the person, the claim roles.
+	Roles []string
+
+	// Disabled refuses sign-in and renewal with AADSTS50057.
+	Disabled bool
+}
+
+func (u User) personal() bool { return u.TenantID == TenantPersonal }
+
+func (u User) domain() string {
+	_, domain, _ := strings.Cut(u.SignInName, "@")
+	return strings.ToLower(domain)
+}
+
+// kind describes the account in words, for pages.
+func (u User) kind() string {
+	if u.personal() {
+		return "Personal account"
+	}
+	return "Work or school account, " + u.domain()
+}
+
+// founders are the people of a new server. Their object ids are fixed, so that
+// an app that stores accounts finds them again after a restart.
+func founders() []User {
+	groups := make([]string, 200)
+	for i := range groups {
+		groups[i] = derivedGUID("group " + strconv.Itoa(i))
+	}
+	return []User{{
+		SignInName: Ada, Name: "Ada Lindqvist", GivenName: "Ada", FamilyName: "Lindqvist",
+		JobTitle: "Structural engineer", Email: Ada,
+		TenantID: TenantContoso, ObjectID: "8342b3fe-9359-4c66-8314-5ba888da8409",
+	}, {
+		SignInName: Bruno, Name: "Bruno Okafor", GivenName: "Bruno", FamilyName: "Okafor",
+		JobTitle: "Head of procurement", Email: Bruno,
+		TenantID: TenantFabrikam, ObjectID: "b35a9b8a-224c-413f-9b14-3a53475c0f84",
+	}, {
+		SignInName: Mia, Name: "Mia Müller", GivenName: "Mia", FamilyName: "Müller", Email: Mia,
+		// Object ids of personal accounts begin with two empty groups.
+		TenantID: TenantPersonal, ObjectID: "00000000-0000-0000-ebfe-34ba80b050ef",
+	}, {
+		SignInName: Grace, Name: "Grace Achterberg", GivenName: "Grace", FamilyName: "Achterberg",
+		JobTitle: "Director of research", Email: Grace,
+		TenantID: TenantContoso, ObjectID: "dcac61c2-8aad-4211-9e13-bbd20e943240",
+		Groups: groups,
+	}}
+}
+
+// Users lists the people who can sign in, in the order of the sign-in page.
+func (s *Server) Users() []User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	users := make([]User, len(s.users))
+	for i, u := range s.users {
+		users[i] = *u
+		users[i].Groups = slices.Clone(u.Groups)
+		users[i].Roles = slices.Clone(u.Roles)
+	}
+	return users
+}
+
+// SetUser adds a person, or replaces the one with the same sign-in name. What
+// changes is seen at the next sign-in and at the next renewal. SetUser panics
+// when u has no sign-in name.
+func (s *Server) SetUser(u User) {
+	if u.SignInName == "" {
+		panic("msauthtest: SetUser: User.SignInName is empty")
+	}
+	u.Name = cmp.Or(u.Name, u.SignInName)
+	u.TenantID = strings.ToLower(cmp.Or(u.TenantID, TenantContoso))
+	u.Groups = slices.Clone(u.Groups)
+	u.Roles = slices.Clone(u.Roles)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, old := range s.users {
+		if strings.EqualFold(old.SignInName, u.SignInName) {
+			u.ObjectID = cmp.Or(u.ObjectID, old.ObjectID)
+			s.users[i] = &u
+			return
+		}
+	}
+	u.ObjectID = cmp.Or(u.ObjectID, newGUID())
+	s.users = append(s.users, &u)
+}
+
+// user finds a person by sign-in name or by a login_hint claim.
+func (s *Server) user(name string) (User, bool) {
+	if name == "" {
+		return User{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.users {
+		if strings.EqualFold(u.SignInName, name) || s.loginHint(u.SignInName) == name {
+			return *u, true
+		}
+	}
+	return User{}, false
+}
+
+// loginHint is the opaque value of the claim login_hint. s.mu is held.
+func (s *Server) loginHint(signInName string) string {
+	key := strings.ToLower(signInName)
+	hint, ok := s.hints[key]
+	if !ok {
+		hint = "O." + base64.RawURLEncoding.EncodeToString(append([]byte{0x0a}, randomBytes(35)...))
+		s.hints[key] = hint
+	}
+	return hint
+}
+
+// subject is the claim sub: another value for every client, as with Microsoft.
+func (s *Server) subject(u User) string {
+	sum := sha256.Sum256([]byte("sub\x00" + strings.ToLower(s.ClientID) + "\x00" + u.TenantID + "\x00" + u.ObjectID))
+	text := base64.RawURLEncoding.EncodeToString(sum[:])
+	if u.personal() {
+		return "AAAAAAAAAAAAAAAAAAAAA" + text[:22]
+	}
+	return text
+}
+
+// A tenant is the first element of a path: whom the endpoints below it admit.
+type tenant struct {
+	name    string // as in the path
+	id      string // GUID; empty for common, organizations and generic
+	generic bool   // the provider that is not Microsoft
+}
+
+// tenant resolves a path element.
+func (s *Server) tenant(name string) (tenant, bool) {
+	switch lower := strings.ToLower(name); lower {
+	case "common", "organizations":
+		return tenant{name: lower}, true
+	case "consumers":
+		return tenant{name: lower, id: TenantPersonal}, true
+	case "generic":
+		return tenant{name: lower, generic: true}, true
+	case TenantContoso, TenantFabrikam, TenantPersonal:
+		return tenant{name: lower, id: lower}, true
+	case "contoso.example":
+		return tenant{name: lower, id: TenantContoso}, true
+	case "fabrikam.example":
+		return tenant{name: lower, id: TenantFabrikam}, true
+	default:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, u := range s.users {
+			if lower == u.TenantID || !u.personal() && lower == u.domain() {
+				return tenant{name: lower, id: u.TenantID}, true
+			}
+		}
+		return tenant{}, false
+	}
+}
+
+// admits answers 0, or the AADSTS number that says why u cannot sign in here.
+func (t tenant) admits(u User) int {
+	switch {
+	case u.Disabled:
+		return 50057
+	case t.name == "organizations" && u.personal():
+		return 500200
+	case t.id != "" && t.id != u.TenantID:
+		return 50020
+	}
+	return 0
+}
+
+// issuer is what discovery of this tenant publishes: for common and
+// organizations a template, taken literally.
+func (t tenant) issuer(origin string) string {
+	switch {
+	case t.generic:
+		return origin + "/generic"
+	case t.id == "":
+		return origin + "/{tenantid}/v2.0"
+	}
+	return origin + "/" + t.id + "/v2.0"
+}
+
+// issuerFor is the issuer of a token for u.
+func (t tenant) issuerFor(origin string, u User) string {
+	if t.generic {
+		return t.issuer(origin)
+	}
+	return origin + "/" + u.TenantID + "/v2.0"
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return b
+}
+
+// randomText is n random characters of the base64url alphabet.
+func randomText(n int) string {
+	return base64.RawURLEncoding.EncodeToString(randomBytes(n))[:n]
+}
+
+func newGUID() string { return formatGUID(randomBytes(16)) }
+
+// derivedGUID is the same GUID for the same text, in every process.
+func derivedGUID(text string) string {
+	sum := sha256.Sum256([]byte("msauthtest " + text))
+	return formatGUID(sum[:16])
+}
+
+func formatGUID(b []byte) string {
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
