@@ -256,7 +256,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 	a, err := m.openState(ans.state)
 	if errors.Is(err, errStateExpired) {
 		m.clearAttempt(w, a.id.String())
-		m.fail(w, r, slog.LevelInfo, Page{
+		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
 			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", attemptLifetime/time.Minute),
@@ -296,7 +296,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 	links := []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}}
 	switch {
 	case !wrong && a.host != "" && !strings.EqualFold(began, host):
-		m.fail(w, r, slog.LevelWarn, Page{
+		m.refuse(w, r, slog.LevelWarn, Page{
 			Kind: "wrong-host", Status: http.StatusBadRequest,
 			Title: "This site has another address for signing in",
 			Text: fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
@@ -309,7 +309,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 		if m.base.Scheme == "http" {
 			text += " Some versions of Safari also drop these cookies on http://localhost: use https or another browser there."
 		}
-		m.fail(w, r, slog.LevelInfo, Page{
+		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "cookies-blocked", Status: http.StatusBadRequest,
 			Title: "Your browser does not keep cookies for this site",
 			Text:  text, Links: links,
@@ -356,7 +356,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 	if err != nil {
-		m.fail(w, r, slog.LevelError, Page{
+		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "start-again", Status: http.StatusBadRequest,
 			Title: "Signing in did not work",
 			Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
@@ -405,7 +405,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	old, _, _ := m.sessions.load(r)
 	if err := m.sessions.create(w, r, rec); err != nil {
 		if errors.Is(err, ErrCookieTooLarge) {
-			m.fail(w, r, slog.LevelError, Page{
+			m.refuse(w, r, slog.LevelError, Page{
 				Kind: "too-large", Status: http.StatusInternalServerError,
 				Title: "Your account has too much in it for this site",
 				Text:  "Microsoft signed you in, but your browser cannot keep a session of this size. Tell the people who run this site; trying again will not help.",
@@ -414,7 +414,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			})
 			return
 		}
-		m.fail(w, r, slog.LevelError, Page{
+		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
 			Title: "Signing in is not possible right now",
 			Text:  "The site could not keep your session. Try again in a moment.",
@@ -427,7 +427,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		m.ended.add(old, m.cfg.MaxAge)
 	}
 	m.setMarker(w)
-	m.log.Info("msauth: signed in", "user", rec.user.Key())
+	m.events.signedIn(rec)
 	redirect(w, m.returnPath(in.ReturnTo))
 }
 
@@ -506,7 +506,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		p.Text = "Microsoft refused the site's request, not you. Tell the people who run this site."
 		level = slog.LevelError
 	}
-	m.fail(w, r, level, p, "aadsts", failure.Numbers)
+	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
 }
 
 // notRedeemed answers a code that gave no tokens.
@@ -522,12 +522,18 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 	}
 }
 
+// refuse ends a sign-in on a page.
+func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
+	m.events.count(func(s *Stats) { s.SignInsRefused++ })
+	m.fail(w, r, level, p, append(attrs, "event", "sign_in_refused")...)
+}
+
 func (m *Middleware) againLink(returnTo string) Link {
 	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo}), Label: "Start again"}
 }
 
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
-	m.fail(w, r, slog.LevelWarn, Page{
+	m.refuse(w, r, slog.LevelWarn, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
 		Title: "This sign-in cannot be finished",
 		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
@@ -541,7 +547,7 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, returnT
 		return // nobody is there to read it
 	}
 	w.Header().Set("Retry-After", "10")
-	m.fail(w, r, slog.LevelError, Page{
+	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "Microsoft cannot be reached right now",
 		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
@@ -555,7 +561,7 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 	if failure, ok := errors.AsType[*AuthError](err); ok {
 		attrs = append(attrs, "aadsts", failure.Numbers, "trace_id", failure.TraceID, "correlation_id", failure.CorrelationID)
 	}
-	m.fail(w, r, slog.LevelError, Page{
+	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusInternalServerError,
 		Title: "This site is not set up correctly for signing in",
 		Text:  "You did nothing wrong. Tell the people who run this site.",
@@ -565,7 +571,7 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 }
 
 func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
-	m.fail(w, r, slog.LevelInfo, Page{
+	m.refuse(w, r, slog.LevelInfo, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this site",
 		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",

@@ -215,6 +215,7 @@ func New(cfg Config) (*Middleware, error) {
 		base:         base,
 		registration: registration,
 		log:          cfg.Logger,
+		events:       &events{log: cfg.Logger},
 		ended:        newEndedSet(),
 		stateKeys:    ring.daily("msauth state v1"),
 		linkKeys:     ring.daily("msauth login link v1"),
@@ -222,7 +223,7 @@ func New(cfg Config) (*Middleware, error) {
 			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
 	}
 	m.authority = newAuthority(&cfg, &client)
-	m.renewals = newRenewals(m.authority, &cfg, registration, &client)
+	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
 	m.tokenHosts = cfg.tokenHosts()
 	m.tokenBase = http.DefaultTransport
 	if cfg.HTTPClient.Transport != nil {

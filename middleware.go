@@ -20,6 +20,7 @@ type Middleware struct {
 	base         *url.URL // of BaseURL
 	registration registration
 	log          *slog.Logger
+	events       *events
 
 	authority *authority
 	renewals  *renewals
@@ -263,11 +264,14 @@ func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, al
 	if err := rec.unpack(); err != nil {
 		return rec, false
 	}
-	patience := renewPatience
-	if expired || rec.shed {
-		patience = 0
+	patience, reason := validPatience, "due"
+	if expired {
+		patience, reason = expiredPatience, "expired"
 	}
-	g, err := m.renewals.renew(r.Context(), rec, m.sessions.reload(r), func(g *grant) bool { return g.due(time.Now()) }, patience)
+	g, err := m.renewals.renew(r.Context(), renewal{
+		rec: rec, reason: reason, patience: patience, reload: m.sessions.reload(r),
+		due: func(g *grant) bool { return g.due(time.Now()) },
+	})
 	fresh = rec
 	if g != nil && g.refresh != "" {
 		fresh = rec.renewedBy(g)
@@ -288,14 +292,11 @@ func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, al
 		// The id is not added to the ended ones: where a provider rotates
 		// strictly, another process may have renewed with this very token,
 		// and the cookie that it gave is good.
-		m.log.Info("msauth: session ended by the provider", "user", rec.user.Key(), "err", failure)
+		m.events.sessionEnded(rec, failure)
 		return rec, false
 	case ClassStepUp:
-		m.log.Info("msauth: the provider wants more of the person", "user", rec.user.Key(), "err", failure)
 		fresh = fresh.clone()
 		fresh.stepUp, fresh.claims = true, failure.Claims
-	default:
-		m.log.Debug("msauth: renewal put off", "user", rec.user.Key(), "err", failure)
 	}
 	return fresh, true
 }

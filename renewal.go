@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -16,11 +15,16 @@ import (
 )
 
 const (
-	outcomeGrace  = 2 * time.Minute  // a renewal's outcome answers late requests this long
-	refusalGrace  = 10 * time.Minute // a refused refresh token is not tried again this long
-	maxOutcomes   = 10_000
-	renewPatience = 1 * time.Second // how long a request with a valid token waits
-	maxFlights    = 32              // renewals at one time; more wait their turn
+	outcomeGrace = 2 * time.Minute  // a renewal's outcome answers late requests this long
+	refusalGrace = 10 * time.Minute // a refused refresh token is not tried again this long
+	maxOutcomes  = 10_000
+
+	// How long a request waits before its handler is served without the new
+	// token: Session.Token can still wait for it.
+	validPatience   = 1 * time.Second
+	expiredPatience = 5 * time.Second
+
+	maxFlights = 32 // renewals at one time; more wait their turn
 
 	pauseAfter     = 5                // failures in a row, of different sessions
 	longestPause   = 60 * time.Second // that one Retry-After can impose on all
@@ -33,7 +37,7 @@ const (
 type renewals struct {
 	endpoint     *tokenEndpoint
 	registration registration
-	log          *slog.Logger
+	events       *events
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
 
@@ -55,7 +59,7 @@ type outcome struct {
 	err   *AuthError // nil if grant is set
 }
 
-func newRenewals(a *authority, cfg *Config, reg registration, client *http.Client) *renewals {
+func newRenewals(a *authority, cfg *Config, reg registration, client *http.Client, ev *events) *renewals {
 	return &renewals{
 		endpoint: &tokenEndpoint{
 			authority: a, clientID: cfg.ClientID, clientSecret: secret(cfg.ClientSecret),
@@ -63,7 +67,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 			recheckAfter: cfg.RecheckAfter, client: client,
 		},
 		registration: reg,
-		log:          cfg.Logger,
+		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
 		outcomes:     newExpiring[tokenKey, outcome](maxOutcomes),
 	}
@@ -100,13 +104,21 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 	return g, nil, refresh
 }
 
-// renew gets tokens that are newer than rec's. due tells whether a grant that
-// is remembered is too old to be an answer. patience is how long to wait for
-// the answer, 0 for as long as ctx lasts. The grant is the newest there is and
-// can come together with an error, if asking once more has failed. reload, if
-// not nil, reads the session's record again where it is kept on the server;
-// it returns nil when the record is gone. rec must be unpacked.
-func (r *renewals) renew(ctx context.Context, rec *record, reload func() (*record, error), due func(*grant) bool, patience time.Duration) (*grant, error) {
+// A renewal is a wish for tokens that are newer than those of a record.
+type renewal struct {
+	rec      *record           // unpacked
+	reason   string            // for the log
+	due      func(*grant) bool // tells whether a remembered grant is too old to be an answer
+	patience time.Duration     // how long to wait, 0 for as long as the context lasts
+	// reload, if not nil, reads the record again where it is kept on the
+	// server; it returns nil when the record is gone.
+	reload func() (*record, error)
+}
+
+// renew fulfils a wish, if need be by a request. The grant is the newest there
+// is and can come together with an error, if asking once more has failed.
+func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
+	rec, due := want.rec, want.due
 	known, failed, refresh := r.known(rec.refresh)
 	if known != nil && !due(known) {
 		return known, nil
@@ -128,8 +140,8 @@ func (r *renewals) renew(ctx context.Context, rec *record, reload func() (*recor
 		} else if g != nil && !due(g) {
 			return g, nil
 		}
-		if reload != nil {
-			switch newer, err := reload(); {
+		if want.reload != nil {
+			switch newer, err := want.reload(); {
 			case err != nil:
 				return nil, &AuthError{Class: ClassRetry, Err: err}
 			case newer == nil || newer.id != rec.id:
@@ -149,15 +161,15 @@ func (r *renewals) renew(ctx context.Context, rec *record, reload func() (*recor
 		if paused := r.admit(); paused != nil {
 			return nil, paused
 		}
-		g, failed := r.ask(rec, refresh)
+		g, failed := r.ask(rec, want.reason, refresh)
 		if failed != nil {
 			return nil, failed
 		}
 		return g, nil
 	})
 	var timeout <-chan time.Time
-	if patience > 0 {
-		timer := time.NewTimer(patience)
+	if want.patience > 0 {
+		timer := time.NewTimer(want.patience)
 		defer timer.Stop()
 		timeout = timer.C
 	}
@@ -176,7 +188,7 @@ func (r *renewals) renew(ctx context.Context, rec *record, reload func() (*recor
 
 // ask makes the one request of a flight. Its context is its own: the request
 // that started it may go away, those that wait do not.
-func (r *renewals) ask(rec *record, refresh secret) (*grant, *AuthError) {
+func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *AuthError) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
@@ -189,10 +201,11 @@ func (r *renewals) ask(rec *record, refresh secret) (*grant, *AuthError) {
 	if err == nil {
 		r.succeeded()
 		r.outcomes.put(key, outcome{grant: g}, now.Add(outcomeGrace))
-		r.log.Debug("msauth: tokens renewed", "user", rec.user.Key(), "duration", now.Sub(began))
+		r.events.renewed(rec, reason, now.Sub(began))
 		return g, nil
 	}
 	r.failed(key, err)
+	r.events.renewalFailed(rec, reason, now.Sub(began), err)
 	grace := refusalGrace
 	if err.Class == ClassRetry || err.Class == ClassMisconfigured {
 		if grace = err.RetryAfter; grace == 0 {
@@ -270,11 +283,15 @@ func (r *renewals) admit() *AuthError {
 func (r *renewals) succeeded() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.answered()
+	r.trouble = nil
+}
+
+func (r *renewals) answered() {
 	if r.pause.on {
-		r.log.Info("msauth: the provider answers again")
+		r.events.resumed()
 	}
 	r.pause = pause{}
-	r.trouble = nil
 }
 
 // failed notes a failure. A refusal of one person is an answer like any other.
@@ -285,7 +302,7 @@ func (r *renewals) failed(key tokenKey, err *AuthError) {
 	switch err.Class {
 	case ClassRetry, ClassMisconfigured:
 	default:
-		r.pause = pause{}
+		r.answered()
 		return
 	}
 	if r.pause.failures == nil {
@@ -296,7 +313,7 @@ func (r *renewals) failed(key tokenKey, err *AuthError) {
 	if !r.pause.on && len(r.pause.failures) >= pauseAfter {
 		r.pause.on = true
 		r.pause.failures = map[tokenKey]bool{}
-		r.log.Warn("msauth: renewals pause: the provider fails", "err", err)
+		r.events.paused(err)
 	}
 	if r.pause.on {
 		clear(r.pause.failures)
@@ -316,8 +333,7 @@ func (r *renewals) reportTrouble(err *AuthError) {
 	r.trouble, r.troubled = err, now
 	if now.Sub(r.logged) >= troubleLogStep {
 		r.logged = now
-		r.log.Error("msauth: Microsoft refuses this app; people stay signed in, but no tokens can be had",
-			"err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
+		r.events.troubled(err)
 	}
 }
 

@@ -298,7 +298,10 @@ func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
 	case rec.access != "" && now.Unix() < rec.expiry:
 		return bearer(rec), nil
 	}
-	g, err := h.m.renewals.renew(ctx, rec, h.reload, func(g *grant) bool { return !g.usable(time.Now()) }, 0)
+	g, err := h.m.renewals.renew(ctx, renewal{
+		rec: rec, reason: "asked", reload: h.reload,
+		due: func(g *grant) bool { return !g.usable(time.Now()) },
+	})
 	if g == nil || !g.usable(time.Now()) {
 		if err == nil {
 			err = ErrTokenUnavailable
