@@ -1,0 +1,244 @@
+package msauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fuzzed is a Middleware whose provider cannot be reached: nothing that these
+// targets do may need it.
+func fuzzed(tb testing.TB, changes ...func(*Config)) *Middleware {
+	tb.Helper()
+	cfg := Config{
+		ClientID: "11111111-2222-3333-4444-555555555555", ClientSecret: "secret",
+		BaseURL: "https://app.example.com/auth", Keys: [][]byte{bytes.Repeat([]byte{1, 2, 3, 4}, 8)},
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			tb.Errorf("request to %s", r.URL.Host)
+			return nil, io.ErrUnexpectedEOF
+		})},
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	m, err := New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// someRecord is a session of a work account, with tokens that look like JWTs.
+func someRecord() *record {
+	now := time.Now().Unix()
+	jwt := base64url.EncodeToString([]byte(`{"typ":"JWT","alg":"RS256","kid":"abc"}`)) + "." +
+		base64url.EncodeToString([]byte(`{"aud":"https://graph.microsoft.com","name":"Ada","oid":"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e"}`)) + "." +
+		base64url.EncodeToString(bytes.Repeat([]byte{7, 200, 3}, 80))
+	r := &record{
+		signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
+		user: User{
+			Issuer: "https://login.microsoftonline.com/40a0cffe-4fc9-448b-9790-232954984f24/v2.0", Subject: "sub",
+			TenantID: "40a0cffe-4fc9-448b-9790-232954984f24", ObjectID: "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e",
+			Name: "Ada", Username: "ada@contoso.example", Roles: []string{"admin"}, Groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"},
+		},
+		scopes: "openid User.Read", access: secret(jwt), refresh: "1.AXoA.AgABAAEAAAD",
+	}
+	randomBytes(r.id[:])
+	return r
+}
+
+// Whatever a Cookie header holds, it is a session or it is none: no panic, no
+// request to the provider, no redirect off the site, no 5xx.
+func FuzzCookieHeader(f *testing.F) {
+	m := fuzzed(f)
+	rec := someRecord()
+	w := httptest.NewRecorder()
+	if err := m.sessions.create(w, httptest.NewRequest("GET", "/", nil), rec); err != nil {
+		f.Fatal(err)
+	}
+	good, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	f.Add(good)
+	f.Add("a=b; " + good + "; " + good)
+	f.Add(good[:len(good)/2])
+	f.Add(strings.Replace(good, "=1", "=2", 1) + "; " + m.cookies.name + "-1=AAAA")
+	f.Add(m.cookies.name + "=; " + m.cookies.name + "-9=x;;;=;" + m.cookies.name)
+	f.Add(m.markerName() + "=1; " + m.attemptCookiePrefix() + "0000000000000000=x")
+	handler := m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, ok := FromContext(r.Context())
+		if !ok || s.User.Key() != rec.user.Key() {
+			f.Error("a handler under Require ran for nobody")
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	f.Fuzz(func(t *testing.T, cookie string) {
+		r := httptest.NewRequest("GET", "/page", nil)
+		r.Header["Cookie"] = []string{cookie}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusNoContent && w.Code != http.StatusUnauthorized {
+			t.Errorf("status %d for the cookies %q", w.Code, cookie)
+		}
+	})
+}
+
+func FuzzState(f *testing.F) {
+	m := fuzzed(f)
+	a, _ := newAttempt()
+	a.returnTo = "/a?b=c"
+	state, err := m.sealState(a)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(state)
+	f.Add(state[1:])
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := m.openState(text)
+		// Seeds may come from another process with the same key.
+		if err == nil && got.returnTo != a.returnTo {
+			t.Errorf("the forged state %q opens", text)
+		}
+	})
+}
+
+func FuzzReturnPath(f *testing.F) {
+	for _, s := range returnPathSeeds {
+		f.Add(s)
+	}
+	m := fuzzed(f)
+	origin, _ := url.Parse("https://app.example.com/auth/callback")
+	f.Fuzz(func(t *testing.T, s string) {
+		p := m.returnPath(s)
+		if !strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, "\\\r\n\t\x00") || len(p) > maxReturnTo {
+			t.Fatalf("%q gives %q", s, p)
+		}
+		u, err := origin.Parse(p)
+		if err != nil || u.Host != origin.Host || u.Scheme != origin.Scheme {
+			t.Fatalf("%q gives %q, which leads to %v", s, p, u)
+		}
+		if clean := path.Clean(u.Path); clean == "/auth/login" || clean == "/auth/callback" || clean == "/auth/logout" {
+			t.Fatalf("%q gives our own route %q", s, p)
+		}
+		if again := m.returnPath(p); again != p {
+			t.Fatalf("%q gives %q, and that gives %q", s, p, again)
+		}
+	})
+}
+
+var returnPathSeeds = []string{
+	"/", "/a/b?x=1&y=%2F%20ü", "//evil", "/\\evil", "/%09/evil", "/\t/evil", "/\v\\evil", "/./\\evil", "/.//evil", "///evil",
+	"https:evil", "https:/evil", "/%5cevil", "/%2f%2fevil", "javascript:alert(1)", "data:,x", "/@evil", "\\\\evil", "?//evil",
+	"/a\r\nSet-Cookie: x=y", "/..//evil", "/a/..//evil", "/%2e%2e//evil", "/auth/login", "/auth/./logout", "/auth%2flogin", "/auth/callback?x",
+	"/a#b", "/#//evil", "/a b", "/%zz", "/\u2028x", "/\uff0f\uff0fevil", "/a;//b", "/" + strings.Repeat("x", 700), "/x?" + strings.Repeat("y", 700),
+}
+
+func FuzzCallbackQuery(f *testing.F) {
+	m := fuzzed(f)
+	f.Add("code=x&state=y")
+	f.Add("state=a&state=b&code=c")
+	f.Add("error=access_denied&error_description=<script>&state=x")
+	f.Add("%zz")
+	f.Fuzz(func(t *testing.T, query string) {
+		r := httptest.NewRequest("GET", "/auth/callback", nil)
+		r.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		m.Callback(w, r)
+		if w.Code != http.StatusBadRequest || w.Header().Get("Location") != "" {
+			t.Errorf("status %d, Location %q for %q", w.Code, w.Header().Get("Location"), query)
+		}
+	})
+}
+
+func FuzzTokenReply(f *testing.F) {
+	endpoint := &tokenEndpoint{scopes: "openid"}
+	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")
+	f.Add(`{"error":"invalid_grant","suberror":"bad_token","error_codes":[50173],"claims":"{}"}`, 400, "5")
+	f.Add(`{"expires_in":"1e400","refresh_in":-1}`, 200, "Fri, 01 Jan 2100 00:00:00 GMT")
+	f.Fuzz(func(t *testing.T, body string, status int, retry string) {
+		var reply claims
+		if json.Unmarshal([]byte(body), &reply) != nil {
+			reply = nil
+		}
+		now := time.Now()
+		g := endpoint.grantFrom(reply, now)
+		if g.expiry <= now.Unix() || g.expiry > now.Add(maxLifetime).Unix() || g.refreshAt > g.expiry || g.refreshAt < now.Unix() {
+			t.Errorf("%q: expires in %d s, renewed after %d s", body, g.expiry-now.Unix(), g.refreshAt-now.Unix())
+		}
+		e := authErrorFrom(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, false)
+		if e.Class == "" || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter || strings.ContainsAny(e.Error(), "\r\n\x00") {
+			t.Errorf("%q: %+v", body, e)
+		}
+	})
+}
+
+func FuzzIDTokenClaims(f *testing.F) {
+	m := fuzzed(f, func(c *Config) { c.Claims = []string{"upn", "x"} })
+	f.Add(`{"sub":"a","name":1,"roles":"one","groups":[1,"x",null],"_claim_names":{"groups":"src1"}}`)
+	f.Add(`{"_claim_names":"x","exp":1e300,"iat":"x","x":{"y":[1]}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var c claims
+		if json.Unmarshal([]byte(text), &c) != nil {
+			return
+		}
+		checkTimes(c, time.Now())
+		id := m.authority.identity(c, "https://issuer.example.com")
+		rec := someRecord()
+		rec.identify(id)
+		back, err := decodeRecord(rec.encode(m.registration, m.cfg.Authority), m.registration, m.cfg.Authority)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if back.user.Name != id.user.Name || len(back.user.Groups) != len(id.user.Groups) || len(back.user.Roles) != len(id.user.Roles) {
+			t.Errorf("%q: kept %+v, read %+v", text, id.user, back.user)
+		}
+	})
+}
+
+// A session that is written is read as it was, whatever its tokens look like.
+func FuzzTokensRoundTrip(f *testing.F) {
+	rec := someRecord()
+	f.Add(string(rec.access), "M.C5xx_BAY.0.U.-CvK*8!pQ$$", "history")
+	f.Add("EwB4A+/=", "a.b.c.d", "")
+	f.Add("", "...", "x")
+	f.Fuzz(func(t *testing.T, access, refresh, history string) {
+		if len(access)+len(refresh) > 40<<10 {
+			return
+		}
+		part := packTokens([]byte(history), secret(access), secret(refresh))
+		var a, r secret
+		if err := unpackTokens([]byte(history), part, &a, &r); err != nil {
+			t.Fatal(err)
+		}
+		if string(a) != access || string(r) != refresh {
+			t.Fatalf("%q, %q came back as %q, %q", access, refresh, string(a), string(r))
+		}
+	})
+}
+
+// Bytes that nobody packed are refused or give some tokens, within bounds.
+func FuzzUnpack(f *testing.F) {
+	rec := someRecord()
+	f.Add(packTokens(rec.history(), rec.access, rec.refresh))
+	f.Add([]byte{1, 3, 5, 0xff, 0xff, 3})
+	m := fuzzed(f)
+	f.Fuzz(func(t *testing.T, part []byte) {
+		var a, r secret
+		if unpackTokens(rec.history(), part, &a, &r) == nil && len(a)+len(r) > 2*maxInflated+2*len(part) {
+			t.Errorf("%d bytes became %d", len(part), len(a)+len(r))
+		}
+		decodeRecord(append(append([]byte{formatSession}, m.registration[:]...), part...), m.registration, "")
+	})
+}
