@@ -83,12 +83,23 @@ var (
 	errAppState     = errors.New("msauth: LoginOptions.AppState is too long")
 )
 
-func (m *Middleware) stateData() []byte {
-	return append([]byte("msauth state v1\x00"), m.registration[:]...)
+// attempts makes and finds the attempts of one registration.
+type attempts struct {
+	keys       *dailyKeys
+	additional []byte // authenticated data of state
+	cookies    *cookieFormat
 }
 
-// sealState makes the state parameter.
-func (m *Middleware) sealState(a *attempt) (string, error) {
+func newAttempts(ring keyring, reg registration, cookies *cookieFormat) *attempts {
+	return &attempts{
+		keys:       ring.daily("msauth state v1"),
+		additional: append([]byte("msauth state v1\x00"), reg[:]...),
+		cookies:    cookies,
+	}
+}
+
+// seal makes the state parameter.
+func (s *attempts) seal(a *attempt) (string, error) {
 	if len(a.appState) > maxAppState {
 		return "", errAppState
 	}
@@ -100,19 +111,19 @@ func (m *Middleware) sealState(a *attempt) (string, error) {
 		e.text(returnTo)
 		e.text(a.host)
 		e.text(a.appState)
-		if state := m.stateKeys.seal(e.b, m.stateData()); len(state) <= maxState {
+		if state := s.keys.seal(e.b, s.additional); len(state) <= maxState {
 			return state, nil
 		}
 	}
 	return "", errAppState
 }
 
-// openState undoes sealState. An expired attempt comes with errStateExpired.
-func (m *Middleware) openState(state string) (*attempt, error) {
+// open undoes seal. An expired attempt comes with errStateExpired.
+func (s *attempts) open(state string) (*attempt, error) {
 	if state == "" || len(state) > maxState {
 		return nil, errState
 	}
-	plain, err := m.stateKeys.open(state, m.stateData())
+	plain, err := s.keys.open(state, s.additional)
 	if err != nil {
 		return nil, errState
 	}
@@ -134,12 +145,14 @@ func (m *Middleware) openState(state string) (*attempt, error) {
 	return a, nil
 }
 
-func (m *Middleware) attemptCookiePrefix() string { return m.cookies.name + "-login-" }
+// cookiePrefix is what the names of all attempts' cookies begin with; the rest
+// is the id.
+func (s *attempts) cookiePrefix() string { return s.cookies.name + "-login-" }
 
-// sentAttempts finds the ids of the attempts whose cookies came in, oldest
+// sent finds the ids of the attempts whose cookies came in, oldest
 // first, and the value of the one that is asked for.
-func (m *Middleware) sentAttempts(h http.Header, wanted string) (ids []string, value string) {
-	prefix := m.attemptCookiePrefix()
+func (s *attempts) sent(h http.Header, wanted string) (ids []string, value string) {
+	prefix := s.cookiePrefix()
 	for _, line := range h["Cookie"] {
 		for len(line) > 0 {
 			var part string
@@ -164,11 +177,11 @@ func (m *Middleware) sentAttempts(h http.Header, wanted string) (ids []string, v
 	return ids, value
 }
 
-func isAttemptID(s string) bool {
-	if len(s) != 2*len(attemptID{}) {
+func isAttemptID(text string) bool {
+	if len(text) != 2*len(attemptID{}) {
 		return false
 	}
-	for _, c := range []byte(s) {
+	for _, c := range []byte(text) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
@@ -176,16 +189,16 @@ func isAttemptID(s string) bool {
 	return true
 }
 
-// setAttempt sets the cookie of a new attempt and makes room for it.
-func (m *Middleware) setAttempt(w http.ResponseWriter, r *http.Request, id attemptID, value string) {
-	ids, _ := m.sentAttempts(r.Header, "")
+// set sets the cookie of a new attempt and makes room for it.
+func (s *attempts) set(w http.ResponseWriter, r *http.Request, id attemptID, value string) {
+	ids, _ := s.sent(r.Header, "")
 	for len(ids) >= maxAttempts {
-		m.clearAttempt(w, ids[0])
+		s.clear(w, ids[0])
 		ids = ids[1:]
 	}
-	setCookie(w.Header(), m.cookies.cookie(m.attemptCookiePrefix()+id.String(), value, seconds(attemptLifetime)))
+	setCookie(w.Header(), s.cookies.cookie(s.cookiePrefix()+id.String(), value, seconds(attemptLifetime)))
 }
 
-func (m *Middleware) clearAttempt(w http.ResponseWriter, id string) {
-	setCookie(w.Header(), m.cookies.cookie(m.attemptCookiePrefix()+id, "", -1))
+func (s *attempts) clear(w http.ResponseWriter, id string) {
+	setCookie(w.Header(), s.cookies.cookie(s.cookiePrefix()+id, "", -1))
 }

@@ -169,7 +169,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.host = oneLine(r.Host, 100)
 	}
-	state, err := m.sealState(a)
+	state, err := m.attempts.seal(a)
 	if err != nil {
 		m.appError(w, r, err)
 		return
@@ -192,7 +192,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	provider := m.oauth
 	provider.Endpoint.AuthURL = meta.Authorization
-	m.setAttempt(w, r, a.id, cookie)
+	m.attempts.set(w, r, a.id, cookie)
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	redirect(w, provider.AuthCodeURL(state, params...))
 }
@@ -253,9 +253,9 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		m.startAgain(w, r, "/", err)
 		return
 	}
-	a, err := m.openState(ans.state)
+	a, err := m.attempts.open(ans.state)
 	if errors.Is(err, errStateExpired) {
-		m.clearAttempt(w, a.id.String())
+		m.attempts.clear(w, a.id.String())
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
@@ -269,14 +269,14 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		m.startAgain(w, r, "/", err)
 		return
 	}
-	_, cookie := m.sentAttempts(r.Header, a.id.String())
+	_, cookie := m.attempts.sent(r.Header, a.id.String())
 	binding := a.bind(cookie)
 	if cookie == "" || !sameText(string(binding[:]), string(a.binding[:])) {
 		m.unbound(w, r, a, cookie != "")
 		return
 	}
 	// The attempt is over, however it ends.
-	m.clearAttempt(w, a.id.String())
+	m.attempts.clear(w, a.id.String())
 	m.finish(w, r, a, ans, cookie)
 }
 

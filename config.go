@@ -217,11 +217,11 @@ func New(cfg Config) (*Middleware, error) {
 		log:          cfg.Logger,
 		events:       &events{log: cfg.Logger},
 		ended:        newEndedSet(),
-		stateKeys:    ring.daily("msauth state v1"),
 		linkKeys:     ring.daily("msauth login link v1"),
 		cookies: newCookieFormat(cfg.CookieName, sealer{ring.derive("msauth session v1")},
 			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
 	}
+	m.attempts = newAttempts(ring, registration, m.cookies)
 	m.authority = newAuthority(&cfg, &client)
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
 	m.tokenHosts = cfg.tokenHosts()

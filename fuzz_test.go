@@ -75,7 +75,7 @@ func FuzzCookieHeader(f *testing.F) {
 	f.Add(good[:len(good)/2])
 	f.Add(strings.Replace(good, "=1", "=2", 1) + "; " + m.cookies.name + "-1=AAAA")
 	f.Add(m.cookies.name + "=; " + m.cookies.name + "-9=x;;;=;" + m.cookies.name)
-	f.Add(m.markerName() + "=1; " + m.attemptCookiePrefix() + "0000000000000000=x")
+	f.Add(m.markerName() + "=1; " + m.attempts.cookiePrefix() + "0000000000000000=x")
 	handler := m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, ok := FromContext(r.Context())
 		if !ok || s.User.Key() != rec.user.Key() {
@@ -98,7 +98,7 @@ func FuzzState(f *testing.F) {
 	m := fuzzed(f)
 	a, _ := newAttempt()
 	a.returnTo = "/a?b=c"
-	state, err := m.sealState(a)
+	state, err := m.attempts.seal(a)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func FuzzState(f *testing.F) {
 	f.Add(state[1:])
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := m.openState(text)
+		got, err := m.attempts.open(text)
 		// Seeds may come from another process with the same key.
 		if err == nil && got.returnTo != a.returnTo {
 			t.Errorf("the forged state %q opens", text)

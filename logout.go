@@ -45,9 +45,9 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	if removed := m.sessions.remove(w, r); removed != nil && err == nil {
 		err = removed
 	}
-	ids, _ := m.sentAttempts(r.Header, "")
+	ids, _ := m.attempts.sent(r.Header, "")
 	for _, id := range ids {
-		m.clearAttempt(w, id)
+		m.attempts.clear(w, id)
 	}
 	if m.sentMarker(r) {
 		m.clearMarker(w)

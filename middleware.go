@@ -27,7 +27,7 @@ type Middleware struct {
 	cookies   *cookieFormat
 	sessions  sessionStore
 	ended     endedSet
-	stateKeys *dailyKeys
+	attempts  *attempts
 	linkKeys  *dailyKeys
 	oauth     oauth2.Config
 
