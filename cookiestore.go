@@ -305,6 +305,18 @@ func (c *cookieFormat) write(h http.Header, sent sentCookies, payload []byte, ag
 	return nil
 }
 
+// set finds the cookies that a response sets so far.
+func (c *cookieFormat) set(h http.Header) (found sentCookies) {
+	for _, line := range h["Set-Cookie"] {
+		for i := 0; i <= maxPieces; i++ {
+			if strings.HasPrefix(line, c.pieceName(i)+"=") {
+				found |= 1 << i
+			}
+		}
+	}
+	return found
+}
+
 // clear expires the cookies in sent.
 func (c *cookieFormat) clear(h http.Header, sent sentCookies) {
 	for i := 0; i <= maxPieces; i++ {

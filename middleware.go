@@ -90,9 +90,15 @@ func (m *Middleware) Load(next http.Handler) http.Handler {
 
 // Require is Load for handlers that only people who are signed in may reach.
 // Others are sent to Microsoft if they navigate, and back to where they wanted
-// to go; scripts, frames, form posts and the like are answered 401.
+// to go; scripts, frames, form posts and the like are answered 401. Wrapped
+// around a whole site it serves the pages below BaseURL itself: nobody could
+// sign in if signing in were needed for them.
 func (m *Middleware) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m.ownRoute(r.URL.Path) {
+			m.ServeHTTP(w, r)
+			return
+		}
 		r, v := m.attach(w, r)
 		switch decide(v, isNavigation(r)) {
 		case pass:

@@ -104,7 +104,8 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 }
 
 func (s cookieSessions) remove(w http.ResponseWriter, r *http.Request) error {
-	s.m.cookies.clear(w.Header(), s.m.cookies.scan(r.Header).sent)
+	// Load around a handler that signs out may have set cookies already.
+	s.m.cookies.clear(w.Header(), s.m.cookies.scan(r.Header).sent|s.m.cookies.set(w.Header()))
 	return nil
 }
 
