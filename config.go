@@ -261,7 +261,7 @@ func (c *Config) complete() (base *url.URL, err error) {
 	}
 	for i, host := range c.TokenHosts {
 		u, err := url.Parse("https://" + host)
-		if err != nil || u.Host != host || u.Hostname() == "" || strings.HasSuffix(u.Hostname(), ".") {
+		if err != nil || u.Host != host || u.Hostname() == "" || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
 			return nil, fieldError("TokenHosts", "has %q in place %d: want a host, or host:port, such as api.example.com", host, i)
 		}
 	}
@@ -381,6 +381,9 @@ func (c *Config) completeScopes() error {
 func (c *Config) completeSession() error {
 	if c.CookieName != "" && !nameForm.MatchString(c.CookieName) {
 		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores (the __Host- prefix is added)", c.CookieName)
+	}
+	if _, ours := c.Store.(*CookieStore); ours {
+		return fieldError("Store", "is a CookieStore: leave it nil, sessions live in cookies then")
 	}
 	if c.CookieBudget == 0 {
 		c.CookieBudget = defaultCookieBudget

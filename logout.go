@@ -1,9 +1,11 @@
 package msauth
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // LogoutURL returns the link that signs out, as a path on this site, for
@@ -88,7 +90,9 @@ func (m *Middleware) meant(r *http.Request) bool {
 func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
 	meta, err := m.authority.known()
 	if err != nil {
-		if meta, err = m.authority.metadata.get(r.Context()); err != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		if meta, err = m.authority.metadata.get(ctx); err != nil {
 			m.log.Warn("msauth: signed out here, but not at the provider", "err", err)
 			return m.cfg.PostLogoutURL
 		}
