@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"example.com/msauth"
+)
+
+// stubbed is the app before a Graph of the test's own, and a function that has
+// a handler serve a request of Zoë. This is how handlers of your own app can be
+// tested: with a session made by hand, and without any sign-in.
+func stubbed(t *testing.T, tokens oauth2.TokenSource, graph http.HandlerFunc) (*app, func(http.Handler, string) *httptest.ResponseRecorder) {
+	t.Helper()
+	server := httptest.NewServer(graph)
+	t.Cleanup(server.Close)
+	auth, err := msauth.New(msauth.Config{
+		ClientID: "app", ClientSecret: "secret", BaseURL: "http://localhost:8080/auth", Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{auth: auth, set: &settings{graph: server.URL}, log: slog.New(slog.DiscardHandler)}
+	session := msauth.NewSession(msauth.User{Name: "Zoë Ångström", TenantID: "t", ObjectID: "o"}, tokens)
+	return a, func(h http.Handler, target string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(msauth.NewContext(t.Context(), session), http.MethodGet, target, nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+}
+
+var someToken = oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "TOKEN"})
+
+type failingSource struct{ err error }
+
+func (f failingSource) Token() (*oauth2.Token, error) { return nil, f.err }
+
+func TestGraphErrors(t *testing.T) {
+	t.Parallel()
+	status := func(code int, header ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			for i := 0; i < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			w.WriteHeader(code)
+			io.WriteString(w, `{"error":{"code":"UPSTREAM","message":"UPSTREAM <b>text</b>"}}`)
+		}
+	}
+	tests := []struct {
+		name   string
+		tokens oauth2.TokenSource
+		graph  http.HandlerFunc
+		status int
+		want   []string
+		retry  string
+	}{
+		{"sign in required", failingSource{msauth.ErrSignInRequired}, status(200), 401, []string{"Please sign in again", `id="sign-in-again" href="/auth/login?return_to=%2Fprofile`}, ""},
+		{"no session", failingSource{fmt.Errorf("later: %w", msauth.ErrNoSession)}, status(200), 0, nil, ""},
+		{"no token now", failingSource{msauth.ErrTokenUnavailable}, status(200), 503, []string{"Microsoft is not answering", "You are still signed in", `id="retry" href="/profile"`}, ""},
+		{"no token for a while", failingSource{&msauth.AuthError{Class: msauth.ClassRetry, RetryAfter: 90 * time.Second}}, status(200), 503, []string{"Microsoft is not answering"}, "90"},
+		{"token refused", someToken, status(401), 401, []string{"Please sign in again"}, ""},
+		{"forbidden", someToken, status(403), 403, []string{"Microsoft does not allow this"}, ""},
+		{"not found", someToken, status(404), 404, []string{"This is not here"}, ""},
+		{"throttled", someToken, status(429, "Retry-After", "17"), 503, []string{"Microsoft is busy"}, "17"},
+		{"throttled for ever", someToken, status(429, "Retry-After", "99999999"), 503, []string{"Microsoft is busy"}, "3600"},
+		{"throttled oddly", someToken, status(503, "Retry-After", "-5"), 503, []string{"Microsoft is busy"}, ""},
+		{"broken", someToken, status(500), 502, []string{"Microsoft is not answering", `id="retry"`}, ""},
+		{"no JSON", someToken, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<h1>UPSTREAM</h1>") }, 502, []string{"Microsoft is not answering"}, ""},
+		{"cut off", someToken, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502, []string{"Microsoft is not answering"}, ""},
+		{"without end", someToken, func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"displayName":"`)
+			for i := 0; i < graphMaxJSON/1000+10; i++ {
+				if _, err := w.Write(make([]byte, 1000)); err != nil {
+					return
+				}
+			}
+		}, 502, []string{"Microsoft is not answering"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a, serve := stubbed(t, tt.tokens, tt.graph)
+			if tt.status == 0 {
+				tt.status = explain(tt.tokens.(failingSource).err).Status
+			}
+			page := serve(a.page(a.profile), "/profile")
+			body := page.Body.String()
+			if page.Code != tt.status {
+				t.Errorf("status %d, want %d", page.Code, tt.status)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("%q is missing in\n%s", want, body)
+				}
+			}
+			if got := page.Header().Get("Retry-After"); got != tt.retry {
+				t.Errorf("Retry-After %q, want %q", got, tt.retry)
+			}
+
+			api := serve(http.HandlerFunc(a.apiMe), "/api/me")
+			if api.Code != tt.status || api.Header().Get("Content-Type") != "application/problem+json" {
+				t.Errorf("script: status %d, %s, want %d and problem+json", api.Code, api.Header().Get("Content-Type"), tt.status)
+			}
+			if got, want := strings.Contains(api.Body.String(), `"login_url"`), tt.status == 401; got != want {
+				t.Errorf("script: login_url is there: %t, want %t", got, want)
+			}
+			for _, text := range []string{body, api.Body.String()} {
+				if strings.Contains(text, "UPSTREAM") || strings.Contains(text, "TOKEN") {
+					t.Errorf("Microsoft's own text is shown:\n%s", text)
+				}
+			}
+
+			// A picture is never an error.
+			photo := serve(a.page(a.photo), "/profile/photo")
+			if photo.Code != http.StatusOK || photo.Header().Get("Content-Type") != "image/svg+xml" || !strings.Contains(photo.Body.String(), ">ZÅ<") {
+				t.Errorf("photo: status %d, %s, want the initials", photo.Code, photo.Header().Get("Content-Type"))
+			}
+		})
+	}
+}
+
+func TestFolderOfManyPages(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	var base string
+	a, serve := stubbed(t, someToken, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path+"?"+r.URL.RawQuery)
+		switch {
+		case r.URL.Path == "/me/drive/items/F!1":
+			io.WriteString(w, `{"id":"F!1","name":"Ünïcode & <b>","folder":{"childCount":2},"parentReference":{"id":"R","path":"/drive/root:"}}`)
+		case r.URL.Query().Get("$skiptoken") == "":
+			fmt.Fprintf(w, `{"value":[{"id":"A","name":"a.txt","file":{"mimeType":"text/plain"},"size":5}],
+				"@odata.nextLink":"%s/drives('x')/items/F!1/children?$top=50&$skiptoken=a%%26b"}`, base)
+		default:
+			io.WriteString(w, `{"value":[{"id":"B","name":"Notebook","package":{"type":"oneNote"},"size":1536}]}`)
+		}
+	})
+	base = a.set.graph
+	mux := http.NewServeMux()
+	mux.Handle("GET /files/{id}", a.page(a.files))
+
+	first := serve(mux, "/files/F!1").Body.String()
+	if !strings.Contains(first, "Ünïcode &amp; &lt;b&gt;") || strings.Contains(first, "First page") {
+		t.Errorf("first page:\n%s", first)
+	}
+	_, rest, _ := strings.Cut(first, `id="next-page" href="`)
+	link, _, _ := strings.Cut(rest, `"`)
+	u, err := url.Parse(strings.ReplaceAll(link, "&amp;", "&"))
+	if err != nil || u.Path != "/files/F!1" {
+		t.Fatalf("next page at %q, %v", link, err)
+	}
+	second := serve(mux, u.RequestURI()).Body.String()
+	for _, want := range []string{"Notebook", "1.5 KB", "First page"} {
+		if !strings.Contains(second, want) {
+			t.Errorf("second page: %q is missing in\n%s", want, second)
+		}
+	}
+	if strings.Contains(second, `href="/files/B`) {
+		t.Error("a notebook is a link")
+	}
+	if want := "/me/drive/items/F!1/children?$top=50&$skiptoken=a%26b"; asked[len(asked)-1] != want {
+		t.Errorf("asked Graph for %s, want %s", asked[len(asked)-1], want)
+	}
+}
+
+func TestNoDrive(t *testing.T) {
+	t.Parallel()
+	a, serve := stubbed(t, someToken, http.NotFound)
+	w := serve(a.page(a.files), "/files")
+	if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "This account has no OneDrive") {
+		t.Errorf("status %d:\n%s", w.Code, w.Body)
+	}
+}
+
+func TestClientGoesAway(t *testing.T) {
+	t.Parallel()
+	g := &graph{base: "http://127.0.0.1:1", http: &http.Client{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.me(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+}
