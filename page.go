@@ -68,7 +68,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	} else {
 		h.Set("X-Frame-Options", "DENY")
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+pageStyle+"; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+pageStyle+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
