@@ -380,7 +380,8 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 
 // admit asks the app, makes the session and leads on.
 func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) {
-	in := &SignIn{Session: m.newSession(rec, nil), AppState: a.appState, ReturnTo: a.returnTo}
+	session := m.newSession(rec, nil)
+	in := &SignIn{Session: session, AppState: a.appState, ReturnTo: a.returnTo}
 	if m.cfg.OnSignIn != nil {
 		if err := m.callOnSignIn(w, r, in); err != nil {
 			if _, panicked := errors.AsType[hookPanic](err); panicked {
@@ -395,7 +396,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			return
 		}
 		// The hook may have used the session for so long that it was renewed.
-		if held, ok := in.Session.tokens.(*heldTokens); ok {
+		if held, ok := session.tokens.(*heldTokens); ok {
 			held.mu.Lock()
 			rec = held.rec.clone()
 			held.mu.Unlock()

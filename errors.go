@@ -3,6 +3,7 @@ package msauth
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -130,6 +131,9 @@ func (e *AuthError) Is(target error) bool {
 // authorization code from a renewal: the same invalid_grant is a replay there
 // and the end of the session here.
 func classify(status int, code, suberror string, redeeming bool) Class {
+	if status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500 {
+		return ClassRetry // whatever the body says: a server in trouble ends nobody's session
+	}
 	switch code {
 	case "invalid_grant":
 		if redeeming {
@@ -151,10 +155,7 @@ func classify(status int, code, suberror string, redeeming bool) Class {
 	case "temporarily_unavailable", "server_error":
 		return ClassRetry
 	}
-	switch {
-	case status == 429 || status >= 500 || status == 408:
-		return ClassRetry
-	case code == "":
+	if code == "" {
 		return ClassRetry // not an OAuth reply: a proxy, a captive portal, a broken front end
 	}
 	return ClassMisconfigured

@@ -212,7 +212,7 @@ func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
 		case err != nil:
 			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
-				m.renewals.keep(rec.refresh, fresh.grant())
+				m.keepUndelivered(rec, fresh.grant())
 			}
 		}
 	}
@@ -279,10 +279,10 @@ func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, al
 		due: func(g *grant) bool { return g.due(time.Now()) },
 	})
 	fresh = rec
-	if g != nil && g.refresh != "" {
+	if g != nil && g.refresh != "" && (g.refresh != rec.refresh || g.issued > rec.renewed) {
 		fresh = rec.renewedBy(g)
 		if isUpgrade(r) {
-			m.renewals.keep(rec.refresh, g)
+			m.keepUndelivered(rec, g)
 		}
 	}
 	if err == nil || errors.Is(err, errPending) {
@@ -298,7 +298,6 @@ func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, al
 		// The id is not added to the ended ones: where a provider rotates
 		// strictly, another process may have renewed with this very token,
 		// and the cookie that it gave is good.
-		m.events.sessionEnded(rec, failure)
 		return rec, false
 	case ClassStepUp:
 		fresh = fresh.clone()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -17,7 +18,8 @@ import (
 const (
 	outcomeGrace = 2 * time.Minute  // a renewal's outcome answers late requests this long
 	refusalGrace = 10 * time.Minute // a refused refresh token is not tried again this long
-	maxOutcomes  = 10_000
+	maxOutcomes  = 10_000           // of each kind
+	longestChain = 1_000            // renewals, one after the other, that one cookie may have missed
 
 	// How long a request waits before its handler is served without the new
 	// token: Session.Token can still wait for it.
@@ -41,7 +43,14 @@ type renewals struct {
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
 
-	outcomes *expiring[tokenKey, outcome]
+	// What is known of a refresh token. The three are apart because they are
+	// kept for very different times: where there are too many of one, it must
+	// not be at the cost of another.
+	granted *expiring[tokenKey, *grant]  // what it gave
+	kept    *expiring[tokenKey, *grant]  // what no cookie carries
+	refused *expiring[tokenKey, refusal] // why it gives nothing for now
+
+	recoveries atomic.Uint64 // ends of pauses
 
 	mu       sync.Mutex
 	pause    pause
@@ -53,10 +62,13 @@ type renewals struct {
 // A tokenKey stands for a refresh token, in place of the token itself.
 type tokenKey [sha256.Size]byte
 
-// An outcome is how asking with one refresh token ended.
-type outcome struct {
-	grant *grant     // nil if err is set
-	err   *AuthError // nil if grant is set
+// A refusal is why asking with one refresh token failed.
+type refusal struct {
+	err *AuthError
+	// outage is set when nobody named a time to wait for: the refusal is void
+	// once the provider has recovered, which recoveries tells.
+	outage     bool
+	recoveries uint64
 }
 
 func newRenewals(a *authority, cfg *Config, reg registration, client *http.Client, ev *events) *renewals {
@@ -69,7 +81,9 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		registration: reg,
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
-		outcomes:     newExpiring[tokenKey, outcome](maxOutcomes),
+		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
+		kept:         newExpiring[tokenKey, *grant](maxOutcomes),
+		refused:      newExpiring[tokenKey, refusal](maxOutcomes),
 	}
 }
 
@@ -85,23 +99,25 @@ var errPending = errors.New("msauth: renewal still under way")
 
 // known follows the outcomes of a refresh token to the newest of its chain.
 // grant is the newest there is, nil if none; err is why the newest refresh
-// token gave nothing more; refresh is that newest token.
+// token gives nothing more; refresh is that newest token.
 func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secret) {
-	for range 64 {
-		o, ok := r.outcomes.get(r.key(refresh))
-		if !ok {
+	for range longestChain {
+		key := r.key(refresh)
+		if kept, ok := r.kept.get(key); ok {
+			g = kept
+		}
+		if granted, ok := r.granted.get(key); ok && (g == nil || granted.issued >= g.issued) {
+			g = granted
+		}
+		if g == nil || g.refresh == refresh { // the end, or the provider hands out the same one again
+			if last, ok := r.refused.get(key); ok && !(last.outage && last.recoveries != r.recoveries.Load()) {
+				err = last.err
+			}
 			break
-		}
-		if o.err != nil {
-			return g, o.err, refresh
-		}
-		g = o.grant
-		if g.refresh == refresh {
-			break // the provider hands out the same one again
 		}
 		refresh = g.refresh
 	}
-	return g, nil, refresh
+	return g, err, refresh
 }
 
 // A renewal is a wish for tokens that are newer than those of a record.
@@ -118,102 +134,137 @@ type renewal struct {
 // renew fulfils a wish, if need be by a request. The grant is the newest there
 // is and can come together with an error, if asking once more has failed.
 func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
-	rec, due := want.rec, want.due
-	known, failed, refresh := r.known(rec.refresh)
-	if known != nil && !due(known) {
-		return known, nil
-	}
-	if failed != nil {
-		return known, failed
-	}
-	if refresh == "" {
-		return known, &AuthError{Class: ClassSignIn, Err: errors.New("the provider gave no refresh token")}
-	}
-	key := r.key(refresh)
-	flight := r.flights.DoChan(string(key[:]), func() (_ any, err error) {
-		// Nothing could recover a panic of the app's transport, logger or
-		// store from here on up.
-		defer recoverInto(&err)
-		// A flight that ended between the look above and now has the answer.
-		if g, failed, _ := r.known(refresh); failed != nil {
-			return nil, failed
-		} else if g != nil && !due(g) {
-			return g, nil
-		}
-		if want.reload != nil {
-			switch newer, err := want.reload(); {
-			case err != nil:
-				return nil, &AuthError{Class: ClassRetry, Err: err}
-			case newer == nil || newer.id != rec.id:
-				return nil, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
-			case newer.refresh != refresh && newer.renewed >= rec.renewed:
-				g := newer.grant()
-				if !due(g) {
-					return g, nil
-				}
-				refresh = newer.refresh
-			}
-		}
-		// A provider that accepts and stays silent must not collect a request
-		// from everybody before the first one fails.
-		r.slots <- struct{}{}
-		defer func() { <-r.slots }()
-		if paused := r.admit(); paused != nil {
-			return nil, paused
-		}
-		g, failed := r.ask(rec, want.reason, refresh)
-		if failed != nil {
-			return nil, failed
-		}
-		return g, nil
-	})
 	var timeout <-chan time.Time
 	if want.patience > 0 {
 		timer := time.NewTimer(want.patience)
 		defer timer.Stop()
 		timeout = timer.C
 	}
-	select {
-	case result := <-flight:
-		if result.Err != nil {
-			return known, result.Err
+	rec := want.rec
+	var stored *grant // of a newer record that the server keeps
+	for {
+		known, failed, refresh := r.known(rec.refresh)
+		if known == nil {
+			known = stored
 		}
-		return result.Val.(*grant), nil
-	case <-timeout:
-		return known, errPending
-	case <-ctx.Done():
-		return known, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+		if known != nil && !want.due(known) {
+			return known, nil
+		}
+		if failed != nil {
+			return known, failed
+		}
+		if refresh == "" {
+			return known, &AuthError{Class: ClassSignIn, Err: errors.New("the provider gave no refresh token")}
+		}
+		key := r.key(refresh)
+		flight := r.flights.DoChan(string(key[:]), func() (_ any, err error) {
+			// Nothing could recover a panic of the app's transport, logger or
+			// store from here on up.
+			defer recoverInto(&err)
+			return r.fly(want, rec, refresh)
+		})
+		select {
+		case result := <-flight:
+			switch v := result.Val.(type) {
+			case *grant:
+				return v, nil
+			case *record:
+				rec, stored = v, v.grant()
+			default:
+				return known, result.Err
+			}
+		case <-timeout:
+			return known, errPending
+		case <-ctx.Done():
+			return known, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+		}
 	}
 }
 
-// ask makes the one request of a flight. Its context is its own: the request
-// that started it may go away, those that wait do not.
+// fly is one flight: what it returns, all get who wait for this refresh token.
+// That is a grant, or the record by which to go on because the server keeps a
+// newer one. Nobody else may ask with the same token meanwhile, so a flight
+// never asks with another than that it is named after.
+func (r *renewals) fly(want renewal, rec *record, refresh secret) (any, error) {
+	// A flight that ended between the look of renew and now has the answer.
+	switch g, failed, newest := r.known(refresh); {
+	case failed != nil:
+		return nil, failed
+	case g != nil && (newest != refresh || !want.due(g)):
+		return g, nil
+	}
+	if want.reload != nil {
+		switch newer, err := want.reload(); {
+		case err != nil:
+			return nil, &AuthError{Class: ClassRetry, Err: err}
+		case newer == nil || newer.id != rec.id:
+			return nil, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
+		case newer.refresh != refresh && newer.renewed >= rec.renewed:
+			if g := newer.grant(); !want.due(g) {
+				return g, nil
+			}
+			return newer, nil
+		}
+	}
+	// A provider that accepts and stays silent must not collect a request
+	// from everybody before the first one fails.
+	r.slots <- struct{}{}
+	defer func() { <-r.slots }()
+	if paused := r.admit(); paused != nil {
+		return nil, paused
+	}
+	g, failed := r.ask(rec, want.reason, refresh)
+	if failed != nil {
+		return nil, failed
+	}
+	return g, nil
+}
+
+// ask makes the one request of a flight and remembers how it ended.
 func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *AuthError) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
-	defer cancel()
-	g, err := r.endpoint.refresh(ctx, refresh)
-	if err == nil && g.idToken != "" {
-		err = r.identify(ctx, rec, g)
-	}
+	g, err := r.request(rec, refresh)
 	key := r.key(refresh)
 	now := time.Now()
 	if err == nil {
 		r.succeeded()
-		r.outcomes.put(key, outcome{grant: g}, now.Add(outcomeGrace))
+		r.granted.put(key, g, now.Add(outcomeGrace))
 		r.events.renewed(rec, reason, now.Sub(began))
 		return g, nil
 	}
-	r.failed(key, err)
-	r.events.renewalFailed(rec, reason, now.Sub(began), err)
-	grace := refusalGrace
-	if err.Class == ClassRetry || err.Class == ClassMisconfigured {
+	grace, passing := refusalGrace, err.Class == ClassRetry || err.Class == ClassMisconfigured
+	if passing {
 		if grace = err.RetryAfter; grace == 0 {
-			grace = 5*time.Second + rand.N(5*time.Second)
+			grace = pauseStep()
 		}
 	}
-	r.outcomes.put(key, outcome{err: err}, now.Add(grace))
+	r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
+	r.failed(key, err)
+	r.events.renewalFailed(rec, reason, now.Sub(began), err)
+	if err.Class == ClassSignIn {
+		// Once for each session, whoever comes with its cookie afterwards.
+		r.events.sessionEnded(rec, err)
+	}
 	return nil, err
+}
+
+// request asks the provider. Its context is its own: the request that started
+// the flight may go away, those that wait do not. A panic, of the app's
+// transport for example, is a failure like any other: it is remembered, and
+// not repeated at once.
+func (r *renewals) request(rec *record, refresh secret) (g *grant, failed *AuthError) {
+	defer func() {
+		if p := recover(); p != nil {
+			g, failed = nil, &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
+	defer cancel()
+	g, failed = r.endpoint.refresh(ctx, refresh)
+	if failed == nil && g.idToken != "" {
+		failed = r.identify(ctx, rec, g)
+	}
+	return g, failed
 }
 
 // identify verifies the ID token of a renewal (OpenID Connect Core section
@@ -227,32 +278,30 @@ func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthErr
 		person:   &rec.user,
 		authTime: rec.authTime,
 	})
-	if _, ok := errors.AsType[keysUnavailable](err); ok {
-		// The tokens are good and must not be lost: a renewal need not carry
-		// an ID token at all. The old claims stay, if this one does not
-		// already say that it is about somebody else.
-		c, peeked := peek(g.idToken)
-		if peeked == nil && c.text("sub") == rec.user.Subject && strings.EqualFold(c.text("oid"), rec.user.ObjectID) {
-			return nil
-		}
-	}
-	switch {
-	case err == nil:
+	if err == nil {
 		g.identity = id
 		return nil
-	case errors.Is(err, errAnotherPerson):
-		return &AuthError{Class: ClassSignIn, Err: err}
+	}
+	// A token that is not even meant for this person and this app ends the
+	// session, whatever else is wrong with it.
+	c, peeked := peek(g.idToken)
+	if errors.Is(err, errAnotherPerson) || peeked == nil && !r.endpoint.meant(c, rec) {
+		return &AuthError{Class: ClassSignIn, Err: errAnotherPerson}
+	}
+	if _, ok := errors.AsType[keysUnavailable](err); ok && peeked == nil {
+		// The tokens are good and must not be lost: a renewal need not carry
+		// an ID token at all. The old claims stay.
+		return nil
 	}
 	return &AuthError{Class: ClassRetry, Err: err}
 }
 
-// keep holds on to a grant that no cookie carries until it expires.
-func (r *renewals) keep(refresh secret, g *grant) {
-	until := time.Unix(g.expiry, 0)
+// keep holds on to a grant that no cookie carries.
+func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
 	if grace := time.Now().Add(outcomeGrace); until.Before(grace) {
 		until = grace
 	}
-	r.outcomes.put(r.key(refresh), outcome{grant: g}, until)
+	r.kept.put(r.key(refresh), g, until)
 }
 
 // pause spares a provider that is down, and the app's own requests the wait.
@@ -262,6 +311,11 @@ type pause struct {
 	probeAt  time.Time
 	because  *AuthError
 }
+
+// pauseStep is how long to wait where the provider does not say: long enough
+// to spare it (12 requests a minute at most), short enough for a recovery to be
+// noticed within 10 seconds.
+func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) }
 
 // admit says whether a request may be made now. While paused, one in 5 to 10
 // seconds may: the probe.
@@ -275,7 +329,7 @@ func (r *renewals) admit() *AuthError {
 	if now.Before(r.pause.probeAt) {
 		return r.pause.because
 	}
-	r.pause.probeAt = now.Add(5*time.Second + rand.N(5*time.Second))
+	r.pause.probeAt = now.Add(pauseStep())
 	return nil
 }
 
@@ -289,6 +343,7 @@ func (r *renewals) succeeded() {
 
 func (r *renewals) answered() {
 	if r.pause.on {
+		r.recoveries.Add(1)
 		r.events.resumed()
 	}
 	r.pause = pause{}
@@ -317,7 +372,7 @@ func (r *renewals) failed(key tokenKey, err *AuthError) {
 	}
 	if r.pause.on {
 		clear(r.pause.failures)
-		wait := max(5*time.Second+rand.N(5*time.Second), min(err.RetryAfter, longestPause))
+		wait := max(pauseStep(), min(err.RetryAfter, longestPause))
 		r.pause.probeAt = time.Now().Add(wait)
 	}
 }

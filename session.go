@@ -87,7 +87,7 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 					"budget", s.m.cookies.budget, "left_out", strings.Join(without, ", "))
 			}
 			if lean.shed && rec.access != "" {
-				s.m.renewals.keep(rec.refresh, rec.grant())
+				s.m.renewals.keep(rec.refresh, rec.grant(), time.Unix(rec.expiry, 0))
 			}
 			return s.m.cookies.write(w.Header(), s.m.cookies.scan(r.Header).sent, payload, age)
 		}
@@ -309,12 +309,26 @@ func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
 		}
 		return nil, err
 	}
+	if h.m.ended.has(rec.id) { // signed out while the renewal was under way
+		return nil, ErrNoSession
+	}
 	renewed := rec.renewedBy(g)
-	h.m.renewals.keep(rec.refresh, g)
+	h.m.keepUndelivered(rec, g)
 	h.mu.Lock()
 	h.rec = renewed
 	h.mu.Unlock()
 	return bearer(renewed), nil
+}
+
+// keepUndelivered holds on to a grant that the browser has not been given. As
+// long as the session may come back with the refresh token it has, which a
+// strict provider takes for theft, it must lead to the newer one.
+func (m *Middleware) keepUndelivered(rec *record, g *grant) {
+	until := rec.ends(m.cfg.MaxAge)
+	if m.cfg.IdleTimeout < m.cfg.MaxAge {
+		until = time.Unix(rec.used, 0).Add(m.cfg.IdleTimeout)
+	}
+	m.renewals.keep(rec.refresh, g, until)
 }
 
 func bearer(rec *record) *oauth2.Token {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -77,6 +78,15 @@ func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret) (*grant, *A
 	return g, err
 }
 
+// meant tells from unverified claims whether an ID token speaks of the person
+// of a session, to this app.
+func (t *tokenEndpoint) meant(c claims, rec *record) bool {
+	u := &rec.user
+	return c.text("iss") == u.Issuer && c.text("sub") == u.Subject && slices.Contains(c.texts("aud"), t.clientID) &&
+		(u.TenantID == "" || strings.EqualFold(c.text("tid"), u.TenantID)) &&
+		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID))
+}
+
 func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Values) (*grant, *AuthError) {
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
@@ -122,7 +132,7 @@ func (t *tokenEndpoint) grantFrom(reply claims, now time.Time) *grant {
 	if lifetime <= 0 {
 		lifetime = assumedLifetime
 	}
-	lifetime = min(lifetime, maxLifetime)
+	lifetime = min(max(lifetime, time.Second), maxLifetime)
 	early := reply.duration("refresh_in")
 	if early <= 0 || early >= lifetime {
 		// A margin of a tenth, five minutes at most. The jitter keeps people

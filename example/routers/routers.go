@@ -1,0 +1,37 @@
+// Package routers shows how package msauth goes with the routers that people
+// use: net/http's own, chi, echo, gin and gorilla/mux. Each function makes the
+// same small site. Its pages are
+//
+//	/auth/...   sign-in and sign-out, served by msauth
+//	/           for everybody, greets those who are signed in
+//	/private    for people who are signed in
+//
+// The parts between the "begin" and "end" marks stand in the README as they
+// are.
+package routers
+
+import (
+	"fmt"
+	"net/http"
+
+	"example.com/msauth"
+)
+
+// home is a page for everybody.
+func home(w http.ResponseWriter, r *http.Request) {
+	if s, ok := msauth.FromContext(r.Context()); ok {
+		fmt.Fprintf(w, "Hello, %s", s.User.Name)
+		return
+	}
+	fmt.Fprint(w, "Hello, whoever you are")
+}
+
+// private is a page for people who are signed in.
+func private(w http.ResponseWriter, r *http.Request) {
+	s, ok := msauth.FromContext(r.Context())
+	if !ok {
+		http.Error(w, "no session under Require", http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintf(w, "For %s only", s.User.Name)
+}
