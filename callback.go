@@ -197,6 +197,10 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	redirect(w, provider.AuthCodeURL(state, params...))
 }
 
+// maxCode is far more than any code has, in bytes. It bounds what visitors can
+// make this server send to the provider.
+const maxCode = 8 << 10
+
 // An answer is what comes back from the authorization endpoint.
 type answer struct {
 	state, issuer             string
@@ -229,6 +233,8 @@ func readAnswer(r *http.Request) (a answer, err error) {
 		return a, errState
 	case a.code != "" && a.err != "":
 		return a, errors.New("msauth: both code and error")
+	case len(a.code) > maxCode:
+		return a, errors.New("msauth: code is too long")
 	case a.code == "" && a.err == "":
 		return a, errors.New("msauth: neither code nor error")
 	}
@@ -516,6 +522,11 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 	case ClassRetry:
 		m.unavailable(w, r, a.returnTo, failure)
 	case ClassMisconfigured:
+		// Other errors can come of a code that the visitor made up.
+		if failure.Code != "invalid_client" && failure.Code != "unauthorized_client" {
+			m.startAgain(w, r, a.returnTo, failure)
+			return
+		}
 		m.renewals.reportTrouble(failure)
 		m.appError(w, r, failure)
 	default:

@@ -41,23 +41,19 @@ func (t *bearerTransport) mayCarry(r *http.Request) bool {
 	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil {
 		return false
 	}
-	if first := firstRequest(r); first != r && tokenHost(first.URL) != tokenHost(r.URL) {
-		return false // redirected to somebody else, even if that is an allowed host
+	// Not along a redirect from somebody else, even where that leads to an
+	// allowed host, or back to the first.
+	for hop := r; hop.Response != nil; hop = hop.Response.Request {
+		before := hop.Response.Request
+		if before == nil || tokenHost(before.URL) != tokenHost(r.URL) {
+			return false
+		}
 	}
 	loopback := isLoopback(r.URL.Hostname())
 	if r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && loopback) {
 		return false
 	}
 	return slices.Contains(t.hosts, tokenHost(r.URL)) || t.local && loopback
-}
-
-// firstRequest walks a chain of redirects back to the request that the caller
-// made.
-func firstRequest(r *http.Request) *http.Request {
-	for r.Response != nil && r.Response.Request != nil {
-		r = r.Response.Request
-	}
-	return r
 }
 
 // tokenHost writes scheme and host in the one form in which they are compared:

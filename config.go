@@ -379,8 +379,8 @@ func (c *Config) completeScopes() error {
 }
 
 func (c *Config) completeSession() error {
-	if c.CookieName != "" && !nameForm.MatchString(c.CookieName) {
-		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores (the __Host- prefix is added)", c.CookieName)
+	if c.CookieName != "" && !validName(c.CookieName) {
+		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and not end like one of another session's cookies (the __Host- prefix is added)", c.CookieName)
 	}
 	if _, ours := c.Store.(*CookieStore); ours {
 		return fieldError("Store", "is a CookieStore: leave it nil, sessions live in cookies then")

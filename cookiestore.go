@@ -1,9 +1,11 @@
 package msauth
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -45,8 +47,8 @@ func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
 }
 
 func (s *CookieStore) format(name string, o *sessions.Options) (*cookieFormat, error) {
-	if !nameForm.MatchString(name) {
-		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores", name)
+	if !validName(name) {
+		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores, and not end like one of another session's cookies", name)
 	}
 	sameSite := http.SameSiteLaxMode
 	if o != nil && o.SameSite == http.SameSiteStrictMode {
@@ -54,6 +56,13 @@ func (s *CookieStore) format(name string, o *sessions.Options) (*cookieFormat, e
 	}
 	return newCookieFormat(name, s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
 }
+
+// takenForm is how the names of cookies beside a session's first one end: its
+// pieces, the marker and the attempts. A session of such a name would be taken
+// for one of them, and cleared.
+var takenForm = regexp.MustCompile(`-([1-9]|ok|login-[0-9a-f]{16})$`)
+
+func validName(name string) bool { return nameForm.MatchString(name) && !takenForm.MatchString(name) }
 
 // Get returns the session of the request, read once per request. It rewrites
 // r in place, as all gorilla stores do: not for concurrent use of one request.
@@ -249,15 +258,21 @@ func (c *cookieFormat) read(h http.Header) received {
 		if len(text) > maxPieces*maxCookieLine {
 			continue
 		}
-		box, err := base64url.DecodeString(text)
+		box, err := decodeText(text)
 		if err != nil {
 			continue
 		}
-		if plain, _, err := c.codec.keys.open(box, c.additional[count]); err == nil {
-			r.payload = plain
-			r.surplus = s.sent>>count != 0
-			return r
+		plain, _, err := c.codec.keys.open(box, c.additional[count])
+		if err != nil {
+			continue
 		}
+		if r.payload != nil && !bytes.Equal(r.payload, plain) {
+			// Two values that are both ours: somebody has planted one, and
+			// nothing tells which.
+			return received{sent: s.sent}
+		}
+		r.payload = plain
+		r.surplus = s.sent>>count != 0
 	}
 	return r
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -73,6 +74,9 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 // tell.
 func (m *Middleware) meant(r *http.Request) bool {
 	if r.Method == http.MethodPost {
+		if origin := r.Header.Get("Origin"); r.Header.Get("Sec-Fetch-Site") == "" && origin != "" && !strings.HasPrefix(origin, m.base.Scheme+"://") {
+			return false // CrossOriginProtection compares hosts only
+		}
 		var protection http.CrossOriginProtection
 		// Where a proxy changes the Host header, and the browser is too old
 		// for Sec-Fetch-Site, Origin is still that of BaseURL.

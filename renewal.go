@@ -101,6 +101,9 @@ var errPending = errors.New("msauth: renewal still under way")
 // grant is the newest there is, nil if none; err is why the newest refresh
 // token gives nothing more; refresh is that newest token.
 func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secret) {
+	if refresh == "" { // people without one have nothing in common
+		return nil, nil, ""
+	}
 	for range longestChain {
 		key := r.key(refresh)
 		if kept, ok := r.kept.get(key); ok {
@@ -196,6 +199,7 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (any, error) {
 	if want.reload != nil {
 		switch newer, err := want.reload(); {
 		case err != nil:
+			r.events.log.Error("msauth: the session store fails", "err", err)
 			return nil, &AuthError{Class: ClassRetry, Err: err}
 		case newer == nil || newer.id != rec.id:
 			return nil, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
@@ -298,6 +302,9 @@ func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthErr
 
 // keep holds on to a grant that no cookie carries.
 func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
+	if refresh == "" {
+		return
+	}
 	if grace := time.Now().Add(outcomeGrace); until.Before(grace) {
 		until = grace
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,9 +18,17 @@ import (
 // keyLength is that of AES-256.
 const keyLength = 32
 
-// base64url is the one encoding of everything sealed. Strict: of the several
-// texts that would decode to the same bytes only one is accepted.
+// base64url is the one encoding of everything sealed.
 var base64url = base64.RawURLEncoding.Strict()
+
+// decodeText accepts one text only of the several that would decode to the
+// same bytes: encoding/base64 skips line breaks even when it is strict.
+func decodeText(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, errNotSealed
+	}
+	return base64url.DecodeString(text)
+}
 
 // A keyring holds the app's master keys. They seal nothing themselves: each
 // purpose has keys derived from them, so that a box made for one is noise to
@@ -142,7 +151,7 @@ func (d *dailyKeys) seal(plain, additional []byte) string {
 }
 
 func (d *dailyKeys) open(text string, additional []byte) ([]byte, error) {
-	box, err := base64url.DecodeString(text)
+	box, err := decodeText(text)
 	if err != nil {
 		return nil, errNotSealed
 	}
@@ -176,7 +185,7 @@ func (s sealer) Encode(name string, value any) (string, error) {
 
 // Decode implements [securecookie.Codec].
 func (s sealer) Decode(name, text string, dst any) error {
-	box, err := base64url.DecodeString(text)
+	box, err := decodeText(text)
 	if err != nil {
 		return errNotSealed
 	}

@@ -147,9 +147,15 @@ func (s storedSessions) open(r *http.Request) (*sessions.Session, error) {
 }
 
 func (s storedSessions) load(r *http.Request) (*record, bool, error) {
-	sent := s.m.cookies.scan(r.Header).sent != 0
+	cookies := s.m.cookies.scan(r.Header)
+	sent := cookies.sent != 0
 	if !sent {
 		return nil, false, nil
+	}
+	for _, other := range cookies.first[1:max(cookies.firsts, 1)] {
+		if other != cookies.first[0] {
+			return nil, true, nil // one of them was planted, and nothing tells which
+		}
 	}
 	session, err := s.open(r)
 	if err != nil || session == nil {
@@ -168,7 +174,8 @@ func (s storedSessions) load(r *http.Request) (*record, bool, error) {
 }
 
 func (s storedSessions) create(w http.ResponseWriter, r *http.Request, rec *record) error {
-	if err := s.drop(r); err != nil {
+	old, err := s.sent(r)
+	if err != nil {
 		return err
 	}
 	session, err := s.store.New(r, s.name())
@@ -178,13 +185,19 @@ func (s storedSessions) create(w http.ResponseWriter, r *http.Request, rec *reco
 	session.ID = "" // a name of its own: whoever knew the old one knows nothing
 	session.IsNew = true
 	session.Values = map[any]any{}
-	return s.save(w, r, session, rec)
+	if err := s.save(w, r, session, rec); err != nil {
+		return err // and the session before goes on
+	}
+	if err := s.erase(r, old); err != nil {
+		s.m.log.Error("msauth: deleting the session before", "user", rec.user.Key(), "err", err)
+	}
+	return nil
 }
 
 func (s storedSessions) update(w http.ResponseWriter, r *http.Request, rec *record) (bool, error) {
 	session, err := s.open(r)
 	if err != nil || session == nil {
-		return session == nil, err
+		return err == nil, err
 	}
 	return false, s.save(w, r, session, rec)
 }
@@ -228,14 +241,18 @@ func (s storedSessions) restate(w http.ResponseWriter) {
 	}
 }
 
-// drop deletes the record that the request's cookie names.
-func (s storedSessions) drop(r *http.Request) error {
+// sent is the store's session that the request's cookie names, if any.
+func (s storedSessions) sent(r *http.Request) (*sessions.Session, error) {
 	if s.m.cookies.scan(r.Header).sent == 0 {
-		return nil
+		return nil, nil
 	}
-	session, err := s.open(r)
-	if err != nil || session == nil {
-		return err
+	return s.open(r)
+}
+
+// erase deletes a record.
+func (s storedSessions) erase(r *http.Request, session *sessions.Session) error {
+	if session == nil {
+		return nil
 	}
 	session.Options = s.options(-1)
 	if err := s.store.Save(r, discarded{http.Header{}}, session); err != nil {
@@ -246,7 +263,11 @@ func (s storedSessions) drop(r *http.Request) error {
 
 func (s storedSessions) remove(w http.ResponseWriter, r *http.Request) error {
 	s.m.cookies.clear(w.Header(), s.m.cookies.scan(r.Header).sent)
-	return s.drop(r)
+	session, err := s.sent(r)
+	if err != nil {
+		return err
+	}
+	return s.erase(r, session)
 }
 
 func (s storedSessions) reload(r *http.Request) func() (*record, error) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,6 +120,7 @@ func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Value
 		reply = nil // HTML, half a reply, nothing: judged by its status
 	}
 	if res.StatusCode != http.StatusOK || reply.text("error") != "" {
+		reply.hide(form)
 		return nil, authErrorFrom(res, reply, redeeming)
 	}
 	if reply.text("access_token") == "" || !strings.EqualFold(reply.text("token_type"), "Bearer") {
@@ -167,6 +169,27 @@ func (c claims) duration(name string) time.Duration {
 	}
 	return time.Duration(min(f, maxLifetime.Seconds()) * float64(time.Second))
 }
+
+// hide takes out of an error reply what was sent: a proxy or a firewall may
+// repeat the whole request in it, and the reply is logged.
+func (c claims) hide(form url.Values) {
+	var secrets []string
+	for _, name := range [...]string{"client_secret", "code", "code_verifier", "refresh_token"} {
+		if s := form.Get(name); len(s) >= 8 {
+			secrets = append(secrets, s, hidden, url.QueryEscape(s), hidden)
+		}
+	}
+	hide := strings.NewReplacer(secrets...)
+	for name := range c {
+		if text := c.text(name); text != "" && name != "claims" {
+			c[name], _ = json.Marshal(tokenLike.ReplaceAllLiteralString(hide.Replace(text), hidden))
+		}
+	}
+}
+
+// tokenLike is what a token, or a good part of one, looks like. No word of an
+// error text is as long; a GUID has 36 characters.
+var tokenLike = regexp.MustCompile(`[A-Za-z0-9_.~+=*!$-]{41,}`)
 
 func authErrorFrom(res *http.Response, reply claims, redeeming bool) *AuthError {
 	e := &AuthError{
