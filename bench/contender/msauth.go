@@ -1,0 +1,204 @@
+package contender
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/bench/fixture"
+)
+
+const authority = "https://login.microsoftonline.com"
+
+// NewMsauth is this module. Its sessions are made by a sign-in through the
+// callback, whose provider is a RoundTripper that gives out the account's
+// tokens. change may alter the configuration.
+func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, error) {
+	p := &provider{account: a}
+	var err error
+	if p.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		return nil, err
+	}
+	cfg := msauth.Config{
+		ClientID: a.ClientID, ClientSecret: "secret", BaseURL: "https://app.example.com/auth",
+		Scopes: a.Asked, Keys: [][]byte{make([]byte, 32)},
+		HTTPClient: &http.Client{Transport: p}, Logger: slog.New(slog.DiscardHandler),
+	}
+	rand.Read(cfg.Keys[0])
+	for _, f := range change {
+		f(&cfg)
+	}
+	auth, err := msauth.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &Contender{Name: "msauth", Protect: auth.Require, SaveReads: true, Close: func() {}}
+	w := httptest.NewRecorder()
+	if err := p.signIn(auth, w, 0); err != nil {
+		return nil, err
+	}
+	c.take(w)
+
+	out := plainWriter{}
+	found := func(r *http.Request, then func(*msauth.Session) error) (err error) {
+		clear(out)
+		err = http.ErrNoCookie
+		auth.Load(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if s, ok := msauth.FromContext(r.Context()); ok {
+				err = then(s)
+			}
+		})).ServeHTTP(out, r)
+		return err
+	}
+	c.Identity = func(r *http.Request) (name string, err error) {
+		err = found(r, func(s *msauth.Session) error { name = s.User.Name; return nil })
+		return name, err
+	}
+	c.Token = func(r *http.Request) (token string, err error) {
+		err = found(r, func(s *msauth.Session) error {
+			t, err := s.Token(r.Context())
+			if err == nil {
+				token = t.AccessToken
+			}
+			return err
+		})
+		return token, err
+	}
+
+	// A session is written at sign-in and where tokens were renewed. A cookie
+	// whose tokens have been renewed already, by an earlier request, is the
+	// one way to have it written again and again without asking the provider.
+	// That lasts for two minutes.
+	due := &Contender{}
+	var made time.Time
+	c.Save = func(w http.ResponseWriter, r *http.Request) error {
+		if time.Since(made) > time.Minute {
+			rec := httptest.NewRecorder()
+			if err := p.signIn(auth, rec, 1); err != nil {
+				return err
+			}
+			due.take(rec)
+			time.Sleep(2 * time.Second)
+			made = time.Now()
+		}
+		r.Header["Cookie"] = due.Cookies
+		err := http.ErrNoCookie
+		auth.Load(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if w.Header()["Set-Cookie"] != nil {
+				err = nil
+			}
+		})).ServeHTTP(w, r)
+		return err
+	}
+	return c, c.check(a)
+}
+
+// plainWriter is a ResponseWriter for handlers that write nothing.
+type plainWriter http.Header
+
+func (w plainWriter) Header() http.Header       { return http.Header(w) }
+func (plainWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (plainWriter) WriteHeader(int)             {}
+
+// provider is Microsoft for one account.
+type provider struct {
+	account *fixture.Account
+	key     *rsa.PrivateKey
+	nonce   string
+	renewIn int // seconds, 0 for the usual time
+}
+
+// signIn leads through login and callback. renewIn is after how many seconds
+// the tokens are to be renewed.
+func (p *provider) signIn(auth *msauth.Middleware, w http.ResponseWriter, renewIn int) error {
+	p.renewIn = renewIn
+	login := httptest.NewRecorder()
+	auth.Login(login, httptest.NewRequest(http.MethodGet, "https://app.example.com/auth/login", nil))
+	to, err := url.Parse(login.Header().Get("Location"))
+	if err != nil || login.Code != http.StatusSeeOther {
+		return fmt.Errorf("msauth: login answers %d", login.Code)
+	}
+	p.nonce = to.Query().Get("nonce")
+	callback := httptest.NewRequest(http.MethodGet, "https://app.example.com/auth/callback?"+
+		url.Values{"code": {"code"}, "state": {to.Query().Get("state")}}.Encode(), nil)
+	for _, line := range login.Header()["Set-Cookie"] {
+		pair, _, _ := strings.Cut(line, ";")
+		callback.Header.Add("Cookie", pair)
+	}
+	rec := httptest.NewRecorder()
+	auth.Callback(rec, callback)
+	if rec.Code != http.StatusSeeOther {
+		return fmt.Errorf("msauth: the callback answers %d: %s", rec.Code, rec.Body)
+	}
+	for name, lines := range rec.Header() {
+		w.Header()[name] = lines
+	}
+	return nil
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
+	var reply map[string]any
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/openid-configuration"):
+		base := authority + "/common"
+		reply = map[string]any{
+			"issuer":                 authority + "/{tenantid}/v2.0",
+			"authorization_endpoint": base + "/oauth2/v2.0/authorize",
+			"token_endpoint":         base + "/oauth2/v2.0/token",
+			"end_session_endpoint":   base + "/oauth2/v2.0/logout",
+			"jwks_uri":               base + "/discovery/v2.0/keys",
+		}
+	case strings.HasSuffix(r.URL.Path, "/keys"):
+		reply = map[string]any{"keys": []any{map[string]any{
+			"kty": "RSA", "use": "sig", "kid": p.account.KeyID(),
+			"n": base64.RawURLEncoding.EncodeToString(p.key.N.Bytes()),
+			"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(p.key.E)).Bytes()),
+		}}}
+	case strings.HasSuffix(r.URL.Path, "/token"):
+		if err := r.ParseForm(); err != nil {
+			return nil, err
+		}
+		reply = map[string]any{
+			"token_type": "Bearer", "scope": p.account.Scopes, "expires_in": 4000,
+			"access_token": p.account.Access, "refresh_token": p.account.Refresh,
+		}
+		if r.PostForm.Get("grant_type") == "authorization_code" {
+			if p.renewIn > 0 {
+				// Another refresh token, or the renewed one would seem to be
+				// the one that is being renewed.
+				reply["refresh_in"], reply["refresh_token"] = p.renewIn, "before "+p.account.Refresh
+			}
+			reply["id_token"] = p.account.IDToken(authority, p.nonce, time.Now(), p.sign)
+		}
+	default:
+		return nil, errors.New("unexpected request to " + r.URL.Path)
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Request: r, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader(mustJSON(reply))),
+	}, nil
+}
+
+func (p *provider) sign(text []byte) []byte {
+	digest := sha256.Sum256(text)
+	signature, err := rsa.SignPKCS1v15(nil, p.key, crypto.SHA256, digest[:])
+	if err != nil {
+		panic(err)
+	}
+	return signature
+}

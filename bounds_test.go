@@ -1,0 +1,257 @@
+package msauth_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+// spend tells what a request costs.
+func spend(f func()) (bytes uint64, took time.Duration) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	f()
+	took = time.Since(began)
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc, took
+}
+
+// hostileRequests are as large as net/http lets them be.
+func hostileRequests(name string) map[string]*http.Request {
+	const mega = 1 << 20
+	requests := map[string]*http.Request{}
+	add := func(what, target string, header ...string) {
+		r := &http.Request{Method: "GET", Host: "app.test", Header: http.Header{}, RequestURI: target, Body: http.NoBody}
+		r.URL, _ = url.ParseRequestURI(target)
+		for i := 0; i < len(header); i += 2 {
+			r.Header[header[i]] = append(r.Header[header[i]], header[i+1])
+		}
+		requests[what] = r
+	}
+	fill := func(text string) string { return strings.Repeat(text, mega/len(text)) }
+	count := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	add("one foreign cookie of 1 MB", "/public/", "Cookie", "x="+fill("A"))
+	add("one cookie of ours of 1 MB", "/public/", "Cookie", name+"=1"+fill("A"))
+	add("our name all over", "/public/", "Cookie", fill(name+"=1AAAA; "))
+	add("our name without a value", "/public/", "Cookie", fill(name+";"))
+	add("a beginning of our name", "/public/", "Cookie", fill(name[:len(name)-1]+";"))
+	add("nine pieces of 100 kB", "/public/", "Cookie", name+"=9"+strings.Repeat("A", 100<<10)+count(10, "; "+name+"-%d="+strings.Repeat("A", 100<<10)))
+	add("nine pieces, four first ones", "/public/", "Cookie", strings.Repeat(name+"=9A; ", 4)+count(10, name+"-%d="+strings.Repeat("A", 90<<10)+"; "))
+	add("forged counts", "/public/", "Cookie", count(10, name+"=%d"+strings.Repeat("A", 4000)+"; "))
+	add("3000 cookies", "/public/", "Cookie", count(3000, "c%d=x; "))
+	add("3000 lines of cookies", "/public/")
+	for i := range 3000 {
+		requests["3000 lines of cookies"].Header.Add("Cookie", fmt.Sprintf("c%d=x", i))
+	}
+	add("3000 pieces", "/public/", "Cookie", count(3000, name+"-%d=x; "))
+	add("3000 attempts", "/auth/login", "Cookie", count(3000, name+"-login-%016x=x; "))
+	add("3000 attempts at the callback", "/auth/callback?state=x&code=y", "Cookie", count(3000, name+"-login-%016x=x; "))
+	add("3000 attempts at sign-out", "/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Cookie", count(3000, name+"-login-%016x=x; "))
+	add("markers", "/a", "Cookie", fill(name+"-okay=1; "), "Accept", "text/html")
+	for _, text := range []string{";", "=", " ", "; ", "\t", ",", "=;", "\""} {
+		add(fmt.Sprintf("%q", text), "/public/", "Cookie", fill(text))
+	}
+	add("a state of 1 MB", "/auth/callback?code=x&state="+fill("A"))
+	add("states without number", "/auth/callback?"+fill("state=x&"))
+	add("parameters without number", "/auth/callback?"+fill("a&"))
+	add("an error of 1 MB", "/auth/callback?state=x&error="+fill("%41"))
+	add("a return path of 1 MB", "/auth/login?return_to="+fill("/"))
+	add("a return path of dots", "/auth/login?return_to=/"+strings.Repeat("a/../", 3<<10))
+	add("a page of 1 MB", "/"+fill("a/../"), "Accept", "text/html")
+	add("a query of 1 MB", "/?"+fill("%41"), "Accept", "text/html")
+	add("a sealed link of 1 MB", "/auth/login?sealed="+fill("A"))
+	add("a referrer of 1 MB", "/a", "Referer", "https://app.test/"+fill("a/"))
+	add("htmx's page of 1 MB", "/a", "Hx-Request", "true", "Hx-Current-Url", "https://app.test/"+fill("%2e/"))
+	add("Accept of 1 MB", "/a", "Accept", fill("text/html;q=0.1,"))
+	add("Accept of parameters", "/a", "Accept", "text/html;"+fill("q=0.1;"))
+	add("prefetches", "/a", "Purpose", fill("pref "))
+	return requests
+}
+
+// Whatever size a request has, it costs little more than its own, and the
+// provider hears nothing of it. Not beside other tests: memory is counted.
+func TestHostileRequestsAreCheap(t *testing.T) {
+	s := newSiteInProcess(t)
+	name := cookieName(t, s)
+	s.ms.ResetCalls()
+	for what, r := range hostileRequests(name) {
+		size := len(r.RequestURI)
+		for _, values := range r.Header {
+			for _, value := range values {
+				size += len(value)
+			}
+		}
+		rec := newRecorder()
+		bytes, took := spend(func() { s.ServeHTTP(rec, r) })
+		if limit := uint64(10*size + 512<<10); bytes > limit {
+			t.Errorf("%s: %d bytes of memory for a request of %d, want at most %d", what, bytes, size, limit)
+		}
+		if took > 2*time.Second {
+			t.Errorf("%s: %v", what, took)
+		}
+		answered := rec.Body.Len()
+		for _, values := range rec.Result().Header {
+			answered += len(strings.Join(values, ""))
+		}
+		if rec.Code >= 500 || answered > 32<<10 {
+			t.Errorf("%s: status %d, an answer of %d bytes", what, rec.Code, answered)
+		}
+	}
+	if calls := s.ms.Calls(""); len(calls) != 0 {
+		t.Errorf("%d requests at the provider", len(calls))
+	}
+	for line := range strings.Lines(s.log.String()) {
+		if len(line) > 2500 {
+			t.Errorf("a log line of %d bytes: %.200s", len(line), line)
+		}
+	}
+}
+
+// A store of the app's own values reads the same header.
+func TestHostileCookiesOfACookieStoreAreCheap(t *testing.T) {
+	store, err := msauth.NewCookieStore(newKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, r := range hostileRequests("__Host-cart") {
+		size := len(strings.Join(r.Header["Cookie"], ""))
+		bytes, took := spend(func() {
+			session, err := store.New(r, "cart")
+			if err != nil || !session.IsNew || len(session.Values) > 0 {
+				t.Errorf("%s: session %v, error %v", what, session.Values, err)
+			}
+		})
+		if bytes > uint64(5*size+64<<10) || took > time.Second {
+			t.Errorf("%s: %d bytes of memory and %v for %d bytes of cookies", what, bytes, took, size)
+		}
+	}
+}
+
+func TestFloodOfForgedCallbacks(t *testing.T) {
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Ada)
+	victim := s.browser(t)
+	good := victim.attempt("/a")
+	var state string
+	reworded(t, good, func(q url.Values) { state = q.Get("state") })
+	cookie := victim.cookieLine()
+	s.ms.ResetCalls()
+	flood := func(n int) {
+		var all sync.WaitGroup
+		for worker := range 8 {
+			all.Go(func() {
+				for i := range n / 8 {
+					at := i % len(state)
+					forged := state[:at] + string(otherCharacter(state[at])) + state[at+1:]
+					r := &http.Request{Method: "GET", Host: "app.test", Header: http.Header{"Cookie": {cookie}}, Body: http.NoBody}
+					r.URL = &url.URL{Path: "/auth/callback", RawQuery: url.Values{"code": {fmt.Sprint(worker, i)}, "state": {forged}}.Encode()}
+					rec := newRecorder()
+					s.ServeHTTP(rec, r)
+					if rec.Code != http.StatusBadRequest || len(rec.Header()["Set-Cookie"]) != 0 {
+						t.Errorf("status %d, cookies %q", rec.Code, rec.Header()["Set-Cookie"])
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+	flood(400)
+	s.log.reset()
+	before := liveHeap()
+	began := time.Now()
+	flood(1600)
+	took := time.Since(began)
+	s.log.reset()
+	if grown := int64(liveHeap()) - int64(before); grown > 2<<20 {
+		t.Errorf("memory has grown by %d bytes", grown)
+	}
+	if took > 20*time.Second {
+		t.Errorf("1600 forged callbacks take %v", took)
+	}
+	if calls := s.ms.Calls(""); len(calls) != 0 {
+		t.Errorf("%d requests at the provider, the first for %s", len(calls), calls[0].Path)
+	}
+	if got := victim.get(good).body; got != helloAda {
+		t.Errorf("the victim's sign-in gives %q", got)
+	}
+}
+
+func (l *logBuffer) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
+// Whoever has begun a sign-in can send the callback any code.
+func TestCallbackDoesNotPassOnEveryCode(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Ada)
+	for _, code := range []string{strings.Repeat("A", 16<<10), strings.Repeat("\x00", 16<<10), strings.Repeat("A", 900<<10)} {
+		b := s.browser(t)
+		answer := reworded(t, b.attempt("/a"), func(q url.Values) { q.Set("code", code) })
+		b.wantRefused(b.get(answer), http.StatusBadRequest, "start-again", "code is too long")
+	}
+	s.wantCalls(t, msauthtest.TokenCode, 0)
+}
+
+// Readiness is about the app. The code in a callback is the visitor's to
+// choose, and Microsoft's word about it says nothing of the app.
+func TestReadyIsNotTheVisitorsToFlip(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]msauthtest.Failure{
+		"malformed": {Error: "invalid_request", Codes: []int{9002313}},
+		"unknown":   {Error: "invalid_grant", Codes: []int{70000}},
+		"no OAuth":  {Error: "surprise"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSiteInProcess(t)
+			s.as(msauthtest.Ada)
+			s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.TokenCode] = []msauthtest.Failure{failure} })
+			b := s.browser(t)
+			if res := b.get(reworded(t, b.attempt("/a"), func(q url.Values) { q.Set("code", "garbage") })); res.StatusCode < 400 || res.StatusCode > 499 {
+				t.Errorf("status %d for a code that the visitor made up", res.StatusCode)
+			}
+			s.wantCalls(t, msauthtest.TokenCode, 1)
+			if err := s.auth.Ready(t.Context()); err != nil {
+				t.Errorf("not ready: %v", err)
+			}
+		})
+	}
+}
+
+func BenchmarkHostileRequests(b *testing.B) {
+	s, err := msauth.New(leastCaseConfig())
+	if err != nil {
+		b.Fatal(err)
+	}
+	handler := s.Load(http.HandlerFunc(hello))
+	for what, r := range hostileRequests("__Host-msauth-AAAAAA") {
+		if len(r.Header["Cookie"]) == 0 {
+			continue
+		}
+		b.Run(what, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(newRecorder(), r)
+			}
+		})
+	}
+}

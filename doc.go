@@ -1,0 +1,174 @@
+// Package msauth is middleware for net/http that signs people in with a
+// Microsoft account (work, school or personal), keeps their session in
+// encrypted cookies, renews its tokens, and hands each handler the live session
+// from the request's context.
+//
+// # Quick start
+//
+// Register the app at Microsoft (README.md says how), mount the [Middleware]
+// below its BaseURL, and wrap the handlers that want to know who is there:
+//
+//	auth, err := msauth.New(msauth.Config{
+//		ClientID:     os.Getenv("AZURE_CLIENT_ID"),
+//		ClientSecret: os.Getenv("AZURE_CLIENT_SECRET"),
+//		BaseURL:      "https://app.example.com/auth",
+//		Keys:         keys, // [][]byte, 32 random bytes each
+//	})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	mux := http.NewServeMux()
+//	mux.Handle("/auth/", auth)                 // login, callback, logout, signed-out
+//	mux.Handle("/{$}", auth.Load(home))        // greets those who are signed in
+//	mux.Handle("/files/", auth.Require(files)) // signs the others in first
+//
+// In a handler:
+//
+//	s, ok := msauth.FromContext(r.Context()) // ok is always true under Require
+//	fmt.Fprintf(w, "Hello, %s", s.User.Name)
+//	res, err := s.Client(r.Context()).Get("https://graph.microsoft.com/v1.0/me")
+//
+// [User.Key] is what an app's database should know an account by: names and
+// e-mail addresses change, and some can be chosen by others. Links for
+// templates come from [Middleware.LoginURL] and [Middleware.LogoutURL].
+//
+// net/http's router panics when "/auth/" is registered beside "GET /", because
+// neither is more specific: use "/" or "GET /{$}".
+//
+// # Sign-in flow
+//
+// This is the authorization code flow of OpenID Connect with PKCE, at version
+// 2.0 of the Microsoft identity platform:
+//
+//  1. [Middleware.Require], or a link to BaseURL + "/login", sends the browser
+//     to Microsoft. What must come back travels in the state parameter, sealed;
+//     a small cookie ties it to this browser. Each attempt has its own, so that
+//     several tabs do not get in each other's way. Nothing is kept on the
+//     server.
+//  2. Microsoft sends the browser to BaseURL + "/callback" with a code.
+//     [Middleware.Callback] checks that the attempt is this browser's and at
+//     most 30 minutes old, redeems the code with one request, and verifies the
+//     ID token: signature, issuer, audience, times, nonce, tenant.
+//  3. [Config.OnSignIn] may refuse or link the person. Then the session is
+//     sealed into its cookie, and the browser goes on to the page that was
+//     wanted in the first place.
+//  4. From then on a request costs no call to Microsoft, until the access token
+//     is due: then one request renews it, however many wait for it, before the
+//     handler runs. Nobody notices.
+//  5. [Middleware.Logout] ends the session here and sends the browser to
+//     Microsoft, to be signed out there too, and on to
+//     [Config.PostLogoutURL].
+//
+// Where [Config.Issuer] names another OpenID provider, the same happens there.
+//
+// # Cookies
+//
+// All cookies have the prefix "__Host-" and the attributes Secure, HttpOnly,
+// SameSite=Lax and Path=/. NAME is [Config.CookieName].
+//
+//	__Host-NAME            the session: identity and tokens, encrypted
+//	__Host-NAME-1, -2 ...  its further pieces, where one cookie is too small
+//	__Host-NAME-login-ID   one sign-in under way, 30 minutes; at most 16 of them
+//	__Host-NAME-ok         "a sign-in has just succeeded", 20 seconds
+//
+// The session of a work account takes about 3 KB. A session that would take
+// more than [Config.CookieBudget] leaves out what it can do without: first the
+// access token, which is then fetched when it is asked for, then groups, then
+// [Config.Claims]. If that is not enough, the sign-in ends on a page and
+// [ErrCookieTooLarge] is in the log. [Config.Store] keeps sessions on the
+// server instead, sealed all the same.
+//
+// A session ends [Config.MaxAge] after sign-in, and [Config.IdleTimeout] after
+// it was last used. Both are inside the sealed value and enforced by the
+// server. Cookies are written before the handler runs; the ResponseWriter is
+// passed on as it came. A response that sets one says Cache-Control: no-store.
+//
+// # Keys and rotation
+//
+// [Config.Keys] are 32 random bytes each. The first seals, all open. What seals
+// is AES-256-GCM with keys that are derived for each purpose (HKDF-SHA256); it
+// works under GODEBUG=fips140=only. All instances of an app need the same keys.
+// To change them without signing anybody out:
+//
+//  1. Add the new key in second place, everywhere.
+//  2. Move it to first place, everywhere.
+//  3. Drop the old key MaxAge later.
+//
+// Dropping a key ends all sessions that are still sealed with it.
+//
+// # Failure behaviour
+//
+// Every failure at Microsoft is an [AuthError] of one [Class], and the class
+// says what becomes of the session:
+//
+//	sign in again      revoked, disabled, expired: the session ends
+//	step up            another factor or consent is needed: the session is kept,
+//	                   the next navigation leads to Microsoft and back
+//	retry              timeout, 5xx, throttling: nothing is lost; handlers run,
+//	                   and Session.Token fails with ErrTokenUnavailable once the
+//	                   old token has expired
+//	app misconfigured  Microsoft refuses the app, say for an expired secret: as
+//	                   with retry; logged as an error, and Ready fails
+//	declined           the person pressed Cancel: a page says so
+//	not allowed        an account the app does not admit: a page with status 403
+//	replay             the code was used before: a page offers to start again
+//
+// The last three happen at sign-in only. [Session.Token] reports the others as
+// [ErrSignInRequired] (the first two) and [ErrTokenUnavailable].
+//
+// An outage of Microsoft thus stops new sign-ins, with a page of status 503, and
+// leaves sessions as they are. A request waits for a renewal at most 1 second
+// while its token is valid, and 5 seconds once that has expired; the renewal
+// goes on without it. After 5 failures in a row renewals pause and are tried
+// every 5 to 10 seconds; Retry-After is obeyed.
+//
+// A cookie that cannot be read is as good as none; it is deleted at the next
+// navigation. If [Config.Store] fails, Require answers 503, Load goes on without
+// a session, and nobody is signed out. Should a browser come back from a
+// sign-in without its session, it gets a page that names the likely causes in
+// place of a second round.
+//
+// Pages say what happened and what to do, in English, without scripts.
+// [Config.Page] replaces them. Each page about a failure shows an id that
+// stands in its log line too. Log lines go to [Config.Logger]; no line, error
+// or page holds a token, code, key or secret. [Middleware.Stats] counts what
+// happened.
+//
+// # Requests that are not page loads
+//
+// Only a navigation of the top window is sent to Microsoft: a GET or HEAD that
+// browsers mark with Sec-Fetch-Mode: navigate and Sec-Fetch-Dest: document, or,
+// where the first is absent, one whose Accept names text/html and that does not
+// come from a script (X-Requested-With, HX-Request) or ask for an Upgrade. A
+// prefetch never is.
+//
+// Everything else gets 401 from Require: a problem document (RFC 9457) whose
+// login_url a script can open, or a short page with a link where HTML is
+// preferred. With htmx, HX-Redirect is set. After signing in through that link,
+// people are back on the page they were looking at. A form that is posted after
+// its session has ended gets that 401, and never comes back as a GET; the person
+// can go back in the browser and copy what they wrote.
+//
+// # Testing your handlers
+//
+// A handler that calls [FromContext] is tested with [NewSession] and
+// [NewContext], without any server:
+//
+//	s := msauth.NewSession(msauth.User{Name: "Ada"}, nil)
+//	r = r.WithContext(msauth.NewContext(r.Context(), s))
+//
+// Require does not accept such a session. A whole sign-in is tested with
+// package example.com/msauth/msauthtest, a local Microsoft: set
+// [Config.Authority] to its URL. See the package example.
+//
+// # Sources
+//
+//   - OpenID Connect Core 1.0, Discovery 1.0, RP-Initiated Logout 1.0
+//   - RFC 6749 (OAuth 2.0), RFC 7636 (PKCE), RFC 9207 (iss in answers),
+//     RFC 9700 (OAuth 2.0 security)
+//   - RFC 6265 and its successor draft 6265bis (cookies and their prefixes)
+//   - Microsoft identity platform documentation: "OAuth 2.0 authorization code
+//     flow", "OpenID Connect", "ID token claims reference", "Secure
+//     applications and APIs by validating claims", "Handling errors and
+//     exceptions"
+package msauth

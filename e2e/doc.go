@@ -1,0 +1,8 @@
+// Package e2e holds no code of its own: its tests start the built example as a
+// user does and click through it in Chromium. They need Go and chromium
+// (scripts/setup installs what is missing) and run with
+//
+//	go test -race -shuffle=on .
+//
+// Screenshots of every page are left in screenshots/, which git ignores.
+package e2e

@@ -1,0 +1,367 @@
+// Package nginx_test puts a real nginx between people and an app that uses
+// msauth, because what a proxy does with headers is seen at the proxy only: does
+// a shared cache hand one person's session to another, and does a session fit
+// the buffers that a proxy has by default?
+//
+// The tests start an nginx of their own, with a configuration in a temporary
+// directory and on a free port of 127.0.0.1. On Debian: apt-get install nginx-light
+package nginx_test
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+// A proxied app: nginx in front, the local Microsoft behind.
+type proxied struct {
+	t      *testing.T
+	ms     *msauthtest.Server
+	client *http.Client
+	url    string // at nginx
+	direct string // at the app
+}
+
+// serve starts all three. location is added to nginx's location; wrap may
+// change the app, which answers with a page that says that anybody may keep it.
+func serve(t *testing.T, location string, wrap func(http.Handler) http.Handler) *proxied {
+	t.Helper()
+	binary := findNginx(t)
+	p := &proxied{t: t, ms: msauthtest.NewServer(), client: &http.Client{
+		Timeout:       20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	t.Cleanup(p.ms.Close)
+	front := freeAddress(t)
+	p.url = "http://" + front
+
+	key := make([]byte, 32)
+	rand.Read(key)
+	auth, err := msauth.New(msauth.Config{
+		ClientID: p.ms.ClientID, ClientSecret: p.ms.ClientSecret, Authority: p.ms.URL,
+		BaseURL: p.url + "/auth", Keys: [][]byte{key},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", auth)
+	mux.Handle("/", auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, _ := msauth.FromContext(r.Context())
+		if strings.HasPrefix(r.URL.Path, "/public") {
+			w.Header().Set("Cache-Control", "public, max-age=600")
+		}
+		fmt.Fprintf(w, "hello %s", s.User.Name)
+	})))
+	app := httptest.NewServer(wrap(mux))
+	t.Cleanup(app.Close)
+	p.direct = app.URL
+
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "nginx.conf")
+	text := fmt.Sprintf(`
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log %[1]s/error.log;
+events { worker_connections 64; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+	proxy_cache_path %[1]s/cache keys_zone=pages:1m;
+	server {
+		listen %[2]s;
+		location / {
+			proxy_pass %[3]s;
+			proxy_set_header Host $http_host;
+			add_header X-Cache-Status $upstream_cache_status always;
+			%[4]s
+		}
+	}
+}
+`, dir, front, app.URL, location)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	nginx := exec.Command(binary, "-p", dir, "-c", conf, "-e", filepath.Join(dir, "error.log"))
+	nginx.Stdout, nginx.Stderr = &out, &out
+	if err := nginx.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		nginx.Process.Kill()
+		nginx.Wait()
+	})
+	for range 100 {
+		conn, err := net.Dial("tcp", front)
+		if err == nil {
+			conn.Close()
+			return p
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	nginx.Process.Kill()
+	nginx.Wait()
+	log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
+	t.Fatalf("nginx does not listen at %s:\n%s%s", front, out.String(), log)
+	return nil
+}
+
+func findNginx(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("nginx is missing. On Debian and Ubuntu: sudo apt-get install -y nginx-light")
+	return ""
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A person is a browser: its cookies.
+type person struct {
+	at  *proxied
+	jar map[string]string
+}
+
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (p *person) get(target string) answer {
+	p.at.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		p.at.t.Fatal(err)
+	}
+	req.Header.Set("Sec-Fetch-Mode", "navigate")
+	req.Header.Set("Sec-Fetch-Dest", "document")
+	req.Header.Set("Accept", "text/html")
+	if !strings.HasPrefix(target, p.at.ms.URL) {
+		for name, value := range p.jar {
+			req.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+	}
+	res, err := p.at.client.Do(req)
+	if err != nil {
+		p.at.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		p.at.t.Fatal(err)
+	}
+	for _, c := range res.Cookies() {
+		if c.MaxAge < 0 {
+			delete(p.jar, c.Name)
+		} else {
+			p.jar[c.Name] = c.Value
+		}
+	}
+	return answer{res, string(body)}
+}
+
+// signIn goes through the whole sign-in at an origin of the app.
+func (p *proxied) signIn(name, origin string) *person {
+	p.t.Helper()
+	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = name })
+	v := &person{at: p, jar: map[string]string{}}
+	login := v.get(origin + "/")
+	consent := v.get(login.Header.Get("Location"))
+	callback := strings.Replace(consent.Header.Get("Location"), p.url, origin, 1)
+	if got := v.get(callback); got.StatusCode != http.StatusSeeOther {
+		p.t.Fatalf("callback of %s: %s\n%.500s", name, got.Status, got.body)
+	}
+	return v
+}
+
+func sessionOf(header http.Header) string {
+	for _, line := range header["Set-Cookie"] {
+		if c, err := http.ParseSetCookie(line); err == nil && c.MaxAge >= 0 && len(c.Value) > 100 {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// without is the app as it would be without header lines of msauth's.
+// "cache-control" is the line of its own that comes with every cookie.
+func without(names ...string) func(http.Handler) http.Handler {
+	return func(app http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			app.ServeHTTP(&stripper{w, names}, r)
+		})
+	}
+}
+
+type stripper struct {
+	http.ResponseWriter
+	names []string
+}
+
+func (s *stripper) strip() {
+	for _, name := range s.names {
+		delete(s.Header(), name) // this spelling only
+	}
+}
+
+func (s *stripper) WriteHeader(status int) {
+	s.strip()
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *stripper) Write(p []byte) (int, error) {
+	s.strip()
+	return s.ResponseWriter.Write(p)
+}
+
+func unchanged(app http.Handler) http.Handler { return app }
+
+// By default nginx stores no answer that sets a cookie. Many are told to, and
+// to ignore Vary as well, for the sake of a high hit rate; then the line is all
+// that keeps one person's session from the next.
+func TestSharedCacheNeverHandsOutASession(t *testing.T) {
+	t.Parallel()
+	const careless = `
+			proxy_cache pages;
+			proxy_cache_key $request_uri;
+			proxy_cache_valid 200 10m;
+			proxy_ignore_headers %s;`
+	for _, c := range []struct {
+		name    string
+		ignored string
+		wrap    func(http.Handler) http.Handler
+		leaks   bool
+	}{
+		{"Set-Cookie ignored", "Set-Cookie", unchanged, false},
+		{"Set-Cookie and Vary ignored", "Set-Cookie Vary", unchanged, false},
+		{"without Vary, the line alone", "Set-Cookie", without("Vary"), false},
+		// The controls: without the line it does happen.
+		{"control without the line", "Set-Cookie Vary", without("cache-control"), true},
+		{"control without the line and Vary", "Set-Cookie", without("cache-control", "Vary"), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := serve(t, fmt.Sprintf(careless, c.ignored), c.wrap)
+			// Tokens of a second, so that the next page brings a new cookie.
+			p.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+			ada, bruno := p.signIn(msauthtest.Ada, p.direct), p.signIn(msauthtest.Bruno, p.direct)
+			time.Sleep(1100 * time.Millisecond)
+			p.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+
+			first := ada.get(p.url + "/public/page")
+			session := sessionOf(first.Header)
+			if first.body != "hello Ada Lindqvist" || session == "" || !strings.Contains(strings.Join(first.Header["Cache-Control"], ","), "public") {
+				t.Fatalf("%s %q, new session %t, Cache-Control %q", first.Status, first.body, session != "", first.Header["Cache-Control"])
+			}
+			second := bruno.get(p.url + "/public/page")
+			hit := second.Header.Get("X-Cache-Status") == "HIT"
+			handedOver := sessionOf(second.Header) == session
+			t.Logf("first %s, second %s, page %q", first.Header.Get("X-Cache-Status"), second.Header.Get("X-Cache-Status"), second.body)
+			if hit != c.leaks || handedOver != c.leaks {
+				t.Errorf("HIT %t, Ada's session handed to Bruno %t, want both %t", hit, handedOver, c.leaks)
+			}
+			if !c.leaks && second.body != "hello Bruno Okafor" {
+				t.Errorf("Bruno sees %q", second.body)
+			}
+		})
+	}
+}
+
+// A page of an app that lets caches keep it, with nothing of ours to set, is
+// still kept: the line comes with cookies only.
+func TestPageWithoutANewCookieMayBeKept(t *testing.T) {
+	t.Parallel()
+	p := serve(t, `
+			proxy_cache pages;
+			proxy_cache_valid 200 10m;`, unchanged)
+	ada := p.signIn(msauthtest.Ada, p.direct)
+	ada.get(p.direct + "/") // forgets that a sign-in has just been
+	for i, want := range []string{"MISS", "HIT"} {
+		if got := ada.get(p.url + "/public/page"); got.Header.Get("X-Cache-Status") != want || got.body != "hello Ada Lindqvist" {
+			t.Errorf("request %d: %s, %s, page %q, want %s", i, got.Status, got.Header.Get("X-Cache-Status"), got.body, want)
+		}
+	}
+	// Vary keeps people apart, who have different cookies.
+	bruno := p.signIn(msauthtest.Bruno, p.direct)
+	bruno.get(p.direct + "/")
+	if got := bruno.get(p.url + "/public/page"); got.body != "hello Bruno Okafor" {
+		t.Errorf("Bruno sees %q", got.body)
+	}
+}
+
+// nginx has 4 KB for the headers of an answer and 8 KB for a line of a request.
+func TestSessionPassesNginxAtItsDefaults(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		person string
+		groups bool
+		want   string
+	}{
+		{"work account", msauthtest.Ada, false, "hello Ada Lindqvist"},
+		{"work account of another tenant", msauthtest.Bruno, false, "hello Bruno Okafor"},
+		{"personal account", msauthtest.Mia, false, "hello Mia Müller"},
+		{"200 groups", msauthtest.Grace, true, "hello Grace "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := serve(t, "", unchanged)
+			p.ms.Set(func(b *msauthtest.Behavior) {
+				b.AccessTokenLifetime = time.Second
+				b.GroupClaims = c.groups
+			})
+			v := p.signIn(c.person, p.url) // all of it through nginx
+			if got := v.get(p.url + "/"); !strings.HasPrefix(got.body, c.want) {
+				t.Errorf("the page after signing in: %s, %.200q", got.Status, got.body)
+			}
+			time.Sleep(1100 * time.Millisecond)
+			got := v.get(p.url + "/public/page")
+			if !strings.HasPrefix(got.body, c.want) || sessionOf(got.Header) == "" {
+				t.Errorf("a page that brings a new cookie: %s, %.200q, new cookie %t", got.Status, got.body, sessionOf(got.Header) != "")
+			}
+			size := 0
+			for _, line := range got.Header["Set-Cookie"] {
+				size += len("Set-Cookie: ") + len(line) + 2
+			}
+			t.Logf("%d bytes of Set-Cookie", size)
+			// With sign-ins begun and left in other tabs.
+			for range 20 {
+				v.get(p.url + "/auth/login")
+			}
+			if got := v.get(p.url + "/"); !strings.HasPrefix(got.body, c.want) {
+				t.Errorf("with 16 unfinished sign-ins: %s, %.200q", got.Status, got.body)
+			}
+		})
+	}
+}

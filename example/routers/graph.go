@@ -1,0 +1,41 @@
+package routers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"example.com/msauth"
+)
+
+// Files lists the files of the person who is signed in; it belongs under
+// Require. graph is the address of Microsoft Graph:
+// https://graph.microsoft.com/v1.0.
+func Files(auth *msauth.Middleware, graph string) http.HandlerFunc {
+	// begin Graph
+	files := func(w http.ResponseWriter, r *http.Request) {
+		s, _ := msauth.FromContext(r.Context())
+		res, err := s.Client(r.Context()).Get(graph + "/me/drive/root/children?$select=name")
+		if errors.Is(err, msauth.ErrSignInRequired) {
+			again := auth.LoginURL(msauth.LoginOptions{ReturnTo: r.URL.RequestURI()})
+			http.Redirect(w, r, again, http.StatusSeeOther)
+			return
+		}
+		if err != nil {
+			http.Error(w, "Your files cannot be read right now.", http.StatusBadGateway)
+			return
+		}
+		defer res.Body.Close()
+		var list struct{ Value []struct{ Name string } }
+		if err := json.NewDecoder(res.Body).Decode(&list); err != nil || res.StatusCode != http.StatusOK {
+			http.Error(w, "OneDrive answers "+res.Status, http.StatusBadGateway)
+			return
+		}
+		for _, file := range list.Value {
+			fmt.Fprintln(w, file.Name)
+		}
+	}
+	// end Graph
+	return files
+}

@@ -1,0 +1,69 @@
+package routers_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"golang.org/x/oauth2"
+
+	"example.com/msauth"
+	"example.com/msauth/example/routers"
+	"example.com/msauth/msauthtest"
+)
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	var graph string
+	s := newSite(t, func(auth *msauth.Middleware) http.Handler {
+		// Around a whole site, Require serves the pages below BaseURL too.
+		return auth.Require(routers.Files(auth, graph))
+	}, func(c *msauth.Config) {
+		graph = c.Authority + "/v1.0"
+		c.Scopes = []string{"User.Read", "Files.Read"}
+		c.TokenHosts = []string{strings.TrimPrefix(c.Authority, "http://")}
+	})
+	s.want(t, "/files", "navigate", http.StatusOK, "Documents\n")
+
+	// Graph fails, and is well again.
+	s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Graph] = []msauthtest.Failure{{Status: 503}} })
+	s.want(t, "/files", "navigate", http.StatusBadGateway, "503")
+	s.want(t, "/files", "navigate", http.StatusOK, "Documents\n")
+}
+
+type failing struct{ err error }
+
+func (f failing) Token() (*oauth2.Token, error) { return nil, f.err }
+
+func TestFilesWithoutToken(t *testing.T) {
+	t.Parallel()
+	auth, err := msauth.New(msauth.Config{
+		ClientID: "id", ClientSecret: "secret", BaseURL: "https://app.example.com/auth",
+		Keys: [][]byte{[]byte("0123456789abcdefghijklmnopqrstuv")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := routers.Files(auth, "https://graph.microsoft.com/v1.0") // never reached
+	for _, test := range []struct {
+		name string
+		err  error
+		want int
+		to   string
+	}{
+		{"revoked", &msauth.AuthError{Class: msauth.ClassSignIn}, http.StatusSeeOther, "/auth/login?return_to=%2Ffiles%3Fa%3Db"},
+		{"outage", &msauth.AuthError{Class: msauth.ClassRetry}, http.StatusBadGateway, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest("GET", "/files?a=b", nil)
+			session := msauth.NewSession(msauth.User{Name: "Ada"}, failing{test.err})
+			w := httptest.NewRecorder()
+			files(w, r.WithContext(msauth.NewContext(r.Context(), session)))
+			if to := w.Header().Get("Location"); w.Code != test.want || to != test.to {
+				t.Errorf("status %d to %q, want %d to %q", w.Code, to, test.want, test.to)
+			}
+		})
+	}
+}

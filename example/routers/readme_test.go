@@ -1,0 +1,175 @@
+package routers_test
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/msauth"
+	"example.com/msauth/example/routers"
+	"example.com/msauth/msauthtest"
+)
+
+// What the README says is held against the code: here, because its snippets
+// are of this module and of the examples in the root.
+const readme = "../../README.md"
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// flat is a text without its indentation and blank lines.
+func flat(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// Every Go snippet is part of a file that is compiled and, but for the
+// quickstart, run by a test.
+func TestSnippets(t *testing.T) {
+	t.Parallel()
+	var files []string
+	for _, pattern := range []string{"*.go", "*/*.go", "../../*_test.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, names...)
+	}
+	var sources []string
+	for _, name := range files {
+		sources = append(sources, flat(readFile(t, name)))
+	}
+	snippets := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(readFile(t, readme), -1)
+	if len(snippets) < 5 {
+		t.Fatalf("%d snippets found", len(snippets))
+	}
+	for _, snippet := range snippets {
+		// A comment between a snippet's parts may stand for others.
+		for part := range strings.SplitSeq(snippet[1], "// ...\n") {
+			text := strings.TrimPrefix(flat(part), "package main\n")
+			if !slices.ContainsFunc(sources, func(source string) bool { return strings.Contains(source, text) }) {
+				t.Errorf("not in any of %d files:\n%s", len(files), part)
+			}
+		}
+	}
+}
+
+// The table of settings has a row for each field of Config, in its order.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(readFile(t, readme), "\n## Settings\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var got, want []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(section, -1) {
+		for _, name := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[1], -1) {
+			got = append(got, name[1])
+		}
+	}
+	for field := range reflect.TypeFor[msauth.Config]().Fields() {
+		want = append(want, field.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("settings\n%q, want\n%q", got, want)
+	}
+}
+
+func TestLength(t *testing.T) {
+	t.Parallel()
+	if lines := strings.Count(readFile(t, readme), "\n"); lines >= 250 {
+		t.Errorf("%d lines, want fewer than 250", lines)
+	}
+}
+
+// recorder keeps the cookies that a site sets.
+type recorder struct {
+	base http.RoundTripper
+	site string
+	set  map[string]string // lines by cookie name, ids of attempts as *
+}
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := r.base.RoundTrip(req)
+	if err == nil && "https://"+req.URL.Host == r.site {
+		for _, line := range res.Header["Set-Cookie"] {
+			if c, err := http.ParseSetCookie(line); err == nil && c.MaxAge >= 0 {
+				r.set[regexp.MustCompile(`-login-[0-9a-f]+$`).ReplaceAllString(c.Name, "-login-*")] = line
+			}
+		}
+	}
+	return res, err
+}
+
+// TestCookieSizes measures what the table of cookies says. Run it with -v.
+func TestCookieSizes(t *testing.T) {
+	t.Parallel()
+	for _, account := range []struct {
+		name   string
+		person string
+		groups bool // their ids stand in the tokens, however many
+		budget int
+		most   int // bytes of all lines of the session
+	}{
+		{name: "work", person: msauthtest.Ada, most: 3300},
+		{name: "personal", person: msauthtest.Mia, most: 3000},
+		{name: "200 groups, as Microsoft does it", person: msauthtest.Grace, most: 3300},
+		{name: "200 groups in the tokens", person: msauthtest.Grace, groups: true, most: 3800},
+		{name: "200 groups in the tokens, budget 7168", person: msauthtest.Grace, groups: true, budget: 7168, most: 7168},
+	} {
+		t.Run(account.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, routers.Std, func(c *msauth.Config) { c.CookieBudget, c.CookieName = account.budget, "msauth-123456" })
+			s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn, b.GroupClaims = account.person, account.groups })
+			rec := &recorder{base: s.browser.Transport, site: s.URL, set: map[string]string{}}
+			s.browser.Transport = rec
+			s.want(t, "/private", "navigate", http.StatusOK, "only")
+
+			session := 0
+			for name, line := range rec.set {
+				size := len("Set-Cookie: \r\n") + len(line)
+				pair, _, _ := strings.Cut(line, ";")
+				t.Logf("%-33s answered %4d bytes, then sent %4d", name, size, len(pair))
+				switch {
+				case strings.HasSuffix(name, "-login-*"), strings.HasSuffix(name, "-ok"):
+					if size > 140 {
+						t.Errorf("%s takes %d bytes", name, size)
+					}
+				default:
+					session += size
+				}
+			}
+			if session == 0 || session > account.most {
+				t.Errorf("a session of %d bytes, want at most %d", session, account.most)
+			}
+		})
+	}
+}
+
+// Both files are what the README sends people to.
+func TestFilesThatTheReadmeNames(t *testing.T) {
+	t.Parallel()
+	for _, link := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllSubmatch([]byte(readFile(t, readme)), -1) {
+		if bytes.Contains(link[1], []byte("://")) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("../..", string(link[1]))); err != nil {
+			t.Errorf("link: %v", err)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package msauth
+
+import (
+	"encoding/binary"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Ten thousand renewals and a hundred thousand sign-outs are the most that a
+// process remembers, whoever makes more of them, and not for good. Not
+// parallel: memory is that of the whole process.
+func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heap := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		before := heap()
+		r := newRenewals(nil, &Config{}, registration{}, nil, nil)
+		ended := newEndedSet()
+		fill := func() {
+			token := strings.Repeat("t", 2000)
+			for i := range maxOutcomes + 5_000 {
+				refresh := secret(binary.BigEndian.AppendUint64([]byte(token), uint64(i)))
+				key := r.key(refresh)
+				r.granted.put(key, &grant{access: refresh + "a", refresh: refresh + "r"}, time.Now().Add(outcomeGrace))
+				r.kept.put(key, &grant{access: refresh + "b", refresh: refresh}, time.Now().Add(time.Hour))
+				r.refused.put(key, refusal{err: &AuthError{Description: string(refresh[len(refresh)-500:])}}, time.Now().Add(refusalGrace))
+			}
+			for i := range maxEnded + 50_000 {
+				rec := &record{signedIn: time.Now().Unix()}
+				binary.BigEndian.PutUint64(rec.id[:], uint64(i))
+				ended.add(rec, 7*24*time.Hour)
+			}
+		}
+		fill()
+		first := heap() - before
+		fill()
+		second := heap() - before
+		for name, got := range map[string]int{"granted": r.granted.len(), "kept": r.kept.len(), "refused": r.refused.len()} {
+			if got != maxOutcomes {
+				t.Errorf("%d entries %s, want %d", got, name, maxOutcomes)
+			}
+		}
+		if got := ended.ids.len(); got != maxEnded {
+			t.Errorf("%d ended sessions, want %d", got, maxEnded)
+		}
+		if second > first+first/10 || second > 150<<20 {
+			t.Errorf("%d MB at the caps, %d MB when filled once more", first>>20, second>>20)
+		}
+		time.Sleep(outcomeGrace + sweepEvery)
+		if got := r.granted.len(); got != 0 {
+			t.Errorf("%d outcomes after their time", got)
+		}
+		time.Sleep(7*24*time.Hour + sweepEvery)
+		after := heap() - before
+		t.Logf("at the caps %d MB, filled once more %d MB, when all is over %d KB", first>>20, second>>20, after>>10)
+		if after > 1<<20 {
+			t.Errorf("%d KB are left", after>>10)
+		}
+		runtime.KeepAlive(r)
+		runtime.KeepAlive(ended)
+	})
+}
+
+// A crowd that is refused, or whose tokens do not fit their cookies, does not
+// push out the outcomes that late requests need.
+func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRenewals(nil, &Config{}, registration{}, nil, nil)
+		for i := range maxOutcomes {
+			var key tokenKey
+			binary.BigEndian.PutUint64(key[:], uint64(i))
+			r.refused.put(key, refusal{err: &AuthError{Class: ClassSignIn}}, time.Now().Add(time.Hour))
+			r.kept.put(key, &grant{refresh: "x"}, time.Now().Add(time.Hour))
+		}
+		r.granted.put(r.key("old"), &grant{refresh: "new"}, time.Now().Add(outcomeGrace))
+		if _, err, newest := r.known("old"); err != nil || newest != "new" {
+			t.Errorf("the newest token is %q, %v, want new", string(newest), err)
+		}
+		r.granted.put(r.key("new"), &grant{refresh: "newer"}, time.Now().Add(outcomeGrace))
+		r.refused.put(r.key("newer"), refusal{err: &AuthError{Class: ClassSignIn}}, time.Now().Add(2*time.Hour))
+		if g, err, newest := r.known("old"); err == nil || newest != "newer" || g == nil || g.refresh != "newer" {
+			t.Errorf("grant %v, error %v, newest %q", g != nil, err, string(newest))
+		}
+	})
+}
+
+// Whatever a reply says, there is a class, and only certain words end a
+// session.
+func TestClassesAreTotal(t *testing.T) {
+	t.Parallel()
+	words := []string{"", "invalid_grant", "interaction_required", "consent_required", "login_required", "invalid_client",
+		"unauthorized_client", "temporarily_unavailable", "server_error", "access_denied", "INVALID_GRANT", "x"}
+	suberrors := []string{"", "bad_token", "token_expired", "basic_action", "additional_action", "message_only", "consent_required",
+		"user_password_expired", "protection_policy_required", "device_authentication_failed", "client_mismatch", "x"}
+	for status := 0; status < 600; status++ {
+		for _, code := range words {
+			for _, suberror := range suberrors {
+				for _, redeeming := range []bool{false, true} {
+					got := classify(status, code, suberror, redeeming)
+					ends := got == ClassSignIn
+					trouble := status >= 500 || status == 429 || status == 408
+					switch {
+					case got == ClassDeclined || got == ClassNotAllowed || got == "":
+						t.Fatalf("%d %q %q: class %q", status, code, suberror, got)
+					case trouble && got != ClassRetry:
+						t.Fatalf("%d %q %q: class %q, want %q", status, code, suberror, got, ClassRetry)
+					case ends && (code != "invalid_grant" || redeeming):
+						t.Fatalf("%d %q %q: ends a session", status, code, suberror)
+					case redeeming && got == ClassStepUp:
+						t.Fatalf("%d %q %q: a step-up of a session that is not there yet", status, code, suberror)
+					}
+				}
+			}
+		}
+	}
+}
