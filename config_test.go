@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,15 +22,15 @@ func leastConfig() msauth.Config {
 		ClientSecret: "a-client-secret-that-must-not-be-shown",
 		BaseURL:      "https://app.example.com/auth",
 		Keys:         [][]byte{newKey()},
-		HTTPClient:   &http.Client{Transport: noNetwork{}},
 	}
 }
 
-// noNetwork is the transport of code that must not use one.
-type noNetwork struct{}
+// noNetwork is the transport of code that must not use one. It counts.
+type noNetwork struct{ asked atomic.Int32 }
 
-func (noNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
-	panic("a request was made to " + r.URL.Host)
+func (n *noNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.asked.Add(1)
+	return nil, errors.New("no network here")
 }
 
 func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
@@ -211,15 +212,27 @@ func TestNewAcceptsAndAsksNobody(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cfg := leastConfig()
-			test.change(&cfg)
-			m, err := msauth.New(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := m.LoginURL(msauth.LoginOptions{}); got != test.want {
-				t.Errorf("login link %q, want %q", got, test.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				network := &noNetwork{}
+				cfg := leastConfig()
+				cfg.HTTPClient = &http.Client{Transport: network}
+				test.change(&cfg)
+				m, err := msauth.New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := m.LoginURL(msauth.LoginOptions{}); got != test.want {
+					t.Errorf("login link %q, want %q", got, test.want)
+				}
+				synctest.Wait() // for whatever New may have started
+				if n := network.asked.Load(); n != 0 {
+					t.Errorf("New makes %d requests", n)
+				}
+				// The transport is the one that requests go through.
+				if err := m.Ready(t.Context()); err == nil || network.asked.Load() != 1 {
+					t.Errorf("Ready: %v, %d requests", err, network.asked.Load())
+				}
+			})
 		})
 	}
 }

@@ -130,9 +130,12 @@
 //
 // Pages say what happened and what to do, in English, without scripts.
 // [Config.Page] replaces them. Each page about a failure shows an id that
-// stands in its log line too. Log lines go to [Config.Logger]; no line, error
-// or page holds a token, code, key or secret. [Middleware.Stats] counts what
-// happened.
+// stands in its log line too. Log lines go to [Config.Logger]. Those that an
+// operator may want to count or to be woken by have the attribute "event", which
+// stays the same between versions: sign_in, sign_in_refused, sign_out,
+// session_ended, renewal, renewal_pause, renewal_resume, app_misconfigured.
+// [Middleware.Stats] has counts. No line, error or page holds a token,
+// code, key or secret.
 //
 // # Requests that are not page loads
 //

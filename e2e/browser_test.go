@@ -50,6 +50,8 @@ func launch(preferences string) (_ context.Context, stop func(), err error) {
 		// No proxy of the environment, and English pages.
 		chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en-US"),
 		chromedp.Flag("hide-scrollbars", true),
+		// Else a click on a page that has only just been drawn may be lost.
+		chromedp.Flag("allow-pre-commit-input", true),
 	)
 	ctx, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))

@@ -64,7 +64,9 @@ func TestSignInWithoutAnyConfiguration(t *testing.T) {
 	// The port alone is set, since somebody may be using 8080.
 	a := &app{t: t, port: port, url: "http://localhost:" + port, env: []string{"PORT=" + port}, log: &buffer{}}
 	a.start()
-	if !a.log.contains("Open "+a.url+"/") || !a.log.contains(a.url+"/auth/callback") {
+	if eventually(t.Context(), func() bool {
+		return a.log.contains("Open "+a.url+"/") && a.log.contains(a.url+"/auth/callback")
+	}) != nil {
 		t.Errorf("the program does not say what to open and what to register:\n%s", a.log.tail(20))
 	}
 	b := newPerson(t)

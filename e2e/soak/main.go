@@ -69,16 +69,16 @@ func soak(ctx context.Context, duration time.Duration, people int, faults float6
 	defer stop()
 
 	c := &crowd{ms: ms, site: site.url, statuses: map[int]int{}}
-	given := map[string]int{}
+	// What becomes of each renewal: more of them than there will be.
+	plan := make([]string, 200_000)
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.AccessTokenLifetime = life
-		// More than there will be renewals.
-		for range 200_000 {
-			b.Fail[msauthtest.TokenRefresh] = append(b.Fail[msauthtest.TokenRefresh], fault(faults, func(name string) {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				given[name]++
-			}))
+		for i := range plan {
+			var failure msauthtest.Failure
+			if random.Float64() < faults {
+				plan[i], failure = fault()
+			}
+			b.Fail[msauthtest.TokenRefresh] = append(b.Fail[msauthtest.TokenRefresh], failure)
 		}
 	})
 
@@ -111,11 +111,14 @@ func soak(ctx context.Context, duration time.Duration, people int, faults float6
 		}
 		return c.waits[int(q*float64(len(c.waits)-1))].Round(100 * time.Microsecond)
 	}
-	injected := 0
-	for _, n := range given {
-		injected += n
-	}
 	renewals := ms.Count(msauthtest.TokenRefresh)
+	injected, given := 0, map[string]int{}
+	for _, name := range plan[:min(renewals, len(plan))] {
+		if name != "" {
+			injected++
+			given[name]++
+		}
+	}
 	fmt.Printf(`
 %v, %d people, tokens of %v
 requests            %d (%.0f a second), by status %v
@@ -148,36 +151,29 @@ no answer           %d
 	return ok, nil
 }
 
-// fault is what one renewal meets at the provider.
-func fault(share float64, given func(string)) msauthtest.Failure {
-	if random.Float64() >= share {
-		return msauthtest.Failure{} // it is answered
-	}
-	kind := random.IntN(5)
-	answer := func(name string, wait time.Duration, status int, header string) msauthtest.Failure {
-		return msauthtest.Failure{Handler: func(w http.ResponseWriter, r *http.Request) {
-			given(name)
+// fault is one way for a renewal to go wrong, and its name.
+func fault() (string, msauthtest.Failure) {
+	cut := func(wait time.Duration) http.HandlerFunc {
+		return func(http.ResponseWriter, *http.Request) {
 			time.Sleep(wait)
-			if status == 0 {
-				panic(http.ErrAbortHandler) // cut
-			}
-			if header != "" {
-				w.Header().Set("Retry-After", header)
-			}
-			w.WriteHeader(status)
-		}}
+			panic(http.ErrAbortHandler)
+		}
 	}
-	switch kind {
+	switch random.IntN(5) {
 	case 0:
-		return answer("500", 0, 500, "")
+		return "500", msauthtest.Failure{Status: 500}
 	case 1:
-		return answer("cut", 0, 0, "")
+		return "cut", msauthtest.Failure{Handler: cut(0)}
 	case 2:
-		return answer("silent for 2s", 2*time.Second, 0, "")
+		return "silent for 2s, then cut", msauthtest.Failure{Handler: cut(2 * time.Second)}
 	case 3:
-		return answer("429", 0, 429, []string{"", "1", "3"}[random.IntN(3)])
+		header := http.Header{}
+		if wait := random.IntN(4); wait > 0 {
+			header.Set("Retry-After", fmt.Sprint(wait))
+		}
+		return "429", msauthtest.Failure{Status: 429, Header: header}
 	}
-	return msauthtest.Failure{LoseReply: true} // renewed, and nobody told
+	return "reply lost", msauthtest.Failure{LoseReply: true} // renewed, and nobody told
 }
 
 // An example is the app as a process.

@@ -1,0 +1,2 @@
+// Package cookies shows in Chromium what the package's cookies withstand.
+package cookies
