@@ -31,7 +31,9 @@ type LoginOptions struct {
 	UILocales string
 	// AppState is a text of the app's own, at most 256 bytes, which
 	// OnSignIn receives. It is sealed into the link; the link is then good
-	// until the end of the next day (UTC).
+	// until the end of the next day (UTC), for anybody who has it: AppState
+	// does not tell who opened it. To link accounts, compare it with the app's
+	// own session in OnSignIn.
 	AppState string
 }
 
@@ -302,11 +304,16 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 	links := []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}}
 	switch {
 	case !wrong && a.host != "" && !strings.EqualFold(began, host):
+		from := "another address"
+		if isLoopback(m.base.Hostname()) { // elsewhere the Host header may be a stranger's idea of a joke
+			from = began
+		}
+		text := fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
+			from, m.base.Scheme+"://"+m.base.Host)
 		m.refuse(w, r, slog.LevelWarn, Page{
 			Kind: "wrong-host", Status: http.StatusBadRequest,
 			Title: "This site has another address for signing in",
-			Text: fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
-				began, m.base.Scheme+"://"+m.base.Host),
+			Text:  text,
 			Links: links,
 			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
 		})

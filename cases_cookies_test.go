@@ -27,6 +27,8 @@ func everySetCookie(t *testing.T, s *site) (lines []string) {
 	back := still.get(to).Header.Get("Location")
 	add(still.get(back))
 	add(still.get("/a")) // the marker goes
+	s.ms.ResetCalls()
+	s.lifetime(time.Hour) // of the next token
 	time.Sleep(1100 * time.Millisecond)
 	add(still.get("/a")) // renewal
 	add(still.get("/auth/login"))
@@ -345,40 +347,42 @@ func TestCase069_MissingPiece(t *testing.T) {
 
 func TestCase071_SplicedPieces(t *testing.T) {
 	c := newCase(t)
-	s := newSiteInProcess(t, large)
-	one, first := pieces(t, s)
-	_, second := pieces(t, s)
-	// The same person, after a renewal of the same session.
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
-	renewed, old := pieces(t, s)
-	time.Sleep(1100 * time.Millisecond)
-	renewed.get("/")
-	c.calls(s, msauthtest.TokenRefresh, 1)
-	newer := renewed.session()
-	if old[0].Value == newer[0].Value {
-		c.Fatal("the session was not written again")
-	}
-	s.ms.ResetCalls()
-	n := 0
-	for _, pair := range [][2][]*http.Cookie{{first, second}, {second, first}, {old, newer}, {newer, old}} {
-		for i := range pair[0] {
-			mixed := slices.Clone(pair[0])
-			mixed[i] = pair[1][i]
-			if got := ask(t, s, headerOf(mixed...), script...).body; got != helloNobody {
-				c.Errorf("piece %d of another session: page %q", i, got)
-			}
-			n++
+	c.bubble(func(c *testCase) {
+		s := newSiteInProcess(c.T, large)
+		one, first := pieces(c.T, s)
+		_, second := pieces(c.T, s)
+		// The same person, after a renewal of the same session.
+		s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+		renewed, old := pieces(c.T, s)
+		time.Sleep(1100 * time.Millisecond)
+		renewed.get("/")
+		c.calls(s, msauthtest.TokenRefresh, 1)
+		newer := renewed.session()
+		if old[0].Value == newer[0].Value {
+			c.Fatal("the session was not written again")
 		}
-	}
-	// Pieces out of their places.
-	swapped := slices.Clone(first)
-	swapped[0], swapped[1] = with(first[0], first[1].Value), with(first[1], first[0].Value)
-	if got := ask(t, s, headerOf(swapped...), script...).body; got != helloNobody {
-		c.Errorf("swapped pieces: page %q", got)
-	}
-	c.logged(s, "reason=unreadable", n+1)
-	c.silent(s)
-	one.wantGreeting("hello Grace Achterberg")
+		s.ms.ResetCalls()
+		n := 0
+		for _, pair := range [][2][]*http.Cookie{{first, second}, {second, first}, {old, newer}, {newer, old}} {
+			for i := range pair[0] {
+				mixed := slices.Clone(pair[0])
+				mixed[i] = pair[1][i]
+				if got := ask(c.T, s, headerOf(mixed...), script...).body; got != helloNobody {
+					c.Errorf("piece %d of another session: page %q", i, got)
+				}
+				n++
+			}
+		}
+		// Pieces out of their places.
+		swapped := slices.Clone(first)
+		swapped[0], swapped[1] = with(first[0], first[1].Value), with(first[1], first[0].Value)
+		if got := ask(c.T, s, headerOf(swapped...), script...).body; got != helloNobody {
+			c.Errorf("swapped pieces: page %q", got)
+		}
+		c.logged(s, "reason=unreadable", n+1)
+		c.silent(s)
+		one.wantGreeting("hello Grace Achterberg")
+	})
 }
 
 func TestCase072_SurplusPieces(t *testing.T) {
@@ -502,33 +506,35 @@ func TestCase074_PlantedCookiesOfAStore(t *testing.T) {
 
 func TestCase076_Rollback(t *testing.T) {
 	c := newCase(t)
-	s := newSiteInProcess(t)
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
-	b, old := adaSession(t, s)
-	time.Sleep(1100 * time.Millisecond)
-	b.get("/")
-	newer := b.session()[0]
-	if old.Value == newer.Value {
-		c.Fatal("the session was not written again")
-	}
-	if got := ask(t, s, headerOf(old)).body; got != helloAda {
-		c.Errorf("the older cookie after a renewal: page %q", got)
-	}
-	c.calls(s, msauthtest.TokenRefresh, 1)
-	b.still().get("/auth/logout", sameOrigin...)
-	for _, cookie := range []*http.Cookie{old, newer} {
-		res := ask(t, s, headerOf(cookie))
-		if res.body != helloNobody {
-			c.Errorf("after signing out: page %q", res.body)
+	c.bubble(func(c *testCase) {
+		s := newSiteInProcess(c.T)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+		b, old := adaSession(c.T, s)
+		time.Sleep(1100 * time.Millisecond)
+		b.get("/")
+		newer := b.session()[0]
+		if old.Value == newer.Value {
+			c.Fatal("the session was not written again")
 		}
-	}
-	c.logged(s, "reason=ended", 2)
-	c.calls(s, msauthtest.TokenRefresh, 1)
-	// Another process knows nothing of it: SECURITY.md says so.
-	s.restart(t)
-	if got := ask(t, s, headerOf(newer)).body; got != helloAda {
-		c.Errorf("in another process: page %q, and SECURITY.md says that it is accepted there", got)
-	}
+		if got := ask(c.T, s, headerOf(old)).body; got != helloAda {
+			c.Errorf("the older cookie after a renewal: page %q", got)
+		}
+		c.calls(s, msauthtest.TokenRefresh, 1)
+		b.still().get("/auth/logout", sameOrigin...)
+		for _, cookie := range []*http.Cookie{old, newer} {
+			res := ask(c.T, s, headerOf(cookie))
+			if res.body != helloNobody {
+				c.Errorf("after signing out: page %q", res.body)
+			}
+		}
+		c.logged(s, "reason=ended", 2)
+		c.calls(s, msauthtest.TokenRefresh, 1)
+		// Another process knows nothing of it: SECURITY.md says so.
+		s.restart(c.T)
+		if got := ask(c.T, s, headerOf(newer)).body; got != helloAda {
+			c.Errorf("in another process: page %q, and SECURITY.md says that it is accepted there", got)
+		}
+	})
 }
 
 func TestCase077_SecretRotation(t *testing.T) {

@@ -39,6 +39,7 @@ const (
 type renewals struct {
 	endpoint     *tokenEndpoint
 	registration registration
+	manyTenants  bool // people of tenants that the app's owner does not run
 	events       *events
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
@@ -79,6 +80,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 			recheckAfter: cfg.RecheckAfter, client: client,
 		},
 		registration: reg,
+		manyTenants:  cfg.Tenant == "common" || cfg.Tenant == "organizations",
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
 		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
@@ -358,12 +360,16 @@ func (r *renewals) answered() {
 
 // failed notes a failure. A refusal of one person is an answer like any other.
 func (r *renewals) failed(key tokenKey, err *AuthError) {
-	r.reportTrouble(err)
+	// Where people of many tenants sign in, one of these can remove the app
+	// for its own people. That says nothing of the app elsewhere; a secret
+	// that is refused does.
+	theirs := err.Class == ClassMisconfigured && r.manyTenants && err.Code != "invalid_client"
+	if !theirs {
+		r.reportTrouble(err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch err.Class {
-	case ClassRetry, ClassMisconfigured:
-	default:
+	if theirs || err.Class != ClassRetry && err.Class != ClassMisconfigured {
 		r.answered()
 		return
 	}
