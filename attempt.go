@@ -19,6 +19,7 @@ const (
 	maxReturnTo     = 600  // bytes
 	maxAppState     = 256  // bytes
 	attemptFormat   = 1
+	maxFinished     = 10_000
 )
 
 // An attempt is one sign-in under way. Nothing of it is kept on the server:
@@ -88,6 +89,10 @@ type attempts struct {
 	keys       *dailyKeys
 	additional []byte // authenticated data of state
 	cookies    *cookieFormat
+
+	// finished are attempts that this process has seen the end of. It serves
+	// to say the right thing to people who go back to one.
+	finished *expiring[attemptID, struct{}]
 }
 
 func newAttempts(ring keyring, reg registration, cookies *cookieFormat) *attempts {
@@ -95,7 +100,13 @@ func newAttempts(ring keyring, reg registration, cookies *cookieFormat) *attempt
 		keys:       ring.daily("msauth state v1"),
 		additional: append([]byte("msauth state v1\x00"), reg[:]...),
 		cookies:    cookies,
+		finished:   newExpiring[attemptID, struct{}](maxFinished),
 	}
+}
+
+func (s *attempts) over(id attemptID) bool {
+	_, over := s.finished.get(id)
+	return over
 }
 
 // seal makes the state parameter.

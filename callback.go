@@ -285,6 +285,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	// The attempt is over, however it ends.
 	m.attempts.clear(w, a.id.String())
+	m.attempts.finished.put(a.id, struct{}{}, a.id.started().Add(attemptLifetime))
 	m.finish(w, r, a, ans, cookie)
 }
 
@@ -317,7 +318,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Links: links,
 			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
 		})
-	case !wrong && len(r.Header["Cookie"]) == 0:
+	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.over(a.id):
 		text := "Your browser came back without the cookie that it was given, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
 		if m.base.Scheme == "http" {
 			text += " Some versions of Safari also drop these cookies on http://localhost: use https or another browser there."
@@ -438,7 +439,11 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		return
 	}
 	if old != nil {
-		m.ended.add(old, m.cfg.MaxAge)
+		grace := time.Duration(0)
+		if old.user.Key() == rec.user.Key() {
+			grace = replacedGrace
+		}
+		m.ended.add(old, m.cfg.MaxAge, grace)
 	}
 	m.setMarker(w)
 	m.events.signedIn(rec)

@@ -329,7 +329,7 @@ func TestCase132_CodeLeavesTheURL(t *testing.T) {
 	}
 	other := s.browser(t)
 	failed := other.get(callback)
-	c.refused(other, failed, 400, "cookies-blocked", "no cookie of this attempt")
+	c.refused(other, failed, 400, "start-again", "no cookie of this attempt")
 	for _, secret := range []string{sent.Get("code"), sent.Get("state"), sent.Get("session_state")} {
 		if strings.Contains(failed.body, secret) || strings.Contains(fmt.Sprint(failed.Header), secret) {
 			c.Error("a page shows what was in the URL")

@@ -150,7 +150,7 @@ func TestCase005_CallbackOpenedAgain(t *testing.T) {
 		c.Error("the session has changed")
 	}
 	other := s.browser(t)
-	c.refused(other, other.get(callback), 400, "cookies-blocked", "no cookie of this attempt")
+	c.refused(other, other.get(callback), 400, "start-again", "no cookie of this attempt")
 	bruno := s.browser(t)
 	bruno.signIn(msauthtest.Bruno)
 	c.calls(s, msauthtest.TokenCode, 2)
@@ -158,7 +158,7 @@ func TestCase005_CallbackOpenedAgain(t *testing.T) {
 	bruno.wantGreeting(helloBruno)
 	// After signing out, the address opens nothing any more.
 	b.still().get("/auth/logout", sameOrigin...)
-	c.refused(b, b.get(callback), 400, "cookies-blocked", "no cookie of this attempt")
+	c.refused(b, b.get(callback), 400, "start-again", "no cookie of this attempt")
 	c.calls(s, msauthtest.TokenCode, 2)
 }
 

@@ -42,7 +42,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 
 	rec, _, err := m.sessions.load(r)
 	if rec != nil {
-		m.ended.add(rec, m.cfg.MaxAge)
+		m.ended.add(rec, m.cfg.MaxAge, 0)
 		m.events.signedOut(rec)
 	}
 	if removed := m.sessions.remove(w, r); removed != nil && err == nil {

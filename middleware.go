@@ -194,7 +194,10 @@ func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
 		m.reject(w, r, reason, rec)
 		return v
 	}
-	fresh, alive := m.renewIfDue(r, rec)
+	fresh, alive := rec, true
+	if !m.ended.leaving(rec.id) {
+		fresh, alive = m.renewIfDue(r, rec)
+	}
 	if !alive {
 		m.reject(w, r, "refused", rec)
 		return v
@@ -205,7 +208,8 @@ func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
 	if fresh != rec {
 		fresh.used = time.Now().Unix()
 	}
-	if fresh = m.touch(r, fresh); fresh != rec {
+	fresh = m.touch(r, fresh)
+	if fresh != rec && !m.ended.leaving(rec.id) {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
 			return v

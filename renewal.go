@@ -361,9 +361,8 @@ func (r *renewals) answered() {
 // failed notes a failure. A refusal of one person is an answer like any other.
 func (r *renewals) failed(key tokenKey, err *AuthError) {
 	// Where people of many tenants sign in, one of these can remove the app
-	// for its own people. That says nothing of the app elsewhere; a secret
-	// that is refused does.
-	theirs := err.Class == ClassMisconfigured && r.manyTenants && err.Code != "invalid_client"
+	// for its own people. That says nothing of the app elsewhere.
+	theirs := r.manyTenants && err.Class == ClassMisconfigured && err.Code == "unauthorized_client"
 	if !theirs {
 		r.reportTrouble(err)
 	}

@@ -36,7 +36,7 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 			for i := range maxEnded + 50_000 {
 				rec := &record{signedIn: time.Now().Unix()}
 				binary.BigEndian.PutUint64(rec.id[:], uint64(i))
-				ended.add(rec, 7*24*time.Hour)
+				ended.add(rec, 7*24*time.Hour, 0)
 			}
 		}
 		fill()
@@ -48,7 +48,7 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 				t.Errorf("%d entries %s, want %d", got, name, maxOutcomes)
 			}
 		}
-		if got := ended.ids.len(); got != maxEnded {
+		if got := ended.since.len(); got != maxEnded {
 			t.Errorf("%d ended sessions, want %d", got, maxEnded)
 		}
 		if second > first+first/10 || second > 150<<20 {

@@ -286,7 +286,7 @@ func TestRefusedRenewals(t *testing.T) {
 							}
 							s.wantCalls(t, msauthtest.Authorize, 0)
 						}
-					})
+					}, tenant(msauthtest.TenantContoso)) // see TestOneTenantDoesNotSpeakForTheApp
 				})
 			}
 		}

@@ -515,7 +515,7 @@ func TestSecondDeliveryLeadsOnWithoutATokenRequest(t *testing.T) {
 	}
 	// Elsewhere, or after signing out, it is refused.
 	other := s.browser(t)
-	other.wantRefused(other.get(good), 400, "cookies-blocked", "no cookie of this attempt")
+	other.wantRefused(other.get(good), 400, "start-again", "no cookie of this attempt")
 	b.do("POST", "/auth/logout", "Sec-Fetch-Site", "same-origin")
 	s.ms.ResetCalls()
 	b.keep("unrelated", "x")
