@@ -72,9 +72,10 @@ type authorizeOptions struct {
 }
 
 // Login starts a sign-in and sends the browser to Microsoft. It reads
-// return_to, prompt, login_hint, domain_hint and ui_locales from the query,
-// each at most once, and nothing else: any site can make a person open this
-// address, so it can ask for nothing that the app itself does not.
+// return_to, prompt, login_hint, domain_hint, ui_locales and what
+// [Middleware.LoginURL] has sealed from the query, each at most once, and
+// nothing else: any site can make a person open this address, so it can ask
+// for nothing that the app itself does not.
 func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	switch r.Method {
@@ -380,7 +381,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 	if !admits(&id.user, m.cfg.Tenant, m.cfg.AllowedTenants) {
-		m.notAllowed(w, r, a, fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID))
+		m.notAllowed(w, r, a, &AuthError{Class: ClassNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)})
 		return
 	}
 

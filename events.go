@@ -20,8 +20,8 @@ type events struct {
 type Stats struct {
 	// SignIns counts sessions made, SignOuts those that people ended.
 	SignIns, SignOuts uint64
-	// SignInsRefused counts sign-ins that ended on a page instead, begun or
-	// not.
+	// SignInsRefused counts sign-ins that ended on a page instead, or could
+	// not begin.
 	SignInsRefused uint64
 	// SessionsEnded counts the times that Microsoft refused to renew a
 	// session for good: revoked, disabled, password changed.

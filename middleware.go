@@ -80,7 +80,8 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Load attaches the session of the person who is signed in, if anybody is, to
 // the request's context, for [FromContext]; its tokens are renewed first if
 // they are due. It never redirects and never refuses: pages that anybody may
-// see use it to greet those they know. Load inside Load does nothing more.
+// see use it to greet those they know. Load inside Load does nothing more; a
+// session that [NewContext] put there is replaced by the request's own.
 func (m *Middleware) Load(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, _ = m.attach(w, r)

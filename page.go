@@ -105,7 +105,7 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, level slog.Lev
 	m.showPage(w, r, p)
 }
 
-// notFound and notAllowedMethod answer what is no route of ours.
+// notFound and wrongMethod answer what is no route of ours.
 func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
 	m.showPage(w, r, Page{
 		Kind: "not-found", Status: http.StatusNotFound,

@@ -380,12 +380,15 @@ func (r *renewals) failed(key tokenKey, err *AuthError) {
 	if !r.pause.on && len(r.pause.failures) >= pauseAfter {
 		r.pause.on = true
 		r.pause.failures = map[tokenKey]bool{}
+		r.pause.probeAt = time.Now().Add(pauseStep())
 		r.events.paused(err)
 	}
 	if r.pause.on {
+		// Probes that hang put off no other: only what the provider asks for.
 		clear(r.pause.failures)
-		wait := max(pauseStep(), min(err.RetryAfter, longestPause))
-		r.pause.probeAt = time.Now().Add(wait)
+		if asked := time.Now().Add(min(err.RetryAfter, longestPause)); asked.After(r.pause.probeAt) {
+			r.pause.probeAt = asked
+		}
 	}
 }
 
