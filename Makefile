@@ -1,7 +1,10 @@
 # make test   installs what is missing (scripts/setup), then tests all modules
+# make soak   runs the example under load for 5 minutes, with failing renewals
+# make fuzz   runs each fuzz target for 30 seconds (FUZZTIME=10m for longer)
+# make lint   runs staticcheck and gosec
 # make fmt    formats all Go files
 
-.PHONY: test setup fmt
+.PHONY: test setup soak fuzz lint fmt
 
 # One package at a time (-p 1): the browser tests would make the others wait,
 # and both look at the clock.
@@ -23,6 +26,20 @@ test: setup
 
 setup:
 	@scripts/setup
+
+soak:
+	go run ./e2e/soak -duration 5m
+
+# One target at a time: go test -fuzz takes no more than one.
+FUZZTIME = 30s
+fuzz:
+	@set -eu; for target in $$(go test -list '^Fuzz' . | grep ^Fuzz); do \
+		echo "go test -run '^$$' -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) ."; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .; done
+
+lint:
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 work
+	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet ./...
 
 fmt:
 	gofmt -w .

@@ -139,7 +139,7 @@ func (s *attempts) open(state string) (*attempt, error) {
 		return nil, errState
 	}
 	a := &attempt{}
-	d := decoder{b: plain, s: string(plain)}
+	d := decoder{b: plain}
 	if format := d.bytes(1); len(format) != 1 || format[0] != attemptFormat {
 		return nil, errState
 	}
@@ -147,7 +147,7 @@ func (s *attempts) open(state string) (*attempt, error) {
 	copy(a.seed[:], d.bytes(len(a.seed)))
 	copy(a.binding[:], d.bytes(len(a.binding)))
 	a.returnTo, a.host, a.appState = d.text(), d.text(), d.text()
-	if d.bad || len(d.b) > 0 {
+	if !d.done() {
 		return nil, errState
 	}
 	if age := time.Since(a.id.started()); age > attemptLifetime || age < -time.Minute {

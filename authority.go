@@ -73,7 +73,11 @@ func tenantIssuer(origin, tenantID string) string {
 	if origin == "" || tenantID == "" {
 		return ""
 	}
-	return origin + "/" + tenantID + "/v2.0"
+	return string(appendTenantIssuer(nil, origin, []byte(tenantID)))
+}
+
+func appendTenantIssuer(out []byte, origin string, tenantID []byte) []byte {
+	return append(append(append(append(out, origin...), '/'), tenantID...), "/v2.0"...)
 }
 
 // issuerTenant is the tenant in such an issuer, or "".

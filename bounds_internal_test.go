@@ -2,87 +2,72 @@ package msauth
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/binary"
 	"net/http"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 )
 
-// bomb is a token part that says it holds segments of JSON of these sizes and
-// holds inflated bytes of zeros, deflated.
-func bomb(inflated int, sizes ...int) []byte {
-	part := []byte{dictionaryVersion, byte(len(sizes))}
-	for _, size := range sizes {
-		part = append(part, segmentJSON)
-		part = binary.AppendUvarint(part, uint64(size))
-	}
-	part = append(part, 0)
-	var block bytes.Buffer
-	w, _ := flate.NewWriterDict(&block, flate.BestCompression, []byte(dictionary))
-	w.Write(make([]byte, inflated))
-	w.Close()
-	return append(part, block.Bytes()...)
-}
-
 // Only somebody with the keys can make such a session, and even then it costs
-// no more than the largest honest one.
-func TestDeflateBombs(t *testing.T) {
-	many := make([]int, maxSegments)
-	for i := range many {
-		many[i] = maxInflated
-	}
+// little to refuse, or no more than the largest honest one.
+func TestTokenPartsThatLie(t *testing.T) {
+	many := func(n int, b ...byte) []byte { return bytes.Repeat(b, n) }
+	special := func(n byte) byte { return n<<3 | kindSpecial }
+	json := append([]byte{special(specialDots), 1, special(specialJSON)}, special(specialArray))
 	for name, part := range map[string][]byte{
-		"more than it says":         bomb(2<<20, maxInflated),
-		"one byte more":             bomb(maxInflated+1, maxInflated),
-		"one byte less":             bomb(maxInflated-1, maxInflated),
-		"too much, honestly":        bomb(maxInflated+1, maxInflated+1),
-		"too much in pieces":        bomb(maxInflated, many...),
-		"a length beyond all":       append([]byte{dictionaryVersion, 1, segmentURL}, binary.AppendUvarint(nil, 1<<63)...),
-		"a length beyond the rest":  {0, 1, segmentText, 0xff, 0xff, 3},
-		"segments without end":      {0, 255, segmentText, 0},
-		"no end of the length":      {0, 1, segmentText, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80},
-		"nothing deflated":          bomb(0, 10)[:6],
-		"deflated without a header": {dictionaryVersion, 1, segmentJSON, 10, 0, 0xff, 0xff, 0xff},
+		"nothing":                    {},
+		"one token of two":           {kindPlain},
+		"more than two":              {kindPlain, kindPlain, kindPlain},
+		"a length beyond all":        binary.AppendUvarint(nil, 1<<63|kindURL),
+		"a length beyond the rest":   binary.AppendUvarint(nil, 60_000<<3|kindPlain),
+		"a number without end":       many(30, 0x80),
+		"an unknown kind":            {7},
+		"an unknown word":            binary.AppendUvarint(nil, 1<<60|kindKnown),
+		"an unknown special":         {special(30)},
+		"a value where text belongs": {special(specialInt), 2},
+		"segments without end":       {special(specialDots), 255},
+		"parts in parts":             many(60_000, special(specialDots), 1),
+		"pairs of pairs":             many(60_000, special(specialPair)),
+		"arrays in arrays":           append(json, many(60_000, special(specialArray))...),
+		"objects in objects":         append(json[:3:3], many(60_000, special(specialObject), 2)...),
+		"JSON in JSON":               append(json, many(60_000, special(specialDots), 1, special(specialJSON), special(specialArray))...),
+		"an array without end":       append(json, many(60_000, special(specialNull))...),
+		"all groups, often":          append(json, many(60_000, special(specialGroups))...),
+		"a long text, often":         append(json, many(60_000, 1<<3|kindKnown)...),
 	} {
-		var access, refresh secret
-		if err := unpackTokens(nil, part, &access, &refresh); err == nil {
-			t.Errorf("%s: %d bytes become tokens of %d and %d", name, len(part), len(access), len(refresh))
-		}
+		r := someRecord()
+		r.layout.clientID = strings.Repeat("x", 1000)
+		r.user.Groups = slices.Repeat(r.user.Groups, 200)
+		r.access, r.refresh, r.packed = "", "", part
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		for range 10 {
-			unpackTokens(nil, part, &access, &refresh)
-		}
+		err := r.unpack()
 		runtime.ReadMemStats(&after)
-		allocated := (after.TotalAlloc - before.TotalAlloc) / 10
-		if allocated > 3*maxInflated {
-			t.Errorf("%s: %d bytes of memory to refuse it", name, allocated)
+		if err == nil {
+			t.Errorf("%s: %d bytes become tokens of %d and %d", name, len(part), len(r.access), len(r.refresh))
 		}
-		r := someRecord()
-		m := fuzzed(t)
-		r.packed = part
-		payload := r.encode(m.registration, m.cfg.Authority)
-		if got, err := decodeRecord(payload, m.registration, m.cfg.Authority); err == nil && got.unpack() == nil {
-			t.Errorf("%s: a session with it opens", name)
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16*maxTexts {
+			t.Errorf("%s: %d bytes of memory to refuse it", name, allocated)
 		}
 	}
 }
 
-// A session whose token part is spoilt is signed out where tokens are needed,
-// not an error without end.
 func TestListsThatLieAboutTheirLength(t *testing.T) {
 	for _, n := range []uint64{1 << 62, 1 << 40, 70_000} {
 		d := decoder{b: append(binary.AppendUvarint(nil, n), make([]byte, 60_000)...)}
-		d.s = string(d.b)
-		if l := d.list(); l != nil || !d.bad {
-			t.Errorf("a list of %d texts in 60000 bytes gives %d", n, len(l))
+		if _, ends, got := d.appendList(nil, nil); got != 0 || len(ends) != 0 || !d.bad {
+			t.Errorf("a list of %d texts in 60000 bytes gives %d", n, got)
+		}
+		d = decoder{b: append(binary.AppendUvarint(nil, n|1), make([]byte, 60_000)...)}
+		if _, ends, got := d.appendGUIDs(nil, nil); got != 0 || len(ends) != 0 || !d.bad {
+			t.Errorf("a list of %d GUIDs in 60000 bytes gives %d", n>>1, got)
 		}
 	}
 	d := decoder{b: binary.AppendUvarint(nil, 1<<63)}
-	d.s = string(d.b)
 	if s := d.text(); s != "" || !d.bad {
-		t.Errorf("a text of 2^62 bytes gives %q", s)
+		t.Errorf("a text of 2^60 bytes gives %q", s)
 	}
 }
 

@@ -104,7 +104,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if rec, _, _ := m.sessions.load(r); rec != nil && rec.stepUp && m.judge(rec, time.Now()) == "" {
+	if rec, _, _ := m.sessions.load(r); rec != nil && rec.stepUp && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
 		opts.claims = rec.claims
 		if opts.loginHint == "" && opts.prompt == "" {
 			opts.loginHint = rec.loginHint
@@ -294,7 +294,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 // no more.
 func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt, wrong bool) {
 	rec, _, _ := m.sessions.load(r)
-	if rec != nil && rec.attempt == a.id && m.judge(rec, time.Now()) == "" {
+	if rec != nil && rec.attempt == a.id && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
 		redirect(w, a.returnTo) // the back button, or a double click
 		return
 	}
@@ -386,7 +386,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	}
 
 	now := time.Now().Unix()
-	rec := &record{attempt: a.id, nonce: nonceDigest(nonce), signedIn: now, used: now}
+	rec := &record{layout: &m.layout, attempt: a.id, nonce: nonceDigest(nonce), signedIn: now, used: now}
 	randomBytes(rec.id[:])
 	rec.take(g)
 	rec.identify(id)
@@ -395,7 +395,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 
 // admit asks the app, makes the session and leads on.
 func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) {
-	session := m.newSession(rec, nil)
+	session := new(heldSession).of(m, rec, nil)
 	in := &SignIn{Session: session, AppState: a.appState, ReturnTo: a.returnTo}
 	if m.cfg.OnSignIn != nil {
 		if err := m.callOnSignIn(w, r, in); err != nil {

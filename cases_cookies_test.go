@@ -278,15 +278,15 @@ func TestCase068_MalformedPieces(t *testing.T) {
 			values = append(values, "", v+"A", v+"AAAA", v+"=", v+v, "A"+v, " "+v+"!", `"`+v+`"`, strings.Repeat("A", 300<<10), "%", v[:1]+"+"+v[2:]+"/", v[:len(v)-1]+"-",
 				strings.Repeat("1", len(v)), "9"+v[1:], "0"+v[1:], "-"+v[1:], "10"+v[1:], "\u0661"+v[1:], v[:1]+"\r\n"+v[1:], v[:1]+"\t"+v[1:], v[:1]+","+v[1:], "1", "2", "9")
 			for _, value := range values {
+				if value == v { // "9"+v[1:], where v begins with 9
+					continue
+				}
 				changed := slices.Clone(session)
 				changed[i] = with(cookie, value)
 				req, _ := http.NewRequest("GET", "https://app.test/public/", nil)
 				req.Header["Cookie"] = []string{headerOf(changed...)} // past the checks of the client
 				req.Header["Accept"] = []string{"*/*"}
 				res := s.browser(t).send(req)
-				if value == v[:len(v)-1]+"-" && res.body != helloNobody && v[len(v)-1] == '-' {
-					continue
-				}
 				if res.body != helloNobody || res.StatusCode != 200 {
 					c.Fatalf("%.40q of %d bytes in %s: status %d, page %q", value, len(value), cookie.Name, res.StatusCode, res.body)
 				}

@@ -1,257 +1,700 @@
 package msauth
 
 import (
-	"bytes"
-	"compress/flate"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"io"
+	"strconv"
 	"strings"
 	"sync"
 )
 
-// Tokens are most of a session, and every request carries them. They are
-// packed by undoing their base64, where that is exact, and by deflating the
-// JSON of signed tokens. Signatures and opaque tokens are random: deflating
-// them would only cost.
-
-// A token is packed segment by segment, as the dots part it. The first byte of
-// a segment says how to get its text back from its bytes.
+// A session travels with every request, so its texts are written in as few
+// bytes as their kind allows: ids as the bytes they stand for, base64 undone
+// where that is exact, words that everybody has as a number, texts that stand
+// elsewhere in the session as a reference. The JSON of signed tokens is taken
+// apart and its values are written like other texts. Compressing would gain
+// nothing beyond: what is left is random.
+//
+// Everything begins with a number, whose lowest three bits are its kind. A
+// kind must keep its meaning as long as the format byte of the payload does.
 const (
-	segmentText   = iota // as it is
-	segmentURL           // base64url, as in JWTs and in refresh tokens of work accounts
-	segmentStd           // standard base64, as in access tokens of personal accounts
-	segmentLegacy        // base64 with * ! $ for + / =, as in refresh tokens of personal accounts
-	segmentDashed        // the same after a dash
-	segmentJSON          // base64url of JSON; the bytes are in the deflated block
+	kindPlain   = iota // text, n bytes
+	kindURL            // base64url of n bytes
+	kindStd            // standard base64 of n bytes, as in access tokens of personal accounts
+	kindLegacy         // base64 of n bytes with * ! $ for + / =, as in refresh tokens of personal accounts
+	kindKnown          // n = 0: the text value before in this JSON; otherwise a reference or a word
+	kindGUID           // 16 bytes
+	kindSpecial        // n is one of the following
 )
 
 const (
-	maxSegments = 16
-	// maxInflated bounds the JSON of a session's tokens, in bytes.
-	maxInflated = 64 << 10
+	specialDots    = iota // a count, and so many texts with dots between them
+	specialSpaces         // the same with spaces
+	specialPair           // two texts, one after the other
+	specialJSON           // base64url of the JSON value that follows
+	specialNull           // here begin the values of JSON that are no text
+	specialTrue           //
+	specialFalse          //
+	specialInt            // the difference to the integer before
+	specialLiteral        // a number of another form, as a text
+	specialObject         // members: a claim's number, or 1 and a text, and a value; 0 ends them
+	specialArray          // values up to specialEnd
+	specialEnd            //
+	specialGroups         // the array of User.Groups
+)
+
+const (
+	// maxTexts bounds the bytes of a text, or of all texts of a record: what is
+	// a reference in the payload can be longer outside.
+	maxTexts = 1 << 20
+	// maxDepth bounds how deep JSON may be nested, and the parts of a text.
+	maxDepth = 8
+	// inJSON is the depth of texts in JSON, where no other JSON is expected.
+	inJSON = 2
 )
 
 var (
 	base64Std    = base64.StdEncoding.Strict()
 	base64Legacy = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*!").WithPadding('$').Strict()
-	encodings    = [...]*base64.Encoding{segmentURL: base64url, segmentStd: base64Std, segmentLegacy: base64Legacy, segmentDashed: base64Legacy, segmentJSON: base64url}
+	encodings    = [...]*base64.Encoding{kindURL: base64url, kindStd: base64Std, kindLegacy: base64Legacy}
 )
 
-var errTokenPart = errors.New("msauth: malformed token part")
+var errCompact = errors.New("msauth: malformed session")
 
-// packTokens packs tokens into bytes. history is text that the tokens are
-// likely to repeat.
-func packTokens(history []byte, tokens ...secret) []byte {
-	var frame, block []byte
-	for _, token := range tokens {
-		segments := strings.Split(string(token), ".")
-		if len(segments) > maxSegments {
-			segments = []string{string(token)}
-		}
-		jwt := len(segments) == 3
-		frame = append(frame, byte(len(segments)))
-		for i, segment := range segments {
-			kind, data := packSegment(segment)
-			if kind == segmentURL && jwt && i < 2 && len(data) > 1 && data[0] == '{' && len(block)+len(data) <= maxInflated {
-				frame = append(frame, segmentJSON)
-				frame = binary.AppendUvarint(frame, uint64(len(data)))
-				block = append(block, data...)
-				continue
-			}
-			frame = append(frame, kind)
-			frame = binary.AppendUvarint(frame, uint64(len(data)))
-			frame = append(frame, data...)
-		}
-	}
-	if len(block) == 0 {
-		return append([]byte{0}, frame...)
-	}
-	// compress/flate has spoilt data with preset dictionaries before
-	// (golang/go#80538): what does not come back as it was is not deflated.
-	if packed := deflate(history, block); len(packed) < len(block) {
-		if back, err := inflate(history, packed, len(block)); err == nil && bytes.Equal(back, block) {
-			return append(append([]byte{dictionaryVersion}, frame...), packed...)
-		}
-	}
-	return append(append([]byte{0}, frame...), block...)
+// known is what the texts of a session may refer to.
+type known struct {
+	texts  []string // of the session
+	groups []string
+	time   int64 // near which the first integer is expected
 }
 
-func packSegment(s string) (kind byte, data []byte) {
-	for _, kind := range [...]byte{segmentURL, segmentStd, segmentLegacy, segmentDashed} {
-		text := s
-		if kind == segmentDashed {
-			var found bool
-			if text, found = strings.CutPrefix(s, "-"); !found {
-				continue
-			}
-		}
-		data, err := encodings[kind].DecodeString(text)
-		if err == nil && len(data) > 0 && encodings[kind].EncodeToString(data) == text {
-			return kind, data
-		}
-	}
-	return segmentText, []byte(s)
+// An encoder appends to b.
+type encoder struct {
+	b     []byte
+	known known
+	depth int
 }
 
-// unpackTokens undoes packTokens.
-func unpackTokens(history, part []byte, tokens ...*secret) error {
-	type segment struct {
-		kind byte
-		size int
-		data []byte
+func (e *encoder) number(n uint64, kind byte) {
+	e.b = binary.AppendUvarint(e.b, n<<3|uint64(kind))
+}
+
+// text writes a text in the shortest way.
+func (e *encoder) text(s string) {
+	if s == "" {
+		e.number(0, kindPlain)
+		return
 	}
-	var all [3 * maxSegments]segment
-	var counts [3]int
-	if len(part) == 0 || len(tokens) > len(counts) {
-		return errTokenPart
-	}
-	version, rest := part[0], part[1:]
-	n, jsonSize := 0, 0
-	for t := range tokens {
-		if len(rest) == 0 || rest[0] > maxSegments {
-			return errTokenPart
-		}
-		counts[t], rest = int(rest[0]), rest[1:]
-		for range counts[t] {
-			if len(rest) == 0 {
-				return errTokenPart
-			}
-			kind := rest[0]
-			size, width := binary.Uvarint(rest[1:])
-			if width <= 0 || kind > segmentJSON || size > maxInflated {
-				return errTokenPart
-			}
-			rest = rest[1+width:]
-			all[n] = segment{kind: kind, size: int(size)}
-			if kind == segmentJSON {
-				jsonSize += int(size)
-			} else {
-				if int(size) > len(rest) {
-					return errTokenPart
-				}
-				all[n].data, rest = rest[:size], rest[size:]
-			}
-			n++
+	for i, text := range e.known.texts {
+		if s == text {
+			e.number(1+uint64(i), kindKnown)
+			return
 		}
 	}
-	block := rest
-	switch version {
-	case 0:
-	case dictionaryVersion:
+	if i, ok := wordNumbers[s]; ok {
+		e.number(1+uint64(len(e.known.texts)+i), kindKnown)
+		return
+	}
+	if guid, ok := packGUID(s); ok {
+		e.number(0, kindGUID)
+		e.b = append(e.b, guid[:]...)
+		return
+	}
+	start := len(e.b)
+	if kind := base64Kind(s); kind != kindPlain {
+		n := encodings[kind].DecodedLen(len(s)) - (len(s) - len(strings.TrimRight(s, "=$")))
+		e.number(uint64(n), kind)
+		before := len(e.b)
 		var err error
-		if block, err = inflate(history, rest, jsonSize); err != nil {
-			return err
+		if e.b, err = encodings[kind].AppendDecode(e.b, []byte(s)); err == nil && len(e.b) == before+n {
+			return
 		}
-	default:
-		return errTokenPart
+		e.b = e.b[:start]
 	}
-	if len(block) != jsonSize {
-		return errTokenPart
+	e.number(uint64(len(s)), kindPlain)
+	e.b = append(e.b, s...)
+	if e.depth == maxDepth {
+		return
 	}
-	n = 0
-	for t, token := range tokens {
-		size := counts[t]
-		for _, s := range all[n : n+counts[t]] {
-			size += s.size*4/3 + 4
+	// What consists of parts may be shorter part by part.
+	e.depth++
+	for i, separator := range separators {
+		if strings.Contains(s, separator) {
+			plain := len(e.b)
+			e.number(uint64(i), kindSpecial)
+			e.b = binary.AppendUvarint(e.b, 1+uint64(strings.Count(s, separator)))
+			for part := range strings.SplitSeq(s, separator) {
+				e.text(part)
+			}
+			e.keepShorter(start, plain)
 		}
-		text := make([]byte, 0, size)
-		for i, s := range all[n : n+counts[t]] {
+	}
+	plain := len(e.b)
+	if head, tail := base64Head(s); head != "" {
+		e.number(specialPair, kindSpecial)
+		e.text(head)
+		e.text(tail)
+		e.keepShorter(start, plain)
+	}
+	e.depth--
+}
+
+var separators = [...]string{specialDots: ".", specialSpaces: " "}
+
+// keepShorter keeps what b has from middle on in place of what it has from
+// start to middle, or the other way round.
+func (e *encoder) keepShorter(start, middle int) {
+	if len(e.b)-middle < middle-start {
+		e.b = append(e.b[:start], e.b[middle:]...)
+	} else {
+		e.b = e.b[:middle]
+	}
+}
+
+// base64Kind is the one kind of base64 that a text can be, judged by its
+// characters, or kindPlain.
+func base64Kind(s string) byte {
+	kind := byte(kindURL)
+	for i := range len(s) {
+		var now byte
+		switch c := s[i]; {
+		case c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z':
+			continue
+		case c == '-' || c == '_':
+			now = kindURL
+		case c == '+' || c == '/' || c == '=':
+			now = kindStd
+		case c == '*' || c == '!' || c == '$':
+			now = kindLegacy
+		}
+		if now == kindPlain || kind != now && kind != kindURL {
+			return kindPlain
+		}
+		kind = now
+	}
+	return kind
+}
+
+// base64Head splits texts that are base64 but for their beginning or end: a
+// leading dash, or a last group that is not whole.
+func base64Head(s string) (head, tail string) {
+	if rest, ok := strings.CutPrefix(s, "-"); ok && len(rest)%4 == 0 && len(rest) > 0 {
+		return "-", rest
+	}
+	if len(s) < 12 || len(s)%4 == 0 {
+		return "", ""
+	}
+	return s[:len(s)/4*4], s[len(s)/4*4:]
+}
+
+func (e *encoder) list(l []string) {
+	e.b = binary.AppendUvarint(e.b, uint64(len(l)))
+	for _, s := range l {
+		e.text(s)
+	}
+}
+
+// guids writes a list like list does, and one of GUIDs, of which there can be
+// hundreds, in 16 bytes each.
+func (e *encoder) guids(l []string) {
+	start := len(e.b)
+	e.b = binary.AppendUvarint(e.b, uint64(len(l))<<1|1)
+	for _, s := range l {
+		guid, ok := packGUID(s)
+		if !ok {
+			e.b = binary.AppendUvarint(e.b[:start], uint64(len(l))<<1)
+			for _, s := range l {
+				e.text(s)
+			}
+			return
+		}
+		e.b = append(e.b, guid[:]...)
+	}
+}
+
+// token writes a token. JSON in it that cannot be taken apart, or that would
+// not come back byte for byte, is written as the base64 that it is.
+func (e *encoder) token(token string) {
+	segments := strings.Split(token, ".")
+	if len(segments) != 3 {
+		e.text(token)
+		return
+	}
+	e.number(specialDots, kindSpecial)
+	e.b = binary.AppendUvarint(e.b, 3)
+	for i, segment := range segments {
+		if i == 2 || !e.json(segment) {
+			e.text(segment)
+		}
+	}
+}
+
+func (e *encoder) json(segment string) bool {
+	data, err := decodeText(segment)
+	if err != nil || len(data) == 0 || data[0] != '{' {
+		return false
+	}
+	text := string(data)
+	start := len(e.b)
+	e.number(specialJSON, kindSpecial)
+	p := jsonParser{rest: text, encoder: e, integer: e.known.time}
+	if p.value(0) && p.rest == "" {
+		d := decoder{b: e.b[start:], known: e.known}
+		d.uvarint()
+		buffer := buffers.Get().(*[]byte)
+		defer buffers.Put(buffer)
+		if *buffer = d.appendJSON((*buffer)[:0]); d.done() && string(*buffer) == text {
+			return true
+		}
+	}
+	e.b = e.b[:start]
+	return false
+}
+
+// A jsonParser reads JSON without white space, as tokens have it.
+type jsonParser struct {
+	rest    string
+	encoder *encoder
+	integer int64  // the one before
+	before  string // the text value before
+}
+
+func (p *jsonParser) next(c byte) bool {
+	if len(p.rest) == 0 || p.rest[0] != c {
+		return false
+	}
+	p.rest = p.rest[1:]
+	return true
+}
+
+func (p *jsonParser) word(word string, special uint64) bool {
+	var ok bool
+	p.rest, ok = strings.CutPrefix(p.rest, word)
+	p.encoder.number(special, kindSpecial)
+	return ok
+}
+
+// value writes the next value.
+func (p *jsonParser) value(depth int) bool {
+	if len(p.rest) == 0 || depth > maxDepth {
+		return false
+	}
+	e := p.encoder
+	switch c := p.rest[0]; c {
+	case '"':
+		text, ok := p.text()
+		if text == p.before && text != "" {
+			e.number(0, kindKnown)
+		} else {
+			e.text(text)
+		}
+		p.before = text
+		return ok
+	case '{':
+		return p.object(depth)
+	case '[':
+		return p.array(depth)
+	case 'n':
+		return p.word("null", specialNull)
+	case 't':
+		return p.word("true", specialTrue)
+	case 'f':
+		return p.word("false", specialFalse)
+	}
+	n := 0
+	for n < len(p.rest) && strings.IndexByte("+-.0123456789eE", p.rest[n]) >= 0 {
+		n++
+	}
+	text := p.rest[:n]
+	p.rest = p.rest[n:]
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(i, 10) == text {
+		e.number(specialInt, kindSpecial)
+		e.b = binary.AppendVarint(e.b, i-p.integer)
+		p.integer = i
+		return true
+	}
+	e.number(specialLiteral, kindSpecial)
+	e.text(text)
+	return n > 0
+}
+
+// text reads a quoted text. Its escapes stay as they are.
+func (p *jsonParser) text() (string, bool) {
+	if !p.next('"') {
+		return "", false
+	}
+	for i := 0; i < len(p.rest); i++ {
+		switch p.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			text := p.rest[:i]
+			p.rest = p.rest[i+1:]
+			return text, true
+		}
+	}
+	return "", false
+}
+
+func (p *jsonParser) object(depth int) bool {
+	e := p.encoder
+	e.number(specialObject, kindSpecial)
+	p.next('{')
+	for first := true; !p.next('}'); first = false {
+		if !first && !p.next(',') {
+			return false
+		}
+		name, ok := p.text()
+		if !ok || !p.next(':') {
+			return false
+		}
+		if i, ok := claimNumbers[name]; ok {
+			e.b = binary.AppendUvarint(e.b, 2+uint64(i))
+		} else {
+			e.b = append(e.b, 1)
+			e.text(name)
+		}
+		if !p.value(depth + 1) {
+			return false
+		}
+	}
+	e.b = append(e.b, 0)
+	return true
+}
+
+func (p *jsonParser) array(depth int) bool {
+	e := p.encoder
+	if len(e.known.groups) > 0 {
+		if rest, ok := strings.CutPrefix(p.rest, string(appendArray(nil, e.known.groups))); ok {
+			p.rest = rest
+			e.number(specialGroups, kindSpecial)
+			return true
+		}
+	}
+	e.number(specialArray, kindSpecial)
+	p.next('[')
+	for first := true; !p.next(']'); first = false {
+		if !first && !p.next(',') {
+			return false
+		}
+		if !p.value(depth + 1) {
+			return false
+		}
+	}
+	e.number(specialEnd, kindSpecial)
+	return true
+}
+
+// A decoder reads what an encoder wrote. It is bad from the first thing on that
+// none would have written. Places are numbers, and what it writes is handed
+// on, because storing pointers is what costs while memory is being collected.
+type decoder struct {
+	b     []byte
+	at    int
+	known known
+	bad   bool
+
+	from, to int // of the text value before, in the JSON that is being written
+}
+
+func (d *decoder) fail() { d.bad, d.at = true, len(d.b) }
+
+// done reports whether b was read to its end, and was good.
+func (d *decoder) done() bool { return !d.bad && d.at == len(d.b) }
+
+func (d *decoder) bytes(n int) []byte {
+	if n < 0 || n > len(d.b)-d.at {
+		d.fail()
+		return nil
+	}
+	d.at += n
+	return d.b[d.at-n : d.at]
+}
+
+func (d *decoder) varint() int64 {
+	v, width := binary.Varint(d.b[d.at:])
+	if width <= 0 {
+		d.fail()
+		return 0
+	}
+	d.at += width
+	return v
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, width := binary.Uvarint(d.b[d.at:])
+	if width <= 0 {
+		d.fail()
+		return 0
+	}
+	d.at += width
+	return v
+}
+
+// count is n, if there can be so many things that take each bytes at least.
+func (d *decoder) count(n uint64, each int) int {
+	if n > uint64((len(d.b)-d.at)/each) {
+		d.fail()
+		return 0
+	}
+	return int(n)
+}
+
+// text reads a text into memory of its own.
+func (d *decoder) text() string {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	*buffer = d.appendText((*buffer)[:0], d.uvarint(), 0)
+	return string(*buffer)
+}
+
+// buffers are for texts that are copied when they are complete.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 4<<10)
+	return &b
+}}
+
+// appendList appends the texts of a list to out, their ends to ends, and
+// returns how many there are.
+func (d *decoder) appendList(out []byte, ends []int) ([]byte, []int, int) {
+	n := d.count(d.uvarint(), 1)
+	for range n {
+		out = d.appendText(out, d.uvarint(), 0)
+		ends = append(ends, len(out))
+	}
+	return out, ends, n
+}
+
+// appendGUIDs is appendList for what encoder.guids wrote.
+func (d *decoder) appendGUIDs(out []byte, ends []int) ([]byte, []int, int) {
+	n := d.uvarint()
+	if n&1 == 0 {
+		n := d.count(n>>1, 1)
+		for range n {
+			out = d.appendText(out, d.uvarint(), 0)
+			ends = append(ends, len(out))
+		}
+		return out, ends, n
+	}
+	count := d.count(n>>1, 16)
+	for range count {
+		guid := unpackGUID([16]byte(d.bytes(16)))
+		out = append(out, guid[:]...)
+		ends = append(ends, len(out))
+	}
+	return out, ends, count
+}
+
+// appendText appends the text that begins with number.
+func (d *decoder) appendText(out []byte, number uint64, depth int) []byte {
+	kind, n := byte(number&7), number>>3
+	switch {
+	case len(out) > maxTexts || depth > 2*maxDepth:
+		d.fail()
+	case kind == kindPlain:
+		return append(out, d.bytes(d.count(n, 1))...)
+	case kind == kindURL, kind == kindStd, kind == kindLegacy:
+		return encodings[kind].AppendEncode(out, d.bytes(d.count(n, 1)))
+	case kind == kindKnown && n-1 < uint64(len(d.known.texts)):
+		return append(out, d.known.texts[n-1]...)
+	case kind == kindKnown && n-1-uint64(len(d.known.texts)) < uint64(len(words)):
+		return append(out, words[n-1-uint64(len(d.known.texts))]...)
+	case kind == kindGUID && n == 0 && len(d.b)-d.at >= 16:
+		guid := unpackGUID([16]byte(d.bytes(16)))
+		return append(out, guid[:]...)
+	case kind == kindSpecial && (n == specialDots || n == specialSpaces):
+		for i := range d.count(d.uvarint(), 1) {
 			if i > 0 {
-				text = append(text, '.')
+				out = append(out, separators[n]...)
 			}
-			switch s.kind {
-			case segmentText:
-				text = append(text, s.data...)
-				continue
-			case segmentJSON:
-				s.data, block = block[:s.size], block[s.size:]
-			case segmentDashed:
-				text = append(text, '-')
-			}
-			text = encodings[s.kind].AppendEncode(text, s.data)
+			out = d.appendText(out, d.uvarint(), depth+1)
 		}
-		n += counts[t]
-		*token = secret(text)
+		return out
+	case kind == kindSpecial && n == specialPair:
+		out = d.appendText(out, d.uvarint(), depth+1)
+		return d.appendText(out, d.uvarint(), depth+1)
+	case kind == kindSpecial && n == specialJSON && depth < inJSON:
+		buffer := buffers.Get().(*[]byte)
+		defer buffers.Put(buffer)
+		*buffer = d.appendJSON((*buffer)[:0])
+		return base64url.AppendEncode(out, *buffer)
+	default:
+		d.fail()
 	}
-	return nil
+	return out
 }
 
-// A writer takes 0.8 MB and longer to make than to use.
-var deflaters = sync.Pool{New: func() any {
-	w, _ := flate.NewWriterDict(io.Discard, flate.BestCompression, []byte(dictionary))
-	return w
-}}
-
-// deflate compresses data with the dictionary and history before it. The
-// history is compressed too and its bytes are dropped: flate has no other way
-// to extend the dictionary of a pooled writer.
-func deflate(history, data []byte) []byte {
-	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	var out bytes.Buffer
-	w.Reset(&out)
-	w.Write(history)
-	w.Flush()
-	skip := out.Len()
-	w.Write(data)
-	w.Close()
-	return out.Bytes()[skip:]
+// appendJSON appends a value to out, which must be empty.
+func (d *decoder) appendJSON(out []byte) []byte {
+	d.from, d.to = 0, 0
+	integer := d.known.time
+	return d.appendValue(out, d.uvarint(), &integer, 0)
 }
 
-type inflater struct {
-	r    io.ReadCloser // a flate.Resetter
-	in   bytes.Reader
-	dict []byte
+// appendValue appends the value of JSON that begins with number. integer is
+// the one before.
+func (d *decoder) appendValue(out []byte, number uint64, integer *int64, depth int) []byte {
+	if number&7 != kindSpecial || number>>3 < specialNull {
+		return d.appendQuoted(out, number)
+	}
+	if depth > maxDepth || len(out) > maxTexts {
+		d.fail()
+		return out
+	}
+	switch number >> 3 {
+	case specialNull:
+		return append(out, "null"...)
+	case specialTrue:
+		return append(out, "true"...)
+	case specialFalse:
+		return append(out, "false"...)
+	case specialInt:
+		*integer += d.varint()
+		return strconv.AppendInt(out, *integer, 10)
+	case specialLiteral:
+		return d.appendText(out, d.uvarint(), inJSON)
+	case specialObject:
+		out = append(out, '{')
+		for first := true; !d.bad; first = false {
+			claim := d.uvarint()
+			if claim == 0 {
+				break
+			}
+			if !first {
+				out = append(out, ',')
+			}
+			out = append(d.appendName(out, claim), ':')
+			out = d.appendValue(out, d.uvarint(), integer, depth+1)
+		}
+		return append(out, '}')
+	case specialArray:
+		out = append(out, '[')
+		for first := true; !d.bad; first = false {
+			number := d.uvarint()
+			if number == specialEnd<<3|kindSpecial {
+				break
+			}
+			if !first {
+				out = append(out, ',')
+			}
+			out = d.appendValue(out, number, integer, depth+1)
+		}
+		return append(out, ']')
+	case specialGroups:
+		return appendArray(out, d.known.groups)
+	}
+	d.fail()
+	return out
 }
 
-var inflaters = sync.Pool{New: func() any {
-	f := &inflater{}
-	f.r = flate.NewReader(&f.in)
-	return f
-}}
-
-// inflate returns exactly size bytes or an error.
-func inflate(history, data []byte, size int) ([]byte, error) {
-	if size > maxInflated {
-		return nil, errTokenPart
+func (d *decoder) appendQuoted(out []byte, number uint64) []byte {
+	out = append(out, '"')
+	from := len(out)
+	if number == kindKnown {
+		out = append(out, out[d.from:d.to]...)
+	} else {
+		out = d.appendText(out, number, inJSON)
 	}
-	f := inflaters.Get().(*inflater)
-	defer inflaters.Put(f)
-	f.in.Reset(data)
-	f.dict = append(append(f.dict[:0], dictionary...), history...)
-	if err := f.r.(flate.Resetter).Reset(&f.in, f.dict); err != nil {
-		return nil, errTokenPart
-	}
-	out := make([]byte, size)
-	if _, err := io.ReadFull(f.r, out); err != nil {
-		return nil, errTokenPart
-	}
-	var more [1]byte
-	if n, err := f.r.Read(more[:]); n > 0 || err != io.EOF {
-		return nil, errTokenPart
-	}
-	return out, nil
+	d.from, d.to = from, len(out)
+	return append(out, '"')
 }
 
-// dictionary holds claim names and values that tokens of every tenant have in
-// common. It must never change: a better one gets a version of its own. Rare
-// things come first: the end is the cheapest to point at.
-const (
-	dictionaryVersion = 1
-	dictionary        = `"xms_filter_index":["` + `"xms_cc":["cp1"],"xms_ssm":"1","xms_edov":true,"acrs":["c1"],"auth_time":` +
-		`"deviceid":"` + `"login_hint":"` + `"onprem_sid":"S-1-5-21-` + `"in_corp":"true","ctry":"US","tenant_ctry":"US","verified_primary_email":["` +
-		`"hasgroups":true,"groups":["` + `"roles":["` + `"_claim_names":{"groups":"src1"},"_claim_sources":{"src1":{"endpoint":"https://graph.windows.net/` +
-		`/getMemberObjects"}},` + `"acct":0,"acr":"1","acrs":["urn:user:registersecurityinfo"],"aio":"A` + `"amr":["pwd","mfa"],"amr":["pwd","rsa","mfa"],"fido",` +
-		`"app_displayname":"` + `","appid":"` + `","appidacr":"1","azp":"` + `","azpacr":"1",` + `"email":"` + `"family_name":"` + `","given_name":"` +
-		`","idtyp":"user","ipaddr":"` + `"name":"` + `","nonce":"` + `","oid":"` + `","platf":"3","platf":"14","puid":"1003` + `","preferred_username":"` +
-		`","pwd_exp":"` + `"rh":"1.A` + `"0.A` + `","scp":"openid profile email offline_access User.Read User.ReadBasic.All Files.Read Files.ReadWrite Files.Read.All Files.ReadWrite.All ` +
-		`Sites.Read.All Mail.Read Mail.ReadWrite Mail.Send Calendars.Read Calendars.ReadWrite Contacts.Read Group.Read.All Directory.Read.All Tasks.ReadWrite Notes.Read ` +
-		`email openid profile User.Read","sid":"` + `","signin_state":["kmsi"],"signin_state":["dvc_mngd","dvc_cmp","kmsi"],"sub":"` +
-		`","tenant_region_scope":"NA","tenant_region_scope":"EU","tid":"` + `","unique_name":"` + `","upn":"` + `","uti":"` + `","ver":"1.0","ver":"2.0",` +
-		`"wids":["b79fbf4d-3ef9-4689-8143-76b194e85509"],` + `"xms_acd":` + `,"xms_act_fct":"3 9","xms_act_fct":"9 3","xms_ftd":"` +
-		`","xms_idrel":"1 ","xms_idrel":"20 1","xms_pftexp":` + `,"xms_st":{"sub":"` + `"},"xms_sub_fct":"3 9","xms_sub_fct":"` + `","xms_tcdt":` + `,"xms_tdbr":"EU","xms_tdbr":"NA","xms_tnt_fct":"3 ` +
-		`{"typ":"JWT","alg":"RS256","kid":"` + `{"typ":"JWT","nonce":"` + `","alg":"RS256","x5t":"` + `","kid":"` + `"}{"aud":"00000003-0000-0000-c000-000000000000","iss":"https://sts.windows.net/` +
-		`{"aud":"https://graph.microsoft.com","iss":"https://login.microsoftonline.com/` + `/v2.0","iat":17` + `/","iat":17` + `,"nbf":17` + `,"exp":17`
-)
+func (d *decoder) appendName(out []byte, claim uint64) []byte {
+	out = append(out, '"')
+	switch {
+	case claim == 1:
+		out = d.appendText(out, d.uvarint(), inJSON)
+	case claim-2 < uint64(len(claimNames)):
+		out = append(out, claimNames[claim-2]...)
+	default:
+		d.fail()
+	}
+	return append(out, '"')
+}
+
+// appendArray appends an array of texts that need no escapes.
+func appendArray(out []byte, texts []string) []byte {
+	out = append(out, '[')
+	for i, text := range texts {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), text...), '"')
+	}
+	return append(out, ']')
+}
+
+// packGUID takes the lower-case form only, which is the one it gives back.
+func packGUID(s string) (guid [16]byte, ok bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return guid, false
+	}
+	var digits [32]byte
+	n := 0
+	for i := range len(s) {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			continue
+		}
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return guid, false
+		}
+		digits[n] = s[i]
+		n++
+	}
+	_, err := hex.Decode(guid[:], digits[:])
+	return guid, err == nil
+}
+
+func unpackGUID(b [16]byte) (out [36]byte) {
+	hex.Encode(out[0:8], b[0:4])
+	hex.Encode(out[9:13], b[4:6])
+	hex.Encode(out[14:18], b[6:8])
+	hex.Encode(out[19:23], b[8:10])
+	hex.Encode(out[24:36], b[10:16])
+	out[8], out[13], out[18], out[23] = '-', '-', '-', '-'
+	return out
+}
+
+func numbersOf(list []string) map[string]int {
+	numbers := make(map[string]int, len(list))
+	for i, text := range list {
+		numbers[text] = i
+	}
+	return numbers
+}
+
+var wordNumbers, claimNumbers = numbersOf(words[:]), numbersOf(claimNames[:])
+
+// words are texts that many sessions have in common, from Microsoft's public
+// documentation. What stands in the list must stay in its place: new words go
+// to the end.
+var words = [...]string{
+	"openid", "profile", "email", "User.Read", personalTenant, "offline_access",
+	"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000", "RS256",
+	"Files.Read", "Files.Read.All", "Files.ReadWrite", "Files.ReadWrite.All", "Mail.Read", "Mail.ReadWrite", "Mail.Send",
+	"Calendars.Read", "Calendars.ReadWrite", "Contacts.Read", "User.ReadBasic.All", "Group.Read.All", "Directory.Read.All",
+	"Sites.Read.All", "Tasks.Read", "Tasks.ReadWrite", "Notes.Read", "People.Read", "Presence.Read", "Chat.Read",
+	"Contacts.ReadWrite", "Notes.ReadWrite", "Sites.ReadWrite.All", "User.Read.All", "User.ReadWrite",
+	"b79fbf4d-3ef9-4689-8143-76b194e85509", // wids of everybody without a directory role
+	"dvc_mngd", "dvc_cmp", "dvc_dmjd", "inknownntwk", "kmsi", "urn:user:registersecurityinfo",
+	"user", "fido", "wia", "1.0", "2.0",
+}
+
+// claimNames are those of ID tokens and access tokens, and of their headers.
+// The same holds for them as for words.
+var claimNames = [...]string{
+	"typ", "alg", "kid", "x5t", "nonce", "aud", "iss", "iat", "nbf", "exp", "acct", "acr", "acrs", "aio", "amr",
+	"app_displayname", "appid", "appidacr", "auth_time", "azp", "azpacr", "capolids_latebind", "cnf", "controls",
+	"controls_auds", "ctry", "deviceid", "domain_dns_name", "domain_netbios_name", "email", "endpoint", "enfpolids",
+	"family_name", "fwd", "given_name", "groups", "hasgroups", "idp", "idtyp", "in_corp", "inviter", "ipaddr", "login_hint",
+	"name", "oid", "onprem_sam_account_name", "onprem_sid", "platf", "preferred_username", "puid", "pwd_exp", "pwd_url", "rh",
+	"roles", "scp", "secaud", "sid", "signin_state", "src1", "sub", "tenant_ctry", "tenant_display_name",
+	"tenant_region_scope", "tenant_region_sub_scope", "tid", "unique_name", "upn", "uti", "ver", "verified_primary_email",
+	"verified_secondary_email", "vnet", "wids", "xms_acd", "xms_act_fct", "xms_az_nwperimid", "xms_cae", "xms_cc",
+	"xms_edov", "xms_filter_index", "xms_ftd", "xms_idrel", "xms_mirid", "xms_pdl", "xms_pftexp", "xms_pl", "xms_rd",
+	"xms_ssm", "xms_st", "xms_sub_fct", "xms_tcdt", "xms_tdbr", "xms_tdbr_sub", "xms_tnt_fct", "xms_tpl", "zone", "groups_src",
+	"_claim_names", "_claim_sources", "client_id", "jti", "sec", "typ_hint", "at_hash", "c_hash", "locale", "picture",
+	"middle_name", "nickname", "phone_number", "zoneinfo", "updated_at", "email_verified", "phone_number_verified",
+}

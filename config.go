@@ -214,11 +214,12 @@ func New(cfg Config) (*Middleware, error) {
 		cfg:          cfg,
 		base:         base,
 		registration: registration,
+		layout:       layout{cfg.Authority, cfg.ClientID},
 		log:          cfg.Logger,
 		events:       &events{log: cfg.Logger},
 		ended:        newEndedSet(),
 		linkKeys:     ring.daily("msauth login link v1"),
-		cookies: newCookieFormat(cfg.CookieName, sealer{ring.derive("msauth session v1")},
+		cookies: newCookieFormat(cfg.CookieName, registration[:], sealer{ring.derive("msauth session v1")},
 			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
 	}
 	m.attempts = newAttempts(ring, registration, m.cookies)

@@ -188,20 +188,41 @@ func (s *Session) LogValue() slog.Value {
 
 type contextKey struct{}
 
-// attached is what travels in the context: the session, if any, and which
-// Middleware put it there. Require trusts only its own.
+// attached is a context with a session, if anybody is signed in, and which
+// Middleware found it. Require trusts only its own.
 type attached struct {
+	context.Context
 	session *Session
 	by      *Middleware
 	visit   *visit
+}
+
+func (a *attached) Value(key any) any {
+	if key == (contextKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// Format implements [fmt.Formatter]: contexts get printed.
+func (a *attached) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, "%v.msauth(%v)", a.Context, a.session)
+}
+
+// attachedTo finds what the context carries of ours, or nil.
+func attachedTo(ctx context.Context) *attached {
+	a, _ := ctx.Value(contextKey{}).(*attached)
+	return a
 }
 
 // FromContext returns the live session of the request that ctx belongs to.
 // ok is false when nobody is signed in, or when neither [Middleware.Load] nor
 // [Middleware.Require] is around the handler; the session is then nil.
 func FromContext(ctx context.Context) (s *Session, ok bool) {
-	a, _ := ctx.Value(contextKey{}).(attached)
-	return a.session, a.session != nil
+	if a := attachedTo(ctx); a != nil {
+		s = a.session
+	}
+	return s, s != nil
 }
 
 // NewContext returns a context that carries the session, for tests of
@@ -209,7 +230,7 @@ func FromContext(ctx context.Context) (s *Session, ok bool) {
 // only a session that it read from the request itself opens a protected
 // handler.
 func NewContext(ctx context.Context, s *Session) context.Context {
-	return context.WithValue(ctx, contextKey{}, attached{session: s})
+	return &attached{Context: ctx, session: s}
 }
 
 // NewSession makes a session out of parts, for tests of handlers and for

@@ -54,7 +54,7 @@ func (s *CookieStore) format(name string, o *sessions.Options) (*cookieFormat, e
 	if o != nil && o.SameSite == http.SameSiteStrictMode {
 		sameSite = http.SameSiteStrictMode
 	}
-	return newCookieFormat(name, s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
+	return newCookieFormat(name, nil, s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
 }
 
 // takenForm is how the names of cookies beside a session's first one end: its
@@ -152,8 +152,9 @@ const (
 
 // A cookieFormat reads and writes one sealed value as one cookie or several.
 // The first cookie has the plain name; its value begins with the number of
-// cookies, a digit. The others are called name-1, name-2 and so on. Name and
-// count are authenticated with the value, so pieces of two values never join.
+// cookies, a digit. The others are called name-1, name-2 and so on. Name,
+// owner and count are authenticated with the value: pieces of two values never
+// join.
 type cookieFormat struct {
 	name       string // with its prefix
 	codec      sealer
@@ -163,11 +164,13 @@ type cookieFormat struct {
 	additional [maxPieces + 1][]byte // authenticated data, by count
 }
 
-func newCookieFormat(name string, codec sealer, insecure bool, sameSite http.SameSite, budget int) *cookieFormat {
+// newCookieFormat makes the format of a name. A value opens only under the
+// owner it was sealed for.
+func newCookieFormat(name string, owner []byte, codec sealer, insecure bool, sameSite http.SameSite, budget int) *cookieFormat {
 	c := &cookieFormat{codec: codec, insecure: insecure, sameSite: sameSite, budget: budget}
 	c.name = cookiePrefix(insecure) + name
 	for count := range c.additional {
-		c.additional[count] = fmt.Appendf(nil, "msauth cookie v1\x00%s\x00%d", c.name, count)
+		c.additional[count] = fmt.Appendf(nil, "msauth cookie v1\x00%s\x00%x\x00%d", c.name, owner, count)
 	}
 	return c
 }

@@ -33,15 +33,17 @@ func (s endedSet) add(rec *record, maxAge, grace time.Duration) {
 	s.since.put(rec.id, since, rec.ends(maxAge))
 }
 
-// has reports whether a session has ended.
-func (s endedSet) has(id [16]byte) bool {
+// state reports whether a session has ended, or is leaving: replaced and in its
+// grace. It is then read and never written again, or it would take its
+// successor's place.
+func (s endedSet) state(id [16]byte, now time.Time) (ended, leaving bool) {
 	since, ok := s.since.get(id)
-	return ok && !time.Now().Before(since)
+	ended = ok && !now.Before(since)
+	return ended, ok && !ended
 }
 
-// leaving reports whether a session is replaced and in its grace: it is read
-// and never written again, or it would take its successor's place.
-func (s endedSet) leaving(id [16]byte) bool {
-	_, ok := s.since.get(id)
-	return ok
+// has reports whether a session has ended.
+func (s endedSet) has(id [16]byte) bool {
+	ended, _ := s.state(id, time.Now())
+	return ended
 }

@@ -3,12 +3,14 @@ package msauth
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +50,7 @@ func someRecord() *record {
 		base64url.EncodeToString([]byte(`{"aud":"https://graph.microsoft.com","name":"Ada","oid":"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e"}`)) + "." +
 		base64url.EncodeToString(bytes.Repeat([]byte{7, 200, 3}, 80))
 	r := &record{
-		signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
+		layout: &layout{"https://login.microsoftonline.com", "11111111-2222-3333-4444-555555555555"}, signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
 		user: User{
 			Issuer: "https://login.microsoftonline.com/40a0cffe-4fc9-448b-9790-232954984f24/v2.0", Subject: "sub",
 			TenantID: "40a0cffe-4fc9-448b-9790-232954984f24", ObjectID: "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e",
@@ -197,12 +199,12 @@ func FuzzIDTokenClaims(f *testing.F) {
 		id := m.authority.identity(c, "https://issuer.example.com")
 		rec := someRecord()
 		rec.identify(id)
-		back, err := decodeRecord(rec.encode(m.registration, m.cfg.Authority), m.registration, m.cfg.Authority)
+		back, err := decodeRecord(rec.encode(), &m.layout)
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		if back.user.Name != id.user.Name || len(back.user.Groups) != len(id.user.Groups) || len(back.user.Roles) != len(id.user.Roles) {
-			t.Errorf("%q: kept %+v, read %+v", text, id.user, back.user)
+		if got, want := fmt.Sprintf("%#v %q %q %d", back.user, back.sid, back.loginHint, back.authTime), fmt.Sprintf("%#v %q %q %d", id.user, rec.sid, rec.loginHint, rec.authTime); got != want {
+			t.Errorf("%q: kept %s, read %s", text, want, got)
 		}
 	})
 }
@@ -210,20 +212,34 @@ func FuzzIDTokenClaims(f *testing.F) {
 // A session that is written is read as it was, whatever its tokens look like.
 func FuzzTokensRoundTrip(f *testing.F) {
 	rec := someRecord()
-	f.Add(string(rec.access), "M.C5xx_BAY.0.U.-CvK*8!pQ$$", "history")
+	f.Add(string(rec.access), "M.C5xx_BAY.0.U.-CvK*8!pQ$$", "Ada")
 	f.Add("EwB4A+/=", "a.b.c.d", "")
 	f.Add("", "...", "x")
-	f.Fuzz(func(t *testing.T, access, refresh, history string) {
+	for _, payload := range []string{
+		`{"iat":-1,"nbf":1e3,"exp":0.5,"x":"1","y":"1","amr":["pwd",[],{}],"groups":["0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"],"t":true,"f":false,"n":null}`,
+		`{"scp":"User.Read Files.Read x","rh":"1.AXoAbm90IGEga2V5.","aio":"AVQAq/8TAAAAbm90IGEga2V5+","name":"Ada \"\u00e9\" Müller"}`,
+		`{"a": 1}`, `{"a":01}`, `{"a":9223372036854775808,"b":-0}`, `{`, `{"a":"\`, `{"":""}`, strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9),
+	} {
+		f.Add(base64url.EncodeToString([]byte(`{"alg":"RS256"}`))+"."+base64url.EncodeToString([]byte(payload))+".c2lnbmF0dXJl", "", "Ada")
+	}
+	f.Fuzz(func(t *testing.T, access, refresh, name string) {
 		if len(access)+len(refresh) > 40<<10 {
 			return
 		}
-		part := packTokens([]byte(history), secret(access), secret(refresh))
-		var a, r secret
-		if err := unpackTokens([]byte(history), part, &a, &r); err != nil {
+		rec := someRecord()
+		rec.user.Name, rec.access, rec.refresh = name, secret(access), secret(refresh)
+		back, err := decodeRecord(rec.encode(), rec.layout)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if string(a) != access || string(r) != refresh {
-			t.Fatalf("%q, %q came back as %q, %q", access, refresh, string(a), string(r))
+		if alone, err := back.unpackAccess(); err != nil || string(alone) != access {
+			t.Fatalf("%q alone came back as %q, %v", access, string(alone), err)
+		}
+		if err := back.unpack(); err != nil {
+			t.Fatal(err)
+		}
+		if string(back.access) != access || string(back.refresh) != refresh {
+			t.Fatalf("%q, %q came back as %q, %q", access, refresh, string(back.access), string(back.refresh))
 		}
 	})
 }
@@ -231,14 +247,37 @@ func FuzzTokensRoundTrip(f *testing.F) {
 // Bytes that nobody packed are refused or give some tokens, within bounds.
 func FuzzUnpack(f *testing.F) {
 	rec := someRecord()
-	f.Add(packTokens(rec.history(), rec.access, rec.refresh))
-	f.Add([]byte{1, 3, 5, 0xff, 0xff, 3})
-	m := fuzzed(f)
+	rec.encode()
+	f.Add(rec.packed)
+	f.Add([]byte{kindSpecial, 2, specialJSON<<3 | kindSpecial, specialGroups<<3 | kindSpecial, 0})
 	f.Fuzz(func(t *testing.T, part []byte) {
-		var a, r secret
-		if unpackTokens(rec.history(), part, &a, &r) == nil && len(a)+len(r) > 2*maxInflated+2*len(part) {
-			t.Errorf("%d bytes became %d", len(part), len(a)+len(r))
+		r := someRecord()
+		r.access, r.refresh, r.packed = "", "", part
+		if r.unpack() == nil && len(r.access)+len(r.refresh) > 3*maxTexts {
+			t.Errorf("%d bytes became %d", len(part), len(r.access)+len(r.refresh))
 		}
-		decodeRecord(append(append([]byte{formatSession}, m.registration[:]...), part...), m.registration, "")
+	})
+}
+
+// An identity part that opens is read as it stands, and written as it is read.
+func FuzzRecord(f *testing.F) {
+	m := fuzzed(f)
+	rec := someRecord()
+	f.Add(rec.encode())
+	rec.user.TenantID, rec.user.Email, rec.loginHint, rec.authTime = personalTenant, rec.user.Username, "O.CiQ.x", rec.signedIn-300
+	rec.packed = nil
+	f.Add(rec.encode())
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		rec, err := decodeRecord(payload, &m.layout)
+		if err != nil {
+			return
+		}
+		back, err := decodeRecord(rec.encode(), &m.layout)
+		if err != nil {
+			t.Fatalf("%x: read once, not twice: %v", payload, err)
+		}
+		if !reflect.DeepEqual(rec, back) {
+			t.Fatalf("%x: read as %#v, then as %#v", payload, rec, back)
+		}
 	})
 }

@@ -19,6 +19,7 @@ type Middleware struct {
 	cfg          Config
 	base         *url.URL // of BaseURL
 	registration registration
+	layout       layout
 	log          *slog.Logger
 	events       *events
 
@@ -161,59 +162,68 @@ type visit struct {
 	rec          *record
 	justSignedIn bool  // a sign-in of this browser has just succeeded
 	err          error // the store is broken
+
+	// What session and the request's context point to: one allocation for all.
+	context attached
+	held    heldSession
 }
 
 // attach finds the request's session once, however many of our handlers it
 // passes.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Request, *visit) {
-	if a, ok := r.Context().Value(contextKey{}).(attached); ok && a.by == m {
+	if a := attachedTo(r.Context()); a != nil && a.by == m {
 		return r, a.visit
 	}
 	vary(w.Header(), "Cookie")
-	v := m.receive(w, r)
-	return r.WithContext(context.WithValue(r.Context(), contextKey{}, attached{v.session, m, v})), v
+	v := &visit{}
+	m.receive(v, w, r)
+	v.context = attached{r.Context(), v.session, m, v}
+	return r.WithContext(&v.context), v
 }
 
 // receive reads, judges, renews and, where something changed, writes back the
 // session of a request. It is the only place that does so before a handler
 // runs; nothing is left for afterwards.
-func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
-	v := &visit{justSignedIn: m.sentMarker(r)}
+func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
+	v.justSignedIn = m.sentMarker(r)
 	rec, sent, err := m.sessions.load(r)
 	if err != nil {
 		m.log.Error("msauth: the session store fails", "err", err)
 		v.err = err
-		return v
+		return
 	}
 	if rec == nil {
 		if sent {
 			m.reject(w, r, "unreadable", nil)
 		}
-		return v
+		return
 	}
-	if reason := m.judge(rec, time.Now()); reason != "" {
+	now := time.Now()
+	ended, leaving := m.ended.state(rec.id, now)
+	if reason := m.judge(rec, ended, now); reason != "" {
 		m.reject(w, r, reason, rec)
-		return v
+		return
 	}
-	fresh, alive := rec, true
-	if !m.ended.leaving(rec.id) {
-		fresh, alive = m.renewIfDue(r, rec)
-	}
-	if !alive {
-		m.reject(w, r, "refused", rec)
-		return v
-	}
-	if m.ended.has(rec.id) { // signed out while the renewal was under way
-		return v
+	fresh := rec
+	if !leaving && m.dueNow(r, rec, now) {
+		var alive bool
+		if fresh, alive = m.renew(r, rec); !alive {
+			m.reject(w, r, "refused", rec)
+			return
+		}
+		now = time.Now()
+		if ended, leaving = m.ended.state(rec.id, now); ended { // signed out while the renewal was under way
+			return
+		}
 	}
 	if fresh != rec {
-		fresh.used = time.Now().Unix()
+		fresh.used = now.Unix()
 	}
-	fresh = m.touch(r, fresh)
-	if fresh != rec && !m.ended.leaving(rec.id) {
+	fresh = m.touch(r, fresh, now)
+	if fresh != rec && !leaving {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
-			return v
+			return
 		case err != nil:
 			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
@@ -224,14 +234,13 @@ func (m *Middleware) receive(w http.ResponseWriter, r *http.Request) *visit {
 	if v.justSignedIn {
 		m.clearMarker(w)
 	}
-	v.rec, v.session = fresh, m.newSession(fresh, m.sessions.reload(r))
-	return v
+	v.rec, v.session = fresh, v.held.of(m, fresh, m.sessions.reload(r))
 }
 
 // judge says why a session that opens is over, or "".
-func (m *Middleware) judge(rec *record, now time.Time) string {
+func (m *Middleware) judge(rec *record, ended bool, now time.Time) string {
 	switch {
-	case m.ended.has(rec.id):
+	case ended:
 		return "ended"
 	case !now.Before(rec.ends(m.cfg.MaxAge)):
 		return "too old"
@@ -261,22 +270,25 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 	m.log.Debug("msauth: session not accepted", attrs...)
 }
 
-// renewIfDue returns the record with newer tokens where there are any, and
-// whether the session lives on.
-func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, alive bool) {
-	now := time.Now()
-	expired := now.Unix() >= rec.expiry
+// dueNow reports whether a request renews the tokens of its session.
+func (m *Middleware) dueNow(r *http.Request, rec *record, now time.Time) bool {
 	switch {
 	case now.Unix() < rec.refreshAt, rec.stepUp, isPrefetch(r):
-		return rec, true
-	case isUpgrade(r) && !expired: // its answer has no room for a cookie
-		return rec, true
+		return false
+	case isUpgrade(r): // its answer has no room for a cookie
+		return now.Unix() >= rec.expiry
 	}
+	return true
+}
+
+// renew returns the record with newer tokens where there are any, and whether
+// the session lives on.
+func (m *Middleware) renew(r *http.Request, rec *record) (fresh *record, alive bool) {
 	if err := rec.unpack(); err != nil {
 		return rec, false
 	}
 	patience, reason := validPatience, "due"
-	if expired {
+	if time.Now().Unix() >= rec.expiry {
 		patience, reason = expiredPatience, "expired"
 	}
 	g, err := m.renewals.renew(r.Context(), renewal{
@@ -313,15 +325,14 @@ func (m *Middleware) renewIfDue(r *http.Request, rec *record) (fresh *record, al
 
 // touch notes the use of a session, in steps, and gets rid of cookies that it
 // no longer needs. It returns rec itself when there is nothing to write.
-func (m *Middleware) touch(r *http.Request, rec *record) *record {
-	now := time.Now().Unix()
+func (m *Middleware) touch(r *http.Request, rec *record, now time.Time) *record {
 	step := int64(m.cfg.IdleTimeout / time.Second / 24)
-	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now-rec.used >= max(step, 1)
+	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.used >= max(step, 1)
 	if !idle && !rec.surplus || isPrefetch(r) {
 		return rec
 	}
 	rec = rec.clone()
-	rec.used, rec.surplus = now, false
+	rec.used, rec.surplus = now.Unix(), false
 	return rec
 }
 

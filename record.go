@@ -2,22 +2,30 @@ package msauth
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
 )
 
+// A layout is what all sessions of a registration have in common, and none
+// carries.
+type layout struct {
+	authority string // issuers follow from it
+	clientID  string
+}
+
 // A record is everything that is kept of one session: the payload of its
 // cookie, or of its entry in a server-side store. Nothing of an ID token but
 // the claims below is kept.
 //
-// Layout: the format byte; the registration; a length and the identity part,
-// which is read on every request; and the token part to the end, which is
-// unpacked only when somebody needs a token.
+// The payload is a format byte, a length and the identity part, which is read
+// on every request, and the token part to the end, which is unpacked only when
+// somebody needs a token. What is sealed with it says whose it is: see
+// [registration].
 type record struct {
+	layout *layout
+
 	id      [16]byte  // of this session; random
 	attempt attemptID // the sign-in that made it
 	nonce   [8]byte   // digest of that sign-in's nonce, for renewed ID tokens
@@ -51,57 +59,67 @@ const (
 	flagOverage
 	flagShed
 	flagStepUp
+	flagAuthTime
+	flagSameEmail // as the user name
 )
 
-var errRecord = errors.New("msauth: malformed session")
+// epoch is where times are counted from: the start of 2025, UTC.
+const epoch = 1735689600
 
-// history is the text that the tokens are likely to repeat, made from the
-// identity part. Nothing in it can be chosen by an outsider who does not also
-// choose what stands in the tokens.
-func (r *record) history() []byte {
-	var h []byte
-	for _, s := range [...]string{r.scopes, r.user.Email, r.user.TenantID, r.user.ObjectID, r.user.Subject, r.sid, r.user.Name, r.user.Username} {
-		h = append(append(h, s...), '"')
+// known is what the tokens are likely to repeat of the identity part. Nothing
+// in it can be chosen by an outsider who does not also choose what stands in
+// the tokens. The places in the list are part of the format.
+func (r *record) known() known {
+	u := &r.user
+	given, _, _ := strings.Cut(u.Name, " ")
+	family := u.Name[strings.LastIndexByte(u.Name, ' ')+1:]
+	return known{
+		texts: []string{
+			r.layout.clientID, u.TenantID, u.ObjectID, u.Subject, r.sid, u.Name, u.Username, u.Email, u.Issuer,
+			"https://sts.windows.net/" + u.TenantID + "/", given, family, r.loginHint,
+		},
+		groups: u.Groups, time: r.renewed,
 	}
-	return h
 }
 
-// encode makes the payload. authority is that of the configuration: issuers
-// follow from it and need not be written.
-func (r *record) encode(reg registration, authority string) []byte {
+// encode makes the payload.
+func (r *record) encode() []byte {
 	e := encoder{b: make([]byte, 0, 512)}
 	e.b = append(e.b, r.id[:]...)
 	e.b = append(e.b, r.attempt[:]...)
 	e.b = append(e.b, r.nonce[:]...)
-	var flags byte
-	for bit, set := range map[byte]bool{
-		flagEmailVerified: r.user.EmailVerified, flagOverage: r.user.GroupsOverage, flagShed: r.shed, flagStepUp: r.stepUp,
-	} {
-		if set {
-			flags |= bit
-		}
-	}
+	flags := flag(r.user.EmailVerified, flagEmailVerified) | flag(r.user.GroupsOverage, flagOverage) |
+		flag(r.shed, flagShed) | flag(r.stepUp, flagStepUp) | flag(r.authTime != 0, flagAuthTime) |
+		flag(r.user.Email == r.user.Username, flagSameEmail)
 	e.b = append(e.b, flags)
-	for _, t := range [...]int64{r.signedIn, r.used, r.renewed, r.expiry, r.refreshAt, r.authTime} {
-		e.b = binary.AppendVarint(e.b, t)
+	// Times close to each other, which take a byte or two as differences.
+	e.b = binary.AppendVarint(e.b, r.signedIn-epoch)
+	e.b = binary.AppendVarint(e.b, r.used-r.signedIn)
+	e.b = binary.AppendVarint(e.b, r.renewed-r.used)
+	e.b = binary.AppendVarint(e.b, r.expiry-r.renewed)
+	e.b = binary.AppendVarint(e.b, r.refreshAt-r.expiry)
+	if r.authTime != 0 {
+		e.b = binary.AppendVarint(e.b, r.authTime-r.signedIn)
 	}
 	u := &r.user
-	issuer := u.Issuer
-	if issuer == tenantIssuer(authority, u.TenantID) {
+	issuer, email := u.Issuer, u.Email
+	if issuer == tenantIssuer(r.layout.authority, u.TenantID) {
 		issuer = ""
 	}
+	if email == u.Username {
+		email = ""
+	}
 	for _, s := range [...]string{
-		issuer, u.Subject, u.TenantID, u.ObjectID, u.Name, u.Username, u.Email,
-		r.scopes, r.sid, r.loginHint, r.appData, r.extra, r.claims,
+		issuer, u.Subject, u.TenantID, u.ObjectID, u.Name, u.Username, email,
+		r.sid, r.scopes, r.loginHint, r.appData, r.extra, r.claims,
 	} {
 		e.text(s)
 	}
 	e.list(u.Roles)
-	e.list(u.Groups)
+	e.guids(u.Groups)
 
 	out := make([]byte, 0, len(e.b)+3000)
 	out = append(out, formatSession)
-	out = append(out, reg[:]...)
 	out = binary.AppendUvarint(out, uint64(len(e.b)))
 	out = append(out, e.b...)
 	if r.packed == nil {
@@ -109,26 +127,35 @@ func (r *record) encode(reg registration, authority string) []byte {
 		if r.shed {
 			access = ""
 		}
-		r.packed = packTokens(r.history(), access, r.refresh)
+		tokens := encoder{b: make([]byte, 0, 3000), known: r.known()}
+		tokens.token(string(access))
+		tokens.token(string(r.refresh))
+		r.packed = tokens.b
 	}
 	return append(out, r.packed...)
 }
 
-// decode reads the identity part of a payload. The record keeps the rest of
-// the payload and must own it.
-func decodeRecord(payload []byte, reg registration, authority string) (*record, error) {
-	if len(payload) < 1+len(reg) || payload[0] != formatSession || registration(payload[1:1+len(reg)]) != reg {
-		return nil, errRecord
+func flag(set bool, bit byte) byte {
+	if set {
+		return bit
 	}
-	payload = payload[1+len(reg):]
+	return 0
+}
+
+// decodeRecord reads the identity part of a payload. The record keeps the rest
+// of the payload and must own it.
+func decodeRecord(payload []byte, of *layout) (*record, error) {
+	if len(payload) < 1 || payload[0] != formatSession {
+		return nil, errCompact
+	}
+	payload = payload[1:]
 	size, width := binary.Uvarint(payload)
 	if width <= 0 || size > uint64(len(payload)-width) {
-		return nil, errRecord
+		return nil, errCompact
 	}
-	identity := payload[width : width+int(size)]
-	r := &record{packed: payload[width+int(size):]}
+	r := &record{layout: of, packed: payload[width+int(size):]}
 
-	d := decoder{b: identity, s: string(identity)}
+	d := decoder{b: payload[width : width+int(size)]}
 	copy(r.id[:], d.bytes(len(r.id)))
 	copy(r.attempt[:], d.bytes(len(r.attempt)))
 	copy(r.nonce[:], d.bytes(len(r.nonce)))
@@ -140,26 +167,68 @@ func decodeRecord(payload []byte, reg registration, authority string) (*record, 
 	r.user.GroupsOverage = flags&flagOverage != 0
 	r.shed = flags&flagShed != 0
 	r.stepUp = flags&flagStepUp != 0
-	for _, t := range [...]*int64{&r.signedIn, &r.used, &r.renewed, &r.expiry, &r.refreshAt, &r.authTime} {
-		*t = d.varint()
+	r.signedIn = d.varint() + epoch
+	r.used = d.varint() + r.signedIn
+	r.renewed = d.varint() + r.used
+	r.expiry = d.varint() + r.renewed
+	r.refreshAt = d.varint() + r.expiry
+	if flags&flagAuthTime != 0 {
+		r.authTime = d.varint() + r.signedIn
 	}
+	// All texts of a record share one piece of memory.
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	out := (*buffer)[:0]
+	var room [32]int
+	ends := room[:0]
 	u := &r.user
-	for _, s := range [...]*string{
+	texts := [...]*string{
 		&u.Issuer, &u.Subject, &u.TenantID, &u.ObjectID, &u.Name, &u.Username, &u.Email,
-		&r.scopes, &r.sid, &r.loginHint, &r.appData, &r.extra, &r.claims,
-	} {
-		*s = d.text()
+		&r.sid, &r.scopes, &r.loginHint, &r.appData, &r.extra, &r.claims,
 	}
-	u.Roles, u.Groups = d.list(), d.list()
-	if d.bad || len(d.b) > 0 {
-		return nil, errRecord
+	for range texts {
+		out = d.appendText(out, d.uvarint(), 0)
+		ends = append(ends, len(out))
+	}
+	out, ends, roles := d.appendList(out, ends)
+	out, ends, groups := d.appendGUIDs(out, ends)
+	if !d.done() {
+		return nil, errCompact
+	}
+	if tenant := out[ends[1]:ends[2]]; ends[0] == 0 && of.authority != "" && len(tenant) > 0 {
+		out = appendTenantIssuer(out, of.authority, tenant)
+	}
+	*buffer = out
+	all, from := string(out), 0
+	next := func(i int) string {
+		text := all[from:ends[i]]
+		from = ends[i]
+		return text
+	}
+	for i, text := range texts {
+		*text = next(i)
+	}
+	if roles > 0 {
+		u.Roles = make([]string, roles)
+		for i := range u.Roles {
+			u.Roles[i] = next(len(texts) + i)
+		}
+	}
+	if groups > 0 {
+		u.Groups = make([]string, groups)
+		for i := range u.Groups {
+			u.Groups[i] = next(len(texts) + roles + i)
+		}
 	}
 	if u.Issuer == "" {
-		u.Issuer = tenantIssuer(authority, u.TenantID)
+		u.Issuer = all[from:]
+	}
+	if flags&flagSameEmail != 0 {
+		u.Email = u.Username
 	}
 	if r.extra != "" {
 		if err := json.Unmarshal([]byte(r.extra), &u.Claims); err != nil {
-			return nil, errRecord
+			return nil, errCompact
 		}
 	}
 	return r, nil
@@ -170,7 +239,23 @@ func (r *record) unpack() error {
 	if r.packed == nil || r.unpacked() {
 		return nil
 	}
-	return unpackTokens(r.history(), r.packed, &r.access, &r.refresh)
+	d := decoder{b: r.packed, known: r.known()}
+	access, refresh := d.text(), d.text()
+	if !d.done() {
+		return errCompact
+	}
+	r.access, r.refresh = secret(access), secret(refresh)
+	return nil
+}
+
+// unpackAccess makes access readable for somebody who needs no more.
+func (r *record) unpackAccess() (secret, error) {
+	d := decoder{b: r.packed, known: r.known()}
+	access := d.text()
+	if d.bad {
+		return "", errCompact
+	}
+	return secret(access), nil
 }
 
 func (r *record) unpacked() bool { return r.access != "" || r.refresh != "" }
@@ -194,124 +279,6 @@ func (r *record) shrink() string {
 		return "claims"
 	}
 	return ""
-}
-
-// A text is written as its length and its bytes. GUIDs, of which there can be
-// hundreds, are written as their 16 bytes; the lowest bit of the length tells.
-type encoder struct{ b []byte }
-
-func (e *encoder) text(s string) {
-	if guid, ok := packGUID(s); ok {
-		e.b = append(append(e.b, 1), guid[:]...)
-		return
-	}
-	e.b = append(binary.AppendUvarint(e.b, uint64(len(s))<<1), s...)
-}
-
-func (e *encoder) list(l []string) {
-	e.b = binary.AppendUvarint(e.b, uint64(len(l)))
-	for _, s := range l {
-		e.text(s)
-	}
-}
-
-// decoder reads b; s is the same as a string, so that texts need no copies.
-type decoder struct {
-	b   []byte
-	s   string
-	bad bool
-}
-
-func (d *decoder) bytes(n int) []byte {
-	if n < 0 || n > len(d.b) {
-		d.bad, d.b, d.s = true, nil, ""
-		return nil
-	}
-	var taken []byte
-	taken, d.b, d.s = d.b[:n], d.b[n:], d.s[n:]
-	return taken
-}
-
-func (d *decoder) varint() int64 {
-	v, width := binary.Varint(d.b)
-	if width <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.bytes(width)
-	return v
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, width := binary.Uvarint(d.b)
-	if width <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.bytes(width)
-	return v
-}
-
-func (d *decoder) text() string {
-	n := d.uvarint()
-	if n == 1 {
-		return unpackGUID(d.bytes(16))
-	}
-	if n&1 != 0 || n>>1 > uint64(len(d.b)) {
-		d.bad = true
-		return ""
-	}
-	s := d.s[:n>>1]
-	d.bytes(int(n >> 1))
-	return s
-}
-
-func (d *decoder) list() []string {
-	n := d.uvarint()
-	if n == 0 || n > uint64(len(d.b)) {
-		d.bad = d.bad || n != 0
-		return nil
-	}
-	l := make([]string, n)
-	for i := range l {
-		l[i] = d.text()
-	}
-	return l
-}
-
-// packGUID takes the lower-case form only, which is the one it gives back.
-func packGUID(s string) (guid [16]byte, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return guid, false
-	}
-	var digits [32]byte
-	n := 0
-	for i := range len(s) {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			continue
-		}
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return guid, false
-		}
-		digits[n] = s[i]
-		n++
-	}
-	_, err := hex.Decode(guid[:], digits[:])
-	return guid, err == nil
-}
-
-func unpackGUID(b []byte) string {
-	if len(b) != 16 {
-		return ""
-	}
-	var out [36]byte
-	hex.Encode(out[0:8], b[0:4])
-	hex.Encode(out[9:13], b[4:6])
-	hex.Encode(out[14:18], b[6:8])
-	hex.Encode(out[19:23], b[8:10])
-	hex.Encode(out[24:36], b[10:16])
-	out[8], out[13], out[18], out[23] = '-', '-', '-', '-'
-	return string(out[:])
 }
 
 // grant is what the record holds, in the form in which renewals give it. The

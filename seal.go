@@ -22,12 +22,16 @@ const keyLength = 32
 var base64url = base64.RawURLEncoding.Strict()
 
 // decodeText accepts one text only of the several that would decode to the
-// same bytes: encoding/base64 skips line breaks even when it is strict.
-func decodeText(text string) ([]byte, error) {
-	if strings.ContainsAny(text, "\r\n") {
+// same bytes.
+func decodeText(text string) ([]byte, error) { return decodeBase64(base64url, text) }
+
+// decodeBase64 is exact: what it accepts is what encoding, which must be a
+// strict one, makes of the bytes. encoding/base64 skips line breaks.
+func decodeBase64(encoding *base64.Encoding, text string) ([]byte, error) {
+	if strings.IndexByte(text, '\r') >= 0 || strings.IndexByte(text, '\n') >= 0 {
 		return nil, errNotSealed
 	}
-	return base64url.DecodeString(text)
+	return encoding.DecodeString(text)
 }
 
 // A keyring holds the app's master keys. They seal nothing themselves: each

@@ -57,7 +57,7 @@ func (s cookieSessions) load(r *http.Request) (*record, bool, error) {
 	if got.payload == nil {
 		return nil, got.sent != 0, nil
 	}
-	rec, err := decodeRecord(got.payload, s.m.registration, s.m.cfg.Authority)
+	rec, err := decodeRecord(got.payload, &s.m.layout)
 	if err != nil {
 		return nil, true, nil
 	}
@@ -79,7 +79,7 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 	lean := rec
 	var without []string
 	for {
-		payload := lean.encode(s.m.registration, s.m.cfg.Authority)
+		payload := lean.encode()
 		_, _, total := s.m.cookies.lines(len(payload), age)
 		if total <= s.m.cookies.budget {
 			if log && len(without) > 0 {
@@ -125,6 +125,11 @@ const storedKey = "msauth"
 
 func (s storedSessions) name() string { return s.m.cookies.name }
 
+// owner is what a record is sealed under.
+func (s storedSessions) owner() string {
+	return s.name() + "\x00" + string(s.m.registration[:])
+}
+
 // open separates "no session" from "the store is broken".
 func (s storedSessions) open(r *http.Request) (*sessions.Session, error) {
 	session, err := s.store.New(r, s.name())
@@ -163,10 +168,10 @@ func (s storedSessions) load(r *http.Request) (*record, bool, error) {
 	}
 	text, _ := session.Values[storedKey].(string)
 	var payload []byte
-	if s.codec.Decode(s.name(), text, &payload) != nil {
+	if s.codec.Decode(s.owner(), text, &payload) != nil {
 		return nil, sent, nil
 	}
-	rec, err := decodeRecord(payload, s.m.registration, s.m.cfg.Authority)
+	rec, err := decodeRecord(payload, &s.m.layout)
 	if err != nil {
 		return nil, sent, nil
 	}
@@ -203,7 +208,7 @@ func (s storedSessions) update(w http.ResponseWriter, r *http.Request, rec *reco
 }
 
 func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *sessions.Session, rec *record) error {
-	text, err := s.codec.Encode(s.name(), rec.encode(s.m.registration, s.m.cfg.Authority))
+	text, err := s.codec.Encode(s.owner(), rec.encode())
 	if err != nil {
 		return err
 	}
@@ -377,7 +382,15 @@ func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
 	}
 }
 
-// newSession is what a handler sees of a record.
-func (m *Middleware) newSession(rec *record, reload func() (*record, error)) *Session {
-	return &Session{User: rec.user, AppData: rec.appData, tokens: &heldTokens{m: m, rec: rec, reload: reload}}
+// A heldSession is a session and its tokens, in one piece of memory.
+type heldSession struct {
+	session Session
+	tokens  heldTokens
+}
+
+// of makes what a handler sees of a record.
+func (h *heldSession) of(m *Middleware, rec *record, reload func() (*record, error)) *Session {
+	h.tokens.m, h.tokens.rec, h.tokens.reload = m, rec, reload
+	h.session = Session{User: rec.user, AppData: rec.appData, tokens: &h.tokens}
+	return &h.session
 }

@@ -447,3 +447,50 @@ func TestSignOutFromElsewhere(t *testing.T) {
 		s.greets(t, b, "nobody")
 	}
 }
+
+// A page that takes half a second carries a renewed cookie, and the person
+// signs out while it is on its way: the cookie comes, and is worth nothing.
+func TestSlowAnswerAfterSignOutSignsNobodyIn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, false)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.RefreshIn = time.Second })
+	began, signedOut := make(chan string, 1), make(chan struct{})
+	s.page("/slow", func(w http.ResponseWriter, r *http.Request) {
+		s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			began <- strings.Join(w.Header()["Set-Cookie"], "\n")
+			<-signedOut
+			time.Sleep(500 * time.Millisecond)
+			fmt.Fprint(w, "late")
+		})).ServeHTTP(w, r)
+	})
+	b := newTab(t)
+	s.signIn(t, b, msauthtest.Ada)
+	session := s.ours(b)
+	if len(session) != 1 {
+		t.Fatalf("%d cookies after signing in, want 1", len(session))
+	}
+	time.Sleep(1100 * time.Millisecond) // Chromium's clock, not ours
+	chrome.Eval[any](b, "void (window.slow = fetch('/slow').then(r => r.text()))")
+	if set := <-began; !strings.HasPrefix(set, s.name+"=") {
+		t.Fatalf("the slow page sets %q, want a renewed session", set)
+	}
+	chrome.Eval[any](b, "fetch('/auth/logout', {method: 'POST', redirect: 'manual'}).then(() => 0)")
+	if left := s.ours(b); len(left) != 0 {
+		t.Fatalf("%s is left after signing out", left[0].Name)
+	}
+	close(signedOut)
+	if got := chrome.Eval[string](b, "window.slow"); got != "late" {
+		t.Errorf("the slow page says %q", got)
+	}
+	back := s.ours(b)
+	if len(back) != 1 || back[0].Value == session[0].Value {
+		t.Fatalf("%d cookies came with the slow page, want the renewed session", len(back))
+	}
+	if got := chrome.Eval[float64](b, "fetch('/page').then(r => r.status)"); got != 401 {
+		t.Errorf("a script is answered %v after signing out, want 401", got)
+	}
+	s.greets(t, b, "nobody")
+	if left := s.ours(b); len(left) != 0 {
+		t.Errorf("%s is left after the next page", left[0].Name)
+	}
+}
