@@ -114,7 +114,7 @@ func TestCase061_DeletionMatches(t *testing.T) {
 
 func TestCase062_Size(t *testing.T) {
 	c := newCase(t)
-	for _, budget := range []int{1700, 3800, 7168} {
+	for _, budget := range []int{1700, 3300, 7168} {
 		for _, person := range []string{msauthtest.Ada, msauthtest.Mia, msauthtest.Grace} {
 			c.run(fmt.Sprint(budget, person), func(c *testCase) {
 				s := newSiteInProcess(c.T, func(cfg *msauth.Config) { cfg.CookieBudget, cfg.Claims = budget, []string{"aio", "x"} })

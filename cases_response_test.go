@@ -356,7 +356,7 @@ func TestCase134_HeaderBudget(t *testing.T) {
 			for _, cookie := range b.session() {
 				session += len(cookie.Name) + len(cookie.Value)
 			}
-			if session > 3800 {
+			if session > 3300 {
 				c.Errorf("a session of %d bytes", session)
 			}
 			c.calls(s, msauthtest.TokenCode, 1)

@@ -87,7 +87,7 @@ type Config struct {
 	// proxies in front, of which nginx's 4 KB is the lowest in wide use. A
 	// session over budget leaves out, in this order: the access token (it is
 	// then fetched when asked for), the groups, the claims named by Claims.
-	// Default 3800.
+	// Default 3300, which leaves room for the other lines of an answer.
 	CookieBudget int
 
 	// Claims names further claims of the ID token to keep in [User.Claims].
@@ -173,7 +173,7 @@ const (
 	defaultMaxAge       = 7 * 24 * time.Hour
 	defaultIdleTimeout  = 24 * time.Hour
 	longestMaxAge       = 400 * 24 * time.Hour // browsers cut Max-Age here (RFC 6265bis section 5.5)
-	defaultCookieBudget = 3800
+	defaultCookieBudget = 3300
 	largestCookieBudget = 7168
 	maxAppData          = 512
 	personalTenant      = "9188040d-6c67-4c5b-b112-36a304b66dad"

@@ -406,7 +406,7 @@ func TestCookieBudget(t *testing.T) {
 				}
 				size, budget := 0, test.budget
 				if budget == 0 {
-					budget = 3800
+					budget = 3300
 				}
 				for name, line := range lines(res.Header) {
 					if sessionCookie.MatchString(name) {

@@ -232,7 +232,7 @@ func FuzzTokensRoundTrip(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if alone, err := back.unpackAccess(); err != nil || string(alone) != access {
+		if alone, err := back.accessToken(); err != nil || string(alone) != access {
 			t.Fatalf("%q alone came back as %q, %v", access, string(alone), err)
 		}
 		if err := back.unpack(); err != nil {

@@ -524,8 +524,8 @@ func TestWorkSessionIsOneCookie(t *testing.T) {
 			lines = append(lines, line)
 		}
 	}
-	if len(lines) != 1 || len(lines[0]) >= 3800 {
-		t.Fatalf("%d session cookies, want 1 of less than 3800 bytes: %d", len(lines), len(strings.Join(lines, "")))
+	if len(lines) != 1 || len(lines[0]) >= 3300 {
+		t.Fatalf("%d session cookies, want 1 of less than 3300 bytes: %d", len(lines), len(strings.Join(lines, "")))
 	}
 	t.Logf("Set-Cookie line of a work account: %d bytes", len(lines[0]))
 }

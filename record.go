@@ -248,8 +248,11 @@ func (r *record) unpack() error {
 	return nil
 }
 
-// unpackAccess makes access readable for somebody who needs no more.
-func (r *record) unpackAccess() (secret, error) {
+// accessToken is access, unpacked for somebody who needs no more.
+func (r *record) accessToken() (secret, error) {
+	if r.packed == nil || r.unpacked() {
+		return r.access, nil
+	}
 	d := decoder{b: r.packed, known: r.known()}
 	access := d.text()
 	if d.bad {

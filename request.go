@@ -112,6 +112,10 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request) {
 
 // vary adds names to the Vary header, once each, in one line.
 func vary(h http.Header, names ...string) {
+	if h["Vary"] == nil && len(names) == 1 {
+		h["Vary"] = []string{names[0]}
+		return
+	}
 	line := strings.Join(h["Vary"], ", ")
 	for _, name := range names {
 		if !hasToken(line, name) {

@@ -299,31 +299,28 @@ type heldTokens struct {
 	m      *Middleware
 	reload func() (*record, error)
 
-	mu  sync.Mutex
-	rec *record // never changed, only replaced
+	mu     sync.Mutex
+	rec    *record // never changed, only replaced
+	access secret  // that of rec, once somebody has asked for it
 }
 
 func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
-	h.mu.Lock()
-	rec := h.rec
-	if !rec.unpacked() {
-		rec = rec.clone()
-		if err := rec.unpack(); err != nil {
-			h.mu.Unlock()
-			return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
-		}
-		h.rec = rec
+	rec, access, err := h.current()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
 	}
-	h.mu.Unlock()
-
 	now := time.Now()
 	switch {
 	case h.m.ended.has(rec.id) || !now.Before(rec.ends(h.m.cfg.MaxAge)):
 		return nil, ErrNoSession
 	case rec.stepUp:
 		return nil, &AuthError{Class: ClassStepUp, Claims: rec.claims}
-	case rec.access != "" && now.Unix() < rec.expiry:
-		return bearer(rec), nil
+	case access != "" && now.Unix() < rec.expiry:
+		return bearer(access, rec.expiry), nil
+	}
+	rec = rec.clone()
+	if err := rec.unpack(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
 	}
 	g, err := h.m.renewals.renew(ctx, renewal{
 		rec: rec, reason: "asked", reload: h.reload,
@@ -341,9 +338,22 @@ func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
 	renewed := rec.renewedBy(g)
 	h.m.keepUndelivered(rec, g)
 	h.mu.Lock()
-	h.rec = renewed
+	h.rec, h.access = renewed, renewed.access
 	h.mu.Unlock()
-	return bearer(renewed), nil
+	return bearer(renewed.access, renewed.expiry), nil
+}
+
+func (h *heldTokens) current() (*record, secret, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.access == "" {
+		access, err := h.rec.accessToken()
+		if err != nil {
+			return nil, "", err
+		}
+		h.access = access
+	}
+	return h.rec, h.access, nil
 }
 
 // keepUndelivered holds on to a grant that the browser has not been given. As
@@ -357,8 +367,8 @@ func (m *Middleware) keepUndelivered(rec *record, g *grant) {
 	m.renewals.keep(rec.refresh, g, until)
 }
 
-func bearer(rec *record) *oauth2.Token {
-	return &oauth2.Token{AccessToken: string(rec.access), TokenType: "Bearer", Expiry: time.Unix(rec.expiry, 0)}
+func bearer(access secret, expiry int64) *oauth2.Token {
+	return &oauth2.Token{AccessToken: string(access), TokenType: "Bearer", Expiry: time.Unix(expiry, 0)}
 }
 
 func (h *heldTokens) info() tokenInfo {

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"example.com/msauth"
 	"example.com/msauth/bench/contender"
 	"example.com/msauth/bench/fixture"
 )
@@ -48,15 +49,35 @@ func TestContenders(t *testing.T) {
 	}
 }
 
+// What the README promises of the size of a session, in bytes of the Cookie
+// header and of the header block over HTTP/2.
 func TestSizes(t *testing.T) {
-	for _, kind := range []fixture.Kind{fixture.Work, fixture.Unseen, fixture.Personal, fixture.Groups} {
-		for _, hint := range []int{0, 120} {
-			for seed := range uint64(seeds) {
-				c, err := contender.NewMsauth(fixture.New(kind, seed, hint))
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Logf("%s hint %d seed %d: %5d bytes, %d cookies", kind, hint, seed, len(c.Header()), len(c.Cookies))
+	for _, test := range []struct {
+		name         string
+		kind         fixture.Kind
+		hint, budget int
+		most, block  int
+		cookies      int
+	}{
+		{"work account", fixture.Work, 0, 0, 2850, 450, 1},
+		{"work account with a login_hint", fixture.Work, 120, 0, 3000, 0, 1},
+		{"work account, claims never seen", fixture.Unseen, 0, 0, 4093, 0, 1},
+		{"personal account", fixture.Personal, 0, 0, 2400, 450, 1},
+		{"personal account with a login_hint", fixture.Personal, 120, 0, 2550, 450, 1},
+		{"200 groups", fixture.Groups, 0, 0, 2850, 450, 1},
+		{"200 groups, larger budget", fixture.Groups, 0, 7168, 7168, 0, 2},
+	} {
+		for seed := range uint64(2 * seeds) {
+			a := fixture.New(test.kind, seed, test.hint)
+			c, err := contender.NewMsauth(a, func(cfg *msauth.Config) { cfg.CookieBudget = test.budget })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(c.Header()); n > test.most || len(c.Cookies) != test.cookies {
+				t.Errorf("%s, seed %d: %d bytes in %d cookies, want at most %d in %d", test.name, seed, n, len(c.Cookies), test.most, test.cookies)
+			}
+			if n := contender.HeaderBlock(c); test.block > 0 && n > test.block {
+				t.Errorf("%s, seed %d: a header block of %d bytes, want at most %d", test.name, seed, n, test.block)
 			}
 		}
 	}

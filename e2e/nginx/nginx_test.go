@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -52,7 +53,7 @@ func serve(t *testing.T, location string, wrap func(http.Handler) http.Handler) 
 	rand.Read(key)
 	auth, err := msauth.New(msauth.Config{
 		ClientID: p.ms.ClientID, ClientSecret: p.ms.ClientSecret, Authority: p.ms.URL,
-		BaseURL: p.url + "/auth", Keys: [][]byte{key},
+		BaseURL: p.url + "/auth", Keys: [][]byte{key}, Claims: []string{"filler"},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -194,9 +195,15 @@ func (p *person) get(target string) answer {
 // signIn goes through the whole sign-in at an origin of the app.
 func (p *proxied) signIn(name, origin string) *person {
 	p.t.Helper()
+	return p.signInTo(name, origin, "/")
+}
+
+// signInTo signs somebody in who has opened a path.
+func (p *proxied) signInTo(name, origin, path string) *person {
+	p.t.Helper()
 	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = name })
 	v := &person{at: p, jar: map[string]string{}}
-	login := v.get(origin + "/")
+	login := v.get(origin + path)
 	consent := v.get(login.Header.Get("Location"))
 	callback := strings.Replace(consent.Header.Get("Location"), p.url, origin, 1)
 	if got := v.get(callback); got.StatusCode != http.StatusSeeOther {
@@ -363,5 +370,37 @@ func TestSessionPassesNginxAtItsDefaults(t *testing.T) {
 				t.Errorf("with 16 unfinished sign-ins: %s, %.200q", got.Status, got.body)
 			}
 		})
+	}
+}
+
+// However large a session is, what the default budget lets through passes, on
+// the way in, where the answer also leads on and clears the attempt, too.
+func TestLargestSessionPassesNginxAtItsDefaults(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "", unchanged)
+	path := "/orders/" + strings.Repeat("p", 200)
+	largest := 0
+	for n := 0; n <= 1200; n += 40 {
+		filler := make([]byte, n)
+		for i := range filler {
+			filler[i] = " !#$%&'()*+,-./:;=?@[]^_`{|}~"[mathrand.IntN(29)] // nothing that packs
+		}
+		p.ms.Set(func(b *msauthtest.Behavior) {
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["filler"] = string(filler) }
+		})
+		v := p.signInTo(msauthtest.Ada, p.url, path)
+		if got := v.get(p.url + path); !strings.HasPrefix(got.body, "hello Ada") {
+			t.Errorf("with %d more bytes: %s, %.200q", n, got.Status, got.body)
+		}
+		size := 0
+		for name, value := range v.jar {
+			if !strings.HasSuffix(name, "-ok") {
+				size += len(name) + 1 + len(value)
+			}
+		}
+		largest = max(largest, size)
+	}
+	if largest < 3100 {
+		t.Errorf("the largest session had %d bytes: nothing was put to the test", largest)
 	}
 }

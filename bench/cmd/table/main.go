@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"example.com/msauth"
@@ -185,7 +186,7 @@ func printTimes(kind fixture.Kind, rows []*row) {
 			bytes += " (!)"
 		}
 		ns, allocs := r.saved()
-		fmt.Println(cells(r.Name, bytes, len(r.Cookies), headerBlock(r.Contender),
+		fmt.Println(cells(r.Name, bytes, len(r.Cookies), contender.HeaderBlock(r.Contender),
 			show(median(r.identity.ns), r.identity.allocs), ratio(r.identity, floor.identity),
 			show(median(r.token.ns), r.token.allocs), ratio(r.token, floor.token),
 			show(ns, allocs),
@@ -221,7 +222,7 @@ func sizes() error {
 				return err
 			}
 			bytes = append(bytes, float64(len(c.Header())))
-			blocks = append(blocks, float64(headerBlock(c)))
+			blocks = append(blocks, float64(contender.HeaderBlock(c)))
 			cookies = max(cookies, len(c.Cookies))
 		}
 		fmt.Println(cells(f.name, seeds, median(bytes), slices.Max(bytes), cookies, median(blocks)))
@@ -273,4 +274,13 @@ func endToEnd(redis string, rounds, requests int) error {
 			fmt.Sprintf("%.2f", median(s.perSecond)/ours), fmt.Sprintf("%.2f", median(s.perSecond)/none)))
 	}
 	return nil
+}
+
+// cells joins the columns of a row of a Markdown table.
+func cells(columns ...any) string {
+	texts := make([]string, len(columns))
+	for i, c := range columns {
+		texts[i] = fmt.Sprint(c)
+	}
+	return "| " + strings.Join(texts, " | ") + " |"
 }

@@ -1,19 +1,16 @@
-package main
+package contender
 
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"golang.org/x/net/http2/hpack"
-
-	"example.com/msauth/bench/contender"
 )
 
-// headerBlock is the number of bytes that the request headers of a page take
+// HeaderBlock is the number of bytes that the request headers of a page take
 // over HTTP/2 once the connection has settled, with a table of 4096 bytes, one
 // field for every cookie, and another page every time.
-func headerBlock(c *contender.Contender) int {
+func HeaderBlock(c *Contender) int {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	const warm, counted = 500, 1000
@@ -27,7 +24,7 @@ func headerBlock(c *contender.Contender) int {
 		write(":authority", "app.example.com")
 		write(":scheme", "https")
 		write(":path", fmt.Sprintf("/files/%d", 1000+i))
-		for _, field := range contender.BrowserHeaders {
+		for _, field := range BrowserHeaders {
 			write(field[0], field[1])
 		}
 		for _, cookie := range c.Cookies {
@@ -38,13 +35,4 @@ func headerBlock(c *contender.Contender) int {
 		}
 	}
 	return total / counted
-}
-
-// cells joins the columns of a row of a Markdown table.
-func cells(columns ...any) string {
-	texts := make([]string, len(columns))
-	for i, c := range columns {
-		texts[i] = fmt.Sprint(c)
-	}
-	return "| " + strings.Join(texts, " | ") + " |"
 }

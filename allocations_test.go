@@ -1,0 +1,77 @@
+package msauth
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// silent is a ResponseWriter that is used again and again.
+type silent http.Header
+
+func (w silent) Header() http.Header         { return http.Header(w) }
+func (w silent) Write(b []byte) (int, error) { return len(b), nil }
+func (w silent) WriteHeader(int)             {}
+
+// What a request of somebody who is signed in costs, in pieces of memory: two
+// for the cookie and its texts, two for the session, one for the request with
+// another context, and what the response headers take.
+func TestAuthenticatedRequestAllocatesLittle(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes sync.Pool forget")
+	}
+	m := fuzzed(t)
+	rec := someRecord()
+	rec.user.Groups, rec.user.Roles = nil, nil
+	h := http.Header{}
+	if err := m.cookies.write(h, 0, rec.encode(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	cookie, err := http.ParseSetCookie(h["Set-Cookie"][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "https://app.example.com/", nil)
+	r.Header.Set("Cookie", cookie.Name+"="+cookie.Value)
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+
+	w := silent{}
+	served := 0
+	handler := func(w http.ResponseWriter, r *http.Request) { served++ }
+	withToken := func(w http.ResponseWriter, r *http.Request) {
+		if s, ok := FromContext(r.Context()); ok {
+			if token, err := s.Token(r.Context()); err == nil && token.AccessToken == string(rec.access) {
+				served++
+			}
+		}
+	}
+	for _, test := range []struct {
+		name string
+		run  func()
+		most float64
+	}{
+		{"up to the session", func() {
+			v := &visit{}
+			if m.receive(v, w, r); v.session != nil {
+				served++
+			}
+		}, 4},
+		{"Load", func() { m.Load(http.HandlerFunc(handler)).ServeHTTP(w, r) }, 6},
+		{"Require", func() { m.Require(http.HandlerFunc(handler)).ServeHTTP(w, r) }, 7},
+		{"Require and Token", func() { m.Require(http.HandlerFunc(withToken)).ServeHTTP(w, r) }, 11},
+	} {
+		served = 0
+		got := testing.AllocsPerRun(100, func() {
+			clear(w)
+			test.run()
+		})
+		if served != 101 {
+			t.Errorf("%s: %d of 101 requests were served", test.name, served)
+		}
+		if got > test.most {
+			t.Errorf("%s: %v allocations, want at most %v", test.name, got, test.most)
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package msauth
+
+const raceDetector = true
