@@ -33,6 +33,7 @@ type attempt struct {
 	returnTo string
 	host     string // at which it began, if that is not BaseURL's
 	appState string
+	again    bool // begun right after another sign-in
 }
 
 // attemptID begins with the time: it tells an attempt's age and sorts.
@@ -119,6 +120,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)
 		e.b = append(e.b, a.binding[:]...)
+		e.b = append(e.b, flag(a.again, 1))
 		e.text(returnTo)
 		e.text(a.host)
 		e.text(a.appState)
@@ -146,6 +148,7 @@ func (s *attempts) open(state string) (*attempt, error) {
 	copy(a.id[:], d.bytes(len(a.id)))
 	copy(a.seed[:], d.bytes(len(a.seed)))
 	copy(a.binding[:], d.bytes(len(a.binding)))
+	a.again = d.flags()&1 != 0
 	a.returnTo, a.host, a.appState = d.text(), d.text(), d.text()
 	if !d.done() {
 		return nil, errState

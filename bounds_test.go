@@ -288,6 +288,103 @@ func TestTheOnlyTenantSpeaksForTheApp(t *testing.T) {
 	})
 }
 
+// The same at sign-in: a tenant that has disabled the app says it to its own.
+func TestSignInOfOneTenantDoesNotSpeakForTheApp(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t)
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.AutoSignIn = msauthtest.Bruno
+		b.Fail[msauthtest.TokenCode] = []msauthtest.Failure{{Error: "unauthorized_client", Codes: []int{7000112}}}
+	})
+	b := s.browser(t)
+	b.wantRefused(b.get("/auth/login"), 403, "not-allowed", "AADSTS7000112")
+	if err := s.auth.Ready(t.Context()); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+}
+
+// A handler that asks for a sign-in whoever is signed in must not send the
+// browser round in circles.
+func TestHandlerThatAlwaysAsksForASignIn(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Ada)
+	s.mux.HandleFunc("/greedy", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/greedy"}), http.StatusSeeOther)
+	})
+	b := s.browser(t)
+	res := b.get("/greedy")
+	s.wantPage(t, res, 400, "loop", "sent to sign in once more")
+	s.wantCalls(t, msauthtest.Authorize, 2)
+	if !strings.Contains(res.body, "prompt=select_account") {
+		t.Error("the page offers no other account")
+	}
+	b.wantGreeting(helloAda) // and still signed in
+	// Another account is another matter, and so is a minute later.
+	s.as(msauthtest.Bruno)
+	if got := b.still().get("/auth/login?prompt=select_account"); got.StatusCode != http.StatusSeeOther {
+		t.Errorf("another account: status %d", got.StatusCode)
+	}
+}
+
+// http.StripPrefix around everything: Require still knows its own pages.
+func TestRequireBehindStripPrefix(t *testing.T) {
+	t.Parallel()
+	for _, wrap := range []string{"the site", "a mux with both"} {
+		t.Run(wrap, func(t *testing.T) {
+			t.Parallel()
+			s := newSiteInProcess(t, func(c *msauth.Config) { c.BaseURL = "https://app.test/app/auth" })
+			s.as(msauthtest.Ada)
+			inner := s.auth.Require(http.HandlerFunc(hello))
+			if wrap != "the site" {
+				mux := http.NewServeMux()
+				mux.Handle("/auth/", s.auth)
+				mux.Handle("/", inner)
+				inner = mux
+			}
+			s.mux.Handle("/app/", http.StripPrefix("/app", inner))
+			b := s.browser(t)
+			if got := b.get("/app/orders?page=2"); got.body != helloAda || got.Request.URL.RequestURI() != "/app/orders?page=2" {
+				t.Errorf("%s: status %d, page %q", got.Request.URL, got.StatusCode, got.body)
+			}
+			s.wantCalls(t, msauthtest.Authorize, 1)
+		})
+	}
+}
+
+// A proxy that strips a prefix hides the callback: that is a page, not a loop.
+func TestAnswerThatGoesPastCallback(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t, func(c *msauth.Config) { c.BaseURL = "https://app.test/app/auth" })
+	s.as(msauthtest.Ada)
+	site := s.auth.Require(http.HandlerFunc(hello))
+	s.mux.HandleFunc("/app/", func(w http.ResponseWriter, r *http.Request) {
+		r.RequestURI = strings.TrimPrefix(r.RequestURI, "/app") // as it arrives from such a proxy
+		http.StripPrefix("/app", site).ServeHTTP(w, r)
+	})
+	b := s.browser(t)
+	s.wantPage(t, b.get("/app/orders"), 400, "app-error", "did not reach Callback")
+	s.wantCalls(t, msauthtest.Authorize, 1)
+	if lines := s.log.with("did not reach Callback"); len(lines) != 1 || !strings.Contains(lines[0], "path=/auth/callback") {
+		t.Errorf("log lines %q", lines)
+	}
+}
+
+// A marker that somebody has planted stops one page load, not all.
+func TestPlantedMarkerIsCleared(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Ada)
+	b := s.browser(t)
+	_, cookie := adaSession(t, s)
+	u, _ := url.Parse(s.URL)
+	b.Jar.SetCookies(u, []*http.Cookie{{Name: cookie.Name + "-ok", Value: "1", Path: "/", Secure: true}})
+	s.wantPage(t, b.get("/"), 400, "loop", "no session came back")
+	if got := b.get("/"); got.body != helloAda {
+		t.Errorf("the second time: status %d, page %q", got.StatusCode, got.body)
+	}
+}
+
 func BenchmarkHostileRequests(b *testing.B) {
 	s, err := msauth.New(leastCaseConfig())
 	if err != nil {

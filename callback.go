@@ -69,6 +69,7 @@ func (m *Middleware) linkData() []byte {
 type authorizeOptions struct {
 	returnTo, prompt, loginHint, domainHint, uiLocales string
 	claims, appState                                   string
+	again                                              bool // right after another sign-in
 }
 
 // Login starts a sign-in and sends the browser to Microsoft. It reads
@@ -104,13 +105,33 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if rec, _, _ := m.sessions.load(r); rec != nil && rec.stepUp && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
-		opts.claims = rec.claims
-		if opts.loginHint == "" && opts.prompt == "" {
-			opts.loginHint = rec.loginHint
+	if rec, _, _ := m.sessions.load(r); rec != nil && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
+		anybody := opts.loginHint == "" && opts.prompt == ""
+		opts.again = time.Now().Unix()-rec.signedIn < int64(markerLifetime/time.Second)
+		if opts.again && rec.again && anybody {
+			m.againPage(w, r, opts.returnTo)
+			return
+		}
+		if rec.stepUp {
+			opts.claims = rec.claims
+			if anybody {
+				opts.loginHint = rec.loginHint
+			}
 		}
 	}
 	m.begin(w, r, opts)
+}
+
+// againPage stands in for the third sign-in within seconds: a page of the app
+// asks for one, whoever is signed in.
+func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
+	m.fail(w, r, slog.LevelWarn, Page{
+		Kind: "loop", Status: http.StatusBadRequest,
+		Title: "You are signed in, but that was not enough",
+		Text:  "A page of this site sent you to sign in again right after you had. Another account may help; if it does not, tell the people who run this site.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: "/", Label: "Home page"}},
+		Err:   errors.New("signed in twice within seconds, and sent to sign in once more: does a handler ask for that whenever it gets no token?"),
+	})
 }
 
 // loginOptions reads the query of the login link.
@@ -168,7 +189,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		return
 	}
 	a, cookie := newAttempt()
-	a.returnTo, a.appState = o.returnTo, o.appState
+	a.returnTo, a.appState, a.again = o.returnTo, o.appState, o.again
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.host = oneLine(r.Host, 100)
 	}
@@ -386,7 +407,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	}
 
 	now := time.Now().Unix()
-	rec := &record{layout: &m.layout, attempt: a.id, nonce: nonceDigest(nonce), signedIn: now, used: now}
+	rec := &record{layout: &m.layout, attempt: a.id, again: a.again, nonce: nonceDigest(nonce), signedIn: now, used: now}
 	randomBytes(rec.id[:])
 	rec.take(g)
 	rec.identify(id)
@@ -422,7 +443,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	if err := m.sessions.create(w, r, rec); err != nil {
 		if errors.Is(err, ErrCookieTooLarge) {
 			m.refuse(w, r, slog.LevelError, Page{
-				Kind: "too-large", Status: http.StatusInternalServerError,
+				Kind: "too-large", Status: http.StatusForbidden,
 				Title: "Your account has too much in it for this site",
 				Text:  "Microsoft signed you in, but your browser cannot keep a session of this size. Tell the people who run this site; trying again will not help.",
 				Links: []Link{{URL: "/", Label: "Home page"}},
@@ -524,7 +545,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		p.Kind = "app-error"
 		p.Title = "This site is not set up correctly for signing in"
 		p.Text = "Microsoft refused the site's request, not you. Tell the people who run this site."
-		level = slog.LevelError
+		level = slog.LevelWarn // no more: it came by way of the browser, which can make it up
 	}
 	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
 }
@@ -538,6 +559,10 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 		// Other errors can come of a code that the visitor made up.
 		if failure.Code != "invalid_client" && failure.Code != "unauthorized_client" {
 			m.startAgain(w, r, a.returnTo, failure)
+			return
+		}
+		if m.renewals.bound(failure) {
+			m.notAllowed(w, r, a, failure)
 			return
 		}
 		m.renewals.reportTrouble(failure)

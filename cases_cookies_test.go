@@ -123,8 +123,8 @@ func TestCase062_Size(t *testing.T) {
 				s.as(person)
 				b := s.browser(c.T)
 				res := b.still().get(b.attempt("/a"))
-				if res.StatusCode == http.StatusInternalServerError {
-					c.refused(b, res, 500, "too-large", "Config.CookieBudget is")
+				if res.StatusCode == http.StatusForbidden {
+					c.refused(b, res, 403, "too-large", "Config.CookieBudget is")
 					return
 				}
 				total := 0

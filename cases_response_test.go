@@ -366,7 +366,7 @@ func TestCase134_HeaderBudget(t *testing.T) {
 		s := newSiteInProcess(c.T, func(cfg *msauth.Config) { cfg.CookieBudget = 1024 })
 		s.as(msauthtest.Ada)
 		b := s.browser(c.T)
-		c.refused(b, b.get("/"), 500, "too-large", "msauth: session too large")
+		c.refused(b, b.get("/"), 403, "too-large", "msauth: session too large")
 		c.signedOut(b)
 	})
 }

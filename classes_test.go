@@ -102,7 +102,7 @@ func TestEachRefusalOfARenewalHasOneClass(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					var changes []func(*msauth.Config)
-					if c.failure.Error == "unauthorized_client" { // see TestOneTenantDoesNotSpeakForTheApp
+					if c.want == misconfigured { // see TestOneTenantDoesNotSpeakForTheApp
 						changes = append(changes, tenant(msauthtest.TenantContoso))
 					}
 					o := renewingOffice(t, changes...)

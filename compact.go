@@ -258,6 +258,13 @@ func (d *decoder) bytes(n int) []byte {
 	return d.b[d.at-n : d.at]
 }
 
+func (d *decoder) flags() byte {
+	if b := d.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
 func (d *decoder) varint() int64 {
 	v, width := binary.Varint(d.b[d.at:])
 	if width <= 0 {

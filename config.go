@@ -211,7 +211,7 @@ func New(cfg Config) (*Middleware, error) {
 	client.Jar = nil
 
 	m := &Middleware{
-		cfg:          cfg,
+		cfg:          cfg.withoutSecrets(),
 		base:         base,
 		registration: registration,
 		layout:       layout{cfg.Authority, cfg.ClientID},
@@ -230,7 +230,7 @@ func New(cfg Config) (*Middleware, error) {
 	if cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
-	m.sessions = m.newSessionStore()
+	m.sessions = m.newSessionStore(ring)
 	m.oauth = oauth2.Config{
 		ClientID:    cfg.ClientID,
 		RedirectURL: cfg.BaseURL + "/callback",
@@ -449,8 +449,15 @@ func (c *Config) registration() (id registration) {
 	return id
 }
 
+// withoutSecrets is what a Middleware keeps of its configuration.
+func (c Config) withoutSecrets() Config {
+	c.ClientSecret, c.Keys = "", nil
+	return c
+}
+
 // Format implements [fmt.Formatter]: whatever the verb, ClientSecret and Keys
-// are not shown.
+// are not shown. Package fmt takes no notice of that for a Config in an
+// unexported field of another struct: do not print such a struct.
 func (c Config) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, "msauth.Config{ClientID:%q BaseURL:%q}", c.ClientID, c.BaseURL)
 }

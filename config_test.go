@@ -334,3 +334,34 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	b.get("/print")
 	s.wantNoSecrets(t, "what prints", <-in)
 }
+
+// Package fmt calls no methods of what stands in unexported fields.
+func TestFormattingAnUnexportedFieldShowsNoSecret(t *testing.T) {
+	t.Parallel()
+	key := bytes.Repeat([]byte{17, 34, 51, 68}, 8)
+	auth, err := msauth.New(msauth.Config{
+		ClientID: "11111111-2222-3333-4444-555555555555", ClientSecret: "THE-SECRET",
+		BaseURL: "https://app.test/auth", Keys: [][]byte{key},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := msauth.NewCookieStore(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := struct {
+		auth  *msauth.Middleware
+		store *msauth.CookieStore
+	}{auth, store}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, value := range []any{server, &server, []any{auth, store}} {
+			got := fmt.Sprintf(verb, value)
+			for _, secret := range []string{"THE-SECRET", fmt.Sprintf("%x", "THE-SECRET"), "17 34 51 68", "11223344"} {
+				if strings.Contains(got, secret) {
+					t.Errorf("%s of %T shows %q", verb, value, secret)
+				}
+			}
+		}
+	}
+}

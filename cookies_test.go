@@ -398,7 +398,7 @@ func TestCookieBudget(t *testing.T) {
 				b := s.browser(t)
 				res := b.still().get(b.attempt("/page"))
 				if test.want == "too large" {
-					b.wantRefused(res, 500, "too-large", "session too large")
+					b.wantRefused(res, 403, "too-large", "session too large")
 					if line := s.log.with("page=too-large")[0]; !strings.Contains(line, "Config.CookieBudget is 1024") || !strings.Contains(line, "Config.Store") {
 						t.Errorf("log line %s", line)
 					}

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ type office struct {
 	auth    *msauth.Middleware
 	handler http.Handler
 	log     *logBuffer
+	people  atomic.Int32
 }
 
 const officeURL = "https://app.test"
@@ -85,6 +87,18 @@ func (o *office) visitor() *visitor {
 
 // signIn makes a visitor who is signed in, with the tokens that the provider
 // gives at this moment.
+// signInNew signs in somebody whom the provider has not seen before, of Ada's
+// name and tenant.
+func (o *office) signInNew() *visitor {
+	o.t.Helper()
+	name := fmt.Sprintf("ada%d@contoso.example", o.people.Add(1))
+	o.ms.SetUser(msauthtest.User{SignInName: name, Name: "Ada Lindqvist", TenantID: msauthtest.TenantContoso})
+	before := ""
+	o.ms.Set(func(b *msauthtest.Behavior) { before, b.AutoSignIn = b.AutoSignIn, name })
+	defer o.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = before })
+	return o.signIn()
+}
+
 func (o *office) signIn() *visitor {
 	o.t.Helper()
 	v := o.visitor()

@@ -360,10 +360,20 @@ func TestPrefetchRenewsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
+		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
 		v := o.signIn()
-		time.Sleep(3 * time.Hour)
+		time.Sleep(59 * time.Minute) // due, and good for another minute
 		if got := v.get("/", "Sec-Purpose", "prefetch;prerender"); got.status != http.StatusOK || len(got.header["Set-Cookie"]) > 0 {
-			t.Errorf("status %d, cookies %q", got.status, got.header["Set-Cookie"])
+			t.Errorf("token due: status %d, cookies %q", got.status, got.header["Set-Cookie"])
+		}
+		time.Sleep(3 * time.Hour)
+		// What was expired for so long has to be asked about: later, then.
+		got := v.get("/", "Sec-Purpose", "prefetch;prerender")
+		if got.status != http.StatusServiceUnavailable || got.header.Get("Cache-Control") != "no-store" || len(got.header["Set-Cookie"]) > 0 {
+			t.Errorf("token expired: status %d, cookies %q", got.status, got.header["Set-Cookie"])
+		}
+		if got := v.get("/public/", "Sec-Purpose", "prefetch"); got.body != "hello nobody" || len(got.header["Set-Cookie"]) > 0 {
+			t.Errorf("token expired, page under Load: %q", got.body)
 		}
 		o.wantCalls(msauthtest.TokenRefresh, 0)
 		v.wantHello("a page")
@@ -411,5 +421,75 @@ func TestMaxAgeOfTheCookieShrinksTowardsTheEnd(t *testing.T) {
 				t.Errorf("Max-Age %d, want %d", c.MaxAge, want)
 			}
 		}
+	})
+}
+
+// Headers that put a renewal off are sent by anybody. They let in nobody whom
+// Microsoft refuses, whatever the method.
+func TestNoHeaderKeepsARevokedPersonIn(t *testing.T) {
+	t.Parallel()
+	prefetch, upgrade := []string{"Purpose", "prefetch"}, []string{"Upgrade", "websocket", "Connection", "Upgrade"}
+	for _, c := range []struct {
+		name    string
+		recheck time.Duration
+		wait    time.Duration
+	}{
+		{"token expired", 0, 2 * time.Hour},
+		{"recheck due", 10 * time.Minute, 11 * time.Minute},
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
+			for what, header := range map[string][]string{
+				"prefetch": prefetch, "sec": {"Sec-Purpose", "prefetch;prerender"}, "moz": {"X-Moz", "prefetch"},
+				"upgrade": upgrade, "upgrade alone": {"Upgrade", "x"}, "both": append(append([]string{}, prefetch...), upgrade...),
+			} {
+				t.Run(c.name+" "+method+" "+what, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						o := newOffice(t, func(cfg *msauth.Config) { cfg.RecheckAfter = c.recheck })
+						o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+						v := o.signIn()
+						o.ms.Revoke(msauthtest.Ada)
+						time.Sleep(c.wait)
+						for range 2 {
+							got := v.copy().do(method, "/", header...)
+							if got.status == http.StatusOK || strings.Contains(got.body, "hello") {
+								t.Errorf("status %d, page %q", got.status, got.body)
+							}
+							if got := v.copy().do(method, "/public/", header...); strings.Contains(got.body, "Ada") {
+								t.Errorf("page under Load: %q", got.body)
+							}
+							v.copy().fetch("/") // now it is known
+						}
+						o.wantCalls(msauthtest.TokenRefresh, 1)
+					})
+				})
+			}
+		}
+	}
+}
+
+// A refusal that is known counts, even where nobody would have asked yet.
+func TestKnownRefusalCountsForPrefetchAndUpgrade(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+		v := o.signIn()
+		o.ms.Revoke(msauthtest.Ada)
+		time.Sleep(59 * time.Minute)
+		upgrade := []string{"Upgrade", "websocket", "Connection", "keep-alive, Upgrade"}
+		if got := v.copy().get("/", upgrade...); got.status != http.StatusOK {
+			t.Errorf("a handshake with a good token: status %d", got.status)
+		}
+		o.wantCalls(msauthtest.TokenRefresh, 0)
+		if got := v.copy().fetch("/"); got.status != http.StatusUnauthorized {
+			t.Errorf("a script: status %d, want 401", got.status)
+		}
+		for _, header := range [][]string{upgrade, {"Purpose", "prefetch"}} {
+			if got := v.copy().do("GET", "/", header...); got.status != http.StatusUnauthorized {
+				t.Errorf("%s once it is known: status %d, want 401", header[0], got.status)
+			}
+		}
+		o.wantCalls(msauthtest.TokenRefresh, 1)
 	})
 }

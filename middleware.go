@@ -67,15 +67,28 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 //
 // Everything else below is answered 404.
 func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name := strings.TrimPrefix(r.URL.Path, "/")
-	if below, ok := strings.CutPrefix(r.URL.Path, m.base.Path+"/"); ok {
-		name = below
+	serve := m.routeFor(r)
+	if serve == nil {
+		serve = route(strings.TrimPrefix(r.URL.Path, "/"))
 	}
-	if serve := route(name); serve != nil {
-		serve(m, w, r)
-		return
+	if serve == nil {
+		serve = (*Middleware).notFound
 	}
-	m.notFound(w, r)
+	serve(m, w, r)
+}
+
+// routeFor finds our own page that a request is for, as the app routes it or,
+// where http.StripPrefix has shortened that, as the browser asked for it.
+func (m *Middleware) routeFor(r *http.Request) func(*Middleware, http.ResponseWriter, *http.Request) {
+	asked, _, _ := strings.Cut(requestPath(r), "?")
+	for _, path := range [...]string{r.URL.Path, asked} {
+		if name, below := strings.CutPrefix(path, m.base.Path+"/"); below {
+			if serve := route(name); serve != nil {
+				return serve
+			}
+		}
+	}
+	return nil
 }
 
 // Load attaches the session of the person who is signed in, if anybody is, to
@@ -97,7 +110,7 @@ func (m *Middleware) Load(next http.Handler) http.Handler {
 // sign in if signing in were needed for them.
 func (m *Middleware) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m.ownRoute(r.URL.Path) {
+		if m.routeFor(r) != nil {
 			m.ServeHTTP(w, r)
 			return
 		}
@@ -108,7 +121,13 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 				w.Header().Set("Cache-Control", "no-store")
 			}
 			next.ServeHTTP(w, r)
+		case tooEarly:
+			refusePrefetch(w)
 		case signIn:
+			if m.misdirected(r) {
+				m.misdirectedPage(w, r)
+				return
+			}
 			opts := authorizeOptions{returnTo: m.returnPath(requestPath(r))}
 			if v.rec != nil { // kept for a step-up
 				opts.loginHint, opts.claims = v.rec.loginHint, v.rec.claims
@@ -134,11 +153,12 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 type verdict int
 
 const (
-	refuse verdict = iota // 401
-	pass                  // on to the handler
-	signIn                // to Microsoft
-	brake                 // a page in place of a loop
-	broken                // 503
+	refuse   verdict = iota // 401
+	pass                    // on to the handler
+	signIn                  // to Microsoft
+	brake                   // a page in place of a loop
+	broken                  // 503
+	tooEarly                // 503 to a prefetch
 )
 
 // decide is the whole policy of Require.
@@ -148,6 +168,8 @@ func decide(v *visit, navigation bool) verdict {
 		return pass
 	case v.err != nil:
 		return broken
+	case v.prefetch:
+		return tooEarly
 	case !navigation:
 		return refuse
 	case v.session == nil && v.justSignedIn:
@@ -161,6 +183,7 @@ type visit struct {
 	session      *Session
 	rec          *record
 	justSignedIn bool  // a sign-in of this browser has just succeeded
+	prefetch     bool  // a session that must be renewed, which a prefetch cannot
 	err          error // the store is broken
 
 	// What session and the request's context point to: one allocation for all.
@@ -204,10 +227,14 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		m.reject(w, r, reason, rec)
 		return
 	}
-	fresh := rec
-	if !leaving && m.dueNow(r, rec, now) {
+	fresh, how := rec, m.renewalFor(r, rec, now)
+	if !leaving && how != notDue {
+		if how == notHere {
+			v.prefetch = true
+			return
+		}
 		var alive bool
-		if fresh, alive = m.renew(r, rec); !alive {
+		if fresh, alive = m.renew(r, rec, how); !alive {
 			m.reject(w, r, "refused", rec)
 			return
 		}
@@ -220,7 +247,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		fresh.used = now.Unix()
 	}
 	fresh = m.touch(r, fresh, now)
-	if fresh != rec && !leaving {
+	if fresh != rec && !leaving && how != onlyKnown {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
 			return
@@ -270,20 +297,38 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 	m.log.Debug("msauth: session not accepted", attrs...)
 }
 
-// dueNow reports whether a request renews the tokens of its session.
-func (m *Middleware) dueNow(r *http.Request, rec *record, now time.Time) bool {
-	switch {
-	case now.Unix() < rec.refreshAt, rec.stepUp, isPrefetch(r):
-		return false
-	case isUpgrade(r): // its answer has no room for a cookie
-		return now.Unix() >= rec.expiry
+// A howToRenew is what a request does about tokens that are due.
+type howToRenew int
+
+const (
+	notDue    howToRenew = iota // nothing
+	renewNow                    // ask, before it is served
+	onlyKnown                   // ask nobody, but heed what is known
+	notHere                     // not without asking, and not here: it is not served
+)
+
+// renewalFor decides what a request does about tokens that are due. Browsers
+// fetch ahead of any wish to see, and a handshake's answer has no room for a
+// cookie: both may put a renewal off, but not past the time at which the
+// person has to be checked again. Anybody can send their headers.
+func (m *Middleware) renewalFor(r *http.Request, rec *record, now time.Time) howToRenew {
+	if now.Unix() < rec.refreshAt || rec.stepUp {
+		return notDue
 	}
-	return true
+	overdue := now.Unix() >= rec.expiry ||
+		m.cfg.RecheckAfter > 0 && now.Unix() >= rec.renewed+int64(m.cfg.RecheckAfter/time.Second)
+	switch {
+	case isPrefetch(r) && overdue:
+		return notHere
+	case isPrefetch(r), isUpgrade(r) && !overdue:
+		return onlyKnown
+	}
+	return renewNow
 }
 
 // renew returns the record with newer tokens where there are any, and whether
 // the session lives on.
-func (m *Middleware) renew(r *http.Request, rec *record) (fresh *record, alive bool) {
+func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew) (fresh *record, alive bool) {
 	if err := rec.unpack(); err != nil {
 		return rec, false
 	}
@@ -293,10 +338,11 @@ func (m *Middleware) renew(r *http.Request, rec *record) (fresh *record, alive b
 	}
 	g, err := m.renewals.renew(r.Context(), renewal{
 		rec: rec, reason: reason, patience: patience, reload: m.sessions.reload(r),
-		due: func(g *grant) bool { return g.due(time.Now()) },
+		due:       func(g *grant) bool { return g.due(time.Now()) },
+		onlyKnown: how == onlyKnown,
 	})
 	fresh = rec
-	if g != nil && g.refresh != "" && (g.refresh != rec.refresh || g.issued > rec.renewed) {
+	if how != onlyKnown && g != nil && g.refresh != "" && (g.refresh != rec.refresh || g.issued > rec.renewed) {
 		fresh = rec.renewedBy(g)
 		if isUpgrade(r) {
 			m.keepUndelivered(rec, g)
@@ -366,6 +412,7 @@ func (m *Middleware) sentMarker(r *http.Request) bool {
 
 // loopPage stands in for the second round of a loop.
 func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
+	m.clearMarker(w) // it may have been planted, for longer than ours last
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "Signing in worked, but did not last",
@@ -373,6 +420,28 @@ func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
 		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: "/", Label: "Home page"}},
 		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
 	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
+}
+
+// misdirected reports whether a request is the answer to a sign-in of ours
+// that went past Callback: a proxy has changed its path, so that signing in
+// would never end.
+func (m *Middleware) misdirected(r *http.Request) bool {
+	answer, err := readAnswer(r)
+	if err != nil {
+		return false
+	}
+	_, err = m.attempts.open(answer.state)
+	return err == nil
+}
+
+func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "app-error", Status: http.StatusBadRequest,
+		Title: "This site is not set up correctly for signing in",
+		Text:  "Microsoft signed you in, but its answer went to the wrong part of this site. You did nothing wrong. Tell the people who run it.",
+		Links: []Link{{URL: "/", Label: "Home page"}},
+		Err:   errors.New("the answer to a sign-in did not reach Callback: does something in front change the path of BaseURL?"),
+	}, "path", oneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
 }
 
 // Ready reports whether people can sign in: discovery and signing keys can be

@@ -3,6 +3,7 @@ package msauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -51,11 +52,13 @@ func TestOutageOfTenMinutesSignsNobodyOut(t *testing.T) {
 			b.Rotation = msauthtest.RotateStrict
 			// Opaque access tokens and no ID token at renewals spare the test
 			// some ten thousand signatures.
-			b.AutoSignIn = msauthtest.Mia
 			b.OmitIDTokenOnRefresh = true
 		})
 		people := make([]*visitor, crowd)
 		for i := range people {
+			name := fmt.Sprintf("mia%d@outlook.example", i)
+			o.ms.SetUser(msauthtest.User{SignInName: name, Name: "Mia Müller", TenantID: msauthtest.TenantPersonal})
+			o.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = name })
 			people[i] = o.signIn()
 		}
 		for _, outage := range []struct {
@@ -314,7 +317,7 @@ func TestPauseObeysRetryAfterUpToAMinute(t *testing.T) {
 		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
 		people := make([]*visitor, 12)
 		for i := range people {
-			people[i] = o.signIn()
+			people[i] = o.signInNew()
 		}
 		time.Sleep(time.Hour)
 		o.ms.Set(func(b *msauthtest.Behavior) {
@@ -325,7 +328,7 @@ func TestPauseObeysRetryAfterUpToAMinute(t *testing.T) {
 		}
 		o.wantCalls(msauthtest.TokenRefresh, 5)
 		if !o.auth.Stats().Paused {
-			t.Error("not paused after five failures of five sessions")
+			t.Error("not paused after five failures of five people")
 		}
 		for range 59 {
 			time.Sleep(time.Second)
@@ -350,27 +353,98 @@ func TestPauseObeysRetryAfterUpToAMinute(t *testing.T) {
 	})
 }
 
-// One person's failures are no reason to stop the others.
-func TestFailuresOfOneSessionDoNotPauseTheClient(t *testing.T) {
+// One person's failures are no reason to stop the others, however many
+// sessions that person has.
+func TestFailuresOfOnePersonDoNotPauseTheClient(t *testing.T) {
+	t.Parallel()
+	for _, failure := range []msauthtest.Failure{
+		{Status: 500},
+		{Status: 429, Header: http.Header{"Retry-After": {"3600"}}},
+		{Error: "invalid_resource", Codes: []int{500011}},
+	} {
+		t.Run(fmt.Sprint(failure.Status, failure.Error), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newOffice(t)
+				o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+				other := o.signInNew()
+				strangers := make([]*visitor, 20)
+				for i := range strangers {
+					strangers[i] = o.signIn()
+				}
+				time.Sleep(time.Hour)
+				o.ms.Set(func(b *msauthtest.Behavior) {
+					b.Fail[msauthtest.TokenRefresh] = slices.Repeat([]msauthtest.Failure{failure}, len(strangers))
+				})
+				for _, v := range strangers {
+					v.wantHello("with a token that cannot be renewed")
+				}
+				o.wantCalls(msauthtest.TokenRefresh, len(strangers))
+				if o.auth.Stats().Paused {
+					t.Error("paused because of one person")
+				}
+				if err := o.auth.Ready(t.Context()); err != nil {
+					t.Errorf("not ready because of one person: %v", err)
+				}
+				other.wantHello("the other")
+				if got := other.get("/?token"); got.status != http.StatusOK {
+					t.Errorf("somebody else's token: status %d, %s", got.status, got.body)
+				}
+				o.wantCalls(msauthtest.TokenRefresh, len(strangers)+1)
+			})
+		})
+	}
+}
+
+// Whoever's probe has failed leaves the next to others, and tells them nothing.
+func TestStrangerCannotTakeEveryProbe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
 		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
-		v, other := o.signIn(), o.signIn()
+		strangers := make([]*visitor, 8)
+		for i := range strangers {
+			strangers[i] = o.signInNew()
+		}
+		victim := o.signInNew()
 		time.Sleep(time.Hour)
-		o.ms.Set(func(b *msauthtest.Behavior) {
-			b.Fail[msauthtest.TokenRefresh] = slices.Repeat([]msauthtest.Failure{{Status: 500}}, 20)
-		})
-		for range 20 {
-			v.wantHello("with a token that cannot be renewed")
-			time.Sleep(11 * time.Second)
+		fail := func(on bool) {
+			o.ms.Set(func(b *msauthtest.Behavior) {
+				clear(b.FailAlways)
+				if on {
+					b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: 500, Body: "<p>of a stranger</p>"}
+				}
+			})
 		}
-		o.wantCalls(msauthtest.TokenRefresh, 20)
+		fail(true)
+		for _, v := range strangers[:5] {
+			v.wantHello("failing")
+		}
+		if !o.auth.Stats().Paused {
+			t.Fatal("not paused after five people's failures")
+		}
+		if got := victim.get("/?token").body; !strings.Contains(got, "paused") || strings.Contains(got, "stranger") {
+			t.Errorf("Token of somebody who has asked for nothing yet: %q", got)
+		}
+		// The provider serves everybody but the strangers, who ask all the time.
+		began := time.Now()
+		for got := 0; got != http.StatusOK; {
+			if time.Since(began) > 20*time.Second {
+				t.Fatal("20 seconds, and no probe for the one who would be served")
+			}
+			fail(true)
+			for _, v := range strangers[:5] {
+				v.get("/")
+			}
+			fail(false)
+			if time.Since(began).Milliseconds()%1000 == 0 {
+				got = victim.get("/?token").status
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
 		if o.auth.Stats().Paused {
-			t.Error("paused because of one session")
+			t.Error("still paused")
 		}
-		other.wantHello("the other")
-		o.wantCalls(msauthtest.TokenRefresh, 21)
 	})
 }
 
@@ -383,7 +457,7 @@ func TestSignInIsNotPaused(t *testing.T) {
 		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
 		people := make([]*visitor, 6)
 		for i := range people {
-			people[i] = o.signIn()
+			people[i] = o.signInNew()
 		}
 		time.Sleep(time.Hour)
 		o.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: 500} })
@@ -487,7 +561,7 @@ func TestEventsHaveStableNamesAndAttributes(t *testing.T) {
 
 		people := make([]*visitor, 6)
 		for i := range people {
-			people[i] = o.signIn()
+			people[i] = o.signInNew()
 		}
 		o.visitor().get("/auth/callback?code=x&state=y")
 		time.Sleep(time.Hour)

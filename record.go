@@ -37,6 +37,7 @@ type record struct {
 	refreshAt int64 // when to renew it
 	authTime  int64 // auth_time of the ID token, 0 if it had none
 
+	again  bool   // signed in right after another sign-in
 	shed   bool   // the access token was left out
 	stepUp bool   // Microsoft wants more of the person before it renews
 	claims string // the claims challenge that came with that, JSON
@@ -61,6 +62,7 @@ const (
 	flagStepUp
 	flagAuthTime
 	flagSameEmail // as the user name
+	flagAgain
 )
 
 // epoch is where times are counted from: the start of 2025, UTC.
@@ -90,7 +92,7 @@ func (r *record) encode() []byte {
 	e.b = append(e.b, r.nonce[:]...)
 	flags := flag(r.user.EmailVerified, flagEmailVerified) | flag(r.user.GroupsOverage, flagOverage) |
 		flag(r.shed, flagShed) | flag(r.stepUp, flagStepUp) | flag(r.authTime != 0, flagAuthTime) |
-		flag(r.user.Email == r.user.Username, flagSameEmail)
+		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.again, flagAgain)
 	e.b = append(e.b, flags)
 	// Times close to each other, which take a byte or two as differences.
 	e.b = binary.AppendVarint(e.b, r.signedIn-epoch)
@@ -159,14 +161,12 @@ func decodeRecord(payload []byte, of *layout) (*record, error) {
 	copy(r.id[:], d.bytes(len(r.id)))
 	copy(r.attempt[:], d.bytes(len(r.attempt)))
 	copy(r.nonce[:], d.bytes(len(r.nonce)))
-	var flags byte
-	if f := d.bytes(1); len(f) == 1 {
-		flags = f[0]
-	}
+	flags := d.flags()
 	r.user.EmailVerified = flags&flagEmailVerified != 0
 	r.user.GroupsOverage = flags&flagOverage != 0
 	r.shed = flags&flagShed != 0
 	r.stepUp = flags&flagStepUp != 0
+	r.again = flags&flagAgain != 0
 	r.signedIn = d.varint() + epoch
 	r.used = d.varint() + r.signedIn
 	r.renewed = d.varint() + r.used

@@ -28,7 +28,8 @@ const (
 
 	maxFlights = 32 // renewals at one time; more wait their turn
 
-	pauseAfter     = 5                // failures in a row, of different sessions
+	pauseAfter     = 5                // failures in a row, of different people
+	leaveToOthers  = 5 * time.Second  // by whom a probe has failed
 	longestPause   = 60 * time.Second // that one Retry-After can impose on all
 	troubleRecent  = 10 * time.Minute // Ready fails this long after "app misconfigured"
 	troubleLogStep = 1 * time.Minute
@@ -75,7 +76,7 @@ type refusal struct {
 func newRenewals(a *authority, cfg *Config, reg registration, client *http.Client, ev *events) *renewals {
 	return &renewals{
 		endpoint: &tokenEndpoint{
-			authority: a, clientID: cfg.ClientID, clientSecret: secret(cfg.ClientSecret),
+			authority: a, clientID: cfg.ClientID, clientSecret: hide(cfg.ClientSecret),
 			redirectURI: cfg.BaseURL + "/callback", scopes: strings.Join(cfg.Scopes, " "),
 			recheckAfter: cfg.RecheckAfter, client: client,
 		},
@@ -95,6 +96,8 @@ func (r *renewals) key(refresh secret) tokenKey {
 	h.Write([]byte(refresh))
 	return tokenKey(h.Sum(nil))
 }
+
+var errPaused = errors.New("msauth: renewals are paused, because those before failed")
 
 // errPending means that the renewal goes on without the request.
 var errPending = errors.New("msauth: renewal still under way")
@@ -131,6 +134,8 @@ type renewal struct {
 	reason   string            // for the log
 	due      func(*grant) bool // tells whether a remembered grant is too old to be an answer
 	patience time.Duration     // how long to wait, 0 for as long as the context lasts
+	// onlyKnown is for those who must not ask: they get what is remembered.
+	onlyKnown bool
 	// reload, if not nil, reads the record again where it is kept on the
 	// server; it returns nil when the record is gone.
 	reload func() (*record, error)
@@ -157,6 +162,9 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		}
 		if failed != nil {
 			return known, failed
+		}
+		if want.onlyKnown {
+			return known, nil
 		}
 		if refresh == "" {
 			return known, &AuthError{Class: ClassSignIn, Err: errors.New("the provider gave no refresh token")}
@@ -216,7 +224,7 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (any, error) {
 	// from everybody before the first one fails.
 	r.slots <- struct{}{}
 	defer func() { <-r.slots }()
-	if paused := r.admit(); paused != nil {
+	if paused := r.admit(rec.user.Key()); paused != nil {
 		return nil, paused
 	}
 	g, failed := r.ask(rec, want.reason, refresh)
@@ -245,7 +253,7 @@ func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *Aut
 		}
 	}
 	r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
-	r.failed(key, err)
+	r.failed(rec, err)
 	r.events.renewalFailed(rec, reason, now.Sub(began), err)
 	if err.Class == ClassSignIn {
 		// Once for each session, whoever comes with its cookie afterwards.
@@ -313,12 +321,17 @@ func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
 	r.kept.put(r.key(refresh), g, until)
 }
 
-// pause spares a provider that is down, and the app's own requests the wait.
+// A pause spares a provider that is down, and the app's own requests the wait.
+// Failures are counted by person: nobody should be able to stop everybody.
 type pause struct {
-	failures map[tokenKey]bool // in a row, of different sessions
-	on       bool
-	probeAt  time.Time
-	because  *AuthError
+	failed  map[string]bool // in a row, as blame counts
+	people  map[string]bool // to whom it happened, then and with probes
+	on      bool
+	probeAt time.Time
+	others  bool // somebody else has asked since the latest probe
+	class   Class
+	code    string
+	numbers []int
 }
 
 // pauseStep is how long to wait where the provider does not say: long enough
@@ -326,19 +339,27 @@ type pause struct {
 // noticed within 10 seconds.
 func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) }
 
-// admit says whether a request may be made now. While paused, one in 5 to 10
-// seconds may: the probe.
-func (r *renewals) admit() *AuthError {
+// admit says whether a request may be made now for a person. While paused, one
+// in 5 to 10 seconds may: the probe. Whoever has failed with one leaves the
+// next to others for a while, if there are any.
+func (r *renewals) admit(person string) *AuthError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.pause.on {
+	p := &r.pause
+	if !p.on {
 		return nil
 	}
 	now := time.Now()
-	if now.Before(r.pause.probeAt) {
-		return r.pause.because
+	from := p.probeAt
+	if p.people[person] && p.others {
+		from = from.Add(leaveToOthers)
 	}
-	r.pause.probeAt = now.Add(pauseStep())
+	if now.Before(from) {
+		p.others = p.others || !p.people[person]
+		// What was said to somebody else is not for this person to read.
+		return &AuthError{Class: p.class, Code: p.code, Numbers: p.numbers, Err: errPaused}
+	}
+	p.probeAt, p.others = now.Add(pauseStep()), false
 	return nil
 }
 
@@ -358,38 +379,66 @@ func (r *renewals) answered() {
 	r.pause = pause{}
 }
 
-// failed notes a failure. A refusal of one person is an answer like any other.
-func (r *renewals) failed(key tokenKey, err *AuthError) {
-	// Where people of many tenants sign in, one of these can remove the app
-	// for its own people. That says nothing of the app elsewhere.
-	theirs := r.manyTenants && err.Class == ClassMisconfigured && err.Code == "unauthorized_client"
-	if !theirs {
-		r.reportTrouble(err)
+// bound reports whether a failure binds nobody but the tenant of whom it
+// happened to: where people of many tenants sign in, each of these can remove
+// the app for its own people.
+func (r *renewals) bound(err *AuthError) bool {
+	return r.manyTenants && err.Code == "unauthorized_client"
+}
+
+// doubted reports whether a failure is believed to be the app's own only when
+// several tenants see it: the app, or the API that it uses, can be set up in
+// another way in each.
+func (r *renewals) doubted(err *AuthError) bool {
+	return r.manyTenants && err.Class == ClassMisconfigured && err.Code != "invalid_client"
+}
+
+// blame is by whom a failure is counted: by what one stranger has only one of.
+func (r *renewals) blame(rec *record, err *AuthError) string {
+	switch {
+	case err.Code == "invalid_client": // of the app, whoever asks
+		return string(rec.id[:])
+	case r.doubted(err) && !rec.user.Personal():
+		return rec.user.TenantID
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if theirs || err.Class != ClassRetry && err.Class != ClassMisconfigured {
+	return rec.user.Key()
+}
+
+// failed notes a failure. A refusal of one person is an answer like any other.
+func (r *renewals) failed(rec *record, err *AuthError) {
+	if r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.answered()
 		return
 	}
-	if r.pause.failures == nil {
-		r.pause.failures = map[tokenKey]bool{}
+	if r.countFailure(rec, err) || !r.doubted(err) {
+		r.reportTrouble(err)
 	}
-	r.pause.failures[key] = true
-	r.pause.because = err
-	if !r.pause.on && len(r.pause.failures) >= pauseAfter {
-		r.pause.on = true
-		r.pause.failures = map[tokenKey]bool{}
-		r.pause.probeAt = time.Now().Add(pauseStep())
+}
+
+// countFailure reports whether renewals are paused.
+func (r *renewals) countFailure(rec *record, err *AuthError) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := &r.pause
+	p.class, p.code, p.numbers = err.Class, err.Code, err.Numbers
+	if p.failed == nil || len(p.people) > maxOutcomes {
+		p.failed, p.people = map[string]bool{}, map[string]bool{}
+	}
+	p.failed[r.blame(rec, err)], p.people[rec.user.Key()] = true, true
+	if !p.on {
+		if len(p.failed) < pauseAfter {
+			return false
+		}
+		p.on, p.probeAt = true, time.Now().Add(pauseStep())
 		r.events.paused(err)
 	}
-	if r.pause.on {
-		// Probes that hang put off no other: only what the provider asks for.
-		clear(r.pause.failures)
-		if asked := time.Now().Add(min(err.RetryAfter, longestPause)); asked.After(r.pause.probeAt) {
-			r.pause.probeAt = asked
-		}
+	// Probes that hang put off no other: only what the provider asks for.
+	if asked := time.Now().Add(min(err.RetryAfter, longestPause)); asked.After(p.probeAt) {
+		p.probeAt = asked
 	}
+	return true
 }
 
 // reportTrouble logs failures that an operator must mend, once a minute.

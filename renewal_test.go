@@ -515,7 +515,6 @@ func TestRenewalWaitsForThoseWhoWantAPage(t *testing.T) {
 		{"navigation", due, nil, 1},
 		{"script", due, []string{"Sec-Fetch-Mode", "cors", "Accept", "*/*"}, 1},
 		{"prefetch", due, []string{"Sec-Purpose", "prefetch"}, 0},
-		{"prefetch, expired", expired, []string{"Purpose", "prefetch"}, 0},
 		{"WebSocket", due, []string{"Upgrade", "websocket", "Connection", "Upgrade"}, 0},
 		{"WebSocket, expired", expired, []string{"Upgrade", "websocket", "Connection", "Upgrade"}, 1},
 	}

@@ -20,11 +20,14 @@ func isNavigation(r *http.Request) bool {
 		return mode == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 	}
 	return acceptQuality(r, "text/html") > 0 &&
-		r.Header.Get("X-Requested-With") == "" && r.Header.Get("HX-Request") == "" && !isUpgrade(r)
+		r.Header.Get("X-Requested-With") == "" && r.Header.Get("HX-Request") == "" && r.Header.Get("Upgrade") == ""
 }
 
 // isPrefetch reports whether a browser fetches ahead of any wish to see.
 func isPrefetch(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
 	for _, name := range [...]string{"Sec-Purpose", "Purpose", "X-Sec-Purpose", "X-Moz"} {
 		for _, value := range r.Header[name] {
 			value = strings.ToLower(value)
@@ -36,7 +39,11 @@ func isPrefetch(r *http.Request) bool {
 	return false
 }
 
-func isUpgrade(r *http.Request) bool { return r.Header.Get("Upgrade") != "" }
+// isUpgrade reports whether the answer may be the last of HTTP on this
+// connection (RFC 9110 section 7.8), as with a WebSocket's handshake.
+func isUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Upgrade") != "" && hasToken(strings.Join(r.Header["Connection"], ","), "upgrade")
+}
 
 // acceptQuality is how much the Accept header wants a media type that it
 // names; wildcards do not count.

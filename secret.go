@@ -9,6 +9,10 @@ import (
 // that it is there and nothing of it.
 type secret string
 
+// hide keeps a secret where package fmt does not look: in unexported fields it
+// takes no notice of the methods below.
+func hide(s string) func() secret { return func() secret { return secret(s) } }
+
 const hidden = "[hidden]"
 
 func (secret) String() string               { return hidden }

@@ -34,11 +34,11 @@ type sessionStore interface {
 	reload(r *http.Request) func() (*record, error)
 }
 
-func (m *Middleware) newSessionStore() sessionStore {
+func (m *Middleware) newSessionStore(ring keyring) sessionStore {
 	if m.cfg.Store == nil {
 		return cookieSessions{m}
 	}
-	return storedSessions{m, m.cfg.Store, sealer{keyring(m.cfg.Keys).derive("msauth stored session v1")}}
+	return storedSessions{m, m.cfg.Store, sealer{ring.derive("msauth stored session v1")}}
 }
 
 // cookieAge is the Max-Age of a session's cookies.
@@ -301,7 +301,7 @@ type heldTokens struct {
 
 	mu     sync.Mutex
 	rec    *record // never changed, only replaced
-	access secret  // that of rec, once somebody has asked for it
+	access *secret // that of rec, once somebody has asked for it
 }
 
 func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
@@ -338,7 +338,7 @@ func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
 	renewed := rec.renewedBy(g)
 	h.m.keepUndelivered(rec, g)
 	h.mu.Lock()
-	h.rec, h.access = renewed, renewed.access
+	h.rec, h.access = renewed, &renewed.access
 	h.mu.Unlock()
 	return bearer(renewed.access, renewed.expiry), nil
 }
@@ -346,14 +346,14 @@ func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
 func (h *heldTokens) current() (*record, secret, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.access == "" {
+	if h.access == nil {
 		access, err := h.rec.accessToken()
 		if err != nil {
 			return nil, "", err
 		}
-		h.access = access
+		h.access = &access
 	}
-	return h.rec, h.access, nil
+	return h.rec, *h.access, nil
 }
 
 // keepUndelivered holds on to a grant that the browser has not been given. As

@@ -609,7 +609,7 @@ func TestAnswerThatCannotBeCompletedLeavesTheSession(t *testing.T) {
 		{"code used before", fail(msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_grant", Codes: []int{54005}}), 1, 400, "start-again", "replay: invalid_grant"},
 		{"code of an unknown kind", fail(msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_grant", Suberror: "new_kind"}), 1, 400, "start-again", "replay: invalid_grant (new_kind)"},
 		{"wrong secret", fail(msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_client"}), 1, 500, "app-error", "AADSTS7000215"},
-		{"unknown app at the token endpoint", fail(msauthtest.TokenCode, msauthtest.Failure{Error: "unauthorized_client"}), 1, 500, "app-error", "AADSTS700016"},
+		{"unknown app at the token endpoint", fail(msauthtest.TokenCode, msauthtest.Failure{Error: "unauthorized_client"}), 1, 403, "not-allowed", "AADSTS700016"},
 		{"unknown scope", fail(msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_scope"}), 1, 400, "start-again", "AADSTS70011"},
 		{"token endpoint down", fail(msauthtest.TokenCode, msauthtest.Failure{Status: 503}), 1, 503, "unavailable", "retry: HTTP status 503"},
 		{"token endpoint throttles", fail(msauthtest.TokenCode, msauthtest.Failure{Status: 429}), 1, 503, "unavailable", "retry: HTTP status 429"},

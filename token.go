@@ -49,7 +49,7 @@ func (g *grant) usable(now time.Time) bool { return g.access != "" && now.Unix()
 type tokenEndpoint struct {
 	authority    *authority
 	clientID     string
-	clientSecret secret
+	clientSecret func() secret // package fmt would show a field
 	redirectURI  string
 	scopes       string
 	recheckAfter time.Duration
@@ -96,7 +96,7 @@ func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Value
 		return nil, &AuthError{Class: ClassRetry, Err: err}
 	}
 	form.Set("client_id", t.clientID)
-	form.Set("client_secret", string(t.clientSecret))
+	form.Set("client_secret", string(t.clientSecret()))
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.Token, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, &AuthError{Class: ClassRetry, Err: err}
