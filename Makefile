@@ -37,9 +37,12 @@ fuzz:
 		echo "go test -run '^$$' -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) ."; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .; done
 
+# gosec, of the package itself. G104 is about writes to responses and hashes,
+# G115 about lengths that were compared before; what else it finds is explained
+# where it stands.
 lint:
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 work
-	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet ./...
+	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G104,G115 .
 
 fmt:
 	gofmt -w .

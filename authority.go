@@ -260,7 +260,7 @@ type signingKeys struct {
 
 // VerifySignature implements [oidc.KeySet].
 func (s *signingKeys) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	jws, err := jose.ParseSigned(token, s.algs)
+	jws, err := jose.ParseSignedCompact(token, s.algs)
 	if err != nil {
 		return nil, err
 	}

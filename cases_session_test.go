@@ -147,7 +147,7 @@ func TestCase085_IdleAndAbsoluteEnd(t *testing.T) {
 			}
 		}
 		last := steady.cookieLine()
-		time.Sleep(start.Add(10 * time.Hour).Sub(time.Now()))
+		time.Sleep(time.Until(start.Add(10 * time.Hour)))
 		if last == "" {
 			last = headerOf(stolen)
 		}
@@ -220,8 +220,8 @@ func TestCase088_ErrorMeansNotSignedIn(t *testing.T) {
 	c.run("a hook that panics", func(c *testCase) {
 		s := newSiteInProcess(c.T, func(cfg *msauth.Config) {
 			cfg.OnSignIn = func(http.ResponseWriter, *http.Request, *msauth.SignIn) error {
-				var none map[string]int
-				none["x"] = 1
+				var nobody *msauth.SignIn
+				nobody.AppState = "x"
 				return nil
 			}
 		})

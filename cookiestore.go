@@ -283,7 +283,7 @@ func (c *cookieFormat) read(h http.Header) received {
 // cookie makes every cookie of this format, to set or to delete: a browser
 // ignores the deletion of a __Host- cookie that lacks an attribute.
 func (c *cookieFormat) cookie(name, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ // #nosec G124 -- Secure but for InsecureCookies
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: !c.insecure, HttpOnly: true, SameSite: c.sameSite,
 	}

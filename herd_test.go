@@ -508,7 +508,7 @@ func TestPanicOfTheTransportIsAFailureThatIsRemembered(t *testing.T) {
 			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.Method == http.MethodPost && time.Now().Year() > 2000 {
 					calls++
-					panic(fmt.Sprint("boom"))
+					panic("boom")
 				}
 				return base.RoundTrip(r)
 			})}

@@ -416,7 +416,7 @@ func TestMaxAgeOfTheCookieShrinksTowardsTheEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := time.Now().Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+			s := time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
 			if want := int((10*time.Hour - s) / time.Second); c.MaxAge < want || c.MaxAge > want+1 {
 				t.Errorf("Max-Age %d, want %d", c.MaxAge, want)
 			}

@@ -267,8 +267,8 @@ func TestAnswerIsTheSameOnTheWireButForOurHeaders(t *testing.T) {
 			fmt.Fprint(w, strings.Repeat("x", 3000))
 			w.Header().Set("X-Sum", "42")
 		}},
-		{"an error", "GET", "", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 418) }},
-		{"a redirect", "GET", "", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }},
+		{"an error", "GET", "", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusTeapot) }},
+		{"a redirect", "GET", "", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
 		{"headers of its own", "GET", "", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", "public, max-age=60")
 			w.Header().Add("Set-Cookie", "app=1")

@@ -577,7 +577,7 @@ func TestEventsHaveStableNamesAndAttributes(t *testing.T) {
 		people[2].wantHello("with an expired secret")
 		o.ms.Set(func(b *msauthtest.Behavior) { b.SecretExpired = false })
 		o.ms.Revoke("ada4@contoso.example") // people[3]
-		for range 5 { // one event, however often the cookie comes back
+		for range 5 {                       // one event, however often the cookie comes back
 			people[3].fetch("/")
 		}
 		people[0].do(http.MethodPost, "/auth/logout", "Origin", officeURL, "Sec-Fetch-Site", "same-origin")

@@ -337,7 +337,7 @@ type pause struct {
 // pauseStep is how long to wait where the provider does not say: long enough
 // to spare it (12 requests a minute at most), short enough for a recovery to be
 // noticed within 10 seconds.
-func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) }
+func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) } // #nosec G404 -- jitter, no secret
 
 // admit says whether a request may be made now for a person. While paused, one
 // in 5 to 10 seconds may: the probe. Whoever has failed with one leaves the

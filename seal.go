@@ -99,7 +99,7 @@ const sealOverhead = 12 + 16
 
 // seal returns nonce, ciphertext and tag in a slice of its own.
 func (a aeads) seal(plain, additional []byte) []byte {
-	return a[0].Seal(make([]byte, 0, len(plain)+sealOverhead), nil, plain, additional)
+	return a[0].Seal(make([]byte, 0, len(plain)+sealOverhead), nil, plain, additional) // #nosec G407 -- these AEADs draw the nonce themselves
 }
 
 // open decrypts box in place; with a single key box is spoilt when it fails.

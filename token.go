@@ -140,7 +140,7 @@ func (t *tokenEndpoint) grantFrom(reply claims, now time.Time) *grant {
 		// A margin of a tenth, five minutes at most. The jitter keeps people
 		// who signed in together from renewing together.
 		margin := min(lifetime/10, 5*time.Minute)
-		early = lifetime - margin - rand.N(margin/2+1)
+		early = lifetime - margin - rand.N(margin/2+1) // #nosec G404 -- jitter, no secret
 	}
 	if t.recheckAfter > 0 {
 		early = min(early, t.recheckAfter)
