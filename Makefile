@@ -2,9 +2,10 @@
 # make soak   runs the example under load for 5 minutes, with failing renewals
 # make fuzz   runs each fuzz target for 30 seconds (FUZZTIME=10m for longer)
 # make lint   runs staticcheck and gosec
+# make bench  measures this package beside others; installs redis-server
 # make fmt    formats all Go files
 
-.PHONY: test setup soak fuzz lint fmt
+.PHONY: test setup soak fuzz lint bench fmt
 
 # One package at a time (-p 1): the browser tests would make the others wait,
 # and both look at the clock.
@@ -19,6 +20,8 @@ test: setup
 		run=.; case "$$dir" in */e2e) run='^$$';; esac; \
 		echo "cd $$dir && GOWORK=off go vet ./... && GOWORK=off go test -p 1 -timeout 20m -run '$$run' ./..."; \
 		(cd "$$dir" && GOWORK=off go vet ./... && GOWORK=off go test -p 1 -timeout 20m -run "$$run" ./...); done
+	@# The sizes that the README promises, held by the measurements' own fixtures.
+	cd bench && GOWORK=off go vet ./... && GOWORK=off go test -run 'Sizes|HandWritten|Accounts|Hint' ./...
 	@# Cookies must work where only FIPS 140-3 cryptography is allowed. Not the
 	@# tests in synctest bubbles: the entropy source takes its noise from the
 	@# clock, and theirs stands still.
@@ -43,6 +46,11 @@ fuzz:
 lint:
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 work
 	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G104,G115 .
+
+# On a machine that does nothing else. About five minutes.
+bench:
+	@scripts/setup redis-server
+	cd bench && GOWORK=off go test ./... && GOWORK=off go run ./cmd/table
 
 fmt:
 	gofmt -w .

@@ -276,6 +276,10 @@ func (d *decoder) varint() int64 {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if d.at < len(d.b) && d.b[d.at] < 0x80 { // most of them
+		d.at++
+		return uint64(d.b[d.at-1])
+	}
 	v, width := binary.Uvarint(d.b[d.at:])
 	if width <= 0 {
 		d.fail()

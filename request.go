@@ -16,11 +16,20 @@ func isNavigation(r *http.Request) bool {
 		return false
 	}
 	// Fetch Metadata: frames say "navigate" too, Dest tells them apart.
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	if mode := first(r.Header["Sec-Fetch-Mode"]); mode != "" {
+		return mode == "navigate" && first(r.Header["Sec-Fetch-Dest"]) == "document"
 	}
 	return acceptQuality(r, "text/html") > 0 &&
 		r.Header.Get("X-Requested-With") == "" && r.Header.Get("HX-Request") == "" && r.Header.Get("Upgrade") == ""
+}
+
+// first is what http.Header.Get returns for a canonical name, which it would
+// make canonical once more.
+func first(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[0]
 }
 
 // isPrefetch reports whether a browser fetches ahead of any wish to see.

@@ -20,7 +20,7 @@ func StartRedis() (address string, stop func(), err error) {
 	listener.Close()
 	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "no", "--loglevel", "warning")
 	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("%w (bench/setup installs it)", err)
+		return "", nil, fmt.Errorf("%w (scripts/setup redis-server installs it)", err)
 	}
 	stop = func() {
 		cmd.Process.Kill()
