@@ -23,7 +23,10 @@ type Behavior struct {
 	RedirectURIs []string
 
 	// AccessTokenLifetime is what expires_in says and how long Graph accepts
-	// the token. Zero means 60 to 90 minutes at random, as with Microsoft.
+	// the token. Zero means 60 to 90 minutes at random, as with Microsoft,
+	// and 20 to 28 hours for work accounts' tokens for Graph when the claims
+	// parameter declares the client capability cp1 ("Continuous access
+	// evaluation").
 	AccessTokenLifetime time.Duration
 
 	// RefreshIn is reported as refresh_in, in seconds. Zero reports none.
@@ -55,6 +58,34 @@ type Behavior struct {
 	// suberror consent_required in the same way.
 	RequireMFA     bool
 	RequireConsent bool
+
+	// AdminScopes need an administrator's consent: a person who is asked for
+	// one of them sees "Need admin approval", and the app gets access_denied
+	// with AADSTS90094. [Server.Consent] is the administrator.
+	AdminScopes []string
+
+	// RefuseScopes are refused by the person: a sign-in that asks for one of
+	// them that they have not granted before is answered with access_denied,
+	// error_subcode cancel and AADSTS65004.
+	RefuseScopes []string
+
+	// WithholdScopes are left out of what is granted although they were asked
+	// for: the scope of the token reply names fewer (RFC 6749 section 3.3).
+	WithholdScopes []string
+
+	// IgnoreClaims lets the claims parameter ask for nothing: sign-ins and
+	// renewals succeed, but their tokens satisfy no challenge, and whoever
+	// challenged does it again.
+	IgnoreClaims bool
+
+	// RefuseMFA fails every stronger sign-in, whether the claims parameter
+	// asks for it or RequireMFA: access_denied, error_subcode cancel and
+	// AADSTS500121.
+	RefuseMFA bool
+
+	// OmitAuthTime leaves the claim auth_time, which is optional at
+	// Microsoft, out of ID tokens.
+	OmitAuthTime bool
 
 	// Revoked is the answer to renewals after [Server.Revoke]. The zero value
 	// is invalid_grant with AADSTS50173.
@@ -157,7 +188,8 @@ type Failure struct {
 	// error_subcode.
 	Suberror string
 
-	// Claims is the field claims, a JSON text.
+	// Claims is the field claims, a JSON text. At Graph and protected APIs it
+	// makes the answer a claims challenge, 401 insufficient_claims.
 	Claims string
 
 	// Codes are AADSTS numbers. When empty, one that suits Error is chosen.
@@ -167,7 +199,8 @@ type Failure struct {
 	Description string
 
 	// Status is the HTTP status. Zero means the one that suits Error, and 500
-	// without Error. With a Status the authorize endpoint shows a page in
+	// without Error. 401 of Graph and of protected APIs says invalid_token in
+	// WWW-Authenticate, unless Header has one. With a Status the authorize endpoint shows a page in
 	// place of the redirect.
 	Status int
 
@@ -226,7 +259,7 @@ func (b *Behavior) makeMaps() {
 // next returns what one request of a kind meets: the behavior without its
 // maps, which are only read under the lock, and the delay and failure that
 // they hold for it.
-func (s *Server) next(kind Kind) (b Behavior, delay time.Duration, f Failure) {
+func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration, f Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b = s.behavior
@@ -237,7 +270,9 @@ func (s *Server) next(kind Kind) (b Behavior, delay time.Duration, f Failure) {
 	} else {
 		f = b.FailAlways[kind]
 	}
-	b.RedirectURIs = slices.Clone(b.RedirectURIs)
+	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes} {
+		*list = slices.Clone(*list)
+	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil
-	return b, delay, f
+	return b, s.apis, delay, f
 }

@@ -98,10 +98,20 @@ type Server struct {
 	codes      map[string]*code
 	refresh    map[[32]byte]*refreshToken
 	access     map[[32]byte]accessToken
-	drives     map[string]*item // by object id
+	serial     uint64 // counts access tokens and challenges
+	apis       []API
+	consents   map[string][]permission // by sign-in name in lower case
+	challenges []*challenge
 	calls      []*Call
 	counts     map[Kind]int
 	secrets    []string
+
+	// files guards the drives. It is never held while a request waits; mu may
+	// be taken while it is held, not the other way round.
+	files    sync.Mutex
+	drives   map[string]*drive // by object id
+	uploads  map[string]*upload
+	monitors map[string]monitor
 }
 
 // NewServer starts a server on a free port of 127.0.0.1, over plain http. It
@@ -166,7 +176,10 @@ func New(origin string) *Server {
 		codes:        map[string]*code{},
 		refresh:      map[[32]byte]*refreshToken{},
 		access:       map[[32]byte]accessToken{},
-		drives:       map[string]*item{},
+		consents:     map[string][]permission{},
+		drives:       map[string]*drive{},
+		uploads:      map[string]*upload{},
+		monitors:     map[string]monitor{},
 		counts:       map[Kind]int{},
 	}
 	for _, u := range founders() {
@@ -231,7 +244,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 
 	kind, handle := s.route(r)
-	if r.Method == http.MethodPost {
+	switch r.Method {
+	case http.MethodPut, http.MethodPatch, http.MethodDelete:
+		r.Body = http.MaxBytesReader(w, r.Body, maxFragment)
+	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
 			http.Error(w, "msauthtest: cannot read the form: "+err.Error(), http.StatusBadRequest)
@@ -241,15 +257,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			kind = grantKind(r)
 		}
 	}
+	s.serve(w, r, kind, handle)
+}
+
+// serve answers a request of a kind, as the behavior says.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle handler) {
 	call := s.arrived(kind, r)
 	sw := &statusWriter{ResponseWriter: w}
 	defer func() { s.answered(call, sw.status) }()
 
-	b, delay, f := s.next(kind)
+	b, apis, delay, f := s.next(kind)
 	if !sleep(r.Context(), delay) {
 		panic(http.ErrAbortHandler)
 	}
-	e := &exchange{Server: s, kind: kind, behavior: b}
+	e := &exchange{Server: s, kind: kind, behavior: b, apis: apis}
 	if f.LoseReply {
 		handle(e, &recorder{}, r)
 		panic(http.ErrAbortHandler)
@@ -267,6 +288,7 @@ type exchange struct {
 	*Server
 	kind     Kind
 	behavior Behavior
+	apis     registry
 	tenant   tenant
 }
 
@@ -286,6 +308,10 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 		return Graph, (*exchange).graph
 	case strings.HasPrefix(path, "/download/"):
 		return Download, (*exchange).download
+	case strings.HasPrefix(path, "/upload/"):
+		return Upload, (*exchange).upload
+	case strings.HasPrefix(path, "/monitor/"):
+		return Other, (*exchange).monitor
 	}
 	name, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	var kind Kind
