@@ -14,7 +14,9 @@ type Behavior struct {
 	// AutoSignIn is the sign-in name of a person who is signed in by every
 	// authorize request at once, as if they had been picked on the page.
 	// prompt=none still asks whether the browser is signed in already. A name
-	// that nobody has gets the page with an error.
+	// that nobody has gets the page with an error. The person grants all
+	// scopes and passes every stronger sign-in, unless the fields below say
+	// otherwise.
 	AutoSignIn string
 
 	// RedirectURIs are the registered redirect URIs, compared byte for byte;
@@ -55,7 +57,9 @@ type Behavior struct {
 	// RequireMFA refuses renewals with interaction_required, suberror
 	// basic_action and a claims challenge, until the person signs in again
 	// while it is set. RequireConsent refuses them with invalid_grant and
-	// suberror consent_required in the same way.
+	// suberror consent_required in the same way. A stronger sign-in that the
+	// claims parameter asked for counts as MFA. What single scopes need is
+	// always told apart, by what the person has granted.
 	RequireMFA     bool
 	RequireConsent bool
 

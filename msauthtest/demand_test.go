@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/msauth/msauthtest"
@@ -104,6 +105,37 @@ func TestStepUpKnobs(t *testing.T) {
 	if got := a.claims(a.renew(rep).IDToken)["auth_time"]; got != nil {
 		t.Errorf("auth_time = %v", got)
 	}
+}
+
+// A fresh sign-in has a fresh auth_time.
+func TestFreshSignIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ms := msauthtest.New("http://localhost:9000")
+		defer ms.Close()
+		a := newApp(t, ms)
+		a.newBrowser(ms.Transport())
+		age := func(rep *reply) time.Duration {
+			return time.Since(time.Unix(int64(a.claims(rep.IDToken)["auth_time"].(float64)), 0)).Truncate(time.Minute)
+		}
+		a.signIn(msauthtest.Ada)
+		for _, tt := range []struct {
+			name, parameter, value string
+			want                   time.Duration
+		}{
+			{"a plain one", "prompt", "select_account", 10 * time.Minute},
+			{"young enough", "max_age", "3600", 20 * time.Minute},
+			{"too old", "max_age", "60", 0},
+			{"prompt=login", "prompt", "login", 0},
+			{"a stronger one", "claims", stepUp, 0},
+			{"the stronger one again", "claims", stepUp, 10 * time.Minute},
+		} {
+			time.Sleep(10 * time.Minute)
+			if got := age(a.signIn(msauthtest.Ada, tt.parameter, tt.value)); got != tt.want {
+				t.Errorf("%s: auth_time is %v ago, want %v", tt.name, got, tt.want)
+			}
+		}
+	})
 }
 
 func TestClaimsParameter(t *testing.T) {

@@ -26,6 +26,17 @@
 //	button#cancel                                    error=access_denied, error_subcode=cancel
 //	button#refuse                                    error=access_denied, AADSTS65004
 //
+// Who is picked grants what the app asks for. When it is known who signs in,
+// and the app asks for scopes that this person has not granted yet, for a
+// stronger sign-in, or with prompt=consent, there is a page with the person,
+// what is new (ul#scopes), and these:
+//
+//	button#accept, button[name=user]                 grant it, verify, and sign in
+//	button#cancel, button#refuse                     as above
+//	button#refuse-mfa                                error=access_denied, AADSTS500121
+//
+// With [Behavior.AutoSignIn] no page is shown, and everything is granted.
+//
 // [Behavior] holds everything that can be made to go wrong, [Server.Calls] what
 // was asked of the server, and [Server.Secrets] what must not show up in a log.
 //
@@ -42,10 +53,22 @@
 // It is stricter than Microsoft in what RFC 9700 asks of clients anyway: an
 // authorize request needs state, nonce and a PKCE challenge (S256).
 //
-// Graph is at {URL}/v1.0: /me, /me/photo/$value, and a small OneDrive for each
-// person below /me/drive. As with the real one, the content of a file is a
-// redirect to a pre-signed URL on another host name, which refuses requests
-// that carry an Authorization header.
+// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/getMemberObjects,
+// /me/getMemberGroups, /me/transitiveMemberOf and /me/memberOf, /me/events and
+// /me/calendarView, and a small OneDrive for each person below /me/drive and
+// /drives/{id}: folders, uploads with and without a session, moves, copies and
+// deletions, up to 10,000 items and 256 MB, in memory. Each asks for the
+// documented scopes. As with the real one, the content of a file is a redirect
+// to a pre-signed URL on another host name, and that, the URL of an upload
+// session and that of a copy's progress refuse requests that carry an
+// Authorization header.
+//
+// # More than Graph
+//
+// [Server.AddAPI] registers APIs of the app's own, and [Server.Protect] guards a
+// handler as such an API does. What people have granted is remembered per
+// person and scope; a renewal that asks for more is refused with AADSTS65001.
+// [Server.Challenge] makes Graph and protected handlers demand other tokens.
 //
 // For clients that are not limited to Microsoft there is a plain OpenID
 // provider with issuer {URL}/generic: no tid, no oid, the same people.
