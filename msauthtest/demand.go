@@ -3,6 +3,7 @@ package msauthtest
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // maxClaims is the longest claims parameter, in bytes.
@@ -26,15 +27,19 @@ func parseDemand(text string) (d demand, ok bool) {
 	if len(text) > maxClaims {
 		return d, false
 	}
-	var doc map[string]map[string]*struct {
+	type part map[string]*struct {
 		Value  any   `json:"value"`
 		Values []any `json:"values"`
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || doc == nil {
+	var doc struct {
+		AccessToken part `json:"access_token"`
+		IDToken     part `json:"id_token"`
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(strings.TrimSpace(text), "{") {
 		return d, false
 	}
-	for _, part := range []string{"access_token", "id_token"} {
-		for name, want := range doc[part] {
+	for _, part := range []part{doc.AccessToken, doc.IDToken} {
+		for name, want := range part {
 			if want == nil {
 				continue
 			}

@@ -147,7 +147,7 @@ func TestClaimsParameter(t *testing.T) {
 		good         bool
 	}{
 		{"empty object", `{}`, true},
-		{"unknown members", `{"userinfo":{"name":null},"access_token":{"polids":{"essential":true,"values":[1,null,"x"]}}}`, true},
+		{"unknown members", `{"userinfo":{"name":null},"access_token":{"polids":{"essential":true,"values":[1,null,"x"]}},"a":"&prompt=none#"}`, true},
 		{"no JSON", `{`, false},
 		{"a list", `[]`, false},
 		{"null", `null`, false},
