@@ -26,6 +26,8 @@ type ssoSession struct {
 type ssoAccount struct {
 	sid      string
 	authTime time.Time
+	mfa      bool     // signed in with more than a password
+	acrs     []string // authentication contexts that were satisfied
 }
 
 // A code is an authorization code that was handed out.
@@ -51,7 +53,7 @@ type authRequest struct {
 	domain    string // domain_hint
 	maxAge    time.Duration
 	hasMaxAge bool
-	claims    string
+	demand    demand
 }
 
 var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
@@ -91,7 +93,6 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 		prompt:    strings.Fields(q.Get("prompt")),
 		hint:      q.Get("login_hint"),
 		domain:    q.Get("domain_hint"),
-		claims:    q.Get("claims"),
 	}
 	for name, values := range q {
 		if len(values) > 1 { // RFC 6749 section 3.1
@@ -131,7 +132,14 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 		}
 		req.maxAge, req.hasMaxAge = time.Duration(seconds)*time.Second, true
 	}
-	return req, Failure{}
+	var ok bool
+	if req.demand, ok = parseDemand(q.Get("claims")); !ok {
+		return req, refusal(9002313, "'claims' is not a claims request")
+	}
+	if e.behavior.IgnoreClaims {
+		req.demand = demand{}
+	}
+	return req, e.check(req.scopes)
 }
 
 // registered tells whether a redirect URI may be used: one of the list, or
@@ -185,9 +193,26 @@ func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
 			f.Suberror = "basic_action"
 		}
 		e.answerFailure(w, r, req, f)
+	case e.asksOnly(req, session, u, refused):
+		e.confirm(w, req, session, u)
 	default:
 		e.pick(w, req, session, "")
 	}
+}
+
+// asksOnly tells whether it is known who signs in, and nothing is left but to
+// ask that person for consent or for a stronger sign-in.
+func (e *exchange) asksOnly(req authRequest, session map[string]ssoAccount, u User, refused int) bool {
+	account, ok := session[strings.ToLower(u.SignInName)]
+	switch {
+	case !ok:
+		return false
+	case refused == 65001:
+		return has(req.prompt, "consent") || len(needsConsent(e.lacking(u, req.scopes))) > 0
+	case refused == 50076:
+		return !req.demand.met(account.mfa, account.acrs)
+	}
+	return false
 }
 
 // silently finds the person whom a request is about and who need not be asked
@@ -213,25 +238,53 @@ func (e *exchange) silently(req authRequest, session map[string]ssoAccount) (Use
 	u := found[0]
 	account := session[strings.ToLower(u.SignInName)]
 	for _, p := range req.prompt {
-		if p != "none" {
+		if p != "none" && p != "consent" {
 			return u, 50058
 		}
 	}
 	switch {
 	case req.hasMaxAge && time.Since(account.authTime) > req.maxAge:
 		return u, 50058
-	case e.behavior.RequireMFA:
+	case e.behavior.RequireMFA, !req.demand.met(account.mfa, account.acrs):
 		return u, 50076
-	case e.behavior.RequireConsent:
+	case e.behavior.RequireConsent, has(req.prompt, "consent"), len(needsConsent(e.lacking(u, req.scopes))) > 0:
 		return u, 65001
 	}
 	return u, 0
 }
 
-// signIn signs a person in in this browser and answers with a code.
+// signIn signs a person in in this browser, grants what the app asks for, and
+// answers with a code.
 func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authRequest, session map[string]ssoAccount, u User) {
 	now := time.Now()
 	account, ok := session[strings.ToLower(u.SignInName)]
+	stronger := !req.demand.met(account.mfa, account.acrs)
+	if e.behavior.RefuseMFA && (stronger || e.behavior.RequireMFA) {
+		e.answerFailure(w, r, req, cancelled(500121))
+		return
+	}
+	lacks := e.lacking(u, req.scopes)
+	listed := func(scopes []string) bool {
+		return slices.ContainsFunc(needsConsent(lacks), func(p permission) bool { return e.apis.listed(scopes, p) })
+	}
+	switch {
+	case listed(e.behavior.AdminScopes) && e.behavior.AutoSignIn == "":
+		e.needApproval(w, req, u, lacks)
+		return
+	case listed(e.behavior.AdminScopes):
+		e.answerFailure(w, r, req, refusal(90094, appName))
+		return
+	case listed(e.behavior.RefuseScopes):
+		e.answerFailure(w, r, req, cancelled(65004))
+		return
+	}
+	if ok && stronger {
+		account.authTime = now
+	}
+	if stronger || e.behavior.RequireMFA {
+		account.mfa = true
+		account.acrs = union(account.acrs, req.demand.acrs)
+	}
 	if !ok || has(req.prompt, "login") || req.hasMaxAge && now.Sub(account.authTime) > req.maxAge {
 		account.authTime = now
 		if account.sid == "" {
@@ -241,17 +294,20 @@ func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authReques
 	g := &grant{
 		user:     u.SignInName,
 		tenant:   e.tenant,
-		scopes:   req.scopes,
+		scopes:   e.notWithheld(u, req.scopes),
 		nonce:    req.nonce,
 		sid:      account.sid,
 		authTime: account.authTime,
-		mfa:      e.behavior.RequireMFA,
+		demand:   req.demand,
+		mfa:      account.mfa,
+		acrs:     account.acrs,
 		consent:  e.behavior.RequireConsent,
 	}
 	text := newCode(u, e.tenant)
 	e.addSecrets(text)
 	e.mu.Lock()
 	e.remember(w, r, u, account)
+	e.grantConsent(u.SignInName, lacks)
 	if len(e.codes) >= keep {
 		for old, c := range e.codes {
 			if now.Sub(c.issued) > codeLife {
@@ -266,6 +322,22 @@ func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authReques
 		answer.Set("iss", e.tenant.issuerFor(e.URL, u))
 	}
 	e.answer(w, r, req, answer)
+}
+
+// notWithheld are the scopes that a sign-in grants.
+func (e *exchange) notWithheld(u User, scopes []string) []string {
+	granted := e.consented(u.SignInName)
+	return without(scopes, func(s string) bool {
+		p := e.apis.permission(s)
+		return e.apis.listed(e.behavior.WithholdScopes, p) && !slices.ContainsFunc(granted, p.same)
+	})
+}
+
+// cancelled is a refusal by the person.
+func cancelled(code int) Failure {
+	f := refusal(code, "")
+	f.Suberror = "cancel"
+	return f
 }
 
 // answerFailure sends a failure to the redirect URI, or shows it when there is
@@ -336,6 +408,12 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 	case "refuse":
 		e.answerFailure(w, r, req, refusal(65004, ""))
 		return
+	case "refuse-mfa":
+		e.answerFailure(w, r, req, cancelled(500121))
+		return
+	case "no-approval":
+		e.answerFailure(w, r, req, refusal(90094, appName))
+		return
 	default:
 		f := refusal(65004, "")
 		f.Codes, f.Description, f.Suberror = nil, "The user has cancelled the sign-in.", "cancel"
@@ -350,6 +428,10 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 	}
 	if code := e.tenant.admits(u); code != 0 {
 		e.pick(w, req, session, refusal(code, "'"+u.SignInName+"'").Description)
+		return
+	}
+	if has(req.prompt, "consent") && r.PostForm.Get("confirmed") == "" {
+		e.confirm(w, req, session, u)
 		return
 	}
 	e.signIn(w, r, req, session, u)

@@ -14,7 +14,9 @@ type Behavior struct {
 	// AutoSignIn is the sign-in name of a person who is signed in by every
 	// authorize request at once, as if they had been picked on the page.
 	// prompt=none still asks whether the browser is signed in already. A name
-	// that nobody has gets the page with an error.
+	// that nobody has gets the page with an error. The person grants all
+	// scopes and passes every stronger sign-in, unless the fields below say
+	// otherwise.
 	AutoSignIn string
 
 	// RedirectURIs are the registered redirect URIs, compared byte for byte;
@@ -23,7 +25,10 @@ type Behavior struct {
 	RedirectURIs []string
 
 	// AccessTokenLifetime is what expires_in says and how long Graph accepts
-	// the token. Zero means 60 to 90 minutes at random, as with Microsoft.
+	// the token. Zero means 60 to 90 minutes at random, as with Microsoft,
+	// and 20 to 28 hours for work accounts' tokens for Graph when the claims
+	// parameter declares the client capability cp1 ("Continuous access
+	// evaluation").
 	AccessTokenLifetime time.Duration
 
 	// RefreshIn is reported as refresh_in, in seconds. Zero reports none.
@@ -52,9 +57,39 @@ type Behavior struct {
 	// RequireMFA refuses renewals with interaction_required, suberror
 	// basic_action and a claims challenge, until the person signs in again
 	// while it is set. RequireConsent refuses them with invalid_grant and
-	// suberror consent_required in the same way.
+	// suberror consent_required in the same way. A stronger sign-in that the
+	// claims parameter asked for counts as MFA. What single scopes need is
+	// always told apart, by what the person has granted.
 	RequireMFA     bool
 	RequireConsent bool
+
+	// AdminScopes need an administrator's consent: a person who is asked for
+	// one of them sees "Need admin approval", and the app gets access_denied
+	// with AADSTS90094. [Server.Consent] is the administrator.
+	AdminScopes []string
+
+	// RefuseScopes are refused by the person: a sign-in that asks for one of
+	// them that they have not granted before is answered with access_denied,
+	// error_subcode cancel and AADSTS65004.
+	RefuseScopes []string
+
+	// WithholdScopes are left out of what is granted although they were asked
+	// for: the scope of the token reply names fewer (RFC 6749 section 3.3).
+	WithholdScopes []string
+
+	// IgnoreClaims lets the claims parameter ask for nothing: sign-ins and
+	// renewals succeed, but their tokens satisfy no challenge, and whoever
+	// challenged does it again.
+	IgnoreClaims bool
+
+	// RefuseMFA fails every stronger sign-in, whether the claims parameter
+	// asks for it or RequireMFA: access_denied, error_subcode cancel and
+	// AADSTS500121.
+	RefuseMFA bool
+
+	// OmitAuthTime leaves the claim auth_time, which is optional at
+	// Microsoft, out of ID tokens.
+	OmitAuthTime bool
 
 	// Revoked is the answer to renewals after [Server.Revoke]. The zero value
 	// is invalid_grant with AADSTS50173.
@@ -157,7 +192,8 @@ type Failure struct {
 	// error_subcode.
 	Suberror string
 
-	// Claims is the field claims, a JSON text.
+	// Claims is the field claims, a JSON text. At Graph and protected APIs it
+	// makes the answer a claims challenge, 401 insufficient_claims.
 	Claims string
 
 	// Codes are AADSTS numbers. When empty, one that suits Error is chosen.
@@ -167,7 +203,8 @@ type Failure struct {
 	Description string
 
 	// Status is the HTTP status. Zero means the one that suits Error, and 500
-	// without Error. With a Status the authorize endpoint shows a page in
+	// without Error. 401 of Graph and of protected APIs says invalid_token in
+	// WWW-Authenticate, unless Header has one. With a Status the authorize endpoint shows a page in
 	// place of the redirect.
 	Status int
 
@@ -226,7 +263,7 @@ func (b *Behavior) makeMaps() {
 // next returns what one request of a kind meets: the behavior without its
 // maps, which are only read under the lock, and the delay and failure that
 // they hold for it.
-func (s *Server) next(kind Kind) (b Behavior, delay time.Duration, f Failure) {
+func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration, f Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b = s.behavior
@@ -237,7 +274,9 @@ func (s *Server) next(kind Kind) (b Behavior, delay time.Duration, f Failure) {
 	} else {
 		f = b.FailAlways[kind]
 	}
-	b.RedirectURIs = slices.Clone(b.RedirectURIs)
+	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes} {
+		*list = slices.Clone(*list)
+	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil
-	return b, delay, f
+	return b, s.apis, delay, f
 }

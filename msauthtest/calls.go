@@ -21,6 +21,8 @@ const (
 	Logout       Kind = "logout"
 	Graph        Kind = "graph"    // below /v1.0, and the userinfo endpoint
 	Download     Kind = "download" // content of a file at its pre-signed URL
+	Upload       Kind = "upload"   // part of a file at the URL of an upload session
+	OwnAPI       Kind = "api"      // at a handler made by Server.Protect
 	Other        Kind = "other"
 )
 
@@ -73,9 +75,9 @@ func (s *Server) ResetCalls() {
 	clear(s.counts)
 }
 
-// Secrets returns the client secret and every code, ID token, access token and
-// refresh token that was issued, at least the newest 10,000, so that a test can
-// search its logs and pages for them.
+// Secrets returns the client secret and every code, ID token, access token,
+// refresh token and upload URL that was issued, at least the newest 10,000, so
+// that a test can search its logs and pages for them.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,14 +23,13 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 	if e.tenant.generic {
 		sum := sha256.Sum256([]byte(accessToken))
 		claims = map[string]any{
-			"iss":       e.tenant.issuer(e.URL),
-			"aud":       e.ClientID,
-			"sub":       e.subject(u),
-			"iat":       now.Unix(),
-			"exp":       now.Add(time.Hour).Unix(),
-			"auth_time": g.authTime.Unix(),
-			"sid":       g.sid,
-			"at_hash":   b64(sum[:16]),
+			"iss":     e.tenant.issuer(e.URL),
+			"aud":     e.ClientID,
+			"sub":     e.subject(u),
+			"iat":     now.Unix(),
+			"exp":     now.Add(time.Hour).Unix(),
+			"sid":     g.sid,
+			"at_hash": b64(sum[:16]),
 		}
 		if has(scopes, "profile") {
 			claims["name"] = u.Name
@@ -59,7 +58,6 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 			"sub":        e.subject(u),
 			"tid":        u.TenantID,
 			"ver":        "2.0",
-			"auth_time":  g.authTime.Unix(),
 			"sid":        g.sid,
 			"login_hint": e.hint(u),
 			"aio":        opaqueAIO(u),
@@ -82,6 +80,12 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 			claims["roles"] = u.Roles
 		}
 		e.addGroups(claims, u)
+	}
+	if !e.behavior.OmitAuthTime {
+		claims["auth_time"] = g.authTime.Unix()
+	}
+	if len(g.acrs) > 0 {
+		claims["acrs"] = g.acrs
 	}
 	// OpenID Connect Core section 12.2: a renewed ID token should have no nonce.
 	if e.kind == TokenCode {
@@ -107,15 +111,15 @@ func (e *exchange) addGroups(claims map[string]any, u User) {
 	}
 }
 
-// graphAudience is the resource of scopes without a prefix.
-const graphAudience = "https://graph.microsoft.com"
-
-// accessTokenFor makes an access token: for work accounts a JWT, which clients
-// must not look into, for personal accounts and the plain provider an opaque
-// text.
-func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []string, life time.Duration) (string, error) {
+// accessTokenFor makes an access token: for APIs that were added a JWT that they
+// can verify; else for work accounts a JWT, which clients must not look into,
+// for personal accounts and the plain provider an opaque text.
+func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) (string, error) {
 	if e.tenant.generic {
 		return randomText(43), nil
+	}
+	if p.api != nil {
+		return e.ownToken(g, u, p, life)
 	}
 	if u.personal() {
 		// 1604 characters of standard base64 that begin with EwB.
@@ -128,7 +132,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []st
 		amr = append(amr, "mfa")
 	}
 	claims := map[string]any{
-		"aud":             audience,
+		"aud":             p.aud,
 		"iss":             "https://sts.windows.net/" + u.TenantID + "/",
 		"iat":             now.Add(-backdate).Unix(),
 		"nbf":             now.Add(-backdate).Unix(),
@@ -137,7 +141,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []st
 		"acr":             "1",
 		"aio":             randomText(168),
 		"amr":             amr,
-		"app_displayname": "Local test app",
+		"app_displayname": appName,
 		"appid":           e.ClientID,
 		"appidacr":        "1",
 		"family_name":     u.FamilyName,
@@ -150,7 +154,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []st
 		"platf":           "5",
 		"puid":            "10032" + strings.ToUpper(strings.ReplaceAll(derivedGUID("puid "+u.ObjectID), "-", ""))[:11],
 		"rh":              opaqueRH(),
-		"scp":             strings.Join(scopes, " "),
+		"scp":             strings.Join(p.scp, " "),
 		"sid":             g.sid,
 		"signin_state":    []string{"kmsi"},
 		"sub":             b64(randomBytes(32)),
@@ -168,9 +172,10 @@ func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []st
 		"xms_st":          map[string]string{"sub": e.subject(u)},
 		"xms_tcdt":        1589353200,
 	}
-	if audience == graphAudience {
+	if p.aud == graphAudience {
 		claims["tenant_region_scope"] = "EU"
 	}
+	addDemanded(claims, g, p)
 	e.addGroups(claims, u)
 	payload, err := marshalClaims(claims)
 	if err != nil {
@@ -178,6 +183,54 @@ func (e *exchange) accessTokenFor(g *grant, u User, audience string, scopes []st
 	}
 	header := `{"typ":"JWT","nonce":"` + b64(randomBytes(32)) + `","alg":"RS256","x5t":"` + key.kid + `","kid":"` + key.kid + `"}`
 	return key.signRS256([]byte(header), payload), nil
+}
+
+// ownToken makes an access token of version 2.0 ("Access token claims
+// reference") for an API that was added. It is signed as ID tokens are, always
+// well.
+func (e *exchange) ownToken(g *grant, u User, p plan, life time.Duration) (string, error) {
+	now := time.Now()
+	key := e.signingKey(u.personal())
+	claims := map[string]any{
+		"aud":                p.aud,
+		"iss":                e.tenant.issuerFor(e.URL, u),
+		"iat":                now.Add(-backdate).Unix(),
+		"nbf":                now.Add(-backdate).Unix(),
+		"exp":                now.Add(life).Unix(),
+		"aio":                opaqueAIO(u),
+		"azp":                e.ClientID,
+		"azpacr":             "1",
+		"name":               u.Name,
+		"oid":                u.ObjectID,
+		"preferred_username": u.SignInName,
+		"rh":                 opaqueRH(),
+		"scp":                strings.Join(p.scp, " "),
+		"sid":                g.sid,
+		"sub":                e.subjectFor(p.aud, u),
+		"tid":                u.TenantID,
+		"uti":                randomText(22),
+		"ver":                "2.0",
+	}
+	if roles := u.APIRoles[p.api.ID]; len(roles) > 0 {
+		claims["roles"] = roles
+	}
+	addDemanded(claims, g, p)
+	e.addGroups(claims, u)
+	payload, err := marshalClaims(claims)
+	if err != nil {
+		return "", err
+	}
+	return key.signRS256([]byte(`{"typ":"JWT","alg":"RS256","kid":"`+key.kid+`"}`), payload), nil
+}
+
+// addDemanded adds what a claims parameter brought about.
+func addDemanded(claims map[string]any, g *grant, p plan) {
+	if len(g.acrs) > 0 {
+		claims["acrs"] = g.acrs
+	}
+	if len(p.demand.capabilities) > 0 {
+		claims["xms_cc"] = p.demand.capabilities
+	}
 }
 
 // newRefreshToken makes an opaque refresh token in the shape of the account.

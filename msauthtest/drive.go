@@ -22,13 +22,22 @@ import (
 // presignedLife is how long a pre-signed URL is good for.
 const presignedLife = time.Hour
 
-// An item is a folder or a file of a drive. Items do not change.
+// A drive is a person's OneDrive. Server.files guards it and its items.
+type drive struct {
+	root *item
+	next int // numbers new items of a personal account
+}
+
+// An item is a folder or a file of a drive. Its content does not change, but
+// another may take its place.
 type item struct {
 	id       string
 	name     string
 	folder   bool
 	mime     string
 	content  []byte
+	hash     string // SHA-256 of content, in hexadecimal
+	version  int
 	children []*item
 	parent   *item
 	created  time.Time
@@ -51,6 +60,29 @@ func (it *item) child(name string) *item {
 		}
 	}
 	return nil
+}
+
+// count is the number of items, this one included.
+func (it *item) count() int {
+	n := 1
+	for _, c := range it.children {
+		n += c.count()
+	}
+	return n
+}
+
+// within tells whether it is top, or below it.
+func (it *item) within(top *item) bool {
+	for ; it != nil; it = it.parent {
+		if it == top {
+			return true
+		}
+	}
+	return false
+}
+
+func (it *item) eTag() string {
+	return fmt.Sprintf(`"{%s},%d"`, strings.ToUpper(derivedGUID("etag "+it.id)), it.version)
 }
 
 func (it *item) find(id string) *item {
@@ -78,7 +110,9 @@ func folder(name string, children ...*item) *item {
 }
 
 func file(name, mime string, content []byte) *item {
-	return &item{name: name, mime: mime, content: content}
+	it := &item{name: name, mime: mime}
+	it.setContent(content)
+	return it
 }
 
 func textFile(name, content string) *item {
@@ -92,22 +126,22 @@ func textFile(name, content string) *item {
 	return file(name, kind, []byte(content))
 }
 
-// driveOf is the drive of a person, the same each time.
-func (s *Server) driveOf(u User) *item {
-	s.mu.Lock()
-	root, ok := s.drives[u.ObjectID]
-	s.mu.Unlock()
-	if ok {
-		return root
-	}
-	root = newDrive(u)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drives[u.ObjectID] = root
-	return root
+func (it *item) setContent(content []byte) {
+	it.content = content
+	it.hash = fmt.Sprintf("%X", sha256.Sum256(content))
 }
 
-func newDrive(u User) *item {
+// driveOf is the drive of a person, the same each time. s.files is held.
+func (s *Server) driveOf(u User) *drive {
+	d, ok := s.drives[u.ObjectID]
+	if !ok {
+		d = newDrive(u)
+		s.drives[u.ObjectID] = d
+	}
+	return d
+}
+
+func newDrive(u User) *drive {
 	pictures := landscapes()
 	given := u.GivenName
 	if given == "" {
@@ -142,6 +176,7 @@ func newDrive(u User) *item {
 	var number func(it *item, path string)
 	number = func(it *item, path string) {
 		it.id = itemID(u, path, n)
+		it.version = 1
 		it.created = base.Add(time.Duration(n) * 31 * time.Hour)
 		it.modified = it.created.Add(time.Duration(n%5) * 7 * time.Hour)
 		n++
@@ -151,7 +186,7 @@ func newDrive(u User) *item {
 		}
 	}
 	number(root, "")
-	return root
+	return &drive{root: root, next: n}
 }
 
 // fileRune leaves out what a file name must not have.
@@ -261,14 +296,15 @@ func (e *exchange) download(w http.ResponseWriter, r *http.Request) {
 		graphError(w, r, http.StatusUnauthorized, "unauthenticated", "The pre-signed URL has expired.")
 		return
 	}
-	e.mu.Lock()
-	root := e.drives[parts[0]]
-	e.mu.Unlock()
-	var it *item
-	if root != nil {
-		it = root.find(parts[1])
+	e.files.Lock()
+	var it item
+	if d := e.drives[parts[0]]; d != nil {
+		if found := d.root.find(parts[1]); found != nil {
+			it = *found
+		}
 	}
-	if it == nil || it.folder {
+	e.files.Unlock()
+	if it.id == "" || it.folder {
 		graphError(w, r, http.StatusNotFound, "itemNotFound", "The resource could not be found.")
 		return
 	}

@@ -55,10 +55,13 @@ var errorTable = map[int]aadsts{
 	90055:   {"temporarily_unavailable", "There are too many incoming requests. This exception is thrown for blocked tenants."},
 	90072:   {"access_denied", "User account %s from identity provider does not exist in tenant and cannot access the application in that tenant. The account needs to be added as an external user in the tenant first."},
 	90100:   {"invalid_request", "%s parameter is empty or not valid."},
+	90094:   {"access_denied", "%s needs permission to access resources in your organization that only an admin can grant. Please ask an admin to grant permission to this app before you can use it."},
 	500011:  {"invalid_resource", "The resource principal named %s was not found in the tenant."},
 	500112:  {"invalid_client", "The reply address %s does not match the reply address provided when requesting Authorization code."},
+	500121:  {"access_denied", "Authentication failed during strong authentication request."},
 	500200:  {"access_denied", "User account %s is a personal Microsoft account. Personal Microsoft accounts are not supported for this application unless explicitly invited to an organization. Try signing out and signing back in with an organizational account."},
 	501481:  {"invalid_grant", "The Code_Verifier does not match the code_challenge supplied in the authorization request."},
+	650053:  {"invalid_client", "The application asked for scope %s. Contact the app vendor."},
 	700016:  {"unauthorized_client", "Application with identifier %s was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."},
 	700027:  {"invalid_client", "The certificate with identifier used to sign the client assertion is not registered on application."},
 	700054:  {"unsupported_response_type", "response_type %s is not enabled for the application."},
@@ -162,7 +165,12 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 		}
 		w.WriteHeader(cmp.Or(f.Status, http.StatusOK))
 		w.Write([]byte(f.Body))
-	case e.kind == Graph:
+	case f.Claims != "" && (e.kind == Graph || e.kind == OwnAPI):
+		e.deny(w, r, f.Claims, cmp.Or(f.Description, "Continuous access evaluation resulted in challenge."))
+	case f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == OwnAPI,
+		f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == Graph && f.Error == "":
+		e.deny(w, r, "", cmp.Or(f.Description, "Invalid access token."))
+	case e.kind == Graph || e.kind == Upload:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
 		graphError(w, r, status, cmp.Or(f.Error, graphCode(status)), cmp.Or(f.Description, http.StatusText(status)))
 	case f.Error == "":

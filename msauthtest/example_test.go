@@ -67,6 +67,37 @@ func ExampleServer_SetUser() {
 	// Ida Admin
 }
 
+// An API of the app's own beside Graph.
+func ExampleServer_Protect() {
+	ms := msauthtest.NewServer()
+	defer ms.Close()
+	ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read", "Orders.Write"}})
+
+	orders := httptest.NewServer(ms.Protect("api://orders", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "three orders")
+	}), "Orders.Read"))
+	defer orders.Close()
+
+	// The app asks for api://orders/Orders.Read, and sends the token along.
+	res, err := http.Get(orders.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer res.Body.Close()
+	fmt.Println(res.Status, ms.Count(msauthtest.OwnAPI))
+	// Output: 401 Unauthorized 1
+}
+
+// Graph wants Ada to sign in with an authentication context; who else asks is
+// let in.
+func ExampleServer_Challenge() {
+	ms := msauthtest.NewServer()
+	defer ms.Close()
+	withdraw := ms.Challenge(msauthtest.Challenge{SignInName: msauthtest.Ada, ACRS: "c1"})
+	defer withdraw()
+}
+
 // In process, without a network: for a testing/synctest bubble.
 func ExampleServer_Transport() {
 	ms := msauthtest.New("http://localhost:9000")

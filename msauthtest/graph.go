@@ -5,17 +5,22 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
+// Graph's words for a token that lacks a scope.
+const (
+	denied       = "Authorization_RequestDenied"
+	insufficient = "Insufficient privileges to complete the operation."
+)
+
 // Scopes that let a request in. Upper and lower case are alike.
 var (
-	profileScopes = []string{"User.Read", "User.ReadWrite", "User.ReadBasic.All", "User.Read.All", "User.ReadWrite.All"}
-	fileScopes    = []string{"Files.Read", "Files.ReadWrite", "Files.Read.All", "Files.ReadWrite.All"}
+	profileNeed = need{[]string{"User.Read", "User.ReadWrite", "User.ReadBasic.All", "User.Read.All", "User.ReadWrite.All"}, denied, insufficient}
+	readNeed    = need{[]string{"Files.Read", "Files.ReadWrite", "Files.Read.All", "Files.ReadWrite.All"}, "accessDenied", insufficient}
+	writeNeed   = need{[]string{"Files.ReadWrite", "Files.ReadWrite.All"}, "accessDenied", insufficient}
 )
 
 // graphCode is Graph's error code for a status.
@@ -59,55 +64,23 @@ func graphError(w http.ResponseWriter, r *http.Request, status int, code, messag
 	}})
 }
 
-// bearer finds whom a request acts for, or answers 401 or 403.
-func (e *exchange) bearer(w http.ResponseWriter, r *http.Request, scopes []string) (User, bool) {
-	deny := func(message string) (User, bool) {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="", authorization_uri="`+e.URL+`/common/oauth2/v2.0/authorize", client_id="00000003-0000-0000-c000-000000000000"`)
-		graphError(w, r, http.StatusUnauthorized, "InvalidAuthenticationToken", message)
-		return User{}, false
-	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token == "" || !strings.EqualFold(scheme, "Bearer") {
-		return deny("Access token is empty.")
-	}
-	e.mu.Lock()
-	t, ok := e.access[sha256.Sum256([]byte(token))]
-	e.mu.Unlock()
-	switch {
-	case !ok:
-		return deny("Invalid access token.")
-	case time.Now().After(t.expires):
-		return deny("Lifetime validation failed, the token is expired.")
-	case t.audience != graphAudience && t.audience != e.URL:
-		return deny("Access token validation failure. Invalid audience.")
-	}
-	u, ok := e.user(t.user)
-	if !ok {
-		return deny("The user of the token does not exist.")
-	}
-	if len(scopes) > 0 && !slices.ContainsFunc(t.scopes, func(s string) bool {
-		return s == ".default" || slices.ContainsFunc(scopes, func(want string) bool { return strings.EqualFold(s, want) })
-	}) {
-		code := "Authorization_RequestDenied"
-		if slices.Contains(scopes, "Files.Read") {
-			code = "accessDenied"
-		}
-		graphError(w, r, http.StatusForbidden, code, "Insufficient privileges to complete the operation.")
-		return User{}, false
-	}
-	return u, true
+// bearer finds whom a request to Graph acts for, or answers 401 or 403.
+func (e *exchange) bearer(w http.ResponseWriter, r *http.Request, need need) (User, bool) {
+	return e.admit(w, r, need, graphAudience, e.URL)
 }
 
 // graph answers below /v1.0.
 func (e *exchange) graph(w http.ResponseWriter, r *http.Request) {
 	path := strings.Trim(strings.TrimPrefix(r.URL.Path, "/v1.0"), "/")
-	if path == "me/drive" || strings.HasPrefix(path, "me/drive/") {
-		if u, ok := e.bearer(w, r, fileScopes); ok && readOnly(w, r) {
-			e.drive(w, r, u, strings.Trim(strings.TrimPrefix(path, "me/drive"), "/"))
-		}
+	if path == "me/drives" || path == "me/drive" || strings.HasPrefix(path, "me/drive/") || strings.HasPrefix(path, "drives/") {
+		e.drive(w, r, path)
 		return
 	}
-	u, ok := e.bearer(w, r, profileScopes)
+	if handle, ok := directory[strings.ReplaceAll(path, "/microsoft.graph.", "/graph.")]; ok {
+		handle(e, w, r)
+		return
+	}
+	u, ok := e.bearer(w, r, profileNeed)
 	if !ok || !readOnly(w, r) {
 		return
 	}
@@ -192,7 +165,7 @@ func selected(doc map[string]any, list string) map[string]any {
 
 // userinfo is the userinfo endpoint (OpenID Connect Core section 5.3).
 func (e *exchange) userinfo(w http.ResponseWriter, r *http.Request) {
-	u, ok := e.bearer(w, r, []string{"openid"})
+	u, ok := e.bearer(w, r, need{[]string{"openid"}, denied, insufficient})
 	if !ok {
 		return
 	}
@@ -200,102 +173,6 @@ func (e *exchange) userinfo(w http.ResponseWriter, r *http.Request) {
 	setText(doc, "given_name", u.GivenName)
 	setText(doc, "family_name", u.FamilyName)
 	setText(doc, "email", u.Email)
-	writeJSON(w, http.StatusOK, doc)
-}
-
-// drive answers below /v1.0/me/drive.
-func (e *exchange) drive(w http.ResponseWriter, r *http.Request, u User, path string) {
-	root := e.driveOf(u)
-	metadata := "users('" + url.PathEscape(u.ObjectID) + "')/drive"
-	if path == "" {
-		e.graphJSON(w, r, "drives/$entity", e.driveDoc(u, root))
-		return
-	}
-	it, action := locate(root, path)
-	if it == nil {
-		graphError(w, r, http.StatusNotFound, "itemNotFound", "The resource could not be found.")
-		return
-	}
-	switch action {
-	case "":
-		e.graphJSON(w, r, metadata+"/root/$entity", e.itemDoc(u, it))
-	case "children":
-		e.children(w, r, u, it, metadata)
-	case "content":
-		if it.folder {
-			graphError(w, r, http.StatusBadRequest, "invalidRequest", "Cannot get the content of a folder.")
-			return
-		}
-		w.Header().Set("Location", e.presigned(u, it))
-		w.WriteHeader(http.StatusFound)
-	default:
-		graphError(w, r, http.StatusBadRequest, "BadRequest", "Resource not found for the segment '"+action+"'.")
-	}
-}
-
-// locate finds an item by id ("items/ID", "root") or by path
-// ("root:/Documents/a.txt:"), and what is asked of it.
-func locate(root *item, path string) (it *item, action string) {
-	if rest, ok := strings.CutPrefix(path, "root:/"); ok {
-		names, action, _ := strings.Cut(rest, ":")
-		it := root
-		for name := range strings.SplitSeq(strings.Trim(names, "/"), "/") {
-			if it = it.child(name); it == nil {
-				return nil, ""
-			}
-		}
-		return it, strings.TrimPrefix(action, "/")
-	}
-	if rest, ok := strings.CutPrefix(path, "items/"); ok {
-		id, action, _ := strings.Cut(rest, "/")
-		if id == "root" {
-			return root, action
-		}
-		return root.find(id), action
-	}
-	if rest, ok := strings.CutPrefix(path, "root"); ok && (rest == "" || rest[0] == '/') {
-		return root, strings.TrimPrefix(rest, "/")
-	}
-	return nil, ""
-}
-
-// pageSize is how many children an answer lists when $top says nothing.
-const pageSize = 200
-
-func (e *exchange) children(w http.ResponseWriter, r *http.Request, u User, it *item, metadata string) {
-	q := r.URL.Query()
-	top := pageSize
-	if text := q.Get("$top"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 999 {
-			graphError(w, r, http.StatusBadRequest, "invalidRequest", "Invalid value specified for '$top'.")
-			return
-		}
-		top = n
-	}
-	skip := 0
-	if text := q.Get("$skiptoken"); text != "" {
-		b, err := base64.RawURLEncoding.DecodeString(text)
-		n, err2 := strconv.Atoi(string(b))
-		if err != nil || err2 != nil || n < 0 {
-			graphError(w, r, http.StatusBadRequest, "invalidRequest", "The $skiptoken is not valid.")
-			return
-		}
-		skip = min(n, len(it.children))
-	}
-	end := min(skip+top, len(it.children))
-	list := []map[string]any{}
-	for _, child := range it.children[skip:end] {
-		list = append(list, selected(e.itemDoc(u, child), q.Get("$select")))
-	}
-	doc := map[string]any{
-		"@odata.context": e.URL + "/v1.0/$metadata#" + metadata + "/items('" + url.PathEscape(it.id) + "')/children",
-		"value":          list,
-	}
-	if end < len(it.children) {
-		q.Set("$skiptoken", b64([]byte(strconv.Itoa(end))))
-		doc["@odata.nextLink"] = e.URL + r.URL.EscapedPath() + "?" + q.Encode()
-	}
 	writeJSON(w, http.StatusOK, doc)
 }
 
@@ -343,7 +220,7 @@ func (e *exchange) driveDoc(u User, root *item) map[string]any {
 }
 
 func (e *exchange) itemDoc(u User, it *item) map[string]any {
-	created, modified := it.created.Format(time.RFC3339), it.modified.Format(time.RFC3339)
+	created, modified := it.created.UTC().Format(time.RFC3339), it.modified.UTC().Format(time.RFC3339)
 	doc := map[string]any{
 		"id":                   it.id,
 		"name":                 it.name,
@@ -351,8 +228,8 @@ func (e *exchange) itemDoc(u User, it *item) map[string]any {
 		"createdDateTime":      created,
 		"lastModifiedDateTime": modified,
 		"webUrl":               webRoot(u) + it.urlPath(),
-		"eTag":                 fmt.Sprintf(`"{%s},1"`, strings.ToUpper(derivedGUID("etag "+u.ObjectID+it.id))),
-		"cTag":                 fmt.Sprintf(`"c:{%s},1"`, strings.ToUpper(derivedGUID("ctag "+u.ObjectID+it.id))),
+		"eTag":                 it.eTag(),
+		"cTag":                 fmt.Sprintf(`"c:{%s},%d"`, strings.ToUpper(derivedGUID("ctag "+it.id)), it.version),
 		"createdBy":            identity(u),
 		"lastModifiedBy":       identity(u),
 		"fileSystemInfo":       map[string]any{"createdDateTime": created, "lastModifiedDateTime": modified},
@@ -369,10 +246,9 @@ func (e *exchange) itemDoc(u User, it *item) map[string]any {
 	if it.folder {
 		doc["folder"] = map[string]any{"childCount": len(it.children)}
 	} else {
-		sum := sha256.Sum256(it.content)
 		doc["file"] = map[string]any{
 			"mimeType": it.mime,
-			"hashes":   map[string]any{"sha256Hash": strings.ToUpper(fmt.Sprintf("%x", sum))},
+			"hashes":   map[string]any{"sha256Hash": it.hash},
 		}
 		doc["@microsoft.graph.downloadUrl"] = e.presigned(u, it)
 	}

@@ -95,6 +95,7 @@ func TestGraphRefuses(t *testing.T) {
 	a := newApp(t, ms)
 	a.scope = "openid User.Read offline_access"
 	rep := a.signIn(msauthtest.Ada)
+	ms.Consent(msauthtest.Ada, "api://orders/User.Read")
 	other := a.renew(rep, "scope", "api://orders/User.Read")
 	ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Nanosecond })
 	expired := a.signIn(msauthtest.Ada)

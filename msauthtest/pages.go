@@ -23,7 +23,7 @@ var (
 	templates = func() map[string]*template.Template {
 		base := template.Must(template.ParseFS(pageFiles, "pages/layout.html"))
 		all := map[string]*template.Template{}
-		for _, name := range []string{"pick", "error", "signedout", "welcome"} {
+		for _, name := range []string{"pick", "confirm", "approval", "error", "signedout", "welcome"} {
 			all[name] = template.Must(template.Must(base.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 		}
 		return all
@@ -103,10 +103,6 @@ func (e *exchange) pick(w http.ResponseWriter, req authRequest, session map[stri
 		return 2
 	}
 	slices.SortStableFunc(faces, func(a, b face) int { return cmp.Compare(rank(a), rank(b)) })
-	app := req.redirect
-	if u, err := url.Parse(req.redirect); err == nil {
-		app = u.Host
-	}
 	status := http.StatusOK
 	if problem != "" {
 		status = http.StatusForbidden
@@ -114,10 +110,71 @@ func (e *exchange) pick(w http.ResponseWriter, req authRequest, session map[stri
 	render(w, status, "pick", page{Title: "Pick an account", Data: map[string]any{
 		"Action":  "/" + e.tenant.name + "/signin",
 		"Request": req.query,
-		"App":     app,
+		"App":     req.app(),
 		"Scopes":  req.scopes,
 		"Faces":   faces,
 		"Problem": problem,
+		"ACRS":    req.demand.acrs,
+		"MFA":     req.demand.mfa,
+	}})
+}
+
+// appName is what the app is called in tokens and errors.
+const appName = "Local test app"
+
+// app is what the app is called on pages.
+func (req authRequest) app() string {
+	if u, err := url.Parse(req.redirect); err == nil {
+		return u.Host
+	}
+	return req.redirect
+}
+
+// confirm asks a person for consent to what they have not granted yet, and for
+// a stronger sign-in when one is asked for.
+func (e *exchange) confirm(w http.ResponseWriter, req authRequest, session map[string]ssoAccount, u User) {
+	f := faceOf(u)
+	account, signedIn := session[strings.ToLower(u.SignInName)]
+	f.SignedIn = signedIn
+	var scopes []string
+	if has(req.prompt, "consent") {
+		scopes = req.scopes
+	} else {
+		for _, p := range needsConsent(e.lacking(u, req.scopes)) {
+			scopes = append(scopes, p.text())
+		}
+	}
+	stronger := !req.demand.met(account.mfa, account.acrs)
+	title := "Permissions requested"
+	if len(scopes) == 0 {
+		title = "Approve the sign-in"
+	}
+	render(w, http.StatusOK, "confirm", page{Title: title, Data: map[string]any{
+		"Title":   title,
+		"Action":  "/" + e.tenant.name + "/signin",
+		"Request": req.query,
+		"App":     req.app(),
+		"Scopes":  scopes,
+		"Face":    f,
+		"ACRS":    req.demand.acrs,
+		"MFA":     stronger,
+	}})
+}
+
+// needApproval says that only an administrator can grant what is asked for.
+func (e *exchange) needApproval(w http.ResponseWriter, req authRequest, u User, lacks []permission) {
+	var scopes []string
+	for _, p := range needsConsent(lacks) {
+		if e.apis.listed(e.behavior.AdminScopes, p) {
+			scopes = append(scopes, p.text())
+		}
+	}
+	render(w, http.StatusForbidden, "approval", page{Title: "Need admin approval", Data: map[string]any{
+		"Action":  "/" + e.tenant.name + "/signin",
+		"Request": req.query,
+		"App":     req.app(),
+		"Scopes":  scopes,
+		"Face":    faceOf(u),
 	}})
 }
 

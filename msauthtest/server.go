@@ -26,6 +26,17 @@
 //	button#cancel                                    error=access_denied, error_subcode=cancel
 //	button#refuse                                    error=access_denied, AADSTS65004
 //
+// Who is picked grants what the app asks for. When it is known who signs in,
+// and the app asks for scopes that this person has not granted yet, for a
+// stronger sign-in, or with prompt=consent, there is a page with the person,
+// what is new (ul#scopes), and these:
+//
+//	button#accept, button[name=user]                 grant it, verify, and sign in
+//	button#cancel, button#refuse                     as above
+//	button#refuse-mfa                                error=access_denied, AADSTS500121
+//
+// With [Behavior.AutoSignIn] no page is shown, and everything is granted.
+//
 // [Behavior] holds everything that can be made to go wrong, [Server.Calls] what
 // was asked of the server, and [Server.Secrets] what must not show up in a log.
 //
@@ -42,10 +53,22 @@
 // It is stricter than Microsoft in what RFC 9700 asks of clients anyway: an
 // authorize request needs state, nonce and a PKCE challenge (S256).
 //
-// Graph is at {URL}/v1.0: /me, /me/photo/$value, and a small OneDrive for each
-// person below /me/drive. As with the real one, the content of a file is a
-// redirect to a pre-signed URL on another host name, which refuses requests
-// that carry an Authorization header.
+// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/getMemberObjects,
+// /me/getMemberGroups, /me/transitiveMemberOf and /me/memberOf, /me/events and
+// /me/calendarView, and a small OneDrive for each person below /me/drive and
+// /drives/{id}: folders, uploads with and without a session, moves, copies and
+// deletions, up to 10,000 items and 256 MB, in memory. Each asks for the
+// documented scopes. As with the real one, the content of a file is a redirect
+// to a pre-signed URL on another host name, and that, the URL of an upload
+// session and that of a copy's progress refuse requests that carry an
+// Authorization header.
+//
+// # More than Graph
+//
+// [Server.AddAPI] registers APIs of the app's own, and [Server.Protect] guards a
+// handler as such an API does. What people have granted is remembered per
+// person and scope; a renewal that asks for more is refused with AADSTS65001.
+// [Server.Challenge] makes Graph and protected handlers demand other tokens.
 //
 // For clients that are not limited to Microsoft there is a plain OpenID
 // provider with issuer {URL}/generic: no tid, no oid, the same people.
@@ -98,10 +121,20 @@ type Server struct {
 	codes      map[string]*code
 	refresh    map[[32]byte]*refreshToken
 	access     map[[32]byte]accessToken
-	drives     map[string]*item // by object id
+	serial     uint64 // counts access tokens and challenges
+	apis       []API
+	consents   map[string][]permission // by sign-in name in lower case
+	challenges []*challenge
 	calls      []*Call
 	counts     map[Kind]int
 	secrets    []string
+
+	// files guards the drives. It is never held while a request waits; mu may
+	// be taken while it is held, not the other way round.
+	files    sync.Mutex
+	drives   map[string]*drive // by object id
+	uploads  map[string]*upload
+	monitors map[string]monitor
 }
 
 // NewServer starts a server on a free port of 127.0.0.1, over plain http. It
@@ -166,7 +199,10 @@ func New(origin string) *Server {
 		codes:        map[string]*code{},
 		refresh:      map[[32]byte]*refreshToken{},
 		access:       map[[32]byte]accessToken{},
-		drives:       map[string]*item{},
+		consents:     map[string][]permission{},
+		drives:       map[string]*drive{},
+		uploads:      map[string]*upload{},
+		monitors:     map[string]monitor{},
 		counts:       map[Kind]int{},
 	}
 	for _, u := range founders() {
@@ -231,7 +267,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 
 	kind, handle := s.route(r)
-	if r.Method == http.MethodPost {
+	switch r.Method {
+	case http.MethodPut, http.MethodPatch, http.MethodDelete:
+		r.Body = http.MaxBytesReader(w, r.Body, maxFragment)
+	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
 			http.Error(w, "msauthtest: cannot read the form: "+err.Error(), http.StatusBadRequest)
@@ -241,15 +280,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			kind = grantKind(r)
 		}
 	}
+	s.serve(w, r, kind, handle)
+}
+
+// serve answers a request of a kind, as the behavior says.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle handler) {
 	call := s.arrived(kind, r)
 	sw := &statusWriter{ResponseWriter: w}
 	defer func() { s.answered(call, sw.status) }()
 
-	b, delay, f := s.next(kind)
+	b, apis, delay, f := s.next(kind)
 	if !sleep(r.Context(), delay) {
 		panic(http.ErrAbortHandler)
 	}
-	e := &exchange{Server: s, kind: kind, behavior: b}
+	e := &exchange{Server: s, kind: kind, behavior: b, apis: apis}
 	if f.LoseReply {
 		handle(e, &recorder{}, r)
 		panic(http.ErrAbortHandler)
@@ -267,6 +311,7 @@ type exchange struct {
 	*Server
 	kind     Kind
 	behavior Behavior
+	apis     registry
 	tenant   tenant
 }
 
@@ -286,6 +331,10 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 		return Graph, (*exchange).graph
 	case strings.HasPrefix(path, "/download/"):
 		return Download, (*exchange).download
+	case strings.HasPrefix(path, "/upload/"):
+		return Upload, (*exchange).upload
+	case strings.HasPrefix(path, "/monitor/"):
+		return Other, (*exchange).monitor
 	}
 	name, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	var kind Kind

@@ -23,12 +23,14 @@ const maxRefreshTokens = 50
 type grant struct {
 	user     string // sign-in name
 	tenant   tenant
-	scopes   []string // as asked
+	scopes   []string // as asked, without those that were withheld
 	nonce    string
 	sid      string
 	authTime time.Time
-	mfa      bool // signed in while MFA was demanded
-	consent  bool // signed in while consent was demanded
+	demand   demand   // of the authorize request
+	mfa      bool     // signed in with more than a password
+	acrs     []string // authentication contexts that were satisfied
+	consent  bool     // signed in while consent was demanded
 
 	// Guarded by Server.mu.
 	revoked bool
@@ -42,10 +44,15 @@ type refreshToken struct {
 }
 
 type accessToken struct {
-	user     string
-	audience string
-	scopes   []string
-	expires  time.Time
+	user         string
+	resource     string // as in scopes: API.ID, or the same as audience
+	audience     string // the claim aud
+	scopes       []string
+	acrs         []string
+	capabilities []string
+	serial       uint64
+	issued       time.Time
+	expires      time.Time
 }
 
 func grantKind(r *http.Request) Kind {
@@ -155,7 +162,13 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	e.issue(w, r, c.grant, u, nil)
+	p, f := e.plan(c.grant, form.Get)
+	if !f.isZero() {
+		e.failJSON(w, r, f)
+		return
+	}
+	p.demand.capabilities = union(c.grant.demand.capabilities, p.demand.capabilities)
+	e.issue(w, r, c.grant, u, p, nil)
 }
 
 func challengeOf(verifier string) string {
@@ -211,6 +224,11 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 		e.failJSON(w, r, f)
 		return
 	}
+	p, f := e.plan(g, r.PostForm.Get)
+	if !f.isZero() {
+		e.failJSON(w, r, f)
+		return
+	}
 	e.mu.Lock()
 	if strict && t.used { // another request was faster
 		g.revoked = true
@@ -228,7 +246,7 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 		}
 		u = other
 	}
-	e.issue(w, r, g, u, t)
+	e.issue(w, r, g, u, p, t)
 }
 
 func (e *exchange) refuseRevoked(w http.ResponseWriter, r *http.Request) {
@@ -261,49 +279,35 @@ func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (Use
 }
 
 // issue answers with tokens. used is the refresh token of a renewal.
-func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u User, used *refreshToken) {
+func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u User, p plan, used *refreshToken) {
 	b := &e.behavior
-	scopes := g.scopes
-	if asked := strings.Fields(r.PostForm.Get("scope")); len(asked) > 0 {
-		scopes = asked
-	}
-	audience, apiScopes, ok := resource(scopes)
-	if !ok {
-		if r.PostForm.Get("scope") != "" {
-			e.refuse(w, r, 28000, strings.Join(scopes, " "))
-			return
-		}
-		// A sign-in may ask consent for several APIs; the token is for the
-		// first.
-		audience, apiScopes = firstResource(scopes)
+	// Personal accounts have no continuous access evaluation.
+	capable := !u.personal() && !e.tenant.generic && has(p.demand.capabilities, "cp1")
+	if !capable {
+		p.demand.capabilities = nil
 	}
 	life := b.AccessTokenLifetime
 	if life == 0 {
 		life = time.Duration(3600+randomInt(1800)) * time.Second
-	}
-	granted := []string{}
-	for _, s := range scopes {
-		// As Microsoft's reply: offline_access is not named.
-		if a, _ := audienceOf(s); s != "offline_access" && (a == "" || a == audience) {
-			granted = append(granted, s)
+		if capable && p.aud == graphAudience {
+			life = 20*time.Hour + time.Duration(randomInt(8*3600))*time.Second
 		}
 	}
-	scp := append(slices.Clone(apiScopes), without(granted, func(s string) bool { a, _ := audienceOf(s); return a != "" })...)
-	access, err := e.accessTokenFor(g, u, audience, scp, life)
+	access, err := e.accessTokenFor(g, u, p, life)
 	if err != nil {
 		http.Error(w, "msauthtest: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	reply := map[string]any{
 		"token_type":     "Bearer",
-		"scope":          strings.Join(granted, " "),
+		"scope":          strings.Join(p.reply, " "),
 		"expires_in":     int64(life / time.Second),
 		"ext_expires_in": int64(life / time.Second),
 		"access_token":   access,
 	}
 	secrets := []string{access}
-	if has(scopes, "openid") && !(used != nil && b.OmitIDTokenOnRefresh) {
-		idToken, err := e.idToken(g, u, scopes, access)
+	if has(p.scopes, "openid") && !(used != nil && b.OmitIDTokenOnRefresh) {
+		idToken, err := e.idToken(g, u, p.scopes, access)
 		if err != nil {
 			http.Error(w, "msauthtest: "+err.Error(), http.StatusInternalServerError)
 			return
@@ -353,7 +357,15 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 			}
 		}
 	}
-	e.access[sha256.Sum256([]byte(access))] = accessToken{u.SignInName, audience, scp, now.Add(life)}
+	e.serial++
+	t := accessToken{
+		user: u.SignInName, resource: p.aud, audience: p.aud, scopes: p.scp,
+		acrs: g.acrs, capabilities: p.demand.capabilities, serial: e.serial, issued: now, expires: now.Add(life),
+	}
+	if p.api != nil {
+		t.resource = p.api.ID
+	}
+	e.access[sha256.Sum256([]byte(access))] = t
 	e.mu.Unlock()
 
 	if b.TokenReply != nil {
@@ -362,64 +374,14 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 	writeJSON(w, http.StatusOK, reply)
 }
 
-// audienceOf splits a scope into the API it is for and its name there; scopes
-// of OpenID Connect are for no API.
-func audienceOf(scope string) (audience, name string) {
-	switch scope {
-	case "openid", "profile", "email", "offline_access":
-		return "", scope
-	}
-	i := strings.LastIndexByte(scope, '/')
-	if !strings.Contains(scope, "://") || i < 0 {
-		return graphAudience, scope
-	}
-	return strings.TrimSuffix(scope[:i], "/"), scope[i+1:]
-}
-
-// resource finds the one API that scopes are for, and their names there.
-func resource(scopes []string) (audience string, names []string, ok bool) {
-	for _, s := range scopes {
-		a, name := audienceOf(s)
-		switch {
-		case a == "":
-			continue
-		case audience == "":
-			audience = a
-		case a != audience:
-			return "", nil, false
-		}
-		names = append(names, name)
-	}
-	if audience == "" {
-		audience = graphAudience
-	}
-	return audience, names, true
-}
-
-func firstResource(scopes []string) (audience string, names []string) {
-	for _, s := range scopes {
-		a, name := audienceOf(s)
-		if a == "" {
-			continue
-		}
-		if audience == "" {
-			audience = a
-		}
-		if a == audience {
-			names = append(names, name)
-		}
-	}
-	return audience, names
-}
-
-func without(list []string, f func(string) bool) []string {
-	return slices.DeleteFunc(slices.Clone(list), f)
-}
-
 func randomInt(n int64) int64 {
 	i, err := rand.Int(rand.Reader, big.NewInt(n))
 	if err != nil {
 		return 0
 	}
 	return i.Int64()
+}
+
+func without[T any](list []T, f func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(list), f)
 }

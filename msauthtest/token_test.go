@@ -403,9 +403,12 @@ func TestResources(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))
 	rep := a.signIn(msauthtest.Ada)
+	a.ms.Consent(msauthtest.Ada, "Mail.Read", "api://orders/Orders.Read", "https://vault.example/user_impersonation")
 	for _, tt := range []struct{ scope, audience, granted, scp string }{
-		{"Files.Read", "https://graph.microsoft.com", "Files.Read", "Files.Read"},
-		{"https://graph.microsoft.com/Mail.Read offline_access", "https://graph.microsoft.com", "https://graph.microsoft.com/Mail.Read", "Mail.Read"},
+		{"Files.Read", "https://graph.microsoft.com", "Files.Read openid profile email User.Read Mail.Read", "Files.Read User.Read Mail.Read openid profile email"},
+		{"https://graph.microsoft.com/Mail.Read offline_access", "https://graph.microsoft.com",
+			"https://graph.microsoft.com/Mail.Read openid profile email https://graph.microsoft.com/User.Read https://graph.microsoft.com/Files.Read",
+			"Mail.Read User.Read Files.Read openid profile email"},
 		{"api://orders/Orders.Read openid", "api://orders", "api://orders/Orders.Read openid", "Orders.Read openid"},
 		{"https://vault.example/user_impersonation", "https://vault.example", "https://vault.example/user_impersonation", "user_impersonation"},
 	} {
@@ -414,13 +417,13 @@ func TestResources(t *testing.T) {
 		if got.Scope != tt.granted || claims["aud"] != tt.audience || claims["scp"] != tt.scp {
 			t.Errorf("%s: scope %q, aud %v, scp %v", tt.scope, got.Scope, claims["aud"], claims["scp"])
 		}
-		if (got.IDToken != "") != strings.Contains(tt.scope, "openid") {
+		if (got.IDToken != "") != strings.Contains(tt.scope, "openid") { // openid that was granted before is not asked for
 			t.Errorf("%s: ID token %t", tt.scope, got.IDToken != "")
 		}
 	}
 	wantCode(t, a.renew(rep, "scope", "User.Read api://orders/Orders.Read"), 400, "invalid_request", 28000)
 	a.scope = "openid offline_access User.Read api://orders/Orders.Read"
-	if got := a.signIn(msauthtest.Ada); got.Scope != "openid User.Read" {
+	if got := a.signIn(msauthtest.Bruno); got.Scope != "openid User.Read" {
 		t.Errorf("two APIs at sign-in: %q", got.Scope)
 	}
 }

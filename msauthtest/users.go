@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,11 +56,26 @@ type User struct {
 	// is set.
 	Groups []string
 
-	// Roles are the app roles of the person, the claim roles.
+	// Roles are the app roles of the person, the claim roles of ID tokens.
 	Roles []string
+
+	// APIRoles are the app roles of the person at APIs, by [API.ID]: the claim
+	// roles of access tokens for them.
+	APIRoles map[string][]string
 
 	// Disabled refuses sign-in and renewal with AADSTS50057.
 	Disabled bool
+}
+
+// clone shares nothing with u.
+func (u User) clone() User {
+	u.Groups = slices.Clone(u.Groups)
+	u.Roles = slices.Clone(u.Roles)
+	u.APIRoles = maps.Clone(u.APIRoles)
+	for id, roles := range u.APIRoles {
+		u.APIRoles[id] = slices.Clone(roles)
+	}
+	return u
 }
 
 func (u User) personal() bool { return u.TenantID == TenantPersonal }
@@ -110,9 +126,7 @@ func (s *Server) Users() []User {
 	defer s.mu.Unlock()
 	users := make([]User, len(s.users))
 	for i, u := range s.users {
-		users[i] = *u
-		users[i].Groups = slices.Clone(u.Groups)
-		users[i].Roles = slices.Clone(u.Roles)
+		users[i] = u.clone()
 	}
 	return users
 }
@@ -126,8 +140,7 @@ func (s *Server) SetUser(u User) {
 	}
 	u.Name = cmp.Or(u.Name, u.SignInName)
 	u.TenantID = strings.ToLower(cmp.Or(u.TenantID, TenantContoso))
-	u.Groups = slices.Clone(u.Groups)
-	u.Roles = slices.Clone(u.Roles)
+	u = u.clone()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, old := range s.users {
@@ -167,9 +180,13 @@ func (s *Server) loginHint(signInName string) string {
 	return hint
 }
 
-// subject is the claim sub: another value for every client, as with Microsoft.
-func (s *Server) subject(u User) string {
-	sum := sha256.Sum256([]byte("sub\x00" + strings.ToLower(s.ClientID) + "\x00" + u.TenantID + "\x00" + u.ObjectID))
+// subject is the claim sub of ID tokens.
+func (s *Server) subject(u User) string { return s.subjectFor(s.ClientID, u) }
+
+// subjectFor is the claim sub of tokens for an audience: another value for each,
+// as with Microsoft.
+func (s *Server) subjectFor(audience string, u User) string {
+	sum := sha256.Sum256([]byte("sub\x00" + strings.ToLower(audience) + "\x00" + u.TenantID + "\x00" + u.ObjectID))
 	text := base64.RawURLEncoding.EncodeToString(sum[:])
 	if u.personal() {
 		return "AAAAAAAAAAAAAAAAAAAAA" + text[:22]

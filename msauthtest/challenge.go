@@ -1,0 +1,246 @@
+package msauthtest
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Challenge is a resource's demand for another access token: 401 with
+// error="insufficient_claims" and a claims document to sign in or renew with.
+// See "Claims challenges, claims requests and client capabilities" and
+// "Continuous access evaluation".
+type Challenge struct {
+	// SignInName is whose access tokens are challenged; everybody's when
+	// empty.
+	SignInName string
+
+	// Audience is the [API.ID] of the one resource that challenges, or
+	// "https://graph.microsoft.com". When empty, Graph does and everything
+	// that [Server.Protect] guards.
+	Audience string
+
+	// ACRS is an authentication context that the token's claim acrs must
+	// have, such as "c1": the way to it is a stronger sign-in. When empty the
+	// demand is a token that was issued after the call of Server.Challenge,
+	// as after an event that continuous access evaluation watches; with
+	// [Server.Revoke] only a new sign-in brings one.
+	ACRS string
+
+	// Requests is how many requests are challenged at most; zero means all
+	// until a token that satisfies is presented.
+	Requests int
+
+	// Forever challenges tokens that satisfy the demand too.
+	Forever bool
+
+	// CapableOnly challenges only tokens whose claim xms_cc has cp1, and lets
+	// others in, as Graph does. By default everybody is challenged.
+	CapableOnly bool
+}
+
+// maxChallenges is how many challenges are held, the newest ones.
+const maxChallenges = 1000
+
+type challenge struct {
+	Challenge
+	serial uint64
+	claims string // JSON
+}
+
+// Challenge makes Graph and protected APIs challenge access tokens. The
+// function that it returns takes the demand back.
+func (s *Server) Challenge(c Challenge) (withdraw func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial++
+	held := &challenge{Challenge: c, serial: s.serial}
+	want := map[string]any{"nbf": map[string]any{"essential": true, "value": strconv.FormatInt(time.Now().Unix(), 10)}}
+	if c.ACRS != "" {
+		want = map[string]any{"acrs": map[string]any{"essential": true, "value": c.ACRS}}
+	}
+	text, _ := json.Marshal(map[string]any{"access_token": want}) // strings and bools: cannot fail
+	held.claims = string(text)
+	s.challenges = append(s.challenges, held)
+	if len(s.challenges) > maxChallenges {
+		s.challenges = slices.Clone(s.challenges[1:])
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.challenges = slices.DeleteFunc(slices.Clone(s.challenges), func(other *challenge) bool { return other == held })
+	}
+}
+
+// challenged returns the claims that an access token is challenged for.
+func (s *Server) challenged(t accessToken) (claims string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.challenges {
+		met := t.serial > c.serial
+		if c.ACRS != "" {
+			met = slices.Contains(t.acrs, c.ACRS)
+		}
+		switch {
+		case c.SignInName != "" && !strings.EqualFold(c.SignInName, t.user):
+		case c.Audience != "" && c.Audience != t.resource && c.Audience != t.audience:
+		case c.CapableOnly && !slices.Contains(t.capabilities, "cp1"):
+		case met && !c.Forever:
+		default:
+			if c.Requests > 0 {
+				if c.Requests--; c.Requests == 0 {
+					s.challenges = slices.DeleteFunc(slices.Clone(s.challenges), func(other *challenge) bool { return other == c })
+				}
+			}
+			return c.claims
+		}
+	}
+	return ""
+}
+
+// accessToken finds an access token that is good at one of the audiences, or
+// says in Graph's words why there is none.
+func (s *Server) accessToken(text string, audiences ...string) (t accessToken, u User, problem string) {
+	s.mu.Lock()
+	t, ok := s.access[sha256.Sum256([]byte(text))]
+	s.mu.Unlock()
+	switch {
+	case !ok:
+		return t, u, "Invalid access token."
+	case time.Now().After(t.expires):
+		return t, u, "Lifetime validation failed, the token is expired."
+	case !slices.Contains(audiences, t.audience) && !slices.Contains(audiences, t.resource):
+		return t, u, "Access token validation failure. Invalid audience."
+	}
+	if u, ok = s.user(t.user); !ok {
+		return t, u, "The user of the token does not exist."
+	}
+	return t, u, ""
+}
+
+// VerifyAccessToken checks that an access token was issued by this server for
+// audience, an [API.ID] or [API.ClientID], and has not expired, and returns its
+// claims: what an API of the app's own does with the published keys. Of an
+// opaque token the claims are aud, scp, oid, tid, sub, iat and exp. The error
+// does not hold the token. Challenges are up to [Server.Protect].
+func (s *Server) VerifyAccessToken(token, audience string) (claims map[string]any, err error) {
+	t, u, problem := s.accessToken(token, audience)
+	if problem != "" {
+		return nil, errors.New("msauthtest: access token refused: " + problem)
+	}
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err != nil {
+			return nil, fmt.Errorf("msauthtest: access token: %w", err)
+		}
+		if err := json.Unmarshal(payload, &claims); err != nil {
+			return nil, fmt.Errorf("msauthtest: access token: %w", err)
+		}
+		return claims, nil
+	}
+	return map[string]any{
+		"aud": t.audience, "scp": strings.Join(t.scopes, " "), "oid": u.ObjectID, "tid": u.TenantID,
+		"sub": s.subject(u), "iat": float64(t.issued.Unix()), "exp": float64(t.expires.Unix()),
+	}, nil
+}
+
+// Protect returns a handler that lets requests through to next that carry an
+// access token for audience (an [API.ID] or [API.ClientID]) with one of the
+// scopes, if there are any: an API of the app's own, on a server of the test's
+// own. Others are answered as RFC 6750 section 3 says: 401 invalid_token, or
+// 403 insufficient_scope; and 401 insufficient_claims after
+// [Server.Challenge]. Requests count as [OwnAPI], and the maps of [Behavior]
+// hold for them. next reads the claims with [Server.VerifyAccessToken].
+func (s *Server) Protect(audience string, next http.Handler, scopes ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, OwnAPI, func(e *exchange, w http.ResponseWriter, r *http.Request) {
+			if _, ok := e.admit(w, r, need{scopes: scopes}, audience); ok {
+				next.ServeHTTP(w, r)
+			}
+		})
+	})
+}
+
+// A need is what a request to a resource needs: one of the scopes, unless there
+// are none. Graph has several ways to say that they are missing.
+type need struct {
+	scopes        []string
+	code, message string // of Graph's 403
+}
+
+// met tells whether a token's scopes suffice.
+func (n need) met(scopes []string) bool {
+	return len(n.scopes) == 0 || slices.ContainsFunc(scopes, func(s string) bool {
+		return slices.ContainsFunc(n.scopes, func(want string) bool { return strings.EqualFold(s, want) })
+	})
+}
+
+// bearerOf is the access token of a request, if there is one.
+func bearerOf(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// admit finds whom a request acts for, or answers 401 or 403.
+func (e *exchange) admit(w http.ResponseWriter, r *http.Request, need need, audiences ...string) (User, bool) {
+	deny := func(message string) (User, bool) {
+		e.deny(w, r, "", message)
+		return User{}, false
+	}
+	token := bearerOf(r)
+	if token == "" {
+		return deny("Access token is empty.")
+	}
+	t, u, problem := e.accessToken(token, audiences...)
+	if problem != "" {
+		return deny(problem)
+	}
+	if claims := e.challenged(t); claims != "" {
+		e.deny(w, r, claims, "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp")
+		return User{}, false
+	}
+	if !need.met(t.scopes) {
+		if e.kind == OwnAPI {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="", error="insufficient_scope", scope="`+strings.Join(need.scopes, " ")+`"`)
+			writeJSON(w, http.StatusForbidden, map[string]any{"error": "insufficient_scope", "error_description": "The access token has none of the scopes."})
+		} else {
+			graphError(w, r, http.StatusForbidden, need.code, need.message)
+		}
+		return User{}, false
+	}
+	return u, true
+}
+
+// deny answers 401, as Graph or as an API of the app's own. claims makes it a
+// challenge.
+func (e *exchange) deny(w http.ResponseWriter, r *http.Request, claims, message string) {
+	header := `Bearer realm="", authorization_uri="` + e.URL + `/common/oauth2/v2.0/authorize"`
+	if e.kind != OwnAPI {
+		header += `, client_id="` + graphClientID + `"`
+	}
+	oauthError := ""
+	switch {
+	case claims != "":
+		oauthError = "insufficient_claims"
+		header += `, error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
+	case r.Header.Get("Authorization") != "":
+		oauthError = "invalid_token"
+		header += `, error="invalid_token"`
+	}
+	w.Header().Set("WWW-Authenticate", header)
+	if e.kind != OwnAPI {
+		graphError(w, r, http.StatusUnauthorized, graphCode(http.StatusUnauthorized), message)
+		return
+	}
+	writeJSON(w, http.StatusUnauthorized, map[string]any{"error": oauthError, "error_description": message})
+}
