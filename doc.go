@@ -119,14 +119,17 @@
 // An outage of Microsoft thus stops new sign-ins, with a page of status 503, and
 // leaves sessions as they are. A request waits for a renewal at most 1 second
 // while its token is valid, and 5 seconds once that has expired; the renewal
-// goes on without it. After 5 failures in a row renewals pause and are tried
-// every 5 to 10 seconds; Retry-After is obeyed.
+// goes on without it. After failures of 5 people in a row renewals pause and are
+// tried every 5 to 10 seconds; Retry-After is obeyed. What one tenant's
+// directory says of the app or its API (other than invalid_client) counts for
+// that tenant alone where several sign in.
 //
 // A cookie that cannot be read is as good as none; it is deleted at the next
 // navigation. If [Config.Store] fails, Require answers 503, Load goes on without
 // a session, and nobody is signed out. Should a browser come back from a
 // sign-in without its session, it gets a page that names the likely causes in
-// place of a second round.
+// place of a second round; a handler that sends people to sign in whoever is
+// signed in ends on such a page too.
 //
 // Pages say what happened and what to do, in English, without scripts.
 // [Config.Page] replaces them. Each page about a failure shows an id that
