@@ -146,7 +146,8 @@
 // browsers mark with Sec-Fetch-Mode: navigate and Sec-Fetch-Dest: document, or,
 // where the first is absent, one whose Accept names text/html and that does not
 // come from a script (X-Requested-With, HX-Request) or ask for an Upgrade. A
-// prefetch never is.
+// prefetch never is; where its session would have to be renewed first, it is
+// answered 503.
 //
 // Everything else gets 401 from Require: a problem document (RFC 9457) whose
 // login_url a script can open, or a short page with a link where HTML is
