@@ -82,7 +82,7 @@ func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, erro
 	if err != nil {
 		return session, err
 	}
-	payload := format.read(r.Header).payload
+	payload := format.read(r.Header).head
 	if len(payload) < 9 || payload[0] != formatGob {
 		return session, nil
 	}
@@ -126,7 +126,7 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	payload := []byte{formatGob}
 	payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().Add(lasts).Unix()))
 	payload = append(payload, values...)
-	return format.write(w.Header(), sent, payload, age)
+	return format.write(w.Header(), sent, payload, nil, age)
 }
 
 // Format implements [fmt.Formatter]: no key is shown.
@@ -152,16 +152,21 @@ const (
 
 // A cookieFormat reads and writes one sealed value as one cookie or several.
 // The first cookie has the plain name; its value begins with the number of
-// cookies, a digit. The others are called name-1, name-2 and so on. Name,
-// owner and count are authenticated with the value: pieces of two values never
-// join.
+// cookies, a digit. The others are called name-1, name-2 and so on.
+//
+// A value has a head, which every request opens, and may have a tail, which is
+// sealed by itself, after a dot, and opened only when somebody needs it. With
+// the head are authenticated name, owner, count and the tail as it is sealed:
+// pieces and parts of two values never join, and a head that opens vouches for
+// all of it.
 type cookieFormat struct {
 	name       string // with its prefix
 	codec      sealer
 	insecure   bool
 	sameSite   http.SameSite
 	budget     int
-	additional [maxPieces + 1][]byte // authenticated data, by count
+	additional [maxPieces + 1][]byte // authenticated with the head, by count
+	tails      []byte                // authenticated with the tail
 }
 
 // newCookieFormat makes the format of a name. A value opens only under the
@@ -170,8 +175,9 @@ func newCookieFormat(name string, owner []byte, codec sealer, insecure bool, sam
 	c := &cookieFormat{codec: codec, insecure: insecure, sameSite: sameSite, budget: budget}
 	c.name = cookiePrefix(insecure) + name
 	for count := range c.additional {
-		c.additional[count] = fmt.Appendf(nil, "msauth cookie v1\x00%s\x00%x\x00%d", c.name, owner, count)
+		c.additional[count] = fmt.Appendf(nil, "msauth cookie v1\x00%s\x00%x\x00%d\x00", c.name, owner, count)
 	}
+	c.tails = fmt.Appendf(nil, "msauth cookie tail v1\x00%s\x00%x", c.name, owner)
 	return c
 }
 
@@ -229,7 +235,8 @@ func (c *cookieFormat) scan(h http.Header) (s scanned) {
 
 // received is the outcome of reading a request's cookies.
 type received struct {
-	payload []byte      // nil: nothing there, or nothing that opens
+	head    []byte      // nil: nothing there, or nothing that opens
+	tail    string      // sealed; "" if there is none
 	sent    sentCookies // 0: nothing there
 	surplus bool        // pieces came that do not belong to the payload
 }
@@ -261,23 +268,45 @@ func (c *cookieFormat) read(h http.Header) received {
 		if len(text) > maxPieces*maxCookieLine {
 			continue
 		}
-		box, err := decodeText(text)
+		head, tail, err := c.open(text, count)
 		if err != nil {
 			continue
 		}
-		plain, _, err := c.codec.keys.open(box, c.additional[count])
-		if err != nil {
-			continue
-		}
-		if r.payload != nil && !bytes.Equal(r.payload, plain) {
+		if r.head != nil && !bytes.Equal(r.head, head) {
 			// Two values that are both ours: somebody has planted one, and
 			// nothing tells which.
 			return received{sent: s.sent}
 		}
-		r.payload = plain
+		r.head, r.tail = head, tail
 		r.surplus = s.sent>>count != 0
 	}
 	return r
+}
+
+func (c *cookieFormat) open(text string, count int) (head []byte, tail string, err error) {
+	text, tail, parted := strings.Cut(text, ".")
+	if parted && tail == "" {
+		return nil, "", errNotSealed
+	}
+	box, err := decodeText(text)
+	if err != nil {
+		return nil, "", err
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	*buffer = append(append((*buffer)[:0], c.additional[count]...), tail...)
+	head, _, err = c.codec.keys.open(box, *buffer)
+	return head, tail, err
+}
+
+// openTail opens the tail that came with a head.
+func (c *cookieFormat) openTail(tail string) ([]byte, error) {
+	box, err := decodeText(tail)
+	if err != nil {
+		return nil, err
+	}
+	plain, _, err := c.codec.keys.open(box, c.tails)
+	return plain, err
 }
 
 // cookie makes every cookie of this format, to set or to delete: a browser
@@ -296,24 +325,34 @@ func (c *cookieFormat) pieceName(i int) string {
 	return c.name + "-" + string(rune('0'+i))
 }
 
-// lines lays out a payload of n bytes: how many cookies it takes, how many
-// characters go into each but the last, and the bytes of all their lines.
-func (c *cookieFormat) lines(n int, age time.Duration) (count, perPiece, total int) {
-	text := base64url.EncodedLen(n + sealOverhead)
+// lines lays out a value whose parts have so many bytes: how many cookies it
+// takes, how many characters go into each but the last, and the bytes of all
+// their lines.
+func (c *cookieFormat) lines(head, tail int, age time.Duration) (count, perPiece, total int) {
+	text := len("1") + base64url.EncodedLen(head+sealOverhead)
+	if tail > 0 {
+		text += len(".") + base64url.EncodedLen(tail+sealOverhead)
+	}
 	overhead := setCookiePrefix + len(c.cookie(c.pieceName(1), "", seconds(age)).String())
 	perPiece = maxCookieLine - overhead
-	count = max(1, (text+1+perPiece-1)/perPiece) // 1 for the digit
-	return count, perPiece, text + 1 + count*(overhead+len("\r\n"))
+	count = max(1, (text+perPiece-1)/perPiece)
+	return count, perPiece, text + count*(overhead+len("\r\n"))
 }
 
-// write sets the cookies of a payload and expires pieces that it no longer
-// needs. age is the cookies' Max-Age, 0 for cookies that go with the browser.
-func (c *cookieFormat) write(h http.Header, sent sentCookies, payload []byte, age time.Duration) error {
-	count, perPiece, total := c.lines(len(payload), age)
+// write sets the cookies of a value and expires pieces that it no longer
+// needs. tail may be empty. age is the cookies' Max-Age, 0 for cookies that go
+// with the browser.
+func (c *cookieFormat) write(h http.Header, sent sentCookies, head, tail []byte, age time.Duration) error {
+	count, perPiece, total := c.lines(len(head), len(tail), age)
 	if total > c.budget || count > maxPieces {
 		return fmt.Errorf("%w: %d bytes of Set-Cookie lines, where %d may be used", ErrCookieTooLarge, total, c.budget)
 	}
-	text := string(rune('0'+count)) + base64url.EncodeToString(c.codec.keys.seal(payload, c.additional[count]))
+	sealed, dot := "", ""
+	if len(tail) > 0 {
+		sealed, dot = base64url.EncodeToString(c.codec.keys.seal(tail, c.tails)), "."
+	}
+	additional := append(bytes.Clone(c.additional[count]), sealed...)
+	text := string(rune('0'+count)) + base64url.EncodeToString(c.codec.keys.seal(head, additional)) + dot + sealed
 	for i := range count {
 		part := text[:min(perPiece, len(text))]
 		text = text[len(part):]

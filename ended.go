@@ -17,11 +17,11 @@ const (
 // back afterwards opens nothing. It is this process's own memory: other
 // processes learn of a sign-out by the deleted cookie only.
 type endedSet struct {
-	since *expiring[[16]byte, time.Time]
+	since *expiring[sessionID, time.Time]
 }
 
 func newEndedSet() endedSet {
-	return endedSet{newExpiring[[16]byte, time.Time](maxEnded)}
+	return endedSet{newExpiring[sessionID, time.Time](maxEnded)}
 }
 
 // add ends a session after a grace, 0 for at once.
@@ -36,14 +36,14 @@ func (s endedSet) add(rec *record, maxAge, grace time.Duration) {
 // state reports whether a session has ended, or is leaving: replaced and in its
 // grace. It is then read and never written again, or it would take its
 // successor's place.
-func (s endedSet) state(id [16]byte, now time.Time) (ended, leaving bool) {
+func (s endedSet) state(id sessionID, now time.Time) (ended, leaving bool) {
 	since, ok := s.since.get(id)
 	ended = ok && !now.Before(since)
 	return ended, ok && !ended
 }
 
 // has reports whether a session has ended.
-func (s endedSet) has(id [16]byte) bool {
+func (s endedSet) has(id sessionID) bool {
 	ended, _ := s.state(id, time.Now())
 	return ended
 }

@@ -15,6 +15,9 @@ type layout struct {
 	clientID  string
 }
 
+// A sessionID is random. It is for telling sessions apart; it opens nothing.
+type sessionID [8]byte
+
 // A record is everything that is kept of one session: the payload of its
 // cookie, or of its entry in a server-side store. Nothing of an ID token but
 // the claims below is kept.
@@ -26,7 +29,7 @@ type layout struct {
 type record struct {
 	layout *layout
 
-	id      [16]byte  // of this session; random
+	id      sessionID // of this session
 	attempt attemptID // the sign-in that made it
 	nonce   [8]byte   // digest of that sign-in's nonce, for renewed ID tokens
 
@@ -50,7 +53,11 @@ type record struct {
 	loginHint string
 
 	access, refresh secret
-	packed          []byte // the token part; nil when it must be made anew
+	packed          []byte // the token part; nil when it must be opened, or made anew
+
+	// The token part as a cookie brought it, "" when there is none to open.
+	sealed  string
+	cookies *cookieFormat
 
 	surplus bool // cookies came that the session no longer needs
 }
@@ -84,9 +91,10 @@ func (r *record) known() known {
 	}
 }
 
-// encode makes the payload.
-func (r *record) encode() []byte {
-	e := encoder{b: make([]byte, 0, 512)}
+// encode makes the two parts of the payload: the identity part, which begins
+// with the format byte, and the token part.
+func (r *record) encode() (identity, tokens []byte) {
+	e := encoder{b: append(make([]byte, 0, 512), formatSession)}
 	e.b = append(e.b, r.id[:]...)
 	e.b = append(e.b, r.attempt[:]...)
 	e.b = append(e.b, r.nonce[:]...)
@@ -111,30 +119,52 @@ func (r *record) encode() []byte {
 	if email == u.Username {
 		email = ""
 	}
-	for _, s := range [...]string{
-		issuer, u.Subject, u.TenantID, u.ObjectID, u.Name, u.Username, email,
-		r.sid, r.scopes, r.loginHint, r.appData, r.extra, r.claims,
-	} {
+	for _, s := range [...]string{issuer, u.Subject, u.TenantID, u.ObjectID, u.Name, u.Username, email, r.sid, r.scopes} {
 		e.text(s)
 	}
-	e.list(u.Roles)
-	e.guids(u.Groups)
+	optional := [...]string{r.loginHint, r.appData, r.extra, r.claims}
+	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups)
+	for i, s := range optional {
+		there |= flag(s != "", 1<<i)
+	}
+	e.b = append(e.b, there)
+	for _, s := range optional {
+		if s != "" {
+			e.text(s)
+		}
+	}
+	if len(u.Roles) > 0 {
+		e.list(u.Roles)
+	}
+	if len(u.Groups) > 0 {
+		e.guids(u.Groups)
+	}
+	return e.b, r.tokens()
+}
 
-	out := make([]byte, 0, len(e.b)+3000)
-	out = append(out, formatSession)
-	out = binary.AppendUvarint(out, uint64(len(e.b)))
-	out = append(out, e.b...)
+// What is there of the identity part beside the optional texts, which have the
+// lowest bits.
+const (
+	thereRoles  = 1 << 4
+	thereGroups = 1 << 5
+)
+
+// tokens is the token part.
+func (r *record) tokens() []byte {
+	if r.packed == nil && r.sealed != "" {
+		r.packed, _ = r.cookies.openTail(r.sealed) // it was sealed together with the identity part, which opened
+	}
 	if r.packed == nil {
 		access := r.access
 		if r.shed {
 			access = ""
 		}
-		tokens := encoder{b: make([]byte, 0, 3000), known: r.known()}
-		tokens.token(string(access))
-		tokens.token(string(r.refresh))
-		r.packed = tokens.b
+		e := encoder{b: make([]byte, 0, 3000), known: r.known()}
+		e.token(string(access))
+		e.token(string(r.refresh))
+		r.packed = e.b
 	}
-	return append(out, r.packed...)
+	return r.packed
 }
 
 func flag(set bool, bit byte) byte {
@@ -144,20 +174,14 @@ func flag(set bool, bit byte) byte {
 	return 0
 }
 
-// decodeRecord reads the identity part of a payload. The record keeps the rest
-// of the payload and must own it.
-func decodeRecord(payload []byte, of *layout) (*record, error) {
-	if len(payload) < 1 || payload[0] != formatSession {
+// decodeRecord reads an identity part. Where the token part is, its caller
+// says.
+func decodeRecord(identity []byte, of *layout) (*record, error) {
+	if len(identity) < 1 || identity[0] != formatSession {
 		return nil, errCompact
 	}
-	payload = payload[1:]
-	size, width := binary.Uvarint(payload)
-	if width <= 0 || size > uint64(len(payload)-width) {
-		return nil, errCompact
-	}
-	r := &record{layout: of, packed: payload[width+int(size):]}
-
-	d := decoder{b: payload[width : width+int(size)]}
+	r := &record{layout: of}
+	d := decoder{b: identity[1:]}
 	copy(r.id[:], d.bytes(len(r.id)))
 	copy(r.attempt[:], d.bytes(len(r.attempt)))
 	copy(r.nonce[:], d.bytes(len(r.nonce)))
@@ -183,15 +207,28 @@ func decodeRecord(payload []byte, of *layout) (*record, error) {
 	ends := room[:0]
 	u := &r.user
 	texts := [...]*string{
-		&u.Issuer, &u.Subject, &u.TenantID, &u.ObjectID, &u.Name, &u.Username, &u.Email,
-		&r.sid, &r.scopes, &r.loginHint, &r.appData, &r.extra, &r.claims,
+		&u.Issuer, &u.Subject, &u.TenantID, &u.ObjectID, &u.Name, &u.Username, &u.Email, &r.sid, &r.scopes,
+		&r.loginHint, &r.appData, &r.extra, &r.claims,
 	}
-	for range texts {
+	const always = 9
+	for range texts[:always] {
 		out = d.appendText(out, d.uvarint(), 0)
 		ends = append(ends, len(out))
 	}
-	out, ends, roles := d.appendList(out, ends)
-	out, ends, groups := d.appendGUIDs(out, ends)
+	there := d.flags()
+	for i := range texts[always:] {
+		if there>>i&1 != 0 {
+			out = d.appendText(out, d.uvarint(), 0)
+		}
+		ends = append(ends, len(out))
+	}
+	roles, groups := 0, 0
+	if there&thereRoles != 0 {
+		out, ends, roles = d.appendList(out, ends)
+	}
+	if there&thereGroups != 0 {
+		out, ends, groups = d.appendGUIDs(out, ends)
+	}
 	if !d.done() {
 		return nil, errCompact
 	}
@@ -236,29 +273,43 @@ func decodeRecord(payload []byte, of *layout) (*record, error) {
 
 // unpack makes access and refresh readable.
 func (r *record) unpack() error {
-	if r.packed == nil || r.unpacked() {
+	if r.unpacked() || r.packed == nil && r.sealed == "" {
 		return nil
 	}
-	d := decoder{b: r.packed, known: r.known()}
+	d, err := r.tokenDecoder()
+	if err != nil {
+		return err
+	}
 	access, refresh := d.text(), d.text()
 	if !d.done() {
 		return errCompact
 	}
-	r.access, r.refresh = secret(access), secret(refresh)
+	r.access, r.refresh, r.packed = secret(access), secret(refresh), d.b
 	return nil
 }
 
 // accessToken is access, unpacked for somebody who needs no more.
 func (r *record) accessToken() (secret, error) {
-	if r.packed == nil || r.unpacked() {
+	if r.unpacked() || r.packed == nil && r.sealed == "" {
 		return r.access, nil
 	}
-	d := decoder{b: r.packed, known: r.known()}
+	d, err := r.tokenDecoder()
+	if err != nil {
+		return "", err
+	}
 	access := d.text()
 	if d.bad {
 		return "", errCompact
 	}
 	return secret(access), nil
+}
+
+func (r *record) tokenDecoder() (d decoder, err error) {
+	d = decoder{b: r.packed, known: r.known()}
+	if d.b == nil {
+		d.b, err = r.cookies.openTail(r.sealed)
+	}
+	return d, err
 }
 
 func (r *record) unpacked() bool { return r.access != "" || r.refresh != "" }
@@ -269,7 +320,10 @@ func (r *record) ends(maxAge time.Duration) time.Time { return time.Unix(r.signe
 // shrink leaves out the next thing that a session can do without, in the order
 // that Config.CookieBudget documents, and reports what, or "" at the end.
 func (r *record) shrink() string {
-	r.packed = nil
+	if r.unpack() != nil {
+		return ""
+	}
+	r.packed, r.sealed = nil, ""
 	switch {
 	case !r.shed && r.access != "":
 		r.shed = true
@@ -310,7 +364,7 @@ func (r *record) take(g *grant) {
 	r.renewed, r.expiry, r.refreshAt = g.issued, g.expiry, g.refreshAt
 	r.scopes = g.scopes
 	r.shed = false
-	r.packed = nil
+	r.packed, r.sealed = nil, ""
 }
 
 func (r *record) identify(id *identity) {
@@ -324,7 +378,7 @@ func (r *record) identify(id *identity) {
 	if r.authTime == 0 {
 		r.authTime = id.authTime
 	}
-	r.packed = nil
+	r.packed, r.sealed = nil, ""
 }
 
 // clone makes a copy to change. Lists and texts are never changed in place.

@@ -2,6 +2,7 @@ package msauth
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,13 +55,14 @@ type cookieSessions struct{ m *Middleware }
 
 func (s cookieSessions) load(r *http.Request) (*record, bool, error) {
 	got := s.m.cookies.read(r.Header)
-	if got.payload == nil {
+	if got.head == nil {
 		return nil, got.sent != 0, nil
 	}
-	rec, err := decodeRecord(got.payload, &s.m.layout)
+	rec, err := decodeRecord(got.head, &s.m.layout)
 	if err != nil {
 		return nil, true, nil
 	}
+	rec.sealed, rec.cookies = got.tail, s.m.cookies
 	rec.surplus = got.surplus
 	return rec, true, nil
 }
@@ -79,8 +81,8 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 	lean := rec
 	var without []string
 	for {
-		payload := lean.encode()
-		_, _, total := s.m.cookies.lines(len(payload), age)
+		identity, tokens := lean.encode()
+		_, _, total := s.m.cookies.lines(len(identity), len(tokens), age)
 		if total <= s.m.cookies.budget {
 			if log && len(without) > 0 {
 				s.m.log.Info("msauth: session over its cookie budget", "user", rec.user.Key(),
@@ -89,7 +91,7 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 			if lean.shed && rec.access != "" {
 				s.m.renewals.keep(rec.refresh, rec.grant(), time.Unix(rec.expiry, 0))
 			}
-			return s.m.cookies.write(w.Header(), s.m.cookies.scan(r.Header).sent, payload, age)
+			return s.m.cookies.write(w.Header(), s.m.cookies.scan(r.Header).sent, identity, tokens, age)
 		}
 		if lean == rec {
 			lean = rec.clone()
@@ -171,10 +173,15 @@ func (s storedSessions) load(r *http.Request) (*record, bool, error) {
 	if s.codec.Decode(s.owner(), text, &payload) != nil {
 		return nil, sent, nil
 	}
-	rec, err := decodeRecord(payload, &s.m.layout)
+	identity, tokens, err := splitParts(payload)
 	if err != nil {
 		return nil, sent, nil
 	}
+	rec, err := decodeRecord(identity, &s.m.layout)
+	if err != nil {
+		return nil, sent, nil
+	}
+	rec.packed = tokens
 	return rec, sent, nil
 }
 
@@ -208,7 +215,7 @@ func (s storedSessions) update(w http.ResponseWriter, r *http.Request, rec *reco
 }
 
 func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *sessions.Session, rec *record) error {
-	text, err := s.codec.Encode(s.owner(), rec.encode())
+	text, err := s.codec.Encode(s.owner(), joinParts(rec.encode()))
 	if err != nil {
 		return err
 	}
@@ -223,6 +230,23 @@ func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *se
 	}
 	s.restate(w)
 	return nil
+}
+
+// joinParts makes one text of the two parts of a record: the length of the
+// first, and both.
+func joinParts(identity, tokens []byte) []byte {
+	joined := binary.AppendUvarint(make([]byte, 0, len(identity)+len(tokens)+2), uint64(len(identity)))
+	return append(append(joined, identity...), tokens...)
+}
+
+// splitParts undoes joinParts.
+func splitParts(joined []byte) (identity, tokens []byte, err error) {
+	size, width := binary.Uvarint(joined)
+	if width <= 0 || size > uint64(len(joined)-width) {
+		return nil, nil, errCompact
+	}
+	joined = joined[width:]
+	return joined[:size], joined[size:], nil
 }
 
 func (s storedSessions) options(maxAge int) *sessions.Options {
