@@ -376,6 +376,11 @@ func TestPrefetchRenewsNothing(t *testing.T) {
 			t.Errorf("token expired, page under Load: %q", got.body)
 		}
 		o.wantCalls(msauthtest.TokenRefresh, 0)
+		// What changes something is no prefetch, whatever it says.
+		if got := v.copy().do(http.MethodPost, "/", "Purpose", "prefetch"); got.status != http.StatusOK {
+			t.Errorf("a POST that calls itself a prefetch: status %d", got.status)
+		}
+		o.wantCalls(msauthtest.TokenRefresh, 1)
 		v.wantHello("a page")
 		o.wantCalls(msauthtest.TokenRefresh, 1)
 	})

@@ -3,7 +3,7 @@
 // several rounds, and the median counts: on a machine that does other things
 // too, times drift, ratios less.
 //
-//	go run ./cmd/table            # about four minutes
+//	go run ./cmd/table            # about seven minutes
 //	go run ./cmd/table -quick     # half a minute, rough
 package main
 
@@ -78,7 +78,7 @@ func median(list []float64) float64 {
 }
 
 func table() error {
-	rounds, benchTime, requests := 9, "200ms", 20000
+	rounds, benchTime, requests := 7, "200ms", 20000
 	if *quick {
 		rounds, benchTime, requests = 3, "50ms", 5000
 	}
