@@ -320,6 +320,14 @@ func TestHandlerThatAlwaysAsksForASignIn(t *testing.T) {
 		t.Error("the page offers no other account")
 	}
 	b.wantGreeting(helloAda) // and still signed in
+	hinted := s.auth.LoginURL(msauth.LoginOptions{LoginHint: msauthtest.Ada})
+	if got := b.still().get(hinted); got.StatusCode != http.StatusBadRequest {
+		t.Errorf("with the person's own name as login_hint: status %d", got.StatusCode)
+	}
+	linking := s.auth.LoginURL(msauth.LoginOptions{AppState: "link another account"})
+	if got := b.still().get(linking); got.StatusCode != http.StatusSeeOther {
+		t.Errorf("with AppState: status %d", got.StatusCode)
+	}
 	// Another account is another matter, and so is a minute later.
 	s.as(msauthtest.Bruno)
 	if got := b.still().get("/auth/login?prompt=select_account"); got.StatusCode != http.StatusSeeOther {
@@ -365,6 +373,11 @@ func TestAnswerThatGoesPastCallback(t *testing.T) {
 	b := s.browser(t)
 	s.wantPage(t, b.get("/app/orders"), 400, "app-error", "did not reach Callback")
 	s.wantCalls(t, msauthtest.Authorize, 1)
+	// Somebody else's state says nothing of this site to this browser.
+	to, _ := url.Parse(s.browser(t).still().get("/app/orders").Header.Get("Location"))
+	if got := s.browser(t).still().get("/app/orders?code=x&state=" + to.Query().Get("state")); got.StatusCode != http.StatusSeeOther {
+		t.Errorf("with a stranger's answer: status %d", got.StatusCode)
+	}
 	if lines := s.log.with("did not reach Callback"); len(lines) != 1 || !strings.Contains(lines[0], "path=/auth/callback") {
 		t.Errorf("log lines %q", lines)
 	}

@@ -106,17 +106,17 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if rec, _, _ := m.sessions.load(r); rec != nil && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
-		anybody := opts.loginHint == "" && opts.prompt == ""
 		opts.again = time.Now().Unix()-rec.signedIn < int64(markerLifetime/time.Second)
-		if opts.again && rec.again && anybody {
-			m.againPage(w, r, opts.returnTo)
-			return
-		}
-		if rec.stepUp {
+		same := opts.loginHint == "" || opts.loginHint == rec.loginHint || strings.EqualFold(opts.loginHint, rec.user.Username)
+		switch {
+		case rec.stepUp:
 			opts.claims = rec.claims
-			if anybody {
+			if opts.loginHint == "" && opts.prompt == "" {
 				opts.loginHint = rec.loginHint
 			}
+		case opts.again && rec.again && same && opts.prompt == "" && opts.appState == "":
+			m.againPage(w, r, opts.returnTo)
+			return
 		}
 	}
 	m.begin(w, r, opts)

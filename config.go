@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -431,6 +432,17 @@ func (c *Config) tokenHosts() []string {
 		}
 	}
 	return hosts
+}
+
+// manyTenants is of how many tenants people may be, where several may.
+func (c *Config) manyTenants() int {
+	switch {
+	case c.Tenant != "common" && c.Tenant != "organizations":
+		return 0
+	case len(c.AllowedTenants) > 0:
+		return len(c.AllowedTenants)
+	}
+	return math.MaxInt
 }
 
 // A registration names one app at one provider: a session of another one is

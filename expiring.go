@@ -55,7 +55,7 @@ func (m *expiring[K, V]) put(key K, value V, until time.Time) {
 	m.entries[key] = e
 	heap.Push(&m.byTime, e)
 	for len(m.byTime) > m.limit {
-		m.drop()
+		m.dropFirst()
 	}
 	if !m.sweeping {
 		m.sweeping = true
@@ -63,7 +63,17 @@ func (m *expiring[K, V]) put(key K, value V, until time.Time) {
 	}
 }
 
-func (m *expiring[K, V]) drop() {
+// drop forgets an entry.
+func (m *expiring[K, V]) drop(key K) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[key]; e != nil {
+		heap.Remove(&m.byTime, e.index)
+		delete(m.entries, key)
+	}
+}
+
+func (m *expiring[K, V]) dropFirst() {
 	delete(m.entries, heap.Pop(&m.byTime).(*entry[K, V]).key)
 }
 
@@ -72,7 +82,7 @@ func (m *expiring[K, V]) sweep() {
 	defer m.mu.Unlock()
 	now := time.Now()
 	for len(m.byTime) > 0 && !now.Before(m.byTime[0].until) {
-		m.drop()
+		m.dropFirst()
 	}
 	if m.sweeping = len(m.byTime) > 0; m.sweeping {
 		time.AfterFunc(sweepEvery, m.sweep)

@@ -299,3 +299,26 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// A session that is read, and found too large to be written again as it is,
+// gives up its access token, and no more than it must.
+func TestShrinkingKeepsTheRefreshToken(t *testing.T) {
+	rec := someRecord()
+	want := rec.refresh
+	read, err := reread(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"access token", "groups", ""} {
+		if got := read.shrink(); got != what {
+			t.Errorf("gives up %q, want %q", got, what)
+		}
+		back, err := reread(read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := back.unpack(); err != nil || back.refresh != want || back.access != "" {
+			t.Errorf("after %q: refresh token of %d bytes, access token of %d, %v", what, len(back.refresh), len(back.access), err)
+		}
+	}
+}

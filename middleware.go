@@ -231,6 +231,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	if !leaving && how != notDue {
 		if how == notHere {
 			v.prefetch = true
+			w.Header()["cache-control"] = []string{"no-store"} // not for the click that may follow
 			return
 		}
 		var alive bool
@@ -430,8 +431,13 @@ func (m *Middleware) misdirected(r *http.Request) bool {
 	if err != nil {
 		return false
 	}
-	_, err = m.attempts.open(answer.state)
-	return err == nil
+	a, err := m.attempts.open(answer.state)
+	if err != nil {
+		return false
+	}
+	_, cookie := m.attempts.sent(r.Header, a.id.String())
+	binding := a.bind(cookie)
+	return cookie != "" && sameText(string(binding[:]), string(a.binding[:]))
 }
 
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {

@@ -373,27 +373,173 @@ func TestFailuresOfOnePersonDoNotPauseTheClient(t *testing.T) {
 					strangers[i] = o.signIn()
 				}
 				time.Sleep(time.Hour)
-				o.ms.Set(func(b *msauthtest.Behavior) {
-					b.Fail[msauthtest.TokenRefresh] = slices.Repeat([]msauthtest.Failure{failure}, len(strangers))
-				})
+				o.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.TokenRefresh] = failure })
 				for _, v := range strangers {
 					v.wantHello("with a token that cannot be renewed")
 				}
-				o.wantCalls(msauthtest.TokenRefresh, len(strangers))
+				o.wantCalls(msauthtest.TokenRefresh, 3) // however many sessions the stranger has
 				if o.auth.Stats().Paused {
 					t.Error("paused because of one person")
 				}
 				if err := o.auth.Ready(t.Context()); err != nil {
 					t.Errorf("not ready because of one person: %v", err)
 				}
+				o.ms.Set(func(b *msauthtest.Behavior) { clear(b.FailAlways) })
 				other.wantHello("the other")
 				if got := other.get("/?token"); got.status != http.StatusOK {
 					t.Errorf("somebody else's token: status %d, %s", got.status, got.body)
 				}
-				o.wantCalls(msauthtest.TokenRefresh, len(strangers)+1)
+				o.wantCalls(msauthtest.TokenRefresh, 4)
+				time.Sleep(11 * time.Second)
+				if failure.Header == nil {
+					strangers[19].get("/")
+					if got := strangers[19].get("/?token"); got.status != http.StatusOK {
+						t.Errorf("the stranger's own token, later: status %d, %s", got.status, got.body)
+					}
+				}
 			})
 		})
 	}
+}
+
+// A real fault of the app is noticed, though all its people are of few tenants.
+func TestFaultThatAllListedTenantsSee(t *testing.T) {
+	t.Parallel()
+	for _, allowed := range [][]string{{msauthtest.TenantContoso}, {msauthtest.TenantContoso, msauthtest.TenantPersonal}} {
+		t.Run(fmt.Sprint(len(allowed)), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newOffice(t, func(c *msauth.Config) { c.Tenant, c.AllowedTenants = "common", allowed })
+				o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+				var people []*visitor
+				for range 20 {
+					people = append(people, o.signInNew())
+				}
+				if len(allowed) > 1 {
+					o.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
+					people = append(people, o.signIn())
+				}
+				time.Sleep(time.Hour)
+				o.ms.Set(func(b *msauthtest.Behavior) {
+					b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Error: "invalid_resource", Codes: []int{500011}}
+				})
+				o.ms.ResetCalls()
+				for range 60 {
+					for _, v := range people {
+						v.get("/")
+					}
+					time.Sleep(time.Second)
+				}
+				if n := o.ms.Count(msauthtest.TokenRefresh); n > 12+len(people) {
+					t.Errorf("%d calls in a minute", n)
+				}
+				if err := o.auth.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "invalid_resource") {
+					t.Errorf("Ready returns %v", err)
+				}
+			})
+		})
+	}
+}
+
+// What one tenant says of the app is not believed because others meet an outage.
+func TestOneTenantsWordDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+		people := make([]*visitor, 5)
+		for i := range people {
+			people[i] = o.signInNew()
+		}
+		time.Sleep(time.Hour)
+		o.ms.Set(func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.TokenRefresh] = append(slices.Repeat([]msauthtest.Failure{{Status: 500}}, 4), msauthtest.Failure{Error: "invalid_resource"})
+		})
+		for _, v := range people {
+			v.wantHello("failing")
+		}
+		if err := o.auth.Ready(t.Context()); err != nil || !o.auth.Stats().Paused {
+			t.Errorf("paused %v, Ready returns %v", o.auth.Stats().Paused, err)
+		}
+	})
+}
+
+// The provider is spared though few people have many sessions.
+func TestOutageWithManySessionsOfFewPeople(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+		var all []*visitor
+		for _, person := range []string{msauthtest.Ada, msauthtest.Bruno, msauthtest.Mia} {
+			o.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = person })
+			for range 40 {
+				all = append(all, o.signIn())
+			}
+		}
+		time.Sleep(time.Hour)
+		o.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: 503} })
+		o.ms.ResetCalls()
+		for range 60 {
+			for _, v := range all {
+				v.get("/")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := o.ms.Count(msauthtest.TokenRefresh); n > 3*(12+3) {
+			t.Errorf("%d calls in a minute for three people", n)
+		}
+		o.ms.Set(func(b *msauthtest.Behavior) { clear(b.FailAlways) })
+		time.Sleep(10 * time.Second)
+		for i, v := range all {
+			if got := v.get("/?token"); got.status != http.StatusOK {
+				t.Fatalf("session %d: status %d, %s", i, got.status, got.body)
+			}
+		}
+	})
+}
+
+// A log may ask about what it is told of.
+func TestLogThatAsksReady(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		asked := 0
+		o.cfg.Logger = slog.New(curious{slog.DiscardHandler, func() {
+			asked++
+			o.auth.Ready(context.Background())
+			o.auth.Stats()
+		}})
+		o.auth, o.handler = o.open()
+		o.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+		people := make([]*visitor, 6)
+		for i := range people {
+			people[i] = o.signInNew()
+		}
+		time.Sleep(time.Hour)
+		o.ms.Set(func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.TokenRefresh] = slices.Repeat([]msauthtest.Failure{{Error: "invalid_client"}}, 5)
+		})
+		for _, v := range people[:5] {
+			v.wantHello("failing")
+		}
+		time.Sleep(11 * time.Second)
+		people[5].wantHello("after it")
+		if asked < 8 || o.auth.Stats().Paused {
+			t.Errorf("asked %d times, paused %v", asked, o.auth.Stats().Paused)
+		}
+	})
+}
+
+type curious struct {
+	slog.Handler
+	ask func()
+}
+
+func (c curious) Enabled(context.Context, slog.Level) bool { return true }
+func (c curious) Handle(context.Context, slog.Record) error {
+	c.ask()
+	return nil
 }
 
 // Whoever's probe has failed leaves the next to others, and tells them nothing.

@@ -40,7 +40,7 @@ const (
 type renewals struct {
 	endpoint     *tokenEndpoint
 	registration registration
-	manyTenants  bool // people of tenants that the app's owner does not run
+	tenants      int // of how many tenants people may be; 0 for one, or none
 	events       *events
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
@@ -51,6 +51,8 @@ type renewals struct {
 	granted *expiring[tokenKey, *grant]  // what it gave
 	kept    *expiring[tokenKey, *grant]  // what no cookie carries
 	refused *expiring[tokenKey, refusal] // why it gives nothing for now
+
+	struggling *expiring[string, struggle] // people
 
 	recoveries atomic.Uint64 // ends of pauses
 
@@ -81,12 +83,13 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 			recheckAfter: cfg.RecheckAfter, client: client,
 		},
 		registration: reg,
-		manyTenants:  cfg.Tenant == "common" || cfg.Tenant == "organizations",
+		tenants:      cfg.manyTenants(),
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
 		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
 		kept:         newExpiring[tokenKey, *grant](maxOutcomes),
 		refused:      newExpiring[tokenKey, refusal](maxOutcomes),
+		struggling:   newExpiring[string, struggle](maxOutcomes),
 	}
 }
 
@@ -241,6 +244,7 @@ func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *Aut
 	key := r.key(refresh)
 	now := time.Now()
 	if err == nil {
+		r.struggling.drop(rec.user.Key())
 		r.succeeded()
 		r.granted.put(key, g, now.Add(outcomeGrace))
 		r.events.renewed(rec, reason, now.Sub(began))
@@ -325,6 +329,7 @@ func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
 // Failures are counted by person: nobody should be able to stop everybody.
 type pause struct {
 	failed  map[string]bool // in a row, as blame counts
+	doubts  map[string]bool // tenants that say, in a row, that the app is at fault
 	people  map[string]bool // to whom it happened, then and with probes
 	on      bool
 	probeAt time.Time
@@ -333,6 +338,15 @@ type pause struct {
 	code    string
 	numbers []int
 }
+
+// A struggle is what one person's sessions have met in a row. However many
+// there are, they ask no more often than one would.
+type struggle struct {
+	failures int
+	until    time.Time
+}
+
+const longestStruggle = 3 // sessions that fail before the person's others wait
 
 // pauseStep is how long to wait where the provider does not say: long enough
 // to spare it (12 requests a minute at most), short enough for a recovery to be
@@ -346,18 +360,22 @@ func (r *renewals) admit(person string) *AuthError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &r.pause
+	now := time.Now()
+	// What was said to somebody else is not for this person to read.
+	paused := &AuthError{Class: p.class, Code: p.code, Numbers: p.numbers, Err: errPaused}
+	if own, ok := r.struggling.get(person); ok && own.failures >= longestStruggle && now.Before(own.until) {
+		return paused
+	}
 	if !p.on {
 		return nil
 	}
-	now := time.Now()
 	from := p.probeAt
 	if p.people[person] && p.others {
 		from = from.Add(leaveToOthers)
 	}
 	if now.Before(from) {
 		p.others = p.others || !p.people[person]
-		// What was said to somebody else is not for this person to read.
-		return &AuthError{Class: p.class, Code: p.code, Numbers: p.numbers, Err: errPaused}
+		return paused
 	}
 	p.probeAt, p.others = now.Add(pauseStep()), false
 	return nil
@@ -366,31 +384,36 @@ func (r *renewals) admit(person string) *AuthError {
 // succeeded notes that the provider serves this app.
 func (r *renewals) succeeded() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.answered()
 	r.trouble = nil
+	r.mu.Unlock()
+	r.answered()
 }
 
+// answered notes that the provider answers. Nothing is logged under the lock:
+// a log may take its time, or ask Ready.
 func (r *renewals) answered() {
-	if r.pause.on {
+	r.mu.Lock()
+	resumed := r.pause.on
+	r.pause = pause{}
+	r.mu.Unlock()
+	if resumed {
 		r.recoveries.Add(1)
 		r.events.resumed()
 	}
-	r.pause = pause{}
 }
 
 // bound reports whether a failure binds nobody but the tenant of whom it
 // happened to: where people of many tenants sign in, each of these can remove
 // the app for its own people.
 func (r *renewals) bound(err *AuthError) bool {
-	return r.manyTenants && err.Code == "unauthorized_client"
+	return r.tenants > 1 && err.Code == "unauthorized_client"
 }
 
 // doubted reports whether a failure is believed to be the app's own only when
 // several tenants see it: the app, or the API that it uses, can be set up in
 // another way in each.
 func (r *renewals) doubted(err *AuthError) bool {
-	return r.manyTenants && err.Class == ClassMisconfigured && err.Code != "invalid_client"
+	return r.tenants > 1 && err.Class == ClassMisconfigured && err.Code != "invalid_client"
 }
 
 // blame is by whom a failure is counted: by what one stranger has only one of.
@@ -407,38 +430,51 @@ func (r *renewals) blame(rec *record, err *AuthError) string {
 // failed notes a failure. A refusal of one person is an answer like any other.
 func (r *renewals) failed(rec *record, err *AuthError) {
 	if r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
-		r.mu.Lock()
-		defer r.mu.Unlock()
 		r.answered()
 		return
 	}
-	if r.countFailure(rec, err) || !r.doubted(err) {
+	if err.Code != "invalid_client" {
+		person := rec.user.Key()
+		own, _ := r.struggling.get(person)
+		r.struggling.put(person, struggle{own.failures + 1, time.Now().Add(pauseStep())}, time.Now().Add(outcomeGrace))
+	}
+	believed, began := r.countFailure(rec, err)
+	if began {
+		r.events.paused(err)
+	}
+	if believed {
 		r.reportTrouble(err)
 	}
 }
 
-// countFailure reports whether renewals are paused.
-func (r *renewals) countFailure(rec *record, err *AuthError) bool {
+// countFailure reports whether a failure is believed to be the app's own, and
+// whether a pause begins with it.
+func (r *renewals) countFailure(rec *record, err *AuthError) (believed, began bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &r.pause
 	p.class, p.code, p.numbers = err.Class, err.Code, err.Numbers
 	if p.failed == nil || len(p.people) > maxOutcomes {
-		p.failed, p.people = map[string]bool{}, map[string]bool{}
+		p.failed, p.doubts, p.people = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	}
-	p.failed[r.blame(rec, err)], p.people[rec.user.Key()] = true, true
+	blamed := r.blame(rec, err)
+	p.failed[blamed], p.people[rec.user.Key()] = true, true
+	if believed = err.Class == ClassMisconfigured; r.doubted(err) {
+		p.doubts[blamed] = true
+		believed = len(p.doubts) >= min(pauseAfter, r.tenants)
+	}
 	if !p.on {
-		if len(p.failed) < pauseAfter {
-			return false
+		if len(p.failed) < pauseAfter && !(believed && r.doubted(err)) {
+			return believed, false
 		}
-		p.on, p.probeAt = true, time.Now().Add(pauseStep())
-		r.events.paused(err)
+		p.on, began = true, true
+		p.probeAt = time.Now().Add(pauseStep())
 	}
 	// Probes that hang put off no other: only what the provider asks for.
 	if asked := time.Now().Add(min(err.RetryAfter, longestPause)); asked.After(p.probeAt) {
 		p.probeAt = asked
 	}
-	return true
+	return believed, began
 }
 
 // reportTrouble logs failures that an operator must mend, once a minute.
@@ -447,11 +483,14 @@ func (r *renewals) reportTrouble(err *AuthError) {
 		return
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	now := time.Now()
 	r.trouble, r.troubled = err, now
-	if now.Sub(r.logged) >= troubleLogStep {
+	due := now.Sub(r.logged) >= troubleLogStep
+	if due {
 		r.logged = now
+	}
+	r.mu.Unlock()
+	if due {
 		r.events.troubled(err)
 	}
 }
