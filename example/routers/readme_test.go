@@ -18,7 +18,10 @@ import (
 
 // What the README says is held against the code: here, because its snippets
 // are of this module and of the examples in the root.
-const readme = "../../README.md"
+const (
+	readme  = "../../README.md"
+	recipes = "../../docs/recipes.md"
+)
 
 func readFile(t *testing.T, name string) string {
 	t.Helper()
@@ -40,12 +43,12 @@ func flat(s string) string {
 	return b.String()
 }
 
-// Every Go snippet is part of a file that is compiled and, but for the
-// quickstart, run by a test.
+// Every Go snippet, those of the recipes too, is part of a file that is compiled
+// and, but for the quickstart, run by a test.
 func TestSnippets(t *testing.T) {
 	t.Parallel()
 	var files []string
-	for _, pattern := range []string{"*.go", "*/*.go", "../../*_test.go"} {
+	for _, pattern := range []string{"*.go", "*/*.go", "../graphsdk/*.go", "../../*_test.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -56,11 +59,12 @@ func TestSnippets(t *testing.T) {
 	for _, name := range files {
 		sources = append(sources, flat(readFile(t, name)))
 	}
-	snippets := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(readFile(t, readme), -1)
-	if len(snippets) < 5 {
-		t.Fatalf("%d snippets found", len(snippets))
+	fence := regexp.MustCompile("(?ms)^```go\n(.*?)^```")
+	snippets, more := fence.FindAllStringSubmatch(readFile(t, readme), -1), fence.FindAllStringSubmatch(readFile(t, recipes), -1)
+	if len(snippets) < 5 || len(more) < 5 {
+		t.Fatalf("%d and %d snippets found", len(snippets), len(more))
 	}
-	for _, snippet := range snippets {
+	for _, snippet := range slices.Concat(snippets, more) {
 		// A comment between a snippet's parts may stand for others.
 		for part := range strings.SplitSeq(snippet[1], "// ...\n") {
 			text := strings.TrimPrefix(flat(part), "package main\n")

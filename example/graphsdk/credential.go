@@ -1,0 +1,71 @@
+// Package graphsdk shows msgraph-sdk-go, Microsoft's client for Graph, at work
+// for the person who is signed in: the adapter, and with the SDK everything
+// that the LiveConnectClient of the Live SDK did. What plain
+// [msauth.Session.Client] does in a few lines stands beside it, in plain.go.
+//
+// It is a module of its own because the SDK takes minutes to compile.
+package graphsdk
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	msgraphsdk "github.com/microsoftgraph/msgraph-sdk-go"
+
+	"example.com/msauth"
+)
+
+// Credential hands the tokens of one person's session to Microsoft's SDKs.
+type Credential struct{ *msauth.Session }
+
+var _ azcore.TokenCredential = Credential{}
+
+// GetToken implements [azcore.TokenCredential].
+func (c Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	for _, scope := range o.Scopes { // a session has tokens for one API
+		if !strings.HasPrefix(scope, "https://graph.microsoft.com/") {
+			return azcore.AccessToken{}, fmt.Errorf("the session has no tokens for %s", scope)
+		}
+	}
+	if o.Claims != "" { // Graph wants another token than the one it was sent
+		return azcore.AccessToken{}, fmt.Errorf("claims challenge: %w", msauth.ErrSignInRequired)
+	}
+	token, err := c.Session.Token(ctx)
+	if err != nil {
+		return azcore.AccessToken{}, err
+	}
+	return azcore.AccessToken{Token: token.AccessToken, ExpiresOn: token.Expiry}, nil
+}
+
+// current is the Credential of whoever the context of a call belongs to. It is
+// for Graph's client, which asks at every request. Clients of other Azure SDKs
+// keep the token that they were given: make those for one Credential each.
+type current struct{}
+
+func (current) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	s, _ := msauth.FromContext(ctx)
+	return Credential{s}.GetToken(ctx, o)
+}
+
+// NewClient makes the one client of an app, when it starts: making one replaces a
+// global variable of the SDK, and each has a pool of connections. Its calls are
+// made with the context of a request that [msauth.Middleware.Load] or Require
+// let through. graph is "https://graph.microsoft.com/v1.0": the token is sent
+// to that host and to no other, over https, or over http to a loopback host.
+func NewClient(graph string) (*msgraphsdk.GraphServiceClient, error) {
+	address, err := url.Parse(graph)
+	if err != nil {
+		return nil, err
+	}
+	// An empty list of hosts would mean all of Microsoft's.
+	client, err := msgraphsdk.NewGraphServiceClientWithCredentialsAndHosts(current{}, nil, []string{address.Hostname()})
+	if err != nil {
+		return nil, err
+	}
+	client.GetAdapter().SetBaseUrl(graph)
+	return client, nil
+}
