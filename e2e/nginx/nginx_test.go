@@ -291,6 +291,7 @@ func TestSharedCacheNeverHandsOutASession(t *testing.T) {
 			if first.body != "hello Ada Lindqvist" || session == "" || !strings.Contains(strings.Join(first.Header["Cache-Control"], ","), "public") {
 				t.Fatalf("%s %q, new session %t, Cache-Control %q", first.Status, first.body, session != "", first.Header["Cache-Control"])
 			}
+			time.Sleep(200 * time.Millisecond) // nginx answers before it has stored
 			second := bruno.get(p.url + "/public/page")
 			hit := second.Header.Get("X-Cache-Status") == "HIT"
 			handedOver := sessionOf(second.Header) == session
