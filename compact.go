@@ -315,24 +315,23 @@ var buffers = sync.Pool{New: func() any {
 // appendList appends the texts of a list to out, their ends to ends, and
 // returns how many there are.
 func (d *decoder) appendList(out []byte, ends []int) ([]byte, []int, int) {
-	n := d.count(d.uvarint(), 1)
-	for range n {
+	return d.appendTexts(out, ends, d.uvarint())
+}
+
+func (d *decoder) appendTexts(out []byte, ends []int, n uint64) ([]byte, []int, int) {
+	count := d.count(n, 1)
+	for range count {
 		out = d.appendText(out, d.uvarint(), 0)
 		ends = append(ends, len(out))
 	}
-	return out, ends, n
+	return out, ends, count
 }
 
 // appendGUIDs is appendList for what encoder.guids wrote.
 func (d *decoder) appendGUIDs(out []byte, ends []int) ([]byte, []int, int) {
 	n := d.uvarint()
 	if n&1 == 0 {
-		n := d.count(n>>1, 1)
-		for range n {
-			out = d.appendText(out, d.uvarint(), 0)
-			ends = append(ends, len(out))
-		}
-		return out, ends, n
+		return d.appendTexts(out, ends, n>>1)
 	}
 	count := d.count(n>>1, 16)
 	for range count {

@@ -115,7 +115,8 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 			return
 		}
 		r, v := m.attach(w, r)
-		switch decide(v, isNavigation(r)) {
+		navigation := !v.passes() && isNavigation(r) // nobody asks of those who pass
+		switch decide(v, navigation) {
 		case pass:
 			if w.Header().Get("Cache-Control") == "" {
 				w.Header().Set("Cache-Control", "no-store")
@@ -164,7 +165,7 @@ const (
 // decide is the whole policy of Require.
 func decide(v *visit, navigation bool) verdict {
 	switch {
-	case v.session != nil && !v.rec.stepUp:
+	case v.passes():
 		return pass
 	case v.err != nil:
 		return broken
@@ -190,6 +191,9 @@ type visit struct {
 	context attached
 	held    heldSession
 }
+
+// passes reports whether Require lets the request through.
+func (v *visit) passes() bool { return v.session != nil && !v.rec.stepUp }
 
 // attach finds the request's session once, however many of our handlers it
 // passes.

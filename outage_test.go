@@ -124,9 +124,11 @@ func TestOutageOfTenMinutesSignsNobodyOut(t *testing.T) {
 			})
 			wg.Wait()
 
-			worst := slices.Sorted(slices.Values(perMinute[:]))
-			slices.Reverse(worst)
-			if worst[0] > 12+32 || worst[1] > 12 {
+			over := 0 // what is under way when the outage is noticed may begin in two of the minutes
+			for _, n := range perMinute {
+				over += max(0, n-12)
+			}
+			if over > 32 {
 				t.Errorf("%s: calls per minute %v, want at most 12, and 32 more when it is noticed", outage.name, perMinute)
 			}
 			var firstAnswer time.Time
