@@ -831,3 +831,31 @@ func TestHeadAndTailOfTwoSessionsNeverJoin(t *testing.T) {
 		}
 	}
 }
+
+// A session that must be written smaller than it came, because the budget was
+// lowered, gives up nothing that is not at hand afterwards.
+func TestLoweredBudgetLosesNoToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 24 * time.Hour })
+		s.routeTokens()
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		token := b.token()
+		s.restart(t, func(c *msauth.Config) { c.CookieBudget = 2000 })
+		s.routeTokens()
+		s.ms.ResetCalls()
+		time.Sleep(2 * time.Hour) // its use is noted
+		if res := b.get("/"); res.body != helloAda || len(res.Cookies()) != 1 || len(res.Cookies()[0].Value) > 2000 {
+			t.Fatalf("page %q, cookies %v", res.body, res.Cookies())
+		}
+		if got := b.token(); got != token {
+			t.Errorf("Token: %.40q, want the one of before", got)
+		}
+		s.wantNoCalls(t)
+		time.Sleep(22 * time.Hour) // and the refresh token renews
+		b.wantGreeting(helloAda)
+		s.wantCalls(t, msauthtest.TokenRefresh, 1)
+	})
+}

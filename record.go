@@ -149,11 +149,16 @@ const (
 	thereGroups = 1 << 5
 )
 
-// tokens is the token part.
-func (r *record) tokens() []byte {
+// open brings the token part to where encode finds it.
+func (r *record) open() (err error) {
 	if r.packed == nil && r.sealed != "" {
-		r.packed, _ = r.cookies.openTail(r.sealed) // it was sealed together with the identity part, which opened
+		r.packed, err = r.cookies.openTail(r.sealed)
 	}
+	return err
+}
+
+// tokens is the token part of a record that is open.
+func (r *record) tokens() []byte {
 	if r.packed == nil {
 		access := r.access
 		if r.shed {

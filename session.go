@@ -78,6 +78,9 @@ func (s cookieSessions) update(w http.ResponseWriter, r *http.Request, rec *reco
 // write leaves out what the budget has no room for.
 func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *record, log bool) error {
 	age := s.m.cookieAge(rec)
+	if err := rec.open(); err != nil {
+		return err // rather than write a session without its tokens
+	}
 	lean := rec
 	var without []string
 	for {
@@ -88,8 +91,8 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 				s.m.log.Info("msauth: session over its cookie budget", "user", rec.user.Key(),
 					"budget", s.m.cookies.budget, "left_out", strings.Join(without, ", "))
 			}
-			if lean.shed && rec.access != "" {
-				s.m.renewals.keep(rec.refresh, rec.grant(), time.Unix(rec.expiry, 0))
+			if lean.shed && lean.access != "" {
+				s.m.renewals.keep(lean.refresh, lean.grant(), time.Unix(rec.expiry, 0))
 			}
 			return s.m.cookies.write(w.Header(), s.m.cookies.scan(r.Header).sent, identity, tokens, age)
 		}

@@ -1,5 +1,0 @@
-//go:build race
-
-package msauth
-
-const raceDetector = true
