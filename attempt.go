@@ -33,7 +33,10 @@ type attempt struct {
 	returnTo string
 	host     string // at which it began, if that is not BaseURL's
 	appState string
-	again    bool // begun right after another sign-in
+	rounds   uint8         // sign-ins right before, each after the other
+	scopes   string        // asked for beyond Config.Scopes
+	asked    demandDigest  // all that it is to bring
+	maxAge   time.Duration // how long ago credentials may have been entered, 0 for whenever
 }
 
 // attemptID begins with the time: it tells an attempt's age and sorts.
@@ -82,7 +85,7 @@ func nonceDigest(nonce string) (digest [8]byte) {
 var (
 	errState        = errors.New("msauth: state is missing, altered or of another app")
 	errStateExpired = errors.New("msauth: sign-in took too long")
-	errAppState     = errors.New("msauth: LoginOptions.AppState is too long")
+	errAppState     = errors.New("msauth: LoginOptions.AppState is too long, alone or with the scopes")
 )
 
 // attempts makes and finds the attempts of one registration.
@@ -120,10 +123,13 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)
 		e.b = append(e.b, a.binding[:]...)
-		e.b = append(e.b, flag(a.again, 1))
+		e.b = append(e.b, a.rounds)
+		e.b = append(e.b, a.asked[:]...)
+		e.b = binary.AppendUvarint(e.b, uint64(a.maxAge/time.Second))
 		e.text(returnTo)
 		e.text(a.host)
 		e.text(a.appState)
+		e.text(a.scopes)
 		if state := s.keys.seal(e.b, s.additional); len(state) <= maxState {
 			return state, nil
 		}
@@ -148,8 +154,10 @@ func (s *attempts) open(state string) (*attempt, error) {
 	copy(a.id[:], d.bytes(len(a.id)))
 	copy(a.seed[:], d.bytes(len(a.seed)))
 	copy(a.binding[:], d.bytes(len(a.binding)))
-	a.again = d.flags()&1 != 0
-	a.returnTo, a.host, a.appState = d.text(), d.text(), d.text()
+	a.rounds = d.flags()
+	copy(a.asked[:], d.bytes(len(a.asked)))
+	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
+	a.returnTo, a.host, a.appState, a.scopes = d.text(), d.text(), d.text(), d.text()
 	if !d.done() {
 		return nil, errState
 	}

@@ -321,7 +321,11 @@ type identity struct {
 	sid       string
 	loginHint string
 	authTime  int64
+	contexts  []string // authentication contexts that were satisfied (acrs)
 }
+
+// maxContexts is how many of these a session keeps: Microsoft has c1 to c99.
+const maxContexts = 99
 
 // idTokenCheck is what an ID token must agree with besides the configuration.
 type idTokenCheck struct {
@@ -461,6 +465,11 @@ func (a *authority) identity(c claims, issuer string) *identity {
 	if t, ok := c.time("auth_time"); ok {
 		id.authTime = t.Unix()
 	}
+	for _, context := range c.texts("acrs") {
+		if validContext(context) && len(id.contexts) < maxContexts {
+			id.contexts = append(id.contexts, context)
+		}
+	}
 	u := &id.user
 	u.Issuer, u.Subject = issuer, c.text("sub")
 	if a.microsoftIssuer() {
@@ -491,6 +500,11 @@ func (a *authority) identity(c claims, issuer string) *identity {
 	}
 	return id
 }
+
+var contextForm = regexp.MustCompile(`^c[1-9][0-9]?$`)
+
+// validContext reports whether a text is the id of an authentication context.
+func validContext(id string) bool { return contextForm.MatchString(id) }
 
 // claims are those of a JWT, each still JSON.
 type claims map[string]json.RawMessage

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,11 +36,23 @@ type LoginOptions struct {
 	// does not tell who opened it. To link accounts, compare it with the app's
 	// own session in OnSignIn.
 	AppState string
+	// Scopes are asked for beyond [Config.Scopes], of any API, at most 20 and
+	// 600 bytes of them; they are sealed into the link like AppState.
+	Scopes []string
 }
 
 // LoginURL returns the link that starts a sign-in, as a path on this site, for
 // templates.
 func (m *Middleware) LoginURL(o LoginOptions) string {
+	scopes, err := m.scopes.check(o.Scopes)
+	if err != nil {
+		m.log.Error("msauth: LoginOptions.Scopes", "err", err)
+	}
+	return m.loginURL(o, demand{scopes: scopes})
+}
+
+// loginURL makes a link to a sign-in that meets a demand.
+func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 	q := url.Values{}
 	if p := m.returnPath(o.ReturnTo); p != "/" {
 		q.Set("return_to", p)
@@ -51,8 +64,11 @@ func (m *Middleware) LoginURL(o LoginOptions) string {
 			q.Set(name, value)
 		}
 	}
-	if o.AppState != "" {
-		q.Set("sealed", m.linkKeys.seal([]byte(o.AppState), m.linkData()))
+	if o.AppState != "" || !d.empty() {
+		e := encoder{}
+		e.text(o.AppState)
+		d.append(&e)
+		q.Set("sealed", m.linkKeys.seal(e.b, m.linkData()))
 	}
 	link := m.base.Path + "/login"
 	if len(q) > 0 {
@@ -68,8 +84,10 @@ func (m *Middleware) linkData() []byte {
 // authorizeOptions are what a sign-in asks of Microsoft.
 type authorizeOptions struct {
 	returnTo, prompt, loginHint, domainHint, uiLocales string
-	claims, appState                                   string
-	again                                              bool // right after another sign-in
+	appState                                           string
+	demand                                             demand
+	granted                                            string // scopes of the session that it replaces
+	rounds                                             uint8  // sign-ins right before, each after the other
 }
 
 // Login starts a sign-in and sends the browser to Microsoft. It reads
@@ -91,7 +109,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode != "" && (mode != "navigate" || dest != "document") {
-		m.unauthorized(w, r) // a script or a frame cannot go there
+		m.unauthorized(w, r, demand{}) // a script or a frame cannot go there
 		return
 	}
 	opts, err := m.loginOptions(r.URL.RawQuery)
@@ -106,15 +124,22 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if rec, _, _ := m.sessions.load(r); rec != nil && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
-		opts.again = time.Now().Unix()-rec.signedIn < int64(markerLifetime/time.Second)
+		opts.rounds = m.roundsAfter(rec)
 		same := opts.loginHint == "" || opts.loginHint == rec.loginHint || strings.EqualFold(opts.loginHint, rec.user.Username)
+		claims := rec.claims
+		if n, ok := m.renewals.noticeOf(rec); ok && claims == "" {
+			claims = n.claims
+		}
 		switch {
-		case rec.stepUp:
-			opts.claims = rec.claims
-			if opts.loginHint == "" && opts.prompt == "" {
-				opts.loginHint = rec.loginHint
+		case rec.stepUp || claims != "" || !opts.demand.empty():
+			opts.granted = rec.scopes
+			if opts.demand.claims == "" {
+				opts.demand.claims = claims
 			}
-		case opts.again && rec.again && same && opts.prompt == "" && opts.appState == "":
+			if opts.loginHint == "" && opts.prompt == "" {
+				opts.loginHint = rec.hint()
+			}
+		case opts.rounds >= 2 && same && opts.prompt == "" && opts.appState == "":
 			m.againPage(w, r, opts.returnTo)
 			return
 		}
@@ -137,6 +162,7 @@ func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo 
 // loginOptions reads the query of the login link.
 func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
 	o.returnTo = "/"
+	sealed := ""
 	q, err := url.ParseQuery(query)
 	if err != nil {
 		return o, errors.New("msauth: malformed query")
@@ -151,7 +177,7 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 		{"login_hint", &o.loginHint, 200},
 		{"domain_hint", &o.domainHint, 200},
 		{"ui_locales", &o.uiLocales, 100},
-		{"sealed", &o.appState, 1000},
+		{"sealed", &sealed, 3000},
 	} {
 		values := q[p.name]
 		if len(values) > 1 {
@@ -171,12 +197,13 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 		return o, errors.New("msauth: prompt is neither select_account nor login")
 	}
 	o.returnTo = m.returnPath(o.returnTo)
-	if o.appState != "" {
-		plain, err := m.linkKeys.open(o.appState, m.linkData())
-		if err != nil {
+	if sealed != "" {
+		plain, err := m.linkKeys.open(sealed, m.linkData())
+		d := decoder{b: plain}
+		o.appState, o.demand = d.text(), readDemand(&d)
+		if err != nil || !d.done() {
 			return o, errors.New("msauth: sealed is damaged or too old")
 		}
-		o.appState = string(plain)
 	}
 	return o, nil
 }
@@ -189,7 +216,8 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		return
 	}
 	a, cookie := newAttempt()
-	a.returnTo, a.appState, a.again = o.returnTo, o.appState, o.again
+	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
+	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(o.demand.scopes, " ")
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.host = oneLine(r.Host, 100)
 	}
@@ -206,19 +234,43 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		// form_post would come cross-site, where Lax cookies stay at home.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
+	if o.demand.maxAge > 0 {
+		o.prompt = "login"
+		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(seconds(o.demand.maxAge))))
+	}
 	for name, value := range map[string]string{
 		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
-		"ui_locales": o.uiLocales, "claims": o.claims,
+		"ui_locales": o.uiLocales, "claims": mergeClaims(o.demand.claims, m.cfg.capability()),
 	} {
 		if value != "" {
 			params = append(params, oauth2.SetAuthURLParam(name, value))
 		}
 	}
 	provider := m.oauth
+	provider.Scopes = m.scopesToAsk(o.demand.scopes, o.granted)
 	provider.Endpoint.AuthURL = meta.Authorization
 	m.attempts.set(w, r, a.id, cookie)
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	redirect(w, provider.AuthCodeURL(state, params...))
+}
+
+// scopesToAsk are the app's own, and those that a demand adds. Microsoft
+// remembers what people have granted; with others a sign-in that does not name
+// what the session had would lose it.
+func (m *Middleware) scopesToAsk(demanded []string, granted string) []string {
+	if len(demanded) == 0 {
+		return m.cfg.Scopes
+	}
+	scopes := slices.Clone(m.cfg.Scopes)
+	if m.cfg.Issuer != "" {
+		demanded = append(strings.Fields(granted), demanded...)
+	}
+	for _, scope := range demanded {
+		if !slices.ContainsFunc(scopes, func(other string) bool { return m.scopes.key(scope) == m.scopes.key(other) }) {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes
 }
 
 // maxCode is far more than any code has, in bytes. It bounds what visitors can
@@ -372,7 +424,12 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		m.answeredWithError(w, r, a, ans)
 		return
 	}
-	g, failure := m.renewals.endpoint.redeem(ctx, ans.code, a.verifier(cookie))
+	asked := m.scopesToAsk(strings.Fields(a.scopes), "")
+	scopes := "" // for the session's own API, where others were asked for too
+	if own, others := m.scopes.byAPI(m.scopes.order(asked)); len(others) > 0 {
+		scopes = strings.Join(append(slices.Clone(signInScopes), own...), " ")
+	}
+	g, failure := m.renewals.endpoint.redeem(ctx, ans.code, a.verifier(cookie), scopes)
 	if failure != nil {
 		m.notRedeemed(w, r, a, failure)
 		return
@@ -406,12 +463,46 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 
+	if a.maxAge > 0 && !m.provedFresh(w, r, a, id) {
+		return
+	}
 	now := time.Now().Unix()
-	rec := &record{layout: &m.layout, attempt: a.id, again: a.again, nonce: nonceDigest(nonce), signedIn: now, used: now}
+	rec := &record{
+		layout: &m.layout, attempt: a.id, rounds: a.rounds, asked: a.asked,
+		nonce: nonceDigest(nonce), signedIn: now, used: now, scopes: strings.Join(asked, " "),
+	}
 	randomBytes(rec.id[:])
 	rec.take(g)
 	rec.identify(id)
 	m.admit(w, r, a, rec)
+}
+
+// provedFresh reports whether credentials were entered as recently as a sign-in
+// was to bring it about, and shows why not. The parameters that ask for it stand
+// in the address bar, where anybody can take them out.
+func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *attempt, id *identity) bool {
+	age := time.Since(time.Unix(id.authTime, 0))
+	switch {
+	case id.authTime == 0:
+		m.refuse(w, r, slog.LevelError, Page{
+			Kind: "no-auth-time", Status: http.StatusForbidden,
+			Title: "This site is not set up correctly for this page",
+			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. You are still signed in as before; tell the people who run this site.",
+			Links: []Link{{URL: "/", Label: "Home page"}},
+			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
+		})
+	case age > a.maxAge+expLeeway:
+		m.refuse(w, r, slog.LevelWarn, Page{
+			Kind: "not-enough", Status: http.StatusForbidden,
+			Title: "You were not asked to sign in again",
+			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. You are still signed in as before.",
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: "/", Label: "Home page"}},
+			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.maxAge),
+		})
+	default:
+		return true
+	}
+	return false
 }
 
 // admit asks the app, makes the session and leads on.
@@ -469,6 +560,10 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	m.setMarker(w)
 	m.events.signedIn(rec)
+	own, _ := m.scopes.byAPI(m.scopes.order(m.scopesToAsk(strings.Fields(a.scopes), "")))
+	if missing := m.scopes.missing(rec.scopes, own); len(missing) > 0 {
+		m.log.Info("msauth: fewer scopes granted than asked for", "user", rec.user.Key(), "missing", strings.Join(missing, " "))
+	}
 	redirect(w, m.returnPath(in.ReturnTo))
 }
 
@@ -529,6 +624,10 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	switch failure.Class {
 	case ClassDeclined:
 		p.Kind, p.Status = "declined", http.StatusForbidden
+		if rec, _, _ := m.sessions.load(r); a.asked != (demandDigest{}) && rec != nil && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
+			m.declinedMore(&p, a, failure)
+			break
+		}
 		p.Title = "You cancelled signing in"
 		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
 		p.Links[0].Label = "Sign in after all"
@@ -548,6 +647,17 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		level = slog.LevelWarn // no more: it came by way of the browser, which can make it up
 	}
 	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
+}
+
+// declinedMore is the page for people who are signed in and would not, or could
+// not, do more.
+func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
+	p.Title = "That part of the site stays closed"
+	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
+	if slices.Contains(failure.Numbers, 90094) { // for the text only: Microsoft asks not to react to numbers
+		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
+	}
+	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: "/", Label: "Home page"}}
 }
 
 // notRedeemed answers a code that gave no tokens.

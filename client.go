@@ -2,58 +2,142 @@ package msauth
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/oauth2"
 )
 
+const (
+	// longestWait bounds what a request waits in all because an API asks it
+	// to, and mostWaits how often.
+	longestWait = 10 * time.Second
+	mostWaits   = 2
+)
+
 // bearerTransport adds an access token to the requests that may carry one.
 type bearerTransport struct {
-	token func() (*oauth2.Token, error)
-	hosts []string // as tokenHost writes them
-	local bool     // loopback hosts may have the token too
-	base  http.RoundTripper
+	// token returns one with these scopes, or the session's own.
+	token func(scopes []string) (*oauth2.Token, error)
+	// replace returns another than the one that was rejected, with the claims
+	// that were asked for; again says that the rejected one came from it. It is
+	// nil where there is only one.
+	replace func(scopes []string, rejected, claims string, again bool) (*oauth2.Token, error)
+	hosts   map[string][]string // scopes by host as tokenHost writes it
+	local   bool                // loopback hosts may have the token too
+	base    http.RoundTripper
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !t.mayCarry(r) {
+	scopes, ok := t.mayCarry(r)
+	if !ok {
 		return t.base.RoundTrip(r)
 	}
-	token, err := t.token()
+	token, err := t.token(scopes)
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close() // http.RoundTripper: also on errors
 		}
 		return nil, err
 	}
-	r = r.Clone(r.Context())
-	token.SetAuthHeader(r)
-	return t.base.RoundTrip(r)
+	body, replaced := r.Body, false
+	var waited time.Duration
+	for waits := 0; ; {
+		sent := r.Clone(r.Context())
+		sent.Body = body
+		token.SetAuthHeader(sent)
+		res, err := t.base.RoundTrip(sent)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case res.StatusCode == http.StatusUnauthorized && t.replace != nil:
+			claims := challengeIn(res.Header)
+			if replaced && claims == "" {
+				return res, nil
+			}
+			other, err := t.replace(scopes, token.AccessToken, claims, replaced)
+			if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession) {
+				discard(res)
+				return nil, err
+			}
+			if err != nil || !rewindable(r) {
+				return res, nil
+			}
+			token, replaced = other, true
+		case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
+			wait := retryAfter(res.Header.Get("Retry-After"), time.Now())
+			deadline, bounded := r.Context().Deadline()
+			if wait == 0 || waits == mostWaits || waited+wait > longestWait || bounded && time.Until(deadline) < wait ||
+				!repeatable(r.Method) || !rewindable(r) {
+				return res, nil
+			}
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-r.Context().Done():
+				timer.Stop()
+				return res, nil
+			}
+			waits, waited = waits+1, waited+wait
+		default:
+			return res, nil
+		}
+		discard(res)
+		if body = r.Body; r.GetBody != nil {
+			if body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
-func (t *bearerTransport) mayCarry(r *http.Request) bool {
+// repeatable reports whether a request that was sent twice does what it does
+// once (RFC 9110 section 9.2.2).
+func repeatable(method string) bool {
+	switch method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// rewindable reports whether the body can be sent again.
+func rewindable(r *http.Request) bool {
+	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+}
+
+// discard is done with a response, so that its connection may be used again.
+func discard(res *http.Response) {
+	io.CopyN(io.Discard, res.Body, 4<<10)
+	res.Body.Close()
+}
+
+// mayCarry reports whether a request may carry a token, and with what scopes.
+func (t *bearerTransport) mayCarry(r *http.Request) (scopes []string, ok bool) {
 	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil {
-		return false
+		return nil, false
 	}
 	// Not along a redirect from somebody else, even where that leads to an
 	// allowed host, or back to the first.
 	for hop := r; hop.Response != nil; hop = hop.Response.Request {
 		before := hop.Response.Request
 		if before == nil || tokenHost(before.URL) != tokenHost(r.URL) {
-			return false
+			return nil, false
 		}
 	}
 	loopback := isLoopback(r.URL.Hostname())
 	if r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && loopback) {
-		return false
+		return nil, false
 	}
-	return slices.Contains(t.hosts, tokenHost(r.URL)) || t.local && loopback
+	scopes, ok = t.hosts[tokenHost(r.URL)]
+	return scopes, ok || t.local && loopback
 }
 
 // tokenHost writes scheme and host in the one form in which they are compared:
@@ -77,7 +161,20 @@ func graphHosts(authority string) []string {
 	case "https://login.partner.microsoftonline.cn":
 		return []string{"microsoftgraph.chinacloudapi.cn:443"}
 	}
+	if u, err := url.Parse(authority); err == nil && isLoopback(u.Hostname()) {
+		return []string{tokenHost(u)} // package msauthtest
+	}
 	return nil
+}
+
+// graphURL is where that Graph is.
+func graphURL(authority string) string {
+	hosts := graphHosts(authority)
+	if len(hosts) == 0 {
+		return ""
+	}
+	scheme, _, _ := strings.Cut(authority, ":")
+	return scheme + "://" + strings.TrimSuffix(hosts[0], ":443") + "/v1.0"
 }
 
 // isLoopback reports whether a host name can only mean this machine

@@ -59,7 +59,7 @@ func (w *world) session(t *testing.T, use func(r *http.Request, session *msauth.
 	s := newSiteInProcess(t, func(c *msauth.Config) {
 		w.ms = c.HTTPClient.Transport
 		c.HTTPClient = &http.Client{Transport: w}
-		c.TokenHosts = []string{"api.example.com", "API2.example.com:8443", "localhost:9"}
+		c.TokenHosts = map[string][]string{"api.example.com": nil, "API2.example.com:8443": nil}
 	})
 	s.mux.Handle("/use", s.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		session, _ := msauth.FromContext(r.Context())

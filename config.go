@@ -122,9 +122,19 @@ type Config struct {
 	PostLogoutURL string
 
 	// TokenHosts are further hosts, such as "api.example.com" or
-	// "localhost:8081", to which [Session.Client] sends the access token.
-	// Default: Microsoft Graph of the Authority's cloud only.
-	TokenHosts []string
+	// "localhost:8081", to which [Session.Client] sends an access token: one
+	// with the scopes that are named, such as "api://orders/.default", all of
+	// one API, or the session's own where there are none. Default: Microsoft
+	// Graph of the Authority's cloud only.
+	TokenHosts map[string][]string
+
+	// ContinuousAccess declares to Microsoft that the app handles claims
+	// challenges (client capability "cp1"): handlers use [Session.Client], or
+	// hand the errors of APIs to [Middleware.Challenge]. Access tokens then
+	// live up to 28 hours, and are refused within minutes when a person is
+	// disabled or changes their password. See "Continuous access evaluation"
+	// of the Microsoft identity platform. Default: not declared.
+	ContinuousAccess bool
 
 	// OnSignIn is called once per sign-in, after all checks and before the
 	// session is made. It may refuse the person by returning an error, link
@@ -226,11 +236,16 @@ func New(cfg Config) (*Middleware, error) {
 	m.attempts = newAttempts(ring, registration, m.cookies)
 	m.authority = newAuthority(&cfg, &client)
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
-	m.tokenHosts = cfg.tokenHosts()
+	m.scopes = newScopeRules(&cfg, m.authority.microsoftIssuer())
+	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
+		return nil, err
+	}
 	m.tokenBase = http.DefaultTransport
 	if cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
+	m.graph = graphURL(cfg.Authority)
+	m.memberships = newMemberships()
 	m.sessions = m.newSessionStore(ring)
 	m.oauth = oauth2.Config{
 		ClientID:    cfg.ClientID,
@@ -261,10 +276,10 @@ func (c *Config) complete() (base *url.URL, err error) {
 	if err = c.completeSession(); err != nil {
 		return nil, err
 	}
-	for i, host := range c.TokenHosts {
+	for host := range c.TokenHosts {
 		u, err := url.Parse("https://" + host)
 		if err != nil || u.Host != host || u.Hostname() == "" || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
-			return nil, fieldError("TokenHosts", "has %q in place %d: want a host, or host:port, such as api.example.com", host, i)
+			return nil, fieldError("TokenHosts", "has %q: want a host, or host:port, such as api.example.com", host)
 		}
 	}
 	if c.HTTPClient == nil {
@@ -363,7 +378,7 @@ func (c *Config) completeProvider() error {
 }
 
 func (c *Config) completeScopes() error {
-	scopes := []string{"openid", "profile", "email", "offline_access"}
+	scopes := slices.Clone(signInScopes)
 	wanted := c.Scopes
 	if wanted == nil && c.Issuer == "" {
 		wanted = []string{"User.Read"}
@@ -424,14 +439,36 @@ func (c *Config) completeSession() error {
 	return nil
 }
 
-func (c *Config) tokenHosts() []string {
-	hosts := graphHosts(c.Authority)
-	for _, host := range c.TokenHosts {
-		if u, err := url.Parse("https://" + host); err == nil {
-			hosts = append(hosts, tokenHost(u))
+// tokenHosts are the hosts that may have a token, as tokenHost writes them, and
+// the scopes of these tokens.
+func (c *Config) tokenHosts(rules scopeRules) (map[string][]string, error) {
+	hosts := map[string][]string{}
+	for _, host := range graphHosts(c.Authority) {
+		if hosts[host] = nil; rules.own != "" {
+			hosts[host] = []string{rules.graph[0] + "/" + defaultScope}
 		}
 	}
-	return hosts
+	for host, scopes := range c.TokenHosts {
+		scopes, err := rules.check(scopes)
+		if err != nil {
+			return nil, fieldError("TokenHosts", "%q: %v", host, err)
+		}
+		if own, others := rules.byAPI(scopes); len(others) > 1 || len(others) == 1 && len(own) > 0 {
+			return nil, fieldError("TokenHosts", "%q: %v", host, errManyAPIs)
+		}
+		if u, err := url.Parse("https://" + host); err == nil {
+			hosts[tokenHost(u)] = scopes
+		}
+	}
+	return hosts, nil
+}
+
+// capability is what every request for tokens claims.
+func (c *Config) capability() string {
+	if c.ContinuousAccess {
+		return capability
+	}
+	return ""
 }
 
 // manyTenants is of how many tenants people may be, where several may.

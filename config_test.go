@@ -144,13 +144,13 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		{"post-logout URL of another scheme", func(c *msauth.Config) { c.PostLogoutURL = "javascript://x/%0aalert(1)" }, "PostLogoutURL"},
 		{"post-logout URL with a user", func(c *msauth.Config) { c.PostLogoutURL = "https://me@app.example.com/" }, "PostLogoutURL"},
 
-		{"token host with a scheme", func(c *msauth.Config) { c.TokenHosts = []string{"https://api.example.com"} }, "TokenHosts"},
-		{"token host with a path", func(c *msauth.Config) { c.TokenHosts = []string{"api.example.com/v1"} }, "TokenHosts"},
-		{"token host that is a pattern", func(c *msauth.Config) { c.TokenHosts = []string{"*.example.com"} }, "TokenHosts"},
-		{"token host that ends in a dot", func(c *msauth.Config) { c.TokenHosts = []string{"api.example.com."} }, "TokenHosts"},
-		{"token host with a user", func(c *msauth.Config) { c.TokenHosts = []string{"me@api.example.com"} }, "TokenHosts"},
-		{"empty token host", func(c *msauth.Config) { c.TokenHosts = []string{"api.example.com", ""} }, "TokenHosts"},
-		{"token host that is a port", func(c *msauth.Config) { c.TokenHosts = []string{":443"} }, "TokenHosts"},
+		{"token host with a scheme", func(c *msauth.Config) { c.TokenHosts = map[string][]string{"https://api.example.com": nil} }, "TokenHosts"},
+		{"token host with a path", func(c *msauth.Config) { c.TokenHosts = map[string][]string{"api.example.com/v1": nil} }, "TokenHosts"},
+		{"token host that is a pattern", func(c *msauth.Config) { c.TokenHosts = map[string][]string{"*.example.com": nil} }, "TokenHosts"},
+		{"token host that ends in a dot", func(c *msauth.Config) { c.TokenHosts = map[string][]string{"api.example.com.": nil} }, "TokenHosts"},
+		{"token host with a user", func(c *msauth.Config) { c.TokenHosts = map[string][]string{"me@api.example.com": nil} }, "TokenHosts"},
+		{"empty token host", func(c *msauth.Config) { c.TokenHosts = map[string][]string{"api.example.com": nil, "": nil} }, "TokenHosts"},
+		{"token host that is a port", func(c *msauth.Config) { c.TokenHosts = map[string][]string{":443": nil} }, "TokenHosts"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestNewAcceptsAndAsksNobody(t *testing.T) {
 		{"another cloud", func(c *msauth.Config) { c.Authority = "https://login.microsoftonline.us/" }, "/auth/login"},
 		{"another provider", func(c *msauth.Config) { c.Issuer = "https://id.example.com/" }, "/auth/login"},
 		{"an API of the app's own", func(c *msauth.Config) {
-			c.Scopes, c.TokenHosts = []string{"api://1234/access"}, []string{"api.example.com", "localhost:8081", "[::1]:80"}
+			c.Scopes, c.TokenHosts = []string{"api://1234/access"}, map[string][]string{"api.example.com": nil, "localhost:8081": nil, "[::1]:80": nil}
 		}, "/auth/login"},
 		{"limits at their ends", func(c *msauth.Config) {
 			c.CookieBudget, c.MaxAge, c.IdleTimeout, c.RecheckAfter = 7168, 400*24*time.Hour, time.Minute, time.Minute

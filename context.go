@@ -28,17 +28,21 @@ type Session struct {
 // tokens is where a Session gets its access tokens from and what is known
 // about them.
 type tokens interface {
-	// token returns a token that has not expired.
-	token(context.Context) (*oauth2.Token, error)
+	// token returns a token that has not expired, with these scopes or, if
+	// there are none, the session's own.
+	token(ctx context.Context, scopes []string) (*oauth2.Token, error)
+	// memberOf returns those of the groups that the person is in.
+	memberOf(ctx context.Context, u *User, groups []string) ([]string, error)
 	// info describes the newest token without asking anybody.
 	info() tokenInfo
-	// transport adds the token to requests for the hosts that may have it.
+	// transport adds tokens to requests for the hosts that may have them.
 	transport(context.Context) http.RoundTripper
 }
 
 type tokenInfo struct {
 	expiry, renewed, signedIn, ends time.Time
 	scopes                          []string
+	rules                           scopeRules
 }
 
 // User is a person's identity as Microsoft asserted it at sign-in or at the
@@ -106,35 +110,49 @@ func (u User) HasRole(role string) bool {
 	return false
 }
 
-// Token returns an access token for Microsoft Graph (or whatever API the
-// first of [Config.Scopes] belongs to) that has not expired, renewing it first
-// when it has. Its RefreshToken is always empty.
+// Token returns an access token that has not expired, renewing it first when it
+// has. Without scopes it is for Microsoft Graph, or whatever API the first of
+// [Config.Scopes] belongs to. With scopes, of one API and at most 20, it has
+// these: "api://orders/Orders.Read" for another API, or "Calendars.Read" for
+// more of Graph. Such a token costs a request to Microsoft, if the person has
+// granted the scopes, and is kept in memory until it expires. Its RefreshToken
+// is always empty.
 //
-// The error is [ErrSignInRequired] when only the person can help, and
-// [ErrTokenUnavailable] when waiting may; both usually wrap an [AuthError].
-func (s *Session) Token(ctx context.Context) (*oauth2.Token, error) {
+// The error is [ErrSignInRequired] when only the person can help, for example
+// by granting the scopes: [Middleware.Challenge] asks them. It is
+// [ErrTokenUnavailable] when waiting may help; both usually wrap an
+// [AuthError].
+func (s *Session) Token(ctx context.Context, scopes ...string) (*oauth2.Token, error) {
 	if s == nil || s.tokens == nil {
 		return nil, ErrNoSession
 	}
-	return s.tokens.token(ctx)
+	return s.tokens.token(ctx, scopes)
 }
 
 // TokenSource adapts [Session.Token] to libraries that take an
 // [oauth2.TokenSource]. ctx bounds every renewal that it starts.
-func (s *Session) TokenSource(ctx context.Context) oauth2.TokenSource {
-	return tokenSourceFunc(func() (*oauth2.Token, error) { return s.Token(ctx) })
+func (s *Session) TokenSource(ctx context.Context, scopes ...string) oauth2.TokenSource {
+	return tokenSourceFunc(func() (*oauth2.Token, error) { return s.Token(ctx, scopes...) })
 }
 
 type tokenSourceFunc func() (*oauth2.Token, error)
 
 func (f tokenSourceFunc) Token() (*oauth2.Token, error) { return f() }
 
-// Client returns an HTTP client that adds the access token to requests for
-// Microsoft Graph and for [Config.TokenHosts], over https (or to a loopback
-// host), and to no others: a redirect to another host, such as a OneDrive
-// download, is followed without the token. A request that comes with an
-// Authorization header of its own is left alone. ctx bounds the renewals that
-// the client starts; the requests have contexts of their own.
+// Client returns an HTTP client that adds an access token to requests for
+// Microsoft Graph and for [Config.TokenHosts], each its own, over https (or to a
+// loopback host), and to no others: a redirect to another host, such as a
+// OneDrive download, is followed without the token. A request that comes with
+// an Authorization header of its own is left alone. ctx bounds the renewals
+// that the client starts; the requests have contexts of their own.
+//
+// A token that is refused with status 401 is replaced, and the request sent
+// once more; so is one that does not meet a claims challenge, such as those of
+// continuous access evaluation. Where only the person can help, the error is
+// [ErrSignInRequired]. A response of status 429 or 503 to a request that may
+// be repeated (RFC 9110 section 9.2.2) is waited out if it says Retry-After, at
+// most twice and 10 seconds in all. Bodies that cannot be read again
+// ([http.Request.GetBody]) are sent once.
 func (s *Session) Client(ctx context.Context) *http.Client {
 	if s == nil || s.tokens == nil {
 		return &http.Client{Transport: failingTransport{ErrNoSession}}
@@ -160,6 +178,13 @@ func (s *Session) Ends() time.Time { return s.info().ends }
 // named them. They may be fewer or more than those asked for.
 func (s *Session) Scopes() []string {
 	return append([]string(nil), s.info().scopes...)
+}
+
+// HasScope reports whether a scope was granted: Microsoft may grant fewer than
+// were asked for. It tells nothing of other APIs than that of [Config.Scopes].
+func (s *Session) HasScope(scope string) bool {
+	info := s.info()
+	return len(info.rules.missing(strings.Join(info.scopes, " "), []string{scope})) == 0
 }
 
 func (s *Session) info() tokenInfo {
@@ -235,15 +260,15 @@ func NewContext(ctx context.Context, s *Session) context.Context {
 
 // NewSession makes a session out of parts, for tests of handlers and for
 // programs that got their tokens elsewhere. Its Client sends the token to
-// Microsoft Graph and to loopback hosts. src may be nil: Token then fails with
-// [ErrTokenUnavailable].
+// Microsoft Graph and to loopback hosts. There is one token, whatever scopes are
+// asked for. src may be nil: Token then fails with [ErrTokenUnavailable].
 func NewSession(u User, src oauth2.TokenSource) *Session {
 	return &Session{User: u, tokens: givenTokens{src}}
 }
 
 type givenTokens struct{ src oauth2.TokenSource }
 
-func (g givenTokens) token(context.Context) (*oauth2.Token, error) {
+func (g givenTokens) token(context.Context, []string) (*oauth2.Token, error) {
 	if g.src == nil {
 		return nil, ErrTokenUnavailable
 	}
@@ -259,10 +284,21 @@ func (g givenTokens) token(context.Context) (*oauth2.Token, error) {
 
 func (g givenTokens) info() tokenInfo { return tokenInfo{} }
 
+func (g givenTokens) memberOf(_ context.Context, u *User, groups []string) ([]string, error) {
+	if u.GroupsOverage {
+		return nil, ErrTokenUnavailable
+	}
+	return among(u.Groups, groups), nil
+}
+
 func (g givenTokens) transport(ctx context.Context) http.RoundTripper {
+	hosts := map[string][]string{}
+	for _, host := range graphHosts(defaultAuthority) {
+		hosts[host] = nil
+	}
 	return &bearerTransport{
-		token: func() (*oauth2.Token, error) { return g.token(ctx) },
-		hosts: graphHosts("https://login.microsoftonline.com"),
+		token: func(scopes []string) (*oauth2.Token, error) { return g.token(ctx, scopes) },
+		hosts: hosts,
 		local: true,
 		base:  http.DefaultTransport,
 	}

@@ -80,6 +80,10 @@ type AuthError struct {
 	Numbers []int
 	// Claims is the claims challenge that the next sign-in must carry, JSON.
 	Claims string
+	// Scopes are those that the person has not granted, if that is what is
+	// missing. [Middleware.Challenge] asks for them; so a handler to which an
+	// API answers 403 can make an AuthError of ClassStepUp with Scopes.
+	Scopes []string
 	// TraceID and CorrelationID identify the request at Microsoft's support.
 	TraceID, CorrelationID string
 	// RetryAfter is how long Microsoft asks to wait, 0 when it does not say;

@@ -165,7 +165,7 @@ func FuzzCallbackQuery(f *testing.F) {
 }
 
 func FuzzTokenReply(f *testing.F) {
-	endpoint := &tokenEndpoint{scopes: "openid"}
+	endpoint := &tokenEndpoint{}
 	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")
 	f.Add(`{"error":"invalid_grant","suberror":"bad_token","error_codes":[50173],"claims":"{}"}`, 400, "5")
 	f.Add(`{"expires_in":"1e400","refresh_in":-1}`, 200, "Fri, 01 Jan 2100 00:00:00 GMT")

@@ -65,7 +65,7 @@ func TestHandlerThatOutlivesItsTokenRenewsInMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				o := newOffice(t, func(c *msauth.Config) { c.TokenHosts = []string{"localhost:9"} })
+				o := newOffice(t)
 				o.ms.Set(func(b *msauthtest.Behavior) {
 					b.AccessTokenLifetime = time.Hour
 					b.Rotation = msauthtest.RotateStrict

@@ -32,8 +32,11 @@ type Middleware struct {
 	linkKeys  *dailyKeys
 	oauth     oauth2.Config
 
-	tokenHosts []string
-	tokenBase  http.RoundTripper
+	scopes      scopeRules
+	tokenHosts  map[string][]string // scopes by host
+	tokenBase   http.RoundTripper
+	graph       string // where Microsoft Graph is, "" if there is none
+	memberships memberships
 }
 
 // Format implements [fmt.Formatter]: whatever the verb, no secret is shown.
@@ -129,11 +132,11 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 				m.misdirectedPage(w, r)
 				return
 			}
-			opts := authorizeOptions{returnTo: m.returnPath(requestPath(r))}
 			if v.rec != nil { // kept for a step-up
-				opts.loginHint, opts.claims = v.rec.loginHint, v.rec.claims
+				m.ask(w, r, v.rec, demand{claims: v.rec.claims})
+				return
 			}
-			m.begin(w, r, opts)
+			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(requestPath(r))})
 		case brake:
 			m.loopPage(w, r)
 		case broken:
@@ -145,7 +148,7 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 				Err:   v.err,
 			})
 		default:
-			m.unauthorized(w, r)
+			m.unauthorized(w, r, demand{})
 		}
 	})
 }
@@ -232,6 +235,13 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fresh, how := rec, m.renewalFor(r, rec, now)
+	n, noticed := m.renewals.noticeOf(rec)
+	switch {
+	case !noticed:
+		n = notice{}
+	case how == notDue && !rec.stepUp:
+		how = attentionFor(r, n)
+	}
 	if !leaving && how != notDue {
 		if how == notHere {
 			v.prefetch = true
@@ -239,7 +249,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		var alive bool
-		if fresh, alive = m.renew(r, rec, how); !alive {
+		if fresh, alive = m.renew(r, rec, how, n); !alive {
 			m.reject(w, r, "refused", rec)
 			return
 		}
@@ -251,11 +261,17 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	if fresh != rec {
 		fresh.used = now.Unix()
 	}
+	if noticed && n.stepUp && fresh.renewed <= n.of && !fresh.stepUp {
+		fresh = fresh.clone()
+		fresh.stepUp, fresh.claims = true, n.claims
+	}
 	fresh = m.touch(r, fresh, now)
 	if fresh != rec && !leaving && how != onlyKnown {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
 			return
+		case err == nil && noticed && (n.stepUp || n.claims == ""):
+			m.renewals.notices.drop(rec.id)
 		case err != nil:
 			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
@@ -306,10 +322,11 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 type howToRenew int
 
 const (
-	notDue    howToRenew = iota // nothing
-	renewNow                    // ask, before it is served
-	onlyKnown                   // ask nobody, but heed what is known
-	notHere                     // not without asking, and not here: it is not served
+	notDue      howToRenew = iota // nothing
+	renewNow                      // ask, before it is served
+	onlyDeliver                   // ask nobody, but take what is known
+	onlyKnown                     // ask nobody, and take nothing, but heed what is known
+	notHere                       // not without asking, and not here: it is not served
 )
 
 // renewalFor decides what a request does about tokens that are due. Browsers
@@ -331,9 +348,22 @@ func (m *Middleware) renewalFor(r *http.Request, rec *record, now time.Time) how
 	return renewNow
 }
 
+// attentionFor decides what a request does about a notice.
+func attentionFor(r *http.Request, n notice) howToRenew {
+	switch {
+	case n.claims != "":
+		return notDue
+	case isPrefetch(r), isUpgrade(r):
+		return onlyKnown
+	case n.rejected != tokenKey{}:
+		return renewNow
+	}
+	return onlyDeliver
+}
+
 // renew returns the record with newer tokens where there are any, and whether
 // the session lives on.
-func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew) (fresh *record, alive bool) {
+func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notice) (fresh *record, alive bool) {
 	if err := rec.unpack(); err != nil {
 		return rec, false
 	}
@@ -342,9 +372,11 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew) (fresh 
 		patience, reason = expiredPatience, "expired"
 	}
 	g, err := m.renewals.renew(r.Context(), renewal{
-		rec: rec, reason: reason, patience: patience, reload: m.sessions.reload(r),
-		due:       func(g *grant) bool { return g.due(time.Now()) },
-		onlyKnown: how == onlyKnown,
+		rec: rec, reason: reason, patience: patience, reload: m.sessions.reload(r), keepUntil: m.comesUntil(rec),
+		due: func(g *grant) bool {
+			return g.due(time.Now()) || n.rejected != tokenKey{} && n.rejected == m.renewals.key(g.access)
+		},
+		onlyKnown: how == onlyKnown || how == onlyDeliver,
 	})
 	fresh = rec
 	if how != onlyKnown && g != nil && g.refresh != "" && (g.refresh != rec.refresh || g.issued > rec.renewed) {

@@ -78,7 +78,6 @@ func (s *site) configure(t *testing.T, client *http.Client, changes []func(*msau
 		Authority:    s.ms.URL,
 		BaseURL:      s.URL + "/auth",
 		Keys:         [][]byte{newKey()},
-		TokenHosts:   []string{strings.TrimPrefix(s.ms.URL, "http://")},
 		HTTPClient:   client,
 		Logger:       slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

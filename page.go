@@ -14,8 +14,9 @@ import (
 type Page struct {
 	// Kind is stable and says which page it is: "signed-out",
 	// "confirm-sign-out", "sign-in-required", "declined", "not-allowed",
-	// "start-again", "expired", "cookies-blocked", "wrong-host", "loop",
-	// "unavailable", "app-error", "too-large", "bad-request" or "not-found".
+	// "not-granted", "not-enough", "no-auth-time", "start-again", "expired",
+	// "cookies-blocked", "wrong-host", "loop", "unavailable", "app-error",
+	// "too-large", "bad-request" or "not-found".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
@@ -94,15 +95,21 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 
 // fail logs why and shows a page with the same id.
 func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
-	var id [6]byte
-	randomBytes(id[:])
-	p.ID = hex.EncodeToString(id[:])
-	attrs = append([]any{"page", p.Kind, "id", p.ID}, attrs...)
+	p.ID = m.report(r, level, p, attrs...)
+	m.showPage(w, r, p)
+}
+
+// report logs why a page is shown, under the id that it returns.
+func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...any) string {
+	var random [6]byte
+	randomBytes(random[:])
+	id := hex.EncodeToString(random[:])
+	attrs = append([]any{"page", p.Kind, "id", id}, attrs...)
 	if p.Err != nil {
 		attrs = append(attrs, "err", p.Err)
 	}
 	m.log.Log(r.Context(), level, "msauth: "+p.Title, attrs...)
-	m.showPage(w, r, p)
+	return id
 }
 
 // notFound and wrongMethod answer what is no route of ours.

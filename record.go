@@ -40,10 +40,11 @@ type record struct {
 	refreshAt int64 // when to renew it
 	authTime  int64 // auth_time of the ID token, 0 if it had none
 
-	again  bool   // signed in right after another sign-in
-	shed   bool   // the access token was left out
-	stepUp bool   // Microsoft wants more of the person before it renews
-	claims string // the claims challenge that came with that, JSON
+	rounds uint8        // sign-ins, each right after another, that led to this one
+	asked  demandDigest // what this sign-in was to bring
+	shed   bool         // the access token was left out
+	stepUp bool         // Microsoft wants more of the person before it renews
+	claims string       // the claims challenge that came with that, JSON
 
 	user      User
 	extra     string // user.Claims as JSON
@@ -51,6 +52,7 @@ type record struct {
 	scopes    string // granted, parted by spaces
 	sid       string // Microsoft's session id
 	loginHint string
+	contexts  []string // authentication contexts that the sign-in satisfied
 
 	access, refresh secret
 	packed          []byte // the token part; nil when it must be opened, or made anew
@@ -69,7 +71,8 @@ const (
 	flagStepUp
 	flagAuthTime
 	flagSameEmail // as the user name
-	flagAgain
+	flagRounds
+	flagAsked
 )
 
 // epoch is where times are counted from: the start of 2025, UTC.
@@ -100,8 +103,15 @@ func (r *record) encode() (identity, tokens []byte) {
 	e.b = append(e.b, r.nonce[:]...)
 	flags := flag(r.user.EmailVerified, flagEmailVerified) | flag(r.user.GroupsOverage, flagOverage) |
 		flag(r.shed, flagShed) | flag(r.stepUp, flagStepUp) | flag(r.authTime != 0, flagAuthTime) |
-		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.again, flagAgain)
+		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.rounds > 0, flagRounds) |
+		flag(r.asked != demandDigest{}, flagAsked)
 	e.b = append(e.b, flags)
+	if r.rounds > 0 {
+		e.b = append(e.b, r.rounds)
+	}
+	if r.asked != (demandDigest{}) {
+		e.b = append(e.b, r.asked[:]...)
+	}
 	// Times close to each other, which take a byte or two as differences.
 	e.b = binary.AppendVarint(e.b, r.signedIn-epoch)
 	e.b = binary.AppendVarint(e.b, r.used-r.signedIn)
@@ -123,7 +133,7 @@ func (r *record) encode() (identity, tokens []byte) {
 		e.text(s)
 	}
 	optional := [...]string{r.loginHint, r.appData, r.extra, r.claims}
-	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups)
+	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups) | flag(len(r.contexts) > 0, thereContexts)
 	for i, s := range optional {
 		there |= flag(s != "", 1<<i)
 	}
@@ -139,14 +149,18 @@ func (r *record) encode() (identity, tokens []byte) {
 	if len(u.Groups) > 0 {
 		e.guids(u.Groups)
 	}
+	if len(r.contexts) > 0 {
+		e.list(r.contexts)
+	}
 	return e.b, r.tokens()
 }
 
 // What is there of the identity part beside the optional texts, which have the
 // lowest bits.
 const (
-	thereRoles  = 1 << 4
-	thereGroups = 1 << 5
+	thereRoles    = 1 << 4
+	thereGroups   = 1 << 5
+	thereContexts = 1 << 6
 )
 
 // open brings the token part to where encode finds it.
@@ -195,7 +209,12 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 	r.user.GroupsOverage = flags&flagOverage != 0
 	r.shed = flags&flagShed != 0
 	r.stepUp = flags&flagStepUp != 0
-	r.again = flags&flagAgain != 0
+	if flags&flagRounds != 0 {
+		r.rounds = d.flags()
+	}
+	if flags&flagAsked != 0 {
+		copy(r.asked[:], d.bytes(len(r.asked)))
+	}
 	r.signedIn = d.varint() + epoch
 	r.used = d.varint() + r.signedIn
 	r.renewed = d.varint() + r.used
@@ -227,12 +246,15 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 		}
 		ends = append(ends, len(out))
 	}
-	roles, groups := 0, 0
+	roles, groups, contexts := 0, 0, 0
 	if there&thereRoles != 0 {
 		out, ends, roles = d.appendList(out, ends)
 	}
 	if there&thereGroups != 0 {
 		out, ends, groups = d.appendGUIDs(out, ends)
+	}
+	if there&thereContexts != 0 {
+		out, ends, contexts = d.appendList(out, ends)
 	}
 	if !d.done() {
 		return nil, errCompact
@@ -260,6 +282,12 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 		u.Groups = make([]string, groups)
 		for i := range u.Groups {
 			u.Groups[i] = next(len(texts) + roles + i)
+		}
+	}
+	if contexts > 0 {
+		r.contexts = make([]string, contexts)
+		for i := range r.contexts {
+			r.contexts[i] = next(len(texts) + roles + groups + i)
 		}
 	}
 	if u.Issuer == "" {
@@ -367,7 +395,9 @@ func (r *record) renewedBy(g *grant) *record {
 func (r *record) take(g *grant) {
 	r.access, r.refresh = g.access, g.refresh
 	r.renewed, r.expiry, r.refreshAt = g.issued, g.expiry, g.refreshAt
-	r.scopes = g.scopes
+	if g.scopes != "" {
+		r.scopes = g.scopes
+	}
 	r.shed = false
 	r.packed, r.sealed = nil, ""
 }
@@ -383,6 +413,9 @@ func (r *record) identify(id *identity) {
 	if r.authTime == 0 {
 		r.authTime = id.authTime
 	}
+	if len(id.contexts) > 0 { // a renewal need not repeat them
+		r.contexts = id.contexts
+	}
 	r.packed, r.sealed = nil, ""
 }
 
@@ -390,6 +423,14 @@ func (r *record) identify(id *identity) {
 func (r *record) clone() *record {
 	c := *r
 	return &c
+}
+
+// hint leads Microsoft to the person whose session it is.
+func (r *record) hint() string {
+	if r.loginHint != "" {
+		return r.loginHint
+	}
+	return r.user.Username
 }
 
 // scopeList parts the granted scopes.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +51,9 @@ type renewals struct {
 	kept    *expiring[tokenKey, *grant]  // what no cookie carries
 	refused *expiring[tokenKey, refusal] // why it gives nothing for now
 
+	others  *expiring[tokenKey, *grant] // for other APIs, by wish
+	notices *expiring[sessionID, notice]
+
 	struggling *expiring[string, struggle] // people
 
 	recoveries atomic.Uint64 // ends of pauses
@@ -79,8 +81,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 	return &renewals{
 		endpoint: &tokenEndpoint{
 			authority: a, clientID: cfg.ClientID, clientSecret: hide(cfg.ClientSecret),
-			redirectURI: cfg.BaseURL + "/callback", scopes: strings.Join(cfg.Scopes, " "),
-			recheckAfter: cfg.RecheckAfter, client: client,
+			redirectURI: cfg.BaseURL + "/callback", capability: cfg.capability(), recheckAfter: cfg.RecheckAfter, client: client,
 		},
 		registration: reg,
 		tenants:      cfg.manyTenants(),
@@ -89,6 +90,8 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
 		kept:         newExpiring[tokenKey, *grant](maxOutcomes),
 		refused:      newExpiring[tokenKey, refusal](maxOutcomes),
+		others:       newExpiring[tokenKey, *grant](maxOutcomes),
+		notices:      newExpiring[sessionID, notice](maxOutcomes),
 		struggling:   newExpiring[string, struggle](maxOutcomes),
 	}
 }
@@ -121,9 +124,7 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 			g = granted
 		}
 		if g == nil || g.refresh == refresh { // the end, or the provider hands out the same one again
-			if last, ok := r.refused.get(key); ok && !(last.outage && last.recoveries != r.recoveries.Load()) {
-				err = last.err
-			}
+			err = r.refusal(key)
 			break
 		}
 		refresh = g.refresh
@@ -131,14 +132,26 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 	return g, err, refresh
 }
 
-// A renewal is a wish for tokens that are newer than those of a record.
+// refusal is why a refresh token, or a wish, gives nothing for now.
+func (r *renewals) refusal(key tokenKey) *AuthError {
+	if last, ok := r.refused.get(key); ok && !(last.outage && last.recoveries != r.recoveries.Load()) {
+		return last.err
+	}
+	return nil
+}
+
+// A renewal asks for tokens that are newer than those of a record, or others.
 type renewal struct {
-	rec      *record           // unpacked
+	rec      *record // unpacked
+	wish     wish
 	reason   string            // for the log
 	due      func(*grant) bool // tells whether a remembered grant is too old to be an answer
 	patience time.Duration     // how long to wait, 0 for as long as the context lasts
 	// onlyKnown is for those who must not ask: they get what is remembered.
 	onlyKnown bool
+	// keepUntil is how long the browser may come with the refresh token that
+	// it has.
+	keepUntil time.Time
 	// reload, if not nil, reads the record again where it is kept on the
 	// server; it returns nil when the record is gone.
 	reload func() (*record, error)
@@ -154,12 +167,12 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		timeout = timer.C
 	}
 	rec := want.rec
-	var stored *grant // of a newer record that the server keeps
 	for {
-		known, failed, refresh := r.known(rec.refresh)
-		if known == nil {
-			known = stored
+		own, failed, refresh := r.known(rec.refresh)
+		if own == nil {
+			own = rec.grant()
 		}
+		known, failed := r.granting(rec, want.wish, own, failed)
 		if known != nil && !want.due(known) {
 			return known, nil
 		}
@@ -181,13 +194,17 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		})
 		select {
 		case result := <-flight:
-			switch v := result.Val.(type) {
-			case *grant:
-				return v, nil
-			case *record:
-				rec, stored = v, v.grant()
-			default:
+			switch v, _ := result.Val.(*outcome); {
+			case v == nil:
 				return known, result.Err
+			case v.newer != nil:
+				rec = v.newer
+			case v.wish != want.wish || v.grant == nil && result.Err == nil:
+				// Another wish with the same refresh token: now it is ours.
+			case result.Err != nil:
+				return known, result.Err
+			default:
+				return v.grant, nil
 			}
 		case <-timeout:
 			return known, errPending
@@ -197,30 +214,41 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 	}
 }
 
-// fly is one flight: what it returns, all get who wait for this refresh token.
-// That is a grant, or the record by which to go on because the server keeps a
-// newer one. Nobody else may ask with the same token meanwhile, so a flight
-// never asks with another than that it is named after.
-func (r *renewals) fly(want renewal, rec *record, refresh secret) (any, error) {
+// An outcome is what all get who wait for a flight. Without grant and newer it
+// says to look again at what is known.
+type outcome struct {
+	wish  wish // that the flight was for
+	grant *grant
+	newer *record // by which to go on, because the server keeps it
+}
+
+// fly is one flight. Nobody else may ask with the same refresh token meanwhile,
+// whatever for, so a flight never asks with another than that it is named
+// after.
+func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, error) {
+	o := &outcome{wish: want.wish}
 	// A flight that ended between the look of renew and now has the answer.
-	switch g, failed, newest := r.known(refresh); {
-	case failed != nil:
-		return nil, failed
-	case g != nil && (newest != refresh || !want.due(g)):
-		return g, nil
+	own, failed, newest := r.known(refresh)
+	if newest != refresh {
+		return o, nil
 	}
+	if o.grant, failed = r.granting(rec, want.wish, own, failed); failed != nil {
+		return o, failed
+	}
+	if o.grant != nil && !want.due(o.grant) {
+		return o, nil
+	}
+	o.grant = nil
 	if want.reload != nil {
 		switch newer, err := want.reload(); {
 		case err != nil:
 			r.events.log.Error("msauth: the session store fails", "err", err)
-			return nil, &AuthError{Class: ClassRetry, Err: err}
+			return o, &AuthError{Class: ClassRetry, Err: err}
 		case newer == nil || newer.id != rec.id:
-			return nil, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
-		case newer.refresh != refresh && newer.renewed >= rec.renewed:
-			if g := newer.grant(); !want.due(g) {
-				return g, nil
-			}
-			return newer, nil
+			return o, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
+		case newer.refresh != refresh && newer.refresh != rec.refresh && newer.renewed >= rec.renewed:
+			o.newer = newer
+			return o, nil
 		}
 	}
 	// A provider that accepts and stays silent must not collect a request
@@ -228,27 +256,33 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (any, error) {
 	r.slots <- struct{}{}
 	defer func() { <-r.slots }()
 	if paused := r.admit(rec.user.Key()); paused != nil {
-		return nil, paused
+		return o, paused
 	}
-	g, failed := r.ask(rec, want.reason, refresh)
-	if failed != nil {
-		return nil, failed
+	if o.grant, failed = r.ask(want, rec, refresh); failed != nil {
+		return o, failed
 	}
-	return g, nil
+	return o, nil
 }
 
 // ask makes the one request of a flight and remembers how it ended.
-func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *AuthError) {
+func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *AuthError) {
 	began := time.Now()
-	g, err := r.request(rec, refresh)
+	g, err := r.request(rec, refresh, want.wish)
 	key := r.key(refresh)
 	now := time.Now()
 	if err == nil {
 		r.struggling.drop(rec.user.Key())
 		r.succeeded()
-		r.granted.put(key, g, now.Add(outcomeGrace))
-		r.events.renewed(rec, reason, now.Sub(began))
+		if want.wish.scopes == "" {
+			r.granted.put(key, g, now.Add(outcomeGrace))
+		} else {
+			r.grantOther(want, rec, refresh, g)
+		}
+		r.events.renewed(rec, want.reason, now.Sub(began))
 		return g, nil
+	}
+	if want.wish != (wish{}) && err.Class != ClassSignIn {
+		key = r.wishKey(rec.id, want.wish) // what the session's own token does not suffer from
 	}
 	grace, passing := refusalGrace, err.Class == ClassRetry || err.Class == ClassMisconfigured
 	if passing {
@@ -257,8 +291,12 @@ func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *Aut
 		}
 	}
 	r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
-	r.failed(rec, err)
-	r.events.renewalFailed(rec, reason, now.Sub(began), err)
+	if want.wish == (wish{}) || err.Class == ClassRetry || err.Code == "invalid_client" {
+		r.failed(rec, err)
+	} else {
+		r.answered() // a handler can wish for what does not exist
+	}
+	r.events.renewalFailed(rec, want.reason, now.Sub(began), err)
 	if err.Class == ClassSignIn {
 		// Once for each session, whoever comes with its cookie afterwards.
 		r.events.sessionEnded(rec, err)
@@ -270,7 +308,7 @@ func (r *renewals) ask(rec *record, reason string, refresh secret) (*grant, *Aut
 // the flight may go away, those that wait do not. A panic, of the app's
 // transport for example, is a failure like any other: it is remembered, and
 // not repeated at once.
-func (r *renewals) request(rec *record, refresh secret) (g *grant, failed *AuthError) {
+func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, failed *AuthError) {
 	defer func() {
 		if p := recover(); p != nil {
 			g, failed = nil, &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
@@ -278,7 +316,7 @@ func (r *renewals) request(rec *record, refresh secret) (g *grant, failed *AuthE
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
-	g, failed = r.endpoint.refresh(ctx, refresh)
+	g, failed = r.endpoint.refresh(ctx, refresh, w)
 	if failed == nil && g.idToken != "" {
 		failed = r.identify(ctx, rec, g)
 	}

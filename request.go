@@ -96,10 +96,11 @@ func (m *Middleware) seenPage(r *http.Request) string {
 }
 
 // unauthorized answers a request that is no page load: 401, for scripts with a
-// problem document (RFC 9457) whose login_url a page can open.
-func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request) {
+// problem document (RFC 9457) whose login_url a page can open. The sign-in that
+// begins there meets the demand.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, d demand) {
 	h := w.Header()
-	login := m.LoginURL(LoginOptions{ReturnTo: m.seenPage(r)})
+	login := m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d)
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
 	h.Set("Cache-Control", "no-store")
 	vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
@@ -107,23 +108,38 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request) {
 		h.Set("HX-Redirect", login) // htmx leaves the page only for this
 	}
 	if prefersHTML(r) {
-		m.showPage(w, r, Page{
+		p := Page{
 			Kind: "sign-in-required", Status: http.StatusUnauthorized,
 			Title: "You are not signed in",
 			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
 			Links: []Link{{URL: login, Label: "Sign in"}},
-		})
+		}
+		if !d.empty() {
+			p.Title = "Sign in once more for this"
+			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on."
+		}
+		m.showPage(w, r, p)
 		return
 	}
+	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
+	if !d.empty() {
+		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
+	}
+	m.problem(w, r, http.StatusUnauthorized, map[string]any{"title": title, "detail": detail, "login_url": login})
+}
+
+// problem writes a problem document (RFC 9457).
+func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, status int, members map[string]any) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(http.StatusUnauthorized)
-	if r.Method != http.MethodHead {
-		json.NewEncoder(w).Encode(map[string]any{
-			"type": "about:blank", "title": "Sign-in required", "status": http.StatusUnauthorized,
-			"detail": "Nobody is signed in, or the session has ended.", "login_url": login,
-		})
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return
 	}
+	members["type"], members["status"] = "about:blank", status
+	json.NewEncoder(w).Encode(members)
 }
 
 // vary adds names to the Vary header, once each, in one line.

@@ -331,43 +331,184 @@ type heldTokens struct {
 	access *secret // that of rec, once somebody has asked for it
 }
 
-func (h *heldTokens) token(ctx context.Context) (*oauth2.Token, error) {
+func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token, error) {
+	w, err := h.wishFor(scopes)
+	if err != nil {
+		return nil, err
+	}
 	rec, access, err := h.current()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
 	}
 	now := time.Now()
 	switch {
-	case h.m.ended.has(rec.id) || !now.Before(rec.ends(h.m.cfg.MaxAge)):
+	case h.over(rec):
 		return nil, ErrNoSession
 	case rec.stepUp:
 		return nil, &AuthError{Class: ClassStepUp, Claims: rec.claims}
-	case access != "" && now.Unix() < rec.expiry:
+	}
+	if n, ok := h.m.renewals.noticeOf(rec); ok && n.stepUp {
+		return nil, &AuthError{Class: ClassStepUp, Claims: n.claims}
+	}
+	if w == (wish{}) && access != "" && now.Unix() < rec.expiry {
 		return bearer(access, rec.expiry), nil
 	}
+	reason, due := "asked", func(g *grant) bool { return !g.usable(time.Now()) }
+	if w.scopes != "" {
+		reason, due = "other scopes", func(g *grant) bool { return g.due(time.Now()) || !g.usable(time.Now()) }
+	}
+	return h.renew(ctx, rec, renewal{wish: w, reason: reason, due: due}, func(g *grant) bool { return g.usable(time.Now()) })
+}
+
+// wishFor is the wish for a token with scopes: the zero one where the session's
+// own has them.
+func (h *heldTokens) wishFor(scopes []string) (wish, error) {
+	if len(scopes) == 0 {
+		return wish{}, nil
+	}
+	scopes, err := h.m.scopes.check(scopes)
+	if err != nil {
+		return wish{}, &AuthError{Class: ClassMisconfigured, Err: err}
+	}
+	own, others := h.m.scopes.byAPI(scopes)
+	switch {
+	case len(others) == 0 && len(h.m.scopes.missing(h.record().scopes, own)) == 0:
+		return wish{}, nil
+	case len(others) > 1, len(others) == 1 && len(own) > 0:
+		return wish{}, &AuthError{Class: ClassMisconfigured, Err: errManyAPIs}
+	}
+	return wish{scopes: strings.Join(scopes, " ")}, nil
+}
+
+// over reports whether the session has ended since the request began.
+func (h *heldTokens) over(rec *record) bool {
+	return h.m.ended.has(rec.id) || !time.Now().Before(rec.ends(h.m.cfg.MaxAge))
+}
+
+// renew fulfils want in this request's name. A grant that will do is taken even
+// if asking for a newer one has failed.
+func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willDo func(*grant) bool) (*oauth2.Token, error) {
 	rec = rec.clone()
 	if err := rec.unpack(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
 	}
-	g, err := h.m.renewals.renew(ctx, renewal{
-		rec: rec, reason: "asked", reload: h.reload,
-		due: func(g *grant) bool { return !g.usable(time.Now()) },
-	})
-	if g == nil || !g.usable(time.Now()) {
+	want.rec, want.reload, want.keepUntil = rec, h.reload, h.m.comesUntil(rec)
+	g, err := h.m.renewals.renew(ctx, want)
+	if g == nil || !willDo(g) {
 		if err == nil {
 			err = ErrTokenUnavailable
 		}
-		return nil, err
+		return nil, h.forScopes(err, want.wish)
 	}
-	if h.m.ended.has(rec.id) { // signed out while the renewal was under way
+	if h.over(rec) { // signed out while the renewal was under way
 		return nil, ErrNoSession
 	}
+	if want.wish.scopes != "" {
+		if missing := h.m.scopes.missing(g.scopes, strings.Fields(want.wish.scopes)); len(missing) > 0 {
+			return nil, &AuthError{Class: ClassStepUp, Scopes: missing, Err: errors.New("fewer scopes were granted")}
+		}
+		return bearer(g.access, g.expiry), nil
+	}
 	renewed := rec.renewedBy(g)
-	h.m.keepUndelivered(rec, g)
+	if g.refresh != rec.refresh || g.issued > rec.renewed {
+		h.m.keepUndelivered(rec, g)
+	}
 	h.mu.Lock()
 	h.rec, h.access = renewed, &renewed.access
 	h.mu.Unlock()
 	return bearer(renewed.access, renewed.expiry), nil
+}
+
+// forScopes adds what was wished for to an error that consent can mend.
+func (h *heldTokens) forScopes(err error, w wish) error {
+	failure, ok := errors.AsType[*AuthError](err)
+	if !ok || failure.Class != ClassStepUp || w.scopes == "" {
+		return err
+	}
+	mended := *failure
+	mended.Scopes = strings.Fields(w.scopes)
+	return &mended
+}
+
+const (
+	// replaceAfter is how old a token must be that is replaced because an API
+	// does not take it, if the API does not say why: a new one would not
+	// please it either.
+	replaceAfter = 1 * time.Minute
+	// challengeRest is how long a claims challenge is taken for unmet that a
+	// token got for it has not met.
+	challengeRest = 1 * time.Minute
+)
+
+// replace finds another token for one that an API does not take, with the
+// claims that it asks for, if any. again says that the token was such another
+// one already: then only the person can help.
+func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, claims string, again bool) (*oauth2.Token, error) {
+	w, err := h.wishFor(scopes)
+	if err != nil {
+		return nil, err
+	}
+	w.claims = claims
+	rec := h.record().clone()
+	if err := rec.unpack(); err != nil {
+		return nil, err
+	}
+	switch {
+	case h.over(rec):
+		return nil, ErrNoSession
+	case claims == "" && h.m.renewals.isNew(rec, w, rejected):
+		return nil, errNotReplaced
+	case claims != "" && again:
+		h.m.renewals.refuse(rec, w, &AuthError{
+			Class: ClassStepUp, StatusCode: http.StatusUnauthorized, Code: "insufficient_claims",
+			Claims: claims, Scopes: strings.Fields(w.scopes),
+		}, challengeRest)
+	}
+	other := func(g *grant) bool { return g.usable(time.Now()) && string(g.access) != rejected }
+	token, err := h.renew(ctx, rec, renewal{
+		wish: w, reason: "rejected", due: func(g *grant) bool { return again || !other(g) },
+	}, other)
+	var failure *AuthError
+	if err != nil {
+		var ok bool
+		if failure, ok = errors.AsType[*AuthError](err); !ok || failure.Class != ClassSignIn && failure.Class != ClassStepUp {
+			return nil, err
+		}
+		if failure.Class == ClassStepUp && failure.Claims == "" {
+			mended := *failure
+			mended.Claims = claims
+			failure = &mended
+		}
+		err = failure
+	}
+	h.note(rec, w, rejected, failure)
+	return token, err
+}
+
+// errNotReplaced means that there is no other token to be had.
+var errNotReplaced = errors.New("msauth: no other token")
+
+// note lets the next request know what this one has learned of the session's
+// own token. An authentication context is asked for by single pages: it does
+// not keep people from the others.
+func (h *heldTokens) note(rec *record, w wish, rejected string, failure *AuthError) {
+	n := notice{of: rec.renewed}
+	switch {
+	case failure == nil && w.scopes != "":
+		return
+	case failure == nil:
+	case failure.Class == ClassSignIn:
+		n.rejected = h.m.renewals.key(secret(rejected))
+	default:
+		n.claims, n.stepUp = failure.Claims, w.scopes == "" && !asksFor(failure.Claims, "acrs")
+	}
+	h.m.renewals.notices.put(rec.id, n, h.m.comesUntil(rec))
+}
+
+func (h *heldTokens) record() *record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rec
 }
 
 func (h *heldTokens) current() (*record, secret, error) {
@@ -387,11 +528,15 @@ func (h *heldTokens) current() (*record, secret, error) {
 // long as the session may come back with the refresh token it has, which a
 // strict provider takes for theft, it must lead to the newer one.
 func (m *Middleware) keepUndelivered(rec *record, g *grant) {
-	until := rec.ends(m.cfg.MaxAge)
+	m.renewals.keep(rec.refresh, g, m.comesUntil(rec))
+}
+
+// comesUntil is how long a browser may come with the cookie that it has.
+func (m *Middleware) comesUntil(rec *record) time.Time {
 	if m.cfg.IdleTimeout < m.cfg.MaxAge {
-		until = time.Unix(rec.used, 0).Add(m.cfg.IdleTimeout)
+		return time.Unix(rec.used, 0).Add(m.cfg.IdleTimeout)
 	}
-	m.renewals.keep(rec.refresh, g, until)
+	return rec.ends(m.cfg.MaxAge)
 }
 
 func bearer(access secret, expiry int64) *oauth2.Token {
@@ -399,21 +544,23 @@ func bearer(access secret, expiry int64) *oauth2.Token {
 }
 
 func (h *heldTokens) info() tokenInfo {
-	h.mu.Lock()
-	rec := h.rec
-	h.mu.Unlock()
+	rec := h.record()
 	return tokenInfo{
 		expiry:   time.Unix(rec.expiry, 0),
 		renewed:  time.Unix(rec.renewed, 0),
 		signedIn: time.Unix(rec.signedIn, 0),
 		ends:     rec.ends(h.m.cfg.MaxAge),
 		scopes:   rec.scopeList(),
+		rules:    h.m.scopes,
 	}
 }
 
 func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
 	return &bearerTransport{
-		token: func() (*oauth2.Token, error) { return h.token(ctx) },
+		token: func(scopes []string) (*oauth2.Token, error) { return h.token(ctx, scopes) },
+		replace: func(scopes []string, rejected, claims string, again bool) (*oauth2.Token, error) {
+			return h.replace(ctx, scopes, rejected, claims, again)
+		},
 		hosts: h.m.tokenHosts,
 		base:  h.m.tokenBase,
 	}

@@ -26,7 +26,6 @@ const (
 	maxLifetime     = 48 * time.Hour
 
 	maxRetryAfter = 1 * time.Hour
-	maxChallenge  = 512 // bytes of a claims challenge that a session keeps
 )
 
 // A grant is what the token endpoint gave.
@@ -35,7 +34,7 @@ type grant struct {
 	issued          int64
 	expiry          int64 // Unix seconds
 	refreshAt       int64
-	scopes          string
+	scopes          string // "" if the reply names none: as asked for (RFC 6749 section 5.1)
 	idToken         string
 	identity        *identity // of idToken, once verified
 }
@@ -51,28 +50,44 @@ type tokenEndpoint struct {
 	clientID     string
 	clientSecret func() secret // package fmt would show a field
 	redirectURI  string
-	scopes       string
+	capability   string // claims that every request makes
 	recheckAfter time.Duration
 	client       *http.Client
 }
 
 // redeem exchanges an authorization code, once (RFC 6749 section 4.1.3; RFC
-// 7636 section 4.5).
-func (t *tokenEndpoint) redeem(ctx context.Context, code, verifier secret) (*grant, *AuthError) {
-	return t.post(ctx, true, url.Values{
+// 7636 section 4.5). scopes name the API that the token is for where consent
+// was asked for several; "" where that is not in question.
+func (t *tokenEndpoint) redeem(ctx context.Context, code, verifier secret, scopes string) (*grant, *AuthError) {
+	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {string(code)},
 		"redirect_uri":  {t.redirectURI},
 		"code_verifier": {string(verifier)},
-	})
+	}
+	if scopes != "" {
+		form.Set("scope", scopes)
+	}
+	return t.post(ctx, true, form)
 }
 
-// refresh renews (RFC 6749 section 6). No scope is sent: it means as granted.
-func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret) (*grant, *AuthError) {
-	g, err := t.post(ctx, false, url.Values{
+// refresh renews (RFC 6749 section 6), or makes a wish come true. A renewal
+// sends no scope: that means as granted.
+func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, w wish) (*grant, *AuthError) {
+	form := url.Values{
 		"grant_type":    {"refresh_token"},
 		"refresh_token": {string(refresh)},
-	})
+	}
+	if w.scopes != "" {
+		form.Set("scope", "openid offline_access "+w.scopes)
+	}
+	if w.claims != "" {
+		form.Set("claims", w.claims)
+	}
+	g, err := t.post(ctx, false, form)
+	if err == nil && g.scopes == "" {
+		g.scopes = w.scopes
+	}
 	if err == nil && g.refresh == "" {
 		g.refresh = refresh
 	}
@@ -94,6 +109,9 @@ func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Value
 	m, err := t.authority.metadata.get(ctx)
 	if err != nil {
 		return nil, &AuthError{Class: ClassRetry, Err: err}
+	}
+	if t.capability != "" {
+		form.Set("claims", mergeClaims(form.Get("claims"), t.capability))
 	}
 	form.Set("client_id", t.clientID)
 	form.Set("client_secret", string(t.clientSecret()))
@@ -145,7 +163,7 @@ func (t *tokenEndpoint) grantFrom(reply claims, now time.Time) *grant {
 	if t.recheckAfter > 0 {
 		early = min(early, t.recheckAfter)
 	}
-	g := &grant{
+	return &grant{
 		access:    secret(reply.text("access_token")),
 		refresh:   secret(reply.text("refresh_token")),
 		issued:    now.Unix(),
@@ -154,10 +172,6 @@ func (t *tokenEndpoint) grantFrom(reply claims, now time.Time) *grant {
 		scopes:    strings.Join(strings.Fields(reply.text("scope")), " "),
 		idToken:   reply.text("id_token"),
 	}
-	if g.scopes == "" {
-		g.scopes = t.scopes // RFC 6749 section 5.1: as asked for
-	}
-	return g
 }
 
 // duration reads seconds as a number, or as a text with a number in it; 0 when
@@ -205,9 +219,7 @@ func authErrorFrom(res *http.Response, reply claims, redeeming bool) *AuthError 
 	if len(e.Numbers) == 0 {
 		e.Numbers = aadsts(e.Description)
 	}
-	if c := reply.text("claims"); len(c) <= maxChallenge && json.Valid([]byte(c)) {
-		e.Claims = c
-	}
+	e.Claims = checkChallenge(reply.text("claims"))
 	if res.StatusCode >= 300 && res.StatusCode < 400 {
 		e.Err = errors.New("the token endpoint redirects, which is not followed")
 	}

@@ -93,9 +93,6 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		return set, nil
 	}
 	set.graph = graphURL(c)
-	if u, err := url.Parse(c.Authority); err == nil && isLoopback(u.Hostname()) {
-		c.TokenHosts = []string{u.Host} // msauthtest, whose Graph is on the same host
-	}
 	return set, nil
 }
 
@@ -104,7 +101,6 @@ func (set *settings) useLocal(microsoft *msauthtest.Server) {
 	c := &set.auth
 	c.ClientID, c.ClientSecret = microsoft.ClientID, microsoft.ClientSecret
 	c.Authority, c.Tenant, c.Issuer = microsoft.URL, "", ""
-	c.TokenHosts = []string{strings.TrimPrefix(microsoft.URL, "http://")}
 	set.graph = microsoft.URL + "/v1.0"
 	set.local = microsoft.URL
 }

@@ -54,7 +54,6 @@ func newSite(t *testing.T) *site {
 		BaseURL:      "https://" + s.Listener.Addr().String() + "/auth",
 		Keys:         [][]byte{key},
 		Scopes:       []string{"User.Read", "Files.ReadWrite"},
-		TokenHosts:   []string{strings.TrimPrefix(s.ms.URL, "http://")}, // for Session.Client
 		Logger:       slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package routers_test
 import (
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"golang.org/x/oauth2"
@@ -22,7 +21,6 @@ func TestFiles(t *testing.T) {
 	}, func(c *msauth.Config) {
 		graph = c.Authority + "/v1.0"
 		c.Scopes = []string{"User.Read", "Files.Read"}
-		c.TokenHosts = []string{strings.TrimPrefix(c.Authority, "http://")}
 	})
 	s.want(t, "/files", "navigate", http.StatusOK, "Documents\n")
 

@@ -1,0 +1,155 @@
+package msauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	maxGroupsAsked  = 20 // that Graph takes at once
+	graphTimeout    = 15 * time.Second
+	maxGraphReply   = 64 << 10 // bytes
+	maxMemberships  = 10_000   // answers that are remembered
+	membershipGrace = 28 * time.Hour
+)
+
+// memberships remembers what Graph has said about the groups of people who are
+// in too many for their tokens.
+type memberships struct {
+	known   *expiring[tokenKey, []string]
+	flights *singleflight.Group
+}
+
+func newMemberships() memberships {
+	return memberships{newExpiring[tokenKey, []string](maxMemberships), new(singleflight.Group)}
+}
+
+// MemberOf returns those of the groups (object ids, at most 20) that the person
+// is in, directly or by way of other groups, as of the latest renewal of the
+// tokens. It is known from [User.Groups], which needs the optional claim
+// "groups" in the app registration; where these are too many
+// ([User.GroupsOverage]), Microsoft Graph is asked, once for each renewal. That
+// needs the scope User.Read ("checkMemberGroups", Microsoft Graph). Errors are
+// those of [Session.Token].
+func (s *Session) MemberOf(ctx context.Context, groups ...string) ([]string, error) {
+	if s == nil || s.tokens == nil {
+		return nil, ErrNoSession
+	}
+	if len(groups) > maxGroupsAsked {
+		return nil, fmt.Errorf("msauth: MemberOf takes at most %d groups", maxGroupsAsked)
+	}
+	for _, id := range groups {
+		if !guidForm.MatchString(id) {
+			return nil, fmt.Errorf("msauth: %q is not the object id of a group", id)
+		}
+	}
+	return s.tokens.memberOf(ctx, &s.User, groups)
+}
+
+// among returns those of the groups that are in a list.
+func among(list, groups []string) (found []string) {
+	for _, id := range groups {
+		if slices.ContainsFunc(list, func(other string) bool { return strings.EqualFold(id, other) }) {
+			found = append(found, id)
+		}
+	}
+	return found
+}
+
+func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]string, error) {
+	if !u.GroupsOverage || len(groups) == 0 {
+		return among(u.Groups, groups), nil
+	}
+	if h.m.graph == "" {
+		return nil, fmt.Errorf("%w: too many groups for a token, and no Graph to ask", ErrTokenUnavailable)
+	}
+	asked := make([]string, len(groups))
+	for i, id := range groups {
+		asked[i] = strings.ToLower(id)
+	}
+	slices.Sort(asked)
+	rec := h.record()
+	digest := sha256.New()
+	digest.Write(rec.id[:])
+	binary.Write(digest, binary.BigEndian, rec.renewed)
+	for _, id := range asked {
+		digest.Write([]byte(id))
+	}
+	key := tokenKey(digest.Sum(nil))
+	for {
+		if known, ok := h.m.memberships.known.get(key); ok {
+			return among(known, groups), nil
+		}
+		flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
+			defer recoverInto(&err)
+			// Others wait for this answer too, whoever goes away.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
+			defer cancel()
+			found, err := h.checkMemberGroups(ctx, asked)
+			if err == nil {
+				h.m.memberships.known.put(key, found, time.Now().Add(membershipGrace))
+			}
+			return found, err
+		})
+		select {
+		case result := <-flight:
+			found, _ := result.Val.([]string)
+			return among(found, groups), result.Err
+		case <-ctx.Done():
+			return nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+		}
+	}
+}
+
+// checkMemberGroups asks Graph.
+func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]string, error) {
+	body, err := json.Marshal(map[string]any{"groupIds": groups})
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.m.graph+"/me/checkMemberGroups", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := http.Client{Transport: h.transport(ctx), CheckRedirect: followNothing}
+	res, err := client.Do(req)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrTokenUnavailable) || errors.Is(err, ErrNoSession) {
+			return nil, err
+		}
+		return nil, &AuthError{Class: ClassRetry, Err: err}
+	}
+	defer res.Body.Close()
+	reply, err := readAtMost(res.Body, maxGraphReply)
+	if err != nil {
+		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: err}
+	}
+	var doc struct {
+		Value []string
+		Error struct{ Code string }
+	}
+	err = json.Unmarshal(reply, &doc)
+	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
+		return nil, &AuthError{
+			Class: ClassRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100),
+			Err: errors.New("Graph does not tell the person's groups"),
+		}
+	}
+	return doc.Value, nil
+}

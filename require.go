@@ -1,0 +1,338 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// demandRest is how long nobody is sent to Microsoft again for what a
+	// sign-in was to bring and has not brought.
+	demandRest = 5 * time.Minute
+	// mostRounds is how many sign-ins, each right after another, a person is
+	// led through without a click.
+	mostRounds = 4
+	// shortestMaxAge leaves people the time to come back.
+	shortestMaxAge = 1 * time.Minute
+)
+
+// A shortfall is why a session does not do for a handler.
+type shortfall struct {
+	demand demand // what to ask Microsoft for; empty if that is of no use
+	err    error  // set when it could not be found out; the demand is then empty
+}
+
+// requireMore is Require with something more to judge.
+func (m *Middleware) requireMore(next http.Handler, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
+	return m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, v := m.attach(w, r)
+		short := judge(r, v)
+		switch {
+		case short == nil:
+			next.ServeHTTP(w, r)
+		case short.err != nil:
+			m.undecided(w, r, short.err)
+		case short.demand.empty():
+			m.forbid(w, r, v.rec)
+		default:
+			m.ask(w, r, v.rec, short.demand)
+		}
+	}))
+}
+
+// misused is what becomes of a handler that was given a requirement that makes
+// no sense: nobody reaches it.
+func (m *Middleware) misused(err error) func(http.Handler) http.Handler {
+	m.log.Error("msauth: a handler is closed to everybody", "err", err)
+	return func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.appError(w, r, err) })
+	}
+}
+
+// RequireScopes is [Middleware.Require] for handlers that need more scopes than
+// [Config.Scopes], of one API or several, at most 20:
+//
+//	mux.Handle("/calendar", auth.RequireScopes("Calendars.Read")(calendar))
+//
+// People who have not granted them are sent to Microsoft to do so, and back to
+// the page, once; whoever grants fewer ends on a page with status 403. Scripts
+// are answered 401 with a login_url that asks for exactly these scopes, then
+// 403. Scopes of another API than that of Config.Scopes cost a request to
+// Microsoft where the token for them is not in memory; if that cannot be had
+// for now, the answer is 503.
+func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Handler {
+	wanted, err := m.scopes.check(scopes)
+	if err != nil {
+		return m.misused(fmt.Errorf("RequireScopes: %w", err))
+	}
+	own, others := m.scopes.byAPI(wanted)
+	return func(next http.Handler) http.Handler {
+		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+			if len(m.scopes.missing(v.held.tokens.record().scopes, own)) > 0 {
+				return &shortfall{demand: demand{scopes: wanted}}
+			}
+			for _, scopes := range others {
+				_, err := v.held.tokens.token(r.Context(), scopes)
+				if failure, ok := errors.AsType[*AuthError](err); ok && errors.Is(err, ErrSignInRequired) {
+					return &shortfall{demand: demand{scopes: wanted, claims: failure.Claims}}
+				}
+				if err != nil {
+					return &shortfall{err: err}
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// RequireFreshSignIn is [Middleware.Require] for sensitive handlers: the person
+// must have entered their credentials at most maxAge ago (at least a minute),
+// else is sent to Microsoft to enter them. That is proved by the claim
+// "auth_time", which the app registration must ask for: Token configuration,
+// Add optional claim, ID, auth_time. Without it the sign-in ends on a page that
+// says so. See OpenID Connect Core section 3.1.2.1 (prompt, max_age).
+func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler) http.Handler {
+	if maxAge < shortestMaxAge || maxAge > longestMaxAge {
+		return m.misused(fmt.Errorf("RequireFreshSignIn: %v is not between %v and %v", maxAge, shortestMaxAge, longestMaxAge))
+	}
+	return func(next http.Handler) http.Handler {
+		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+			if v.rec.authTime != 0 && time.Now().Unix()-v.rec.authTime <= int64(maxAge/time.Second) {
+				return nil
+			}
+			return &shortfall{demand: demand{maxAge: maxAge}}
+		})
+	}
+}
+
+// RequireAuthContext is [Middleware.Require] for handlers that a Conditional
+// Access policy protects: the sign-in must satisfy the authentication context
+// ("c1" to "c99"), else the person is sent to Microsoft to do what the policy
+// asks for. It is proved by the claim "acrs" of the ID token and holds for the
+// session. See "Developer guide to Conditional Access authentication context".
+func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handler {
+	if !validContext(id) {
+		return m.misused(fmt.Errorf("RequireAuthContext: %q is not c1 to c99", id))
+	}
+	return func(next http.Handler) http.Handler {
+		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+			contexts := []string{id} // and those that other handlers have asked for
+			for _, other := range v.rec.contexts {
+				if other == id {
+					return nil
+				}
+				contexts = append(contexts, other)
+			}
+			return &shortfall{demand: demand{claims: contextClaims(contexts)}}
+		})
+	}
+}
+
+// RequireRole is [Middleware.Require] for people who have been assigned one of
+// the app roles. Others get a page with status 403, or a problem document if
+// they are scripts, and are never sent to sign in: that would not change it.
+func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+			for _, role := range roles {
+				if v.session.User.HasRole(role) {
+					return nil
+				}
+			}
+			return &shortfall{}
+		})
+	}
+}
+
+// RequireTenant is [Middleware.Require] for people of the tenants with these
+// ids; others are answered as by [Middleware.RequireRole]. Personal accounts
+// are tenant 9188040d-6c67-4c5b-b112-36a304b66dad. [Config.AllowedTenants] says
+// who may sign in at all.
+func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handler {
+	for _, id := range ids {
+		if !guidForm.MatchString(id) {
+			return m.misused(fmt.Errorf("RequireTenant: %q is not a tenant id (a GUID)", id))
+		}
+	}
+	return func(next http.Handler) http.Handler {
+		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+			for _, id := range ids {
+				if strings.EqualFold(id, v.session.User.TenantID) {
+					return nil
+				}
+			}
+			return &shortfall{}
+		})
+	}
+}
+
+// RequireGroup is [Middleware.Require] for members of one of the groups (object
+// ids, at most 20), as [Session.MemberOf] knows them; others are answered as by
+// [Middleware.RequireRole]. Where Graph has to be asked and cannot be, the
+// answer is 503.
+func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler {
+	if _, err := NewSession(User{}, nil).MemberOf(context.Background(), ids...); err != nil {
+		return m.misused(fmt.Errorf("RequireGroup: %w", err))
+	}
+	return func(next http.Handler) http.Handler {
+		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+			in, err := v.session.MemberOf(r.Context(), ids...)
+			switch failure, ok := errors.AsType[*AuthError](err); {
+			case ok && errors.Is(err, ErrSignInRequired):
+				return &shortfall{demand: demand{scopes: failure.Scopes, claims: failure.Claims}}
+			case err != nil:
+				return &shortfall{err: err}
+			case len(in) == 0:
+				return &shortfall{}
+			}
+			return nil
+		})
+	}
+}
+
+// Challenge answers a request that could not be served because of err, as it
+// came from [Session.Client] or [Session.Token], where only the person can
+// help: with the way to Microsoft, asking for what is missing, and back to this
+// page; or, to a script, with status 401 and a login_url. Whoever has just been
+// there for the same gets a page with status 403.
+//
+//	res, err := s.Client(r.Context()).Get(...)
+//	if auth.Challenge(w, r, err) {
+//		return
+//	}
+//
+// It reports whether it did so. For other errors, nil among them, it does
+// nothing and returns false: they are the handler's to answer. Nothing may have
+// been written to w before.
+func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error) bool {
+	if !errors.Is(err, ErrSignInRequired) && !errors.Is(err, ErrNoSession) {
+		return false
+	}
+	r, v := m.attach(w, r)
+	var d demand
+	if failure, ok := errors.AsType[*AuthError](err); ok {
+		d.claims = checkChallenge(failure.Claims)
+		if d.scopes, err = m.scopes.check(failure.Scopes); err != nil {
+			m.appError(w, r, err)
+			return true
+		}
+	}
+	m.ask(w, r, v.rec, d)
+	return true
+}
+
+// ask sends a person to Microsoft for what a handler demands, or says why not.
+// rec is nil where nobody is signed in.
+func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
+	switch {
+	case rec == nil && m.sentMarker(r) && isNavigation(r):
+		m.loopPage(w, r)
+	case rec != nil && m.askedInVain(rec, d):
+		m.inVain(w, r, d)
+	case !isNavigation(r):
+		m.unauthorized(w, r, d)
+	default:
+		o := authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: d}
+		if rec != nil {
+			o.loginHint, o.rounds, o.granted = rec.hint(), m.roundsAfter(rec), rec.scopes
+		}
+		m.begin(w, r, o)
+	}
+}
+
+// roundsAfter is how many sign-ins, each right after another, a next one would
+// follow.
+func (m *Middleware) roundsAfter(rec *record) uint8 {
+	if time.Now().Unix()-rec.signedIn >= int64(markerLifetime/time.Second) {
+		return 0
+	}
+	return min(rec.rounds+1, mostRounds)
+}
+
+// askedInVain reports whether the person has been at Microsoft for the same a
+// while ago, or has been led there too often in a row.
+func (m *Middleware) askedInVain(rec *record, d demand) bool {
+	if m.roundsAfter(rec) >= mostRounds || d.empty() && m.roundsAfter(rec) >= 2 {
+		return true
+	}
+	return !d.empty() && rec.asked == d.digest() && time.Now().Unix()-rec.signedIn < int64(demandRest/time.Second)
+}
+
+// inVain tells a person that Microsoft was asked and the handler is still not
+// content.
+func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
+	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
+	if len(d.scopes) > 0 {
+		m.deny(w, r, slog.LevelInfo, Page{
+			Kind: "not-granted", Status: http.StatusForbidden,
+			Title: "This page needs more permissions",
+			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
+			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: "/", Label: "Home page"}},
+			Err:   errors.New("scopes not granted: " + strings.Join(d.scopes, " ")),
+		})
+		return
+	}
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "not-enough", Status: http.StatusForbidden,
+		Title: "You are signed in, but that was not enough",
+		Text:  "This page sent you to sign in again, and is still not content with how you did. Another account may help; if it does not, tell the people who run this site.",
+		Links: []Link{
+			{URL: again, Label: "Sign in again"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
+			{URL: "/", Label: "Home page"},
+		},
+		Err: errors.New("the same was demanded right after a sign-in that was to bring it, claims: " + oneLine(d.claims, maxChallenge)),
+	})
+}
+
+// forbid answers people who are signed in and may not.
+func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record) {
+	m.deny(w, r, slog.LevelInfo, Page{
+		Kind: "not-allowed", Status: http.StatusForbidden,
+		Title: "This account may not use this page",
+		Text:  "You are signed in, but this page is not for your account. Use another one, or ask the people who run the site to let you in.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.LogoutURL(), Label: "Sign out"},
+			{URL: "/", Label: "Home page"},
+		},
+		Err: errors.New("neither role nor tenant nor group"),
+	}, "user", rec.user.Key())
+}
+
+// undecided answers where it cannot be known for now whether somebody may.
+func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("Retry-After", "10")
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "This page is not available right now",
+		Text:  "Microsoft cannot be asked at this moment whether you may see it. You are still signed in; try again in a minute.",
+		Links: []Link{{URL: m.askedPage(r), Label: "Try again"}},
+		Err:   err,
+	})
+}
+
+// deny shows a page, or tells a script the same.
+func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
+	vary(w.Header(), "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	if isNavigation(r) || prefersHTML(r) {
+		m.fail(w, r, level, p, attrs...)
+		return
+	}
+	p.ID = m.report(r, level, p, attrs...)
+	m.problem(w, r, p.Status, map[string]any{"title": p.Title, "detail": p.Text, "id": p.ID})
+}
+
+// askedPage is the page that a request is for, or, if it is no page load, the
+// one that the person sees.
+func (m *Middleware) askedPage(r *http.Request) string {
+	if isNavigation(r) {
+		return m.returnPath(requestPath(r))
+	}
+	return m.seenPage(r)
+}

@@ -1,0 +1,137 @@
+package msauth
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const (
+	maxScopes     = 20  // that one call may ask for
+	maxScopeBytes = 600 // of them all: Entra refuses long queries (AADSTS90015)
+)
+
+// signInScopes are asked for at every sign-in. They are of no API.
+var signInScopes = []string{"openid", "profile", "email", "offline_access"}
+
+// defaultScope asks for all scopes of an API that were granted
+// ("Scopes and permissions in the Microsoft identity platform").
+const defaultScope = ".default"
+
+// scopeRules tell which API a scope is of and whether two scopes are the same.
+// At Microsoft an access token is for one API, and "User.Read" is short for
+// "https://graph.microsoft.com/User.Read"; elsewhere a scope is a name like any
+// other, and one access token is for all.
+type scopeRules struct {
+	apart bool     // tokens are for one API
+	graph []string // what stands before Graph's scopes, if anything does
+	own   string   // the API of Config.Scopes: "" for Graph
+}
+
+func newScopeRules(cfg *Config, microsoft bool) scopeRules {
+	rules := scopeRules{apart: microsoft}
+	if cfg.Issuer == "" {
+		rules.graph = []string{"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
+		for _, host := range graphHosts(cfg.Authority) {
+			rules.graph = append(rules.graph, "https://"+strings.TrimSuffix(host, ":443"))
+		}
+	}
+	for _, scope := range cfg.Scopes {
+		if !slices.Contains(signInScopes, scope) {
+			rules.own = rules.api(scope)
+			break
+		}
+	}
+	return rules
+}
+
+// api is the API that a scope is of: what stands before its name, "" for Graph
+// and where it does not matter.
+func (s scopeRules) api(scope string) string {
+	i := strings.LastIndexByte(scope, '/')
+	if !s.apart || i < 0 {
+		return ""
+	}
+	api := strings.ToLower(strings.TrimSuffix(scope[:i], "/"))
+	if slices.Contains(s.graph, api) || !strings.Contains(api, "://") && !guidForm.MatchString(api) {
+		return ""
+	}
+	return api
+}
+
+// key is the form in which scopes are compared. Microsoft takes no notice of
+// upper and lower case, and answers in either form.
+func (s scopeRules) key(scope string) string {
+	if !s.apart {
+		return scope
+	}
+	i := strings.LastIndexByte(scope, '/')
+	if i < 0 {
+		return strings.ToLower(scope)
+	}
+	if api := s.api(scope); api != "" {
+		return api + strings.ToLower(scope[i:])
+	}
+	if api := strings.ToLower(strings.TrimSuffix(scope[:i], "/")); slices.Contains(s.graph, api) {
+		return strings.ToLower(scope[i+1:])
+	}
+	return strings.ToLower(scope)
+}
+
+// order puts scopes into order, each once and without those of every sign-in.
+func (s scopeRules) order(scopes []string) []string {
+	list := slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return slices.Contains(signInScopes, scope) })
+	slices.SortFunc(list, func(a, b string) int { return cmp.Compare(s.key(a), s.key(b)) })
+	return slices.CompactFunc(list, func(a, b string) bool { return s.key(a) == s.key(b) })
+}
+
+// check refuses scopes that cannot be asked for, and puts the others into order.
+func (s scopeRules) check(scopes []string) ([]string, error) {
+	for _, scope := range scopes {
+		if !scopeForm.MatchString(scope) {
+			return nil, fmt.Errorf("msauth: %q is not a scope: want one per argument, without spaces", scope)
+		}
+	}
+	list := s.order(scopes)
+	if len(list) > maxScopes || len(strings.Join(list, " ")) > maxScopeBytes {
+		return nil, fmt.Errorf("msauth: more than %d scopes or %d bytes of them", maxScopes, maxScopeBytes)
+	}
+	return list, nil
+}
+
+// byAPI parts scopes, which are in order, by what API they are of.
+func (s scopeRules) byAPI(scopes []string) (own []string, others [][]string) {
+	last := s.own
+	for _, scope := range scopes {
+		switch api := s.api(scope); {
+		case api == s.own:
+			own = append(own, scope)
+		case api == last:
+			others[len(others)-1] = append(others[len(others)-1], scope)
+		default:
+			others = append(others, []string{scope})
+			last = api
+		}
+	}
+	return own, others
+}
+
+// errManyAPIs is a mistake of the caller.
+var errManyAPIs = errors.New("msauth: the scopes are of several APIs, an access token is for one")
+
+// missing are the scopes that were not granted, of those that were wanted.
+func (s scopeRules) missing(granted string, wanted []string) (missing []string) {
+	have := strings.Fields(granted)
+	for i, scope := range have {
+		have[i] = s.key(scope)
+	}
+	for _, scope := range wanted {
+		key := s.key(scope)
+		if key != defaultScope && !strings.HasSuffix(key, "/"+defaultScope) && !slices.Contains(have, key) {
+			missing = append(missing, scope)
+		}
+	}
+	return missing
+}
