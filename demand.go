@@ -145,6 +145,9 @@ func checkChallenge(text string) string {
 	return short.String()
 }
 
+// insufficientClaims is the error of a claims challenge.
+const insufficientClaims = "insufficient_claims"
+
 // challengeIn finds the claims challenge in an API's answer, "" if there is
 // none that can be used: a Bearer challenge (RFC 9110 section 11.6.1, RFC 6750
 // section 3) with error="insufficient_claims" and claims in base64.
@@ -154,7 +157,7 @@ func challengeIn(h http.Header) string {
 			continue
 		}
 		for challenge := range challenges(line) {
-			if !strings.EqualFold(challenge.scheme, "Bearer") || challenge.params["error"] != "insufficient_claims" {
+			if !strings.EqualFold(challenge.scheme, "Bearer") || challenge.params["error"] != insufficientClaims {
 				continue
 			}
 			// Microsoft's resources use both alphabets, with and without padding.

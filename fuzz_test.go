@@ -2,6 +2,7 @@ package msauth
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -321,4 +322,32 @@ func TestShrinkingKeepsTheRefreshToken(t *testing.T) {
 			t.Errorf("after %q: refresh token of %d bytes, access token of %d, %v", what, len(back.refresh), len(back.access), err)
 		}
 	}
+}
+
+// Any API's header gives a short claims request or nothing, and what is made of
+// it for Microsoft is one that declares the capability.
+func FuzzWWWAuthenticate(f *testing.F) {
+	claims := base64.StdEncoding.EncodeToString([]byte(`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":null},"x":1}`))
+	f.Add(`Bearer realm="", authorization_uri="https://x/y", error="insufficient_claims", claims="`+claims+`"`, "")
+	f.Add(`Negotiate YII==, Bearer error=insufficient_claims,claims=`+strings.TrimRight(claims, "="), `Basic realm="\"a, b\\"`)
+	f.Add("Bearer ,,==\"", "\x00")
+	f.Fuzz(func(t *testing.T, one, two string) {
+		got := challengeIn(http.Header{"Www-Authenticate": {one, two}})
+		if got == "" {
+			return
+		}
+		if _, ok := readMembers([]byte(got)); !ok || len(got) > maxChallenge {
+			t.Fatalf("%d bytes: %q", len(got), got)
+		}
+		if again := checkChallenge(got); again != got {
+			t.Errorf("%q becomes %q", got, again)
+		}
+		merged := mergeClaims(got, capability)
+		if !asksFor(merged, "xms_cc") || len(merged) > maxClaims {
+			t.Errorf("merged: %q", merged)
+		}
+		if (demand{claims: got}).digest() == (demandDigest{}) {
+			t.Errorf("no digest of %q", got)
+		}
+	})
 }

@@ -460,7 +460,7 @@ func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, cla
 		return nil, errNotReplaced
 	case claims != "" && again:
 		h.m.renewals.refuse(rec, w, &AuthError{
-			Class: ClassStepUp, StatusCode: http.StatusUnauthorized, Code: "insufficient_claims",
+			Class: ClassStepUp, StatusCode: http.StatusUnauthorized, Code: insufficientClaims,
 			Claims: claims, Scopes: strings.Fields(w.scopes),
 		}, challengeRest)
 	}
@@ -489,8 +489,9 @@ func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, cla
 var errNotReplaced = errors.New("msauth: no other token")
 
 // note lets the next request know what this one has learned of the session's
-// own token. An authentication context is asked for by single pages: it does
-// not keep people from the others.
+// own token. What the token endpoint wants of the person keeps the session from
+// every page; what an API wants does not, nor does an authentication context,
+// which single pages ask for.
 func (h *heldTokens) note(rec *record, w wish, rejected string, failure *AuthError) {
 	n := notice{of: rec.renewed}
 	switch {
@@ -500,7 +501,8 @@ func (h *heldTokens) note(rec *record, w wish, rejected string, failure *AuthErr
 	case failure.Class == ClassSignIn:
 		n.rejected = h.m.renewals.key(secret(rejected))
 	default:
-		n.claims, n.stepUp = failure.Claims, w.scopes == "" && !asksFor(failure.Claims, "acrs")
+		n.claims = failure.Claims
+		n.stepUp = w.scopes == "" && failure.Code != insufficientClaims && !asksFor(failure.Claims, "acrs")
 	}
 	h.m.renewals.notices.put(rec.id, n, h.m.comesUntil(rec))
 }

@@ -79,7 +79,8 @@ func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, w wish) (*g
 		"refresh_token": {string(refresh)},
 	}
 	if w.scopes != "" {
-		form.Set("scope", "openid offline_access "+w.scopes)
+		// With profile the ID token names the person (oid), who must be the same.
+		form.Set("scope", "openid profile offline_access "+w.scopes)
 	}
 	if w.claims != "" {
 		form.Set("claims", w.claims)

@@ -3,6 +3,7 @@ package msauthtest
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +23,8 @@ var directory = map[string]handler{
 	"me/getMemberObjects": func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberIDs(w, r, objectsNeed) },
 	"me/getMemberGroups":  func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberIDs(w, r, groupsNeed) },
 
+	"me/checkMemberGroups": (*exchange).checkGroups,
+
 	"me/transitiveMemberOf":             func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberOf(w, r, memberNeed, false) },
 	"me/transitiveMemberOf/graph.group": func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberOf(w, r, groupsNeed, true) },
 	"me/memberOf":                       func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberOf(w, r, memberNeed, false) },
@@ -38,24 +41,14 @@ const maxMemberIDs = 11_000
 
 // memberIDs is getMemberObjects and getMemberGroups.
 func (e *exchange) memberIDs(w http.ResponseWriter, r *http.Request, need need) {
-	u, ok := e.bearer(w, r, need)
-	if !ok || !e.inDirectory(w, r, u) {
-		return
-	}
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", "POST")
-		graphError(w, r, http.StatusMethodNotAllowed, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
-		return
-	}
-	body, bad := readBody(r, maxDocument)
-	if bad != nil {
-		bad.write(w, r)
-		return
-	}
 	var ask struct {
 		SecurityEnabledOnly *bool `json:"securityEnabledOnly"`
 	}
-	if err := json.Unmarshal(body, &ask); err != nil || ask.SecurityEnabledOnly == nil {
+	u, ok := e.directoryPost(w, r, need, &ask)
+	if !ok {
+		return
+	}
+	if ask.SecurityEnabledOnly == nil {
 		graphError(w, r, http.StatusBadRequest, "Request_BadRequest", "The parameter securityEnabledOnly is required.")
 		return
 	}
@@ -67,6 +60,57 @@ func (e *exchange) memberIDs(w http.ResponseWriter, r *http.Request, need need) 
 		"@odata.context": e.URL + "/v1.0/$metadata#Collection(Edm.String)",
 		"value":          append([]string{}, u.Groups...),
 	})
+}
+
+// maxGroupsChecked is the documented limit of checkMemberGroups.
+const maxGroupsChecked = 20
+
+// checkGroups tells which of some groups a person is in ("Check member
+// groups").
+func (e *exchange) checkGroups(w http.ResponseWriter, r *http.Request) {
+	var ask struct{ GroupIDs []string }
+	u, ok := e.directoryPost(w, r, objectsNeed, &ask)
+	if !ok {
+		return
+	}
+	if len(ask.GroupIDs) == 0 || len(ask.GroupIDs) > maxGroupsChecked {
+		graphError(w, r, http.StatusBadRequest, "Request_BadRequest", "The parameter groupIds must have 1 to 20 entries.")
+		return
+	}
+	found := []string{}
+	for _, id := range ask.GroupIDs {
+		if slices.ContainsFunc(u.Groups, func(group string) bool { return strings.EqualFold(group, id) }) {
+			found = append(found, id)
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"@odata.context": e.URL + "/v1.0/$metadata#Collection(Edm.String)",
+		"value":          found,
+	})
+}
+
+// directoryPost finds whom a POST acts for and reads its document, or answers
+// why not.
+func (e *exchange) directoryPost(w http.ResponseWriter, r *http.Request, need need, doc any) (User, bool) {
+	u, ok := e.bearer(w, r, need)
+	if !ok || !e.inDirectory(w, r, u) {
+		return u, false
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		graphError(w, r, http.StatusMethodNotAllowed, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
+		return u, false
+	}
+	body, bad := readBody(r, maxDocument)
+	if bad != nil {
+		bad.write(w, r)
+		return u, false
+	}
+	if err := json.Unmarshal(body, doc); err != nil {
+		graphError(w, r, http.StatusBadRequest, "Request_BadRequest", "The body is not the expected document.")
+		return u, false
+	}
+	return u, true
 }
 
 // inDirectory refuses personal accounts, which have no directory.

@@ -63,6 +63,13 @@ func TestGroupsOverage(t *testing.T) {
 
 	// User.Read is enough for the ids; groups as such need more.
 	members("getMemberObjects", rep.AccessToken)
+	none := "ffffffff-0000-4000-8000-000000000000"
+	if _, text := a.send("POST", graph+"checkMemberGroups", rep.AccessToken, `{"groupIds":["`+none+`","`+strings.ToUpper(groups[3])+`"]}`, "Content-Type", "application/json"); !strings.Contains(text, `"value":["`+strings.ToUpper(groups[3])+`"]`) {
+		t.Errorf("checkMemberGroups: %s", text)
+	}
+	a.refused(400, "Request_BadRequest", "POST", graph+"checkMemberGroups", rep.AccessToken, `{"groupIds":[]}`)
+	a.refused(400, "Request_BadRequest", "POST", graph+"checkMemberGroups", rep.AccessToken, `{"groupIds":["`+strings.Repeat(none+`","`, 20)+none+`"]}`)
+	a.refused(405, "Request_BadRequest", "GET", graph+"checkMemberGroups", rep.AccessToken, "")
 	list("transitiveMemberOf?$select=id", rep.AccessToken, 100)
 	const cast = "transitiveMemberOf/microsoft.graph.group"
 	a.refused(403, "Authorization_RequestDenied", "POST", graph+"getMemberGroups", rep.AccessToken, `{"securityEnabledOnly":true}`)

@@ -53,15 +53,15 @@
 // It is stricter than Microsoft in what RFC 9700 asks of clients anyway: an
 // authorize request needs state, nonce and a PKCE challenge (S256).
 //
-// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/getMemberObjects,
-// /me/getMemberGroups, /me/transitiveMemberOf and /me/memberOf, /me/events and
-// /me/calendarView, and a small OneDrive for each person below /me/drive and
-// /drives/{id}: folders, uploads with and without a session, moves, copies and
-// deletions, up to 10,000 items and 256 MB, in memory. Each asks for the
-// documented scopes. As with the real one, the content of a file is a redirect
-// to a pre-signed URL on another host name, and that, the URL of an upload
-// session and that of a copy's progress refuse requests that carry an
-// Authorization header.
+// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/checkMemberGroups,
+// /me/getMemberObjects, /me/getMemberGroups, /me/transitiveMemberOf and
+// /me/memberOf, /me/events and /me/calendarView, and a small OneDrive for each
+// person below /me/drive and /drives/{id}: folders, uploads with and without a
+// session, moves, copies and deletions, up to 10,000 items and 256 MB, in
+// memory. Each asks for the documented scopes. As with the real one, the content
+// of a file is a redirect to a pre-signed URL on another host name, and that,
+// the URL of an upload session and that of a copy's progress refuse requests
+// that carry an Authorization header.
 //
 // # More than Graph
 //
