@@ -61,6 +61,29 @@
 //
 // Where [Config.Issuer] names another OpenID provider, the same happens there.
 //
+// # Asking for more
+//
+// One sign-in serves several APIs: [Session.Token] takes scopes, and
+// [Session.Client] sends each host of [Config.TokenHosts] a token of its own.
+// Such tokens are kept in memory. What a page needs beyond somebody who is
+// signed in, it says itself:
+//
+//	mux.Handle("/calendar", auth.RequireScopes("Calendars.Read")(calendar))
+//	mux.Handle("/codes", auth.RequireFreshSignIn(5*time.Minute)(codes))
+//	mux.Handle("/pay", auth.RequireAuthContext("c1")(pay))
+//	mux.Handle("/admin", auth.RequireRole("Admin")(admin))
+//
+// Where another sign-in can bring it, people are led to Microsoft and back, and
+// scripts are told the way. Where it has not brought it, and where it cannot,
+// they get a page of status 403. An API's demands, such as claims challenges of
+// continuous access evaluation, are met silently if they can be; else
+// [Middleware.Challenge] takes the error to the person:
+//
+//	res, err := s.Client(r.Context()).Get(url)
+//	if auth.Challenge(w, r, err) {
+//		return
+//	}
+//
 // # Cookies
 //
 // All cookies have the prefix "__Host-" and the attributes Secure, HttpOnly,
@@ -177,5 +200,8 @@
 //   - Microsoft identity platform documentation: "OAuth 2.0 authorization code
 //     flow", "OpenID Connect", "ID token claims reference", "Secure
 //     applications and APIs by validating claims", "Handling errors and
-//     exceptions"
+//     exceptions", "Scopes and permissions", "Claims challenges, claims
+//     requests and client capabilities", "Developer guide to Conditional
+//     Access authentication context"
+//   - RFC 6750 (Bearer challenges), RFC 9110 (HTTP)
 package msauth

@@ -8,9 +8,7 @@ package graphsdk
 
 import (
 	"context"
-	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -26,15 +24,10 @@ var _ azcore.TokenCredential = Credential{}
 
 // GetToken implements [azcore.TokenCredential].
 func (c Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	for _, scope := range o.Scopes { // a session has tokens for one API
-		if !strings.HasPrefix(scope, "https://graph.microsoft.com/") {
-			return azcore.AccessToken{}, fmt.Errorf("the session has no tokens for %s", scope)
-		}
+	if o.Claims != "" { // a challenge: Middleware.Challenge takes it to the person
+		return azcore.AccessToken{}, &msauth.AuthError{Class: msauth.ClassStepUp, Claims: o.Claims}
 	}
-	if o.Claims != "" { // Graph wants another token than the one it was sent
-		return azcore.AccessToken{}, fmt.Errorf("claims challenge: %w", msauth.ErrSignInRequired)
-	}
-	token, err := c.Session.Token(ctx)
+	token, err := c.Session.Token(ctx, o.Scopes...)
 	if err != nil {
 		return azcore.AccessToken{}, err
 	}

@@ -414,7 +414,8 @@ func TestChallenge(t *testing.T) {
 	browser := s.browser(t)
 	s.visit(t, browser, func(ctx context.Context, _ *msauth.Session) {
 		withdraw := s.ms.Challenge(msauthtest.Challenge{SignInName: msauthtest.Ada})
-		if _, err := graphsdk.Me(ctx, s.client); !errors.Is(err, msauth.ErrSignInRequired) {
+		_, err := graphsdk.Me(ctx, s.client)
+		if failure, ok := errors.AsType[*msauth.AuthError](err); !ok || !errors.Is(err, msauth.ErrSignInRequired) || !strings.Contains(failure.Claims, `"nbf"`) {
 			t.Errorf("challenged: %v", err)
 		}
 		withdraw()

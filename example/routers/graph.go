@@ -2,7 +2,6 @@ package routers
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -17,9 +16,7 @@ func Files(auth *msauth.Middleware, graph string) http.HandlerFunc {
 	files := func(w http.ResponseWriter, r *http.Request) {
 		s, _ := msauth.FromContext(r.Context())
 		res, err := s.Client(r.Context()).Get(graph + "/me/drive/root/children?$select=name")
-		if errors.Is(err, msauth.ErrSignInRequired) {
-			again := auth.LoginURL(msauth.LoginOptions{ReturnTo: r.URL.RequestURI()})
-			http.Redirect(w, r, again, http.StatusSeeOther)
+		if auth.Challenge(w, r, err) { // only the person can help, and is asked
 			return
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package routers_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"golang.org/x/oauth2"
@@ -48,19 +49,20 @@ func TestFilesWithoutToken(t *testing.T) {
 		name string
 		err  error
 		want int
-		to   string
+		text string
 	}{
-		{"revoked", &msauth.AuthError{Class: msauth.ClassSignIn}, http.StatusSeeOther, "/auth/login?return_to=%2Ffiles%3Fa%3Db"},
-		{"outage", &msauth.AuthError{Class: msauth.ClassRetry}, http.StatusBadGateway, ""},
+		{"revoked", &msauth.AuthError{Class: msauth.ClassSignIn}, http.StatusUnauthorized, `"login_url":"/auth/login?return_to=%2Fpage"`},
+		{"outage", &msauth.AuthError{Class: msauth.ClassRetry}, http.StatusBadGateway, "cannot be read"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			r := httptest.NewRequest("GET", "/files?a=b", nil)
+			r := httptest.NewRequest("GET", "/files?a=b", nil) // by a script
+			r.Header.Set("Referer", "https://app.example.com/page")
 			session := msauth.NewSession(msauth.User{Name: "Ada"}, failing{test.err})
 			w := httptest.NewRecorder()
 			files(w, r.WithContext(msauth.NewContext(r.Context(), session)))
-			if to := w.Header().Get("Location"); w.Code != test.want || to != test.to {
-				t.Errorf("status %d to %q, want %d to %q", w.Code, to, test.want, test.to)
+			if w.Code != test.want || !strings.Contains(w.Body.String(), test.text) {
+				t.Errorf("status %d, body %q; want %d with %q", w.Code, w.Body, test.want, test.text)
 			}
 		})
 	}

@@ -194,3 +194,25 @@ func TestRenewalReachesTheBrowser(t *testing.T) {
 		}
 	}
 }
+
+// The pages that ask for more, each with what it asks for.
+func TestAsking(t *testing.T) {
+	t.Parallel()
+	var orders string
+	s := newSite(t, func(auth *msauth.Middleware) http.Handler { return routers.Asking(auth, orders) },
+		func(c *msauth.Config) {
+			orders = c.Authority + "/v1.0/me/events"
+			c.TokenHosts = map[string][]string{strings.TrimPrefix(c.Authority, "http://"): {"Calendars.Read"}}
+		})
+	ada := "For Ada Lindqvist only"
+	s.want(t, "/calendar", "navigate", http.StatusOK, ada)
+	s.want(t, "/codes", "navigate", http.StatusOK, ada)
+	s.want(t, "/orders", "navigate", http.StatusOK, "")
+	s.want(t, "/pay", "cors", http.StatusUnauthorized, "login_url")
+	s.want(t, "/pay", "navigate", http.StatusOK, ada)
+	s.want(t, "/admin", "navigate", http.StatusForbidden, "This account may not use this page")
+	s.want(t, "/admin", "cors", http.StatusForbidden, "This account may not use this page")
+
+	s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Close: true} })
+	s.want(t, "/orders", "navigate", http.StatusBadGateway, "cannot be read")
+}
