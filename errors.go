@@ -18,8 +18,9 @@ var (
 
 	// ErrSignInRequired means that the session has no more tokens to give
 	// until the person has been at Microsoft's sign-in page again: the grant
-	// was revoked, or Microsoft asks for another factor or for consent. The
-	// next navigation to a handler under [Middleware.Require] leads there.
+	// was revoked, or Microsoft or an API asks for another factor or for
+	// consent. [Middleware.Challenge] leads there; so does the next navigation
+	// to a handler under [Middleware.Require] where there is no token at all.
 	ErrSignInRequired = errors.New("msauth: the person must sign in again")
 
 	// ErrTokenUnavailable means that no access token can be had right now,

@@ -67,7 +67,8 @@ func (e *events) sessionEnded(rec *record, err *AuthError) {
 }
 
 // renewed and renewalFailed report one token request each. reason is "due",
-// "expired" or "asked": by a handler that outlasted its token.
+// "expired", "asked" (by a handler that outlasted its token), "other scopes" or
+// "rejected" (by an API).
 func (e *events) renewed(rec *record, reason string, took time.Duration) {
 	e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
 	e.log.Debug("msauth: tokens renewed", "event", "renewal", "user", rec.user.Key(),
