@@ -242,6 +242,83 @@ func TestAnAPIThatIsNotConsentedToLeadsThroughConsent(t *testing.T) {
 	}
 }
 
+// Microsoft does not combine .default with anything: consent to it is asked for
+// alone, and the session goes on with a token for its own API.
+func TestConsentToAllOfAnAPIIsAskedForAlone(t *testing.T) {
+	t.Parallel()
+	for _, own := range [][]string{nil, {"api://stock/All"}, {"api://stock/.default"}} {
+		t.Run(fmt.Sprint(own), func(t *testing.T) {
+			t.Parallel()
+			var s *site
+			s = orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, api string) {
+				token, err := session.Token(r.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				audience := "https://graph.microsoft.com"
+				if own != nil {
+					audience = "api://stock"
+				}
+				if _, err := s.ms.VerifyAccessToken(token.AccessToken, audience); err != nil {
+					t.Errorf("the session's own token: %v", err)
+				}
+				res, err := session.Client(r.Context()).Get(api)
+				s.pass(w, r, res, err)
+			}, func(c *msauth.Config) {
+				c.Scopes = own
+				for host := range c.TokenHosts {
+					c.TokenHosts[host] = []string{"api://orders/.default"}
+				}
+			})
+			s.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read", "Orders.Write"}})
+			s.ms.Withdraw(msauthtest.Ada)
+			b := s.browser(t)
+			b.signIn(msauthtest.Ada)
+			s.ms.ResetCalls()
+			if res := b.get("/do"); res.body != "orders of Ada Lindqvist " {
+				t.Fatalf("page %.300q; log:\n%s", res.body, s.log)
+			}
+			if got := s.asked(t).Get("scope"); got != "openid profile email offline_access api://orders/.default" {
+				t.Errorf("asked for %q", got)
+			}
+			s.wantCalls(t, msauthtest.Authorize, 1)
+			b.wantGreeting(helloAda)
+		})
+	}
+}
+
+// Whatever consent was asked for last, the session's own token stays that.
+func TestRenewalAfterConsentToAnotherAPIIsForTheSessionsOwn(t *testing.T) {
+	t.Parallel()
+	for _, scope := range []string{"api://orders/.default", ordersRead} {
+		t.Run(scope, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, func(c *msauth.Config) { c.Scopes = []string{"User.Read", "Mail.Read"} })
+				s.ms.AddAPI(msauthtest.API{ID: "api://orders"})
+				s.ms.Set(func(b *msauthtest.Behavior) {
+					b.AccessTokenLifetime = time.Hour
+					b.WithholdScopes = []string{"Mail.Read"} // must not be asked for again
+				})
+				s.guard("/orders", s.auth.RequireScopes(scope))
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				if res := b.get("/orders"); res.body != helloAda {
+					t.Fatalf("page %.300q; log:\n%s", res.body, s.log)
+				}
+				for range 3 {
+					time.Sleep(61 * time.Minute)
+					res := b.get("/?token")
+					if _, err := s.ms.VerifyAccessToken(res.body, "https://graph.microsoft.com"); err != nil {
+						t.Fatalf("status %d, %v; log:\n%s", res.StatusCode, err, s.log)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestAWishForWhatDoesNotExistHarmsNobody(t *testing.T) {
 	t.Parallel()
 	scopes := []string{"api://none/All"}
@@ -267,6 +344,7 @@ func TestAWishForWhatDoesNotExistHarmsNobody(t *testing.T) {
 		{[]string{ordersRead, "api://stock/All"}, "of several APIs"},
 		{[]string{ordersRead, "User.Read"}, "of several APIs"},
 		{[]string{"two scopes"}, "is not a scope"},
+		{[]string{"api://stock/.default", "api://stock/All"}, "cannot be combined"},
 		{[]string{strings.Repeat("x", 601)}, "600 bytes"},
 	} {
 		scopes = c.scopes

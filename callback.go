@@ -131,6 +131,9 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 			claims = n.claims
 		}
 		switch {
+		case opts.rounds >= mostRounds && same && opts.prompt == "" && opts.appState == "":
+			m.againPage(w, r, opts.returnTo)
+			return
 		case rec.stepUp || claims != "" || !opts.demand.empty():
 			opts.granted = rec.scopes
 			if opts.demand.claims == "" {
@@ -260,6 +263,9 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 func (m *Middleware) scopesToAsk(demanded []string, granted string) []string {
 	if len(demanded) == 0 {
 		return m.cfg.Scopes
+	}
+	if slices.ContainsFunc(slices.Concat(demanded, m.cfg.Scopes), m.scopes.all) {
+		return slices.Concat(signInScopes, demanded)
 	}
 	scopes := slices.Clone(m.cfg.Scopes)
 	if m.cfg.Issuer != "" {
@@ -425,9 +431,10 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 	asked := m.scopesToAsk(strings.Fields(a.scopes), "")
-	scopes := "" // for the session's own API, where others were asked for too
-	if own, others := m.scopes.byAPI(m.scopes.order(asked)); len(others) > 0 {
-		scopes = strings.Join(append(slices.Clone(signInScopes), own...), " ")
+	own, others := m.scopes.byAPI(m.scopes.order(asked))
+	scopes := "" // of the session's own API, where others were asked for too
+	if len(others) > 0 && len(own) > 0 {
+		scopes = strings.Join(slices.Concat(signInScopes, own), " ")
 	}
 	g, failure := m.renewals.endpoint.redeem(ctx, ans.code, a.verifier(cookie), scopes)
 	if failure != nil {
@@ -469,9 +476,19 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	now := time.Now().Unix()
 	rec := &record{
 		layout: &m.layout, attempt: a.id, rounds: a.rounds, asked: a.asked,
-		nonce: nonceDigest(nonce), signedIn: now, used: now, scopes: strings.Join(asked, " "),
+		nonce: nonceDigest(nonce), signedIn: now, used: now, scopes: strings.Join(asked, " "), mixed: len(others) > 0,
 	}
 	randomBytes(rec.id[:])
+	if len(others) > 0 && len(own) == 0 {
+		// That was a token for another API. Consent to it is all that was
+		// wanted: the session goes on with one for its own.
+		own := wish{scopes: strings.Join(m.scopes.order(m.cfg.Scopes), " ")}
+		if g, failure = m.renewals.endpoint.refresh(ctx, g.refresh, own); failure != nil {
+			m.notRedeemed(w, r, a, failure)
+			return
+		}
+		rec.scopes = strings.Join(m.cfg.Scopes, " ")
+	}
 	rec.take(g)
 	rec.identify(id)
 	m.admit(w, r, a, rec)
@@ -560,7 +577,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	m.setMarker(w)
 	m.events.signedIn(rec)
-	own, _ := m.scopes.byAPI(m.scopes.order(m.scopesToAsk(strings.Fields(a.scopes), "")))
+	own, _ := m.scopes.byAPI(m.scopes.order(slices.Concat(m.cfg.Scopes, strings.Fields(a.scopes))))
 	if missing := m.scopes.missing(rec.scopes, own); len(missing) > 0 {
 		m.log.Info("msauth: fewer scopes granted than asked for", "user", rec.user.Key(), "missing", strings.Join(missing, " "))
 	}

@@ -236,7 +236,7 @@ func New(cfg Config) (*Middleware, error) {
 	m.attempts = newAttempts(ring, registration, m.cookies)
 	m.authority = newAuthority(&cfg, &client)
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
-	m.scopes = newScopeRules(&cfg, m.authority.microsoftIssuer())
+	m.scopes = m.renewals.rules
 	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
 		return nil, err
 	}

@@ -257,6 +257,9 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		if ended, leaving = m.ended.state(rec.id, now); ended { // signed out while the renewal was under way
 			return
 		}
+		if how == onlyDeliver && fresh == rec {
+			m.renewals.notices.drop(rec.id) // somebody else was given it
+		}
 	}
 	if fresh != rec {
 		fresh.used = now.Unix()

@@ -40,6 +40,7 @@ type record struct {
 	refreshAt int64 // when to renew it
 	authTime  int64 // auth_time of the ID token, 0 if it had none
 
+	mixed  bool         // the sign-in asked for scopes of other APIs too
 	rounds uint8        // sign-ins, each right after another, that led to this one
 	asked  demandDigest // what this sign-in was to bring
 	shed   bool         // the access token was left out
@@ -133,7 +134,7 @@ func (r *record) encode() (identity, tokens []byte) {
 		e.text(s)
 	}
 	optional := [...]string{r.loginHint, r.appData, r.extra, r.claims}
-	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups) | flag(len(r.contexts) > 0, thereContexts)
+	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups) | flag(len(r.contexts) > 0, thereContexts) | flag(r.mixed, thereMixed)
 	for i, s := range optional {
 		there |= flag(s != "", 1<<i)
 	}
@@ -161,6 +162,7 @@ const (
 	thereRoles    = 1 << 4
 	thereGroups   = 1 << 5
 	thereContexts = 1 << 6
+	thereMixed    = 1 << 7
 )
 
 // open brings the token part to where encode finds it.
@@ -246,6 +248,7 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 		}
 		ends = append(ends, len(out))
 	}
+	r.mixed = there&thereMixed != 0
 	roles, groups, contexts := 0, 0, 0
 	if there&thereRoles != 0 {
 		out, ends, roles = d.appendList(out, ends)

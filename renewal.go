@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +41,9 @@ const (
 type renewals struct {
 	endpoint     *tokenEndpoint
 	registration registration
-	tenants      int // of how many tenants people may be; 0 for one, or none
+	rules        scopeRules
+	scopes       []string // the app's own
+	tenants      int      // of how many tenants people may be; 0 for one, or none
 	events       *events
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
@@ -84,6 +88,8 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 			redirectURI: cfg.BaseURL + "/callback", capability: cfg.capability(), recheckAfter: cfg.RecheckAfter, client: client,
 		},
 		registration: reg,
+		rules:        newScopeRules(cfg, a.microsoftIssuer()),
+		scopes:       cfg.Scopes,
 		tenants:      cfg.manyTenants(),
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
@@ -316,11 +322,23 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
+	if w.scopes == "" && rec.mixed {
+		w.scopes = r.ownScopes(rec)
+	}
 	g, failed = r.endpoint.refresh(ctx, refresh, w)
 	if failed == nil && g.idToken != "" {
 		failed = r.identify(ctx, rec, g)
 	}
 	return g, failed
+}
+
+// ownScopes are named by a renewal where "as granted" could mean another API:
+// those of the app's own that were granted, as naming others would fail.
+func (r *renewals) ownScopes(rec *record) string {
+	own, _ := r.rules.byAPI(r.rules.order(r.scopes))
+	missing := r.rules.missing(rec.scopes, own)
+	own = slices.DeleteFunc(own, func(scope string) bool { return slices.Contains(missing, scope) })
+	return strings.Join(append(own, "email"), " ")
 }
 
 // identify verifies the ID token of a renewal (OpenID Connect Core section

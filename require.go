@@ -23,8 +23,28 @@ const (
 
 // A shortfall is why a session does not do for a handler.
 type shortfall struct {
-	demand demand // what to ask Microsoft for; empty if that is of no use
-	err    error  // set when it could not be found out; the demand is then empty
+	forbidden bool   // another sign-in of the person would not change it
+	demand    demand // what else another sign-in is to bring
+	err       error  // set when it could not be found out
+}
+
+// shortOf makes of the error of a token request what the person can do about
+// it.
+func shortOf(err error, scopes []string) *shortfall {
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, ErrSignInRequired) && !errors.Is(err, ErrNoSession) {
+		return &shortfall{err: err}
+	}
+	short := &shortfall{demand: demand{scopes: scopes}}
+	if failure, ok := errors.AsType[*AuthError](err); ok {
+		short.demand.claims = failure.Claims
+		if scopes == nil {
+			short.demand.scopes = failure.Scopes
+		}
+	}
+	return short
 }
 
 // requireMore is Require with something more to judge.
@@ -37,7 +57,7 @@ func (m *Middleware) requireMore(next http.Handler, judge func(r *http.Request, 
 			next.ServeHTTP(w, r)
 		case short.err != nil:
 			m.undecided(w, r, short.err)
-		case short.demand.empty():
+		case short.forbidden:
 			m.forbid(w, r, v.rec)
 		default:
 			m.ask(w, r, v.rec, short.demand)
@@ -55,7 +75,7 @@ func (m *Middleware) misused(err error) func(http.Handler) http.Handler {
 }
 
 // RequireScopes is [Middleware.Require] for handlers that need more scopes than
-// [Config.Scopes], of one API or several, at most 20:
+// [Config.Scopes], of one API or several, at most 20, or for one API/.default:
 //
 //	mux.Handle("/calendar", auth.RequireScopes("Calendars.Read")(calendar))
 //
@@ -78,11 +98,8 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 			}
 			for _, scopes := range others {
 				_, err := v.held.tokens.token(r.Context(), scopes)
-				if failure, ok := errors.AsType[*AuthError](err); ok && errors.Is(err, ErrSignInRequired) {
-					return &shortfall{demand: demand{scopes: wanted, claims: failure.Claims}}
-				}
-				if err != nil {
-					return &shortfall{err: err}
+				if short := shortOf(err, wanted); short != nil {
+					return short
 				}
 			}
 			return nil
@@ -144,7 +161,7 @@ func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handle
 					return nil
 				}
 			}
-			return &shortfall{}
+			return &shortfall{forbidden: true}
 		})
 	}
 }
@@ -166,7 +183,7 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 					return nil
 				}
 			}
-			return &shortfall{}
+			return &shortfall{forbidden: true}
 		})
 	}
 }
@@ -182,15 +199,10 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
 			in, err := v.session.MemberOf(r.Context(), ids...)
-			switch failure, ok := errors.AsType[*AuthError](err); {
-			case ok && errors.Is(err, ErrSignInRequired):
-				return &shortfall{demand: demand{scopes: failure.Scopes, claims: failure.Claims}}
-			case err != nil:
-				return &shortfall{err: err}
-			case len(in) == 0:
-				return &shortfall{}
+			if err == nil && len(in) == 0 {
+				return &shortfall{forbidden: true}
 			}
-			return nil
+			return shortOf(err, nil)
 		})
 	}
 }

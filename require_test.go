@@ -104,11 +104,14 @@ func TestRequireScopesSignsStrangersInFirst(t *testing.T) {
 func TestRequireScopesTakesAScopeInEitherForm(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(c *msauth.Config) { c.Scopes = []string{"https://graph.microsoft.com/Files.Read", "User.Read"} })
-	s.guard("/files", s.auth.RequireScopes("files.read", "00000003-0000-0000-c000-000000000000/User.Read", "openid", "https://graph.microsoft.com/.default"))
+	s.guard("/files", s.auth.RequireScopes("files.read", "00000003-0000-0000-c000-000000000000/User.Read", "openid"))
+	s.guard("/all", s.auth.RequireScopes("https://graph.microsoft.com/.default"))
 	b := s.browser(t)
 	b.signIn(msauthtest.Ada)
-	if res := b.get("/files"); res.body != helloAda {
-		t.Fatalf("page %q; log:\n%s", res.body, s.log)
+	for _, path := range []string{"/files", "/all"} {
+		if res := b.get(path); res.body != helloAda {
+			t.Fatalf("%s: page %q; log:\n%s", path, res.body, s.log)
+		}
 	}
 	s.wantCalls(t, msauthtest.Authorize, 1)
 }

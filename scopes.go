@@ -95,10 +95,20 @@ func (s scopeRules) check(scopes []string) ([]string, error) {
 		}
 	}
 	list := s.order(scopes)
+	if s.apart && len(list) > 1 && slices.ContainsFunc(list, s.all) {
+		return nil, fmt.Errorf("msauth: %s cannot be combined with other scopes", defaultScope)
+	}
 	if len(list) > maxScopes || len(strings.Join(list, " ")) > maxScopeBytes {
 		return nil, fmt.Errorf("msauth: more than %d scopes or %d bytes of them", maxScopes, maxScopeBytes)
 	}
 	return list, nil
+}
+
+// all reports whether a scope stands for all of an API that were granted.
+// Microsoft does not combine it with other scopes, of other APIs neither
+// (AADSTS70011).
+func (s scopeRules) all(scope string) bool {
+	return s.apart && (scope == defaultScope || strings.HasSuffix(scope, "/"+defaultScope))
 }
 
 // byAPI parts scopes, which are in order, by what API they are of.
@@ -128,8 +138,7 @@ func (s scopeRules) missing(granted string, wanted []string) (missing []string) 
 		have[i] = s.key(scope)
 	}
 	for _, scope := range wanted {
-		key := s.key(scope)
-		if key != defaultScope && !strings.HasSuffix(key, "/"+defaultScope) && !slices.Contains(have, key) {
+		if !s.all(scope) && !slices.Contains(have, s.key(scope)) {
 			missing = append(missing, scope)
 		}
 	}

@@ -353,11 +353,15 @@ func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token,
 	if w == (wish{}) && access != "" && now.Unix() < rec.expiry {
 		return bearer(access, rec.expiry), nil
 	}
-	reason, due := "asked", func(g *grant) bool { return !g.usable(time.Now()) }
-	if w.scopes != "" {
-		reason, due = "other scopes", func(g *grant) bool { return g.due(time.Now()) || !g.usable(time.Now()) }
+	usable := func(g *grant) bool { return g.usable(time.Now()) }
+	if w.scopes == "" {
+		return h.renew(ctx, rec, renewal{reason: "asked", due: func(g *grant) bool { return !usable(g) }}, usable)
 	}
-	return h.renew(ctx, rec, renewal{wish: w, reason: reason, due: due}, func(g *grant) bool { return g.usable(time.Now()) })
+	due := func(g *grant) bool { return g.due(time.Now()) || !usable(g) }
+	if g := h.m.renewals.other(rec.id, w); g != nil && !due(g) {
+		return h.bearerOf(g, w)
+	}
+	return h.renew(ctx, rec, renewal{wish: w, reason: "other scopes", due: due}, usable)
 }
 
 // wishFor is the wish for a token with scopes: the zero one where the session's
@@ -404,10 +408,7 @@ func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willD
 		return nil, ErrNoSession
 	}
 	if want.wish.scopes != "" {
-		if missing := h.m.scopes.missing(g.scopes, strings.Fields(want.wish.scopes)); len(missing) > 0 {
-			return nil, &AuthError{Class: ClassStepUp, Scopes: missing, Err: errors.New("fewer scopes were granted")}
-		}
-		return bearer(g.access, g.expiry), nil
+		return h.bearerOf(g, want.wish)
 	}
 	renewed := rec.renewedBy(g)
 	if g.refresh != rec.refresh || g.issued > rec.renewed {
@@ -417,6 +418,14 @@ func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willD
 	h.rec, h.access = renewed, &renewed.access
 	h.mu.Unlock()
 	return bearer(renewed.access, renewed.expiry), nil
+}
+
+// bearerOf is the token of a grant for another API, if it has all the scopes.
+func (h *heldTokens) bearerOf(g *grant, w wish) (*oauth2.Token, error) {
+	if missing := h.m.scopes.missing(g.scopes, strings.Fields(w.scopes)); len(missing) > 0 {
+		return nil, &AuthError{Class: ClassStepUp, Scopes: missing, Err: errors.New("fewer scopes were granted")}
+	}
+	return bearer(g.access, g.expiry), nil
 }
 
 // forScopes adds what was wished for to an error that consent can mend.

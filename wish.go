@@ -35,12 +35,18 @@ func (r *renewals) granting(rec *record, w wish, own *grant, failed *AuthError) 
 	}
 	g := own
 	if w.scopes != "" {
-		g, _ = r.others.get(r.wishKey(rec.id, wish{scopes: w.scopes}))
+		g = r.other(rec.id, w)
 	}
 	if failed == nil {
 		failed = r.refusal(r.wishKey(rec.id, w))
 	}
 	return g, failed
+}
+
+// other returns the grant that is kept for another API, nil if there is none.
+func (r *renewals) other(id sessionID, w wish) *grant {
+	g, _ := r.others.get(r.wishKey(id, wish{scopes: w.scopes}))
+	return g
 }
 
 // grantOther notes what a wish for another API has brought. Where that used the

@@ -122,16 +122,15 @@ func (r registry) listed(scopes []string, p permission) bool {
 // check refuses scopes that do not exist, and the mixtures that Microsoft does
 // not take.
 func (e *exchange) check(scopes []string) Failure {
-	byDefault := map[string]bool{}
+	count, byDefault := 0, false
 	for _, p := range e.apis.permissions(scopes) {
 		if p.resource == "" {
 			continue
 		}
-		all, seen := byDefault[p.resource]
-		if isDefault := p.name == defaultScope; seen && all != isDefault {
+		count++
+		byDefault = byDefault || p.name == defaultScope
+		if byDefault && count > 1 { // of other resources neither
 			return refusal(70011, "The scope "+strings.Join(scopes, " ")+" is not valid: .default can't be combined with resource-specific scopes.")
-		} else {
-			byDefault[p.resource] = isDefault
 		}
 		if p.resource == graphAudience || p.resource == e.URL || len(e.apis) == 0 {
 			continue

@@ -94,6 +94,8 @@ func TestScopesRefused(t *testing.T) {
 		{"no such resource", "api://nowhere/Read", "invalid_resource", 500011, ""},
 		{"no such scope", "api://orders/Orders.Delete", "invalid_client", 650053, ""},
 		{"default with others", "api://orders/.default api://orders/Orders.Read", "invalid_scope", 70011, ""},
+		{"default with others of another API", "User.Read api://orders/.default", "invalid_scope", 70011, ""},
+		{"two defaults", "https://graph.microsoft.com/.default api://orders/.default", "invalid_scope", 70011, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := a.renew(rep, "scope", tt.scope)
