@@ -109,7 +109,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode != "" && (mode != "navigate" || dest != "document") {
-		m.unauthorized(w, r, demand{}) // a script or a frame cannot go there
+		m.unauthorized(w, r, nil, demand{}) // a script or a frame cannot go there
 		return
 	}
 	opts, err := m.loginOptions(r.URL.RawQuery)
@@ -671,10 +671,14 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
 	p.Title = "That part of the site stays closed"
 	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-	if slices.Contains(failure.Numbers, 90094) { // for the text only: Microsoft asks not to react to numbers
-		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-	}
 	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: "/", Label: "Home page"}}
+	switch { // for the text only: Microsoft asks not to react to numbers
+	case slices.Contains(failure.Numbers, 90094):
+		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
+		slices.Reverse(p.Links)
+	case slices.Contains(failure.Numbers, 500121):
+		p.Text = "The stronger sign-in that it asked for at Microsoft did not succeed. You are still signed in, and everything else works as before."
+	}
 }
 
 // notRedeemed answers a code that gave no tokens.

@@ -40,9 +40,9 @@ type tokens interface {
 }
 
 type tokenInfo struct {
-	expiry, renewed, signedIn, ends time.Time
-	scopes                          []string
-	rules                           scopeRules
+	expiry, renewed, signedIn, ends, auth time.Time
+	scopes                                []string
+	rules                                 scopeRules
 }
 
 // User is a person's identity as Microsoft asserted it at sign-in or at the
@@ -170,6 +170,11 @@ func (s *Session) Renewed() time.Time { return s.info().renewed }
 
 // SignedIn is when the person signed in.
 func (s *Session) SignedIn() time.Time { return s.info().signedIn }
+
+// AuthTime is when the person last entered their credentials at Microsoft, of
+// which signing in here may have been none (claim auth_time, which the app
+// registration must ask for). It is the zero Time when that is not known.
+func (s *Session) AuthTime() time.Time { return s.info().auth }
 
 // Ends is when the session ends whatever happens; see [Config.MaxAge].
 func (s *Session) Ends() time.Time { return s.info().ends }

@@ -24,9 +24,12 @@ type demand struct {
 	scopes []string      // consent to these, in the order of scopeRules.check
 	claims string        // a claims request (OpenID Connect Core section 5.5), JSON
 	maxAge time.Duration // credentials entered again, at most this long ago; 0 for whenever
+	again  bool          // whatever it takes to have new tokens
 }
 
-func (d demand) empty() bool { return len(d.scopes) == 0 && d.claims == "" && d.maxAge == 0 }
+func (d demand) empty() bool {
+	return len(d.scopes) == 0 && d.claims == "" && d.maxAge == 0 && !d.again
+}
 
 // A demandDigest stands for a demand where there is no room for it; it is zero
 // for the empty one.
@@ -39,7 +42,7 @@ func (d demand) digest() (digest demandDigest) {
 		return digest
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %t", d.scopes, d.maxAge > 0)
+	fmt.Fprintf(h, "%q %t %t", d.scopes, d.maxAge > 0, d.again)
 	parts, _ := readMembers([]byte(d.claims))
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
 		claims, ok := readMembers(parts[part])

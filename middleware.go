@@ -112,6 +112,11 @@ func (m *Middleware) Load(next http.Handler) http.Handler {
 // around a whole site it serves the pages below BaseURL itself: nobody could
 // sign in if signing in were needed for them.
 func (m *Middleware) Require(next http.Handler) http.Handler {
+	return m.require(next, demand{})
+}
+
+// require is Require where a first sign-in is to meet a demand.
+func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.routeFor(r) != nil {
 			m.ServeHTTP(w, r)
@@ -136,7 +141,7 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 				m.ask(w, r, v.rec, demand{claims: v.rec.claims})
 				return
 			}
-			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(requestPath(r))})
+			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: first})
 		case brake:
 			m.loopPage(w, r)
 		case broken:
@@ -148,7 +153,10 @@ func (m *Middleware) Require(next http.Handler) http.Handler {
 				Err:   v.err,
 			})
 		default:
-			m.unauthorized(w, r, demand{})
+			if v.rec != nil {
+				first = demand{} // what the renewal needs comes first
+			}
+			m.unauthorized(w, r, v.rec, first)
 		}
 	})
 }

@@ -97,8 +97,8 @@ func (m *Middleware) seenPage(r *http.Request) string {
 
 // unauthorized answers a request that is no page load: 401, for scripts with a
 // problem document (RFC 9457) whose login_url a page can open. The sign-in that
-// begins there meets the demand.
-func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, d demand) {
+// begins there meets the demand. rec is nil where nobody is signed in.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
 	h := w.Header()
 	login := m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d)
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
@@ -114,7 +114,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, d dema
 			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
 			Links: []Link{{URL: login, Label: "Sign in"}},
 		}
-		if !d.empty() {
+		if rec != nil && !d.empty() {
 			p.Title = "Sign in once more for this"
 			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on."
 		}
@@ -122,7 +122,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, d dema
 		return
 	}
 	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
-	if !d.empty() {
+	if rec != nil && !d.empty() {
 		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
 	}
 	m.problem(w, r, http.StatusUnauthorized, map[string]any{"title": title, "detail": detail, "login_url": login})

@@ -16,7 +16,7 @@ const (
 	demandRest = 5 * time.Minute
 	// mostRounds is how many sign-ins, each right after another, a person is
 	// led through without a click.
-	mostRounds = 4
+	mostRounds = 8
 	// shortestMaxAge leaves people the time to come back.
 	shortestMaxAge = 1 * time.Minute
 )
@@ -47,9 +47,10 @@ func shortOf(err error, scopes []string) *shortfall {
 	return short
 }
 
-// requireMore is Require with something more to judge.
-func (m *Middleware) requireMore(next http.Handler, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
-	return m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// requireMore is Require with something more to judge. People who are not
+// signed in are asked at once for what is certain to be demanded of them.
+func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
+	return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, v := m.attach(w, r)
 		short := judge(r, v)
 		switch {
@@ -62,7 +63,7 @@ func (m *Middleware) requireMore(next http.Handler, judge func(r *http.Request, 
 		default:
 			m.ask(w, r, v.rec, short.demand)
 		}
-	}))
+	}), first)
 }
 
 // misused is what becomes of a handler that was given a requirement that makes
@@ -91,10 +92,11 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 		return m.misused(fmt.Errorf("RequireScopes: %w", err))
 	}
 	own, others := m.scopes.byAPI(wanted)
+	d := demand{scopes: wanted}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, d, func(r *http.Request, v *visit) *shortfall {
 			if len(m.scopes.missing(v.held.tokens.record().scopes, own)) > 0 {
-				return &shortfall{demand: demand{scopes: wanted}}
+				return &shortfall{demand: d}
 			}
 			for _, scopes := range others {
 				_, err := v.held.tokens.token(r.Context(), scopes)
@@ -117,12 +119,13 @@ func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler)
 	if maxAge < shortestMaxAge || maxAge > longestMaxAge {
 		return m.misused(fmt.Errorf("RequireFreshSignIn: %v is not between %v and %v", maxAge, shortestMaxAge, longestMaxAge))
 	}
+	d := demand{maxAge: maxAge}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, d, func(r *http.Request, v *visit) *shortfall {
 			if v.rec.authTime != 0 && time.Now().Unix()-v.rec.authTime <= int64(maxAge/time.Second) {
 				return nil
 			}
-			return &shortfall{demand: demand{maxAge: maxAge}}
+			return &shortfall{demand: d}
 		})
 	}
 }
@@ -137,7 +140,7 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 		return m.misused(fmt.Errorf("RequireAuthContext: %q is not c1 to c99", id))
 	}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, demand{claims: contextClaims([]string{id})}, func(r *http.Request, v *visit) *shortfall {
 			contexts := []string{id} // and those that other handlers have asked for
 			for _, other := range v.rec.contexts {
 				if other == id {
@@ -155,7 +158,7 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 // they are scripts, and are never sent to sign in: that would not change it.
 func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
 			for _, role := range roles {
 				if v.session.User.HasRole(role) {
 					return nil
@@ -177,7 +180,7 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 		}
 	}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
 			for _, id := range ids {
 				if strings.EqualFold(id, v.session.User.TenantID) {
 					return nil
@@ -197,7 +200,7 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 		return m.misused(fmt.Errorf("RequireGroup: %w", err))
 	}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
 			in, err := v.session.MemberOf(r.Context(), ids...)
 			if err == nil && len(in) == 0 {
 				return &shortfall{forbidden: true}
@@ -241,13 +244,14 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 // ask sends a person to Microsoft for what a handler demands, or says why not.
 // rec is nil where nobody is signed in.
 func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
+	d.again = rec != nil && d.empty()
 	switch {
 	case rec == nil && m.sentMarker(r) && isNavigation(r):
 		m.loopPage(w, r)
 	case rec != nil && m.askedInVain(rec, d):
 		m.inVain(w, r, d)
 	case !isNavigation(r):
-		m.unauthorized(w, r, d)
+		m.unauthorized(w, r, rec, d)
 	default:
 		o := authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: d}
 		if rec != nil {
@@ -269,10 +273,14 @@ func (m *Middleware) roundsAfter(rec *record) uint8 {
 // askedInVain reports whether the person has been at Microsoft for the same a
 // while ago, or has been led there too often in a row.
 func (m *Middleware) askedInVain(rec *record, d demand) bool {
-	if m.roundsAfter(rec) >= mostRounds || d.empty() && m.roundsAfter(rec) >= 2 {
+	if m.roundsAfter(rec) >= mostRounds {
 		return true
 	}
-	return !d.empty() && rec.asked == d.digest() && time.Now().Unix()-rec.signedIn < int64(demandRest/time.Second)
+	if rec.asked != d.digest() || time.Now().Unix()-rec.signedIn >= int64(demandRest/time.Second) {
+		return false
+	}
+	// A fresh sign-in is no failure because it has grown old since.
+	return d.maxAge == 0 || rec.signedIn-rec.authTime > int64(d.maxAge/time.Second)
 }
 
 // inVain tells a person that Microsoft was asked and the handler is still not
@@ -292,7 +300,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
 	m.deny(w, r, slog.LevelWarn, Page{
 		Kind: "not-enough", Status: http.StatusForbidden,
 		Title: "You are signed in, but that was not enough",
-		Text:  "This page sent you to sign in again, and is still not content with how you did. Another account may help; if it does not, tell the people who run this site.",
+		Text:  "This page needs a stronger sign-in than Microsoft gave, though it was asked for one just now. You are still signed in, and everything else works as before. If it stays like that, tell the people who run this site.",
 		Links: []Link{
 			{URL: again, Label: "Sign in again"},
 			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},

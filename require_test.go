@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -95,10 +96,16 @@ func TestRequireScopesSignsStrangersInFirst(t *testing.T) {
 	if res := b.get("/calendar"); res.body != helloAda {
 		t.Fatalf("page %q; log:\n%s", res.body, s.log)
 	}
-	s.wantCalls(t, msauthtest.TokenCode, 2)
-	if p := s.browser(t).wantProblem(s.browser(t).fetch("/calendar"), http.StatusUnauthorized); strings.Contains(p.LoginURL, "sealed") {
-		t.Errorf("login_url %q: nobody knows yet what this person has granted", p.LoginURL)
+	s.wantCalls(t, msauthtest.Authorize, 1) // asked for everything at once
+	b = s.browser(t)
+	p := b.wantProblem(b.fetch("/calendar"), http.StatusUnauthorized)
+	if b.get(p.LoginURL); !strings.Contains(p.Detail, "Nobody is signed in") {
+		t.Errorf("problem %+v", p)
 	}
+	if res := b.fetch("/calendar"); res.body != helloAda {
+		t.Errorf("after signing in by login_url: %d %q", res.StatusCode, res.body)
+	}
+	s.wantCalls(t, msauthtest.Authorize, 2)
 }
 
 func TestRequireScopesTakesAScopeInEitherForm(t *testing.T) {
@@ -154,19 +161,12 @@ func TestScopesThatAreNotGrantedEndOnAPageAfterOneRoundTrip(t *testing.T) {
 
 			// Once it is granted, the link on the page is the way.
 			s.ms.Set(func(b *msauthtest.Behavior) { b.RefuseScopes, b.AdminScopes, b.WithholdScopes = nil, nil, nil })
-			again := between(res.body, `<a href="`, `"`)
+			again := regexp.MustCompile(`<a href="([^"]*)" target="_top">Ask me again<`).FindStringSubmatch(res.body)[1]
 			if res := b.get(strings.ReplaceAll(again, "&amp;", "&")); res.body != helloAda || res.Request.URL.Path != "/more" {
 				t.Errorf("asked again by %s: page %.300q at %s; log:\n%s", again, res.body, res.Request.URL, s.log)
 			}
 		})
 	}
-}
-
-// between is the text between two others, the first time.
-func between(s, before, after string) string {
-	_, s, _ = strings.Cut(s, before)
-	s, _, _ = strings.Cut(s, after)
-	return s
 }
 
 func TestScriptsAreToldWhereToConsent(t *testing.T) {
@@ -271,6 +271,34 @@ func TestRequireFreshSignIn(t *testing.T) {
 		s.wantCalls(t, msauthtest.Authorize, 2)
 		b.get("/codes")
 		s.wantCalls(t, msauthtest.Authorize, 2)
+	})
+}
+
+// The person spent minutes at Microsoft after the password: what they brought
+// is old soon, which is no reason to turn them away.
+func TestAFreshSignInThatGrowsOldIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.guard("/codes", s.auth.RequireFreshSignIn(5*time.Minute))
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		time.Sleep(time.Hour)
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
+				claims["auth_time"] = time.Now().Add(-296 * time.Second).Unix()
+			}
+		})
+		for visit := range 3 {
+			if res := b.get("/codes"); res.body != helloAda {
+				t.Fatalf("visit %d: page %q; log:\n%s", visit, res.kind(), s.log)
+			}
+			s.wantCalls(t, msauthtest.Authorize, 2+visit)
+			time.Sleep(6 * time.Second)
+			if p := b.wantProblem(b.fetch("/codes"), http.StatusUnauthorized); p.LoginURL == "" {
+				t.Error("a script is not told the way")
+			}
+		}
 	})
 }
 

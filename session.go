@@ -556,7 +556,12 @@ func bearer(access secret, expiry int64) *oauth2.Token {
 
 func (h *heldTokens) info() tokenInfo {
 	rec := h.record()
+	var auth time.Time
+	if rec.authTime != 0 {
+		auth = time.Unix(rec.authTime, 0)
+	}
 	return tokenInfo{
+		auth:     auth,
 		expiry:   time.Unix(rec.expiry, 0),
 		renewed:  time.Unix(rec.renewed, 0),
 		signedIn: time.Unix(rec.signedIn, 0),

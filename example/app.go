@@ -39,7 +39,21 @@ func newApp(auth *msauth.Middleware, set *settings, log *slog.Logger) http.Handl
 	mux.Handle("GET /files/{id}", auth.Require(a.page(a.files)))
 	mux.Handle("GET /files/{id}/content", auth.Require(a.page(a.download)))
 	mux.Handle("GET /session", auth.Require(a.page(a.session)))
-	mux.Handle("GET /api/me", auth.Require(http.HandlerFunc(a.apiMe)))
+	mux.Handle("GET /api/me", auth.Require(a.api(a.apiMe)))
+
+	// Some take more than a sign-in: a permission that is asked for where it is
+	// first needed, a password that was entered a moment ago, a role. Scripts
+	// need the same as pages.
+	calendar, fresh, admin := auth.RequireScopes("Calendars.Read"), auth.RequireFreshSignIn(freshness), auth.RequireRole(adminRole)
+	if set.graph == "" {
+		calendar = auth.Require // at other providers the scope means nothing
+	}
+	mux.Handle("GET /calendar", calendar(a.page(a.calendar)))
+	mux.Handle("GET /api/calendar", calendar(a.api(a.apiCalendar)))
+	mux.Handle("GET /security", fresh(a.page(a.security)))
+	mux.Handle("GET /api/security", fresh(a.api(a.apiSecurity)))
+	mux.Handle("GET /admin", admin(a.page(a.admin)))
+	mux.Handle("GET /api/admin", admin(a.api(a.apiAdmin)))
 	if set.mount != "/" {
 		mux.Handle("/", auth.Load(a.page(a.notFound)))
 	}
@@ -197,14 +211,7 @@ func (a *app) session(w http.ResponseWriter, r *http.Request) error {
 
 // apiMe is for scripts. Signed out, a script gets status 401 and problem+json
 // from Require; nothing here has to know.
-func (a *app) apiMe(w http.ResponseWriter, r *http.Request) {
-	me, err := a.me(r)
-	if err != nil {
-		a.failJSON(w, r, err)
-		return
-	}
-	writeJSON(w, http.StatusOK, "application/json", me)
-}
+func (a *app) apiMe(r *http.Request) (any, error) { return a.me(r) }
 
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	w.Header().Set("Content-Type", contentType)

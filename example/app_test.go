@@ -192,7 +192,8 @@ func TestSignedOut(t *testing.T) {
 	b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 	b.get("/").want(http.StatusOK, `id="sign-in"`, "local stand-in for Microsoft").lack(`id="who"`, `id="sign-out"`)
-	for _, path := range []string{"/profile", "/profile/photo", "/files", "/files/ABC", "/files/ABC/content", "/session", "/api/me"} {
+	for _, path := range []string{"/profile", "/profile/photo", "/files", "/files/ABC", "/files/ABC/content", "/session", "/api/me",
+		"/calendar", "/api/calendar", "/security", "/api/security", "/admin", "/api/admin"} {
 		a := b.get(path)
 		if to := a.Header.Get("Location"); a.StatusCode/100 != 3 || !strings.HasPrefix(to, s.ms.URL+"/") {
 			t.Errorf("%s: status %d to %q, want a redirect to the provider", path, a.StatusCode, to)
@@ -255,7 +256,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("photo: Content-Type %q, want a JPEG", got)
 	}
 	session := b.get("/session").want(http.StatusOK, msauthtest.TenantContoso,
-		"40a0cffe-4fc9-448b-9790-232954984f24.8342b3fe-9359-4c66-8314-5ba888da8409", "User.Read", "Files.Read", `id="call-api"`, `id="api-result"`)
+		"40a0cffe-4fc9-448b-9790-232954984f24.8342b3fe-9359-4c66-8314-5ba888da8409", "User.Read", "Files.Read", `id="call-api"`, `id="api-result"`, `<span class="chip">Admin</span>`).lack("Calendars.Read")
 	for id, least := range map[string]time.Duration{"renewed": -time.Minute, "signed-in": -time.Minute, "expires": 50 * time.Minute, "ends": 160 * time.Hour} {
 		text := session.href(`<time id="` + id + `" datetime="([^"]+)"`)
 		at, err := time.Parse(time.RFC3339, text)
@@ -265,7 +266,7 @@ func TestPages(t *testing.T) {
 	}
 
 	inline := regexp.MustCompile(`<style|\sstyle=|\son[a-z]+=|<script(>|\s+[^>]*>\s*[^<\s])|(src|href)="(https?:)?//`)
-	for _, path := range []string{"/", "/profile", "/files", "/session", "/nowhere"} {
+	for _, path := range []string{"/", "/profile", "/files", "/session", "/calendar", "/security", "/admin", "/nowhere"} {
 		a := b.get(path)
 		if found := inline.FindString(a.body); found != "" {
 			t.Errorf("%s: %q does not go with the policy", path, found)
@@ -370,11 +371,38 @@ func TestDownload(t *testing.T) {
 	}
 }
 
+// script are the headers of a fetch from the session page.
+func (s *site) script() []string {
+	return []string{"Accept", "application/json", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Referer", s.URL + "/session"}
+}
+
+// loginURL is where a script's 401 says to sign in.
+func (a *answer) loginURL() string {
+	a.t.Helper()
+	a.want(http.StatusUnauthorized)
+	var problem struct {
+		Status   int
+		Title    string
+		LoginURL string `json:"login_url"`
+	}
+	if err := json.Unmarshal([]byte(a.body), &problem); err != nil || problem.Status != 401 || problem.Title == "" {
+		a.t.Fatalf("%s: %v", a.body, err)
+	}
+	if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
+		a.t.Errorf("Content-Type %q, want application/problem+json", got)
+	}
+	to, err := url.Parse(problem.LoginURL)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return to.RequestURI()
+}
+
 func TestScript(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.signedIn()
-	script := []string{"Accept", "application/json", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Site", "same-origin", "Referer", s.URL + "/session"}
+	script := s.script()
 
 	a := b.get("/api/me", script...).want(http.StatusOK, `"displayName":"Ada Lindqvist"`)
 	if got := a.Header.Get("Content-Type"); got != "application/json" {
@@ -385,23 +413,7 @@ func TestScript(t *testing.T) {
 	out := b.get("/").href(`id="sign-out" class="[^"]*" href="([^"]+)"`)
 	b.get(out, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document").want(http.StatusOK)
 
-	a = b.get("/api/me", script...).want(http.StatusUnauthorized)
-	var problem struct {
-		Status   int
-		Title    string
-		LoginURL string `json:"login_url"`
-	}
-	if err := json.Unmarshal([]byte(a.body), &problem); err != nil || problem.Status != 401 || problem.Title == "" {
-		t.Errorf("%s: %v", a.body, err)
-	}
-	if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
-		t.Errorf("Content-Type %q, want application/problem+json", got)
-	}
-	to, err := url.Parse(problem.LoginURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	back := b.get(to.RequestURI()).want(http.StatusOK, `id="who"`)
+	back := b.get(b.get("/api/me", script...).loginURL()).want(http.StatusOK, `id="who"`)
 	if back.Request.URL.Path != "/session" {
 		t.Errorf("signing in by login_url leads to %s, want /session", back.Request.URL)
 	}
@@ -429,6 +441,7 @@ func TestOtherProvider(t *testing.T) {
 	b := s.signedIn()
 	b.get("/profile").want(http.StatusOK, "<h1>Ada Lindqvist</h1>", "ada@contoso.example")
 	b.get("/files").want(http.StatusNotFound, "has no OneDrive")
+	b.get("/calendar").want(http.StatusNotFound, "There is no calendar here")
 	b.get("/profile/photo").want(http.StatusOK, "<svg", ">AL<")
 	b.get("/session").want(http.StatusOK, "/generic")
 	b.get("/api/me", "Accept", "application/json").want(http.StatusOK, "Ada Lindqvist")
@@ -441,6 +454,14 @@ func TestNoSecretsInTheLog(t *testing.T) {
 	b := s.signedIn()
 	link := b.get("/files").href(`class="file" href="([^"]+)"`)
 	b.get(link).want(http.StatusOK)
+	for _, path := range []string{"/calendar", "/api/calendar", "/security", "/api/security", "/admin", "/api/admin"} {
+		a := b.get(path).want(http.StatusOK)
+		for _, secret := range s.ms.Secrets() {
+			if strings.Contains(a.body, secret) {
+				t.Errorf("%s shows %q", path, secret)
+			}
+		}
+	}
 	s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Download] = msauthtest.Failure{Close: true} })
 	b.get(link).want(http.StatusBadGateway, "Microsoft is not answering")
 

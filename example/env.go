@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -30,6 +31,9 @@ import (
 //	MSAUTH_KEYS      keys that seal the cookies, base64, separated by commas
 //	MSAUTH_SCOPES    by default "User.Read Files.Read"
 //	PORT             by default 8080
+//
+// At Microsoft the registration also needs the optional claim auth_time (in ID
+// tokens), for /security, and an app role "Admin", for /admin.
 type settings struct {
 	auth   msauth.Config
 	mount  string // path of the msauth handler: "/auth/"
@@ -103,6 +107,31 @@ func (set *settings) useLocal(microsoft *msauthtest.Server) {
 	c.Authority, c.Tenant, c.Issuer = microsoft.URL, "", ""
 	set.graph = microsoft.URL + "/v1.0"
 	set.local = microsoft.URL
+	for _, u := range microsoft.Users() {
+		if u.SignInName == msauthtest.Ada { // somebody has to be the administrator
+			u.Roles = []string{adminRole}
+			microsoft.SetUser(u)
+		}
+	}
+}
+
+// standInWeek is when the people of the stand-in have appointments.
+var standInWeek = time.Date(2026, time.March, 2, 0, 0, 0, 0, time.UTC)
+
+// standIn reports whether Graph is package msauthtest, in this program or in
+// another one.
+func (set *settings) standIn() bool {
+	u, err := url.Parse(set.graph)
+	return err == nil && isLoopback(u.Hostname())
+}
+
+// firstDay is where the calendar opens: today, or where a stand-in has
+// something to show.
+func (set *settings) firstDay() time.Time {
+	if set.standIn() {
+		return standInWeek
+	}
+	return time.Now().UTC().Truncate(24 * time.Hour)
 }
 
 // announce tells what to open and what to register.
@@ -115,11 +144,15 @@ func (set *settings) announce(out io.Writer) {
 	fmt.Fprintf(out, "OneDrive at a glance\n\n  Open %s\n\n", open)
 	if set.local != "" {
 		fmt.Fprintf(out, "Running on a local stand-in for Microsoft (%s): pick any person, no password.\n", set.local)
+		fmt.Fprintf(out, "Ada has the role %s.\n", adminRole)
 		fmt.Fprintf(out, "To use the real one, set AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, and register\n")
 	} else {
 		fmt.Fprintf(out, "Sign-in is at %s. Register there\n", cmp.Or(set.auth.Issuer, set.auth.Authority, "https://login.microsoftonline.com"))
 	}
 	fmt.Fprintf(out, "these redirect URIs (platform \"Web\"):\n\n  %s/callback\n  %s/signed-out\n\n", base, base)
+	if set.local == "" && set.auth.Issuer == "" {
+		fmt.Fprintf(out, "/security needs the optional claim auth_time (ID token), /admin the app role %s.\n\n", adminRole)
+	}
 	for _, note := range set.notes {
 		fmt.Fprintln(out, note)
 	}

@@ -25,8 +25,8 @@ type failure struct {
 	ID         string
 }
 
-// explain sorts errors. The first two are all that msauth asks an app to tell
-// apart.
+// explain sorts errors. Those that only the person can mend do not get here:
+// they are up to [msauth.Middleware.Challenge].
 func explain(err error) failure {
 	var f failure
 	refusal, _ := errors.AsType[*graphError](err)
@@ -35,7 +35,7 @@ func explain(err error) failure {
 		status, f.RetryAfter = refusal.Status, refusal.RetryAfter
 	}
 	switch {
-	case errors.Is(err, msauth.ErrSignInRequired), errors.Is(err, msauth.ErrNoSession), status == http.StatusUnauthorized:
+	case status == http.StatusUnauthorized:
 		f.Status, f.SignIn = http.StatusUnauthorized, true
 		f.Title = "Please sign in again"
 		f.Text = "Microsoft wants to be sure that it is still you. After that you come back to this page."
@@ -50,6 +50,10 @@ func explain(err error) failure {
 		f.Status = http.StatusNotFound
 		f.Title = "There are no files here"
 		f.Text = "This account has no OneDrive. Another account may have one."
+	case errors.Is(err, errNoCalendar):
+		f.Status = http.StatusNotFound
+		f.Title = "There is no calendar here"
+		f.Text = "This account has no mailbox at Microsoft. Another account may have one."
 	case status == http.StatusForbidden:
 		f.Status = http.StatusForbidden
 		f.Title = "Microsoft does not allow this"
@@ -96,7 +100,7 @@ func (a *app) failed(w http.ResponseWriter, r *http.Request, err error) failure 
 func (a *app) page(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
-		if err == nil {
+		if err == nil || a.auth.Challenge(w, r, err) { // to Microsoft, and back to this page
 			return
 		}
 		f := a.failed(w, r, err)
@@ -106,14 +110,25 @@ func (a *app) page(h func(http.ResponseWriter, *http.Request) error) http.Handle
 	})
 }
 
-// failJSON answers a script as Require does (RFC 9457).
-func (a *app) failJSON(w http.ResponseWriter, r *http.Request, err error) {
-	f := a.failed(w, r, err)
-	problem := map[string]any{"status": f.Status, "title": f.Title, "detail": f.Text, "id": f.ID}
-	if f.SignIn {
-		problem["login_url"] = a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/session"})
-	}
-	writeJSON(w, f.Status, "application/problem+json", problem)
+// api serves a script what a function returns. Errors are answered as Require
+// does (RFC 9457).
+func (a *app) api(get func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, err := get(r)
+		if err == nil {
+			writeJSON(w, http.StatusOK, "application/json", answer)
+			return
+		}
+		if a.auth.Challenge(w, r, err) { // 401, and where to go
+			return
+		}
+		f := a.failed(w, r, err)
+		problem := map[string]any{"status": f.Status, "title": f.Title, "detail": f.Text, "id": f.ID}
+		if f.SignIn {
+			problem["login_url"] = a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/session"})
+		}
+		writeJSON(w, f.Status, "application/problem+json", problem)
+	})
 }
 
 func (a *app) notFound(w http.ResponseWriter, r *http.Request) error {

@@ -21,6 +21,8 @@ const (
 	graphMaxJSON  = 4 << 20          // bytes
 	pageSize      = 50               // items of a folder
 	maxDepth      = 20               // folders in a breadcrumb trail
+
+	mostAppointments = 100 // of a week
 )
 
 // graph is Microsoft Graph in the name of one person. The client that
@@ -47,6 +49,9 @@ func (e *graphError) Error() string {
 // errNoDrive: there is no Graph at this provider, or no OneDrive with this
 // account.
 var errNoDrive = errors.New("graph: no drive")
+
+// errNoCalendar: no Graph, or no mailbox with this account.
+var errNoCalendar = errors.New("graph: no calendar")
 
 // open sends a GET and returns the response if that is a success.
 func (g *graph) open(ctx context.Context, path string, header http.Header) (*http.Response, error) {
@@ -237,6 +242,60 @@ func (g *graph) openSoon(ctx context.Context, path string, header http.Header) (
 		cancel(nil)
 	}
 	return res, err
+}
+
+// An appointment is one of those in a person's calendar. Times are in UTC.
+type appointment struct {
+	Subject string    `json:"subject"`
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"`
+	AllDay  bool      `json:"allDay,omitempty"`
+	Place   string    `json:"place,omitempty"`
+}
+
+// appointments lists what is in the calendar between two times, at most
+// mostAppointments, in order. It takes the scope Calendars.Read.
+func (g *graph) appointments(ctx context.Context, from, to time.Time) ([]appointment, error) {
+	if g.base == "" {
+		return nil, errNoCalendar
+	}
+	// Without a "Prefer: outlook.timezone" all times of the answer are UTC.
+	var page struct {
+		Value []struct {
+			Subject    string
+			Start, End struct{ DateTime string }
+			IsAllDay   bool
+			Location   struct{ DisplayName string }
+		}
+	}
+	err := g.get(ctx, fmt.Sprintf("/me/calendarView?startDateTime=%s&endDateTime=%s&$orderby=start/dateTime&$top=%d&$select=subject,start,end,isAllDay,location",
+		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), mostAppointments), &page)
+	if e, ok := errors.AsType[*graphError](err); ok && e.Status == http.StatusNotFound {
+		err = fmt.Errorf("%w: %w", errNoCalendar, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := make([]appointment, len(page.Value))
+	for i, ev := range page.Value {
+		list[i] = appointment{Subject: ev.Subject, AllDay: ev.IsAllDay, Place: ev.Location.DisplayName}
+		if list[i].Start, err = utc(ev.Start.DateTime); err != nil {
+			return nil, err
+		}
+		if list[i].End, err = utc(ev.End.DateTime); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// utc reads a time of Graph's type dateTimeTimeZone, "2026-03-02T09:00:00.0000000".
+func utc(text string) (time.Time, error) {
+	t, err := time.Parse("2006-01-02T15:04:05", text) // the fraction may be there or not
+	if err != nil {
+		return t, fmt.Errorf("graph: cannot read the answer: %w", err)
+	}
+	return t, nil
 }
 
 // graph returns Graph in the name of the person who is signed in.

@@ -66,8 +66,6 @@ func TestGraphErrors(t *testing.T) {
 		want   []string
 		retry  string
 	}{
-		{"sign in required", failingSource{msauth.ErrSignInRequired}, status(200), 401, []string{"Please sign in again", `id="sign-in-again" href="/auth/login?return_to=%2Fprofile`}, ""},
-		{"no session", failingSource{fmt.Errorf("later: %w", msauth.ErrNoSession)}, status(200), 0, nil, ""},
 		{"no token now", failingSource{msauth.ErrTokenUnavailable}, status(200), 503, []string{"Microsoft is not answering", "You are still signed in", `id="retry" href="/profile"`}, ""},
 		{"no token for a while", failingSource{&msauth.AuthError{Class: msauth.ClassRetry, RetryAfter: 90 * time.Second}}, status(200), 503, []string{"Microsoft is not answering"}, "90"},
 		{"token refused", someToken, status(401), 401, []string{"Please sign in again"}, ""},
@@ -92,9 +90,6 @@ func TestGraphErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			a, serve := stubbed(t, tt.tokens, tt.graph)
-			if tt.status == 0 {
-				tt.status = explain(tt.tokens.(failingSource).err).Status
-			}
 			page := serve(a.page(a.profile), "/profile")
 			body := page.Body.String()
 			if page.Code != tt.status {
@@ -109,7 +104,7 @@ func TestGraphErrors(t *testing.T) {
 				t.Errorf("Retry-After %q, want %q", got, tt.retry)
 			}
 
-			api := serve(http.HandlerFunc(a.apiMe), "/api/me")
+			api := serve(a.api(a.apiMe), "/api/me")
 			if api.Code != tt.status || api.Header().Get("Content-Type") != "application/problem+json" {
 				t.Errorf("script: status %d, %s, want %d and problem+json", api.Code, api.Header().Get("Content-Type"), tt.status)
 			}
@@ -172,6 +167,25 @@ func TestFolderOfManyPages(t *testing.T) {
 	}
 	if want := "/me/drive/items/F!1/children?$top=50&$skiptoken=a%26b"; asked[len(asked)-1] != want {
 		t.Errorf("asked Graph for %s, want %s", asked[len(asked)-1], want)
+	}
+}
+
+// What only the person can mend is no failure of the app's: msauth says where
+// to go.
+func TestOnlyThePersonCanHelp(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"sign in required": msauth.ErrSignInRequired,
+		"no session":       fmt.Errorf("later: %w", msauth.ErrNoSession),
+		"consent":          &msauth.AuthError{Class: msauth.ClassStepUp, Scopes: []string{"Files.Read"}},
+	} {
+		a, serve := stubbed(t, failingSource{err}, http.NotFound)
+		for _, h := range []http.Handler{a.page(a.profile), a.page(a.files), a.api(a.apiMe), a.api(a.apiCalendar)} {
+			w := serve(h, "/")
+			if body := w.Body.String(); w.Code != http.StatusUnauthorized || !strings.Contains(body, `"login_url":"/auth/login`) {
+				t.Errorf("%s: status %d, want 401 and where to sign in\n%s", name, w.Code, body)
+			}
+		}
 	}
 }
 

@@ -1,12 +1,15 @@
 // Command example is "OneDrive at a glance", a small web app that signs people
-// in with package msauth and shows them their Microsoft profile and files.
+// in with package msauth and shows them their Microsoft profile, files and
+// calendar. Some of its pages take more than a sign-in: a permission that is
+// asked for on the first visit, a password that was entered a moment ago, a role.
 //
 //	go run ./example
 //
 // Without configuration it runs on a local stand-in for Microsoft, so that it
 // can be tried without an account. With AZURE_CLIENT_ID and the other variables
-// of env.go it runs on the real one. What to copy is in app.go: one handler
-// mounted, the others wrapped.
+// of env.go it runs on the real one. What to copy is in app.go (one handler
+// mounted, the others wrapped) and in failure.go (errors that only the person can
+// mend).
 package main
 
 import (

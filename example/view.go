@@ -28,13 +28,13 @@ var staticFS embed.FS
 // have none.
 var templates = func() map[string]*template.Template {
 	layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
-		"ago": ago, "bytes": formatBytes, "initials": initials, "kind": kindOf, "moment": newMoment,
+		"ago": ago, "bytes": formatBytes, "hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment,
 		"name": nameOf, "static": staticURL,
 	}).ParseFS(templateFS, "templates/layout.html", "templates/icons.html"))
 	pages := map[string]*template.Template{
 		"photo": template.Must(template.ParseFS(templateFS, "templates/photo.svg")),
 	}
-	for _, name := range []string{"home", "profile", "files", "session", "failure"} {
+	for _, name := range []string{"home", "profile", "files", "calendar", "session", "security", "admin", "failure"} {
 		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templateFS, "templates/"+name+".html"))
 	}
 	return pages
@@ -169,6 +169,21 @@ type moment struct {
 }
 
 func newMoment(id, label string, t time.Time) moment { return moment{id, label, t} }
+
+// hours says when on a day an appointment is: "09:00 – 11:00".
+func hours(ap appointment, day time.Time) string {
+	if ap.AllDay {
+		return "All day"
+	}
+	from, to := ap.Start.Format("15:04"), ap.End.Format("15:04")
+	if ap.Start.Before(day) {
+		from = ap.Start.Format("2 Jan, 15:04")
+	}
+	if !ap.End.Before(day.AddDate(0, 0, 1)) {
+		to = ap.End.Format("2 Jan, 15:04")
+	}
+	return from + " – " + to
+}
 
 // ago says how far a time is from now: "in 58 minutes", "3 days ago".
 func ago(t time.Time) string {

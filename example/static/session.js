@@ -1,9 +1,8 @@
-// The button of the session page. Without this script the form opens /api/me
-// as a page.
+// The buttons of the session page. Without this script they are links to what
+// they call.
 "use strict";
 
-const form = document.getElementById("api-form");
-const button = document.getElementById("call-api");
+const calls = document.getElementById("api-calls");
 const result = document.getElementById("api-result");
 
 function element(name, text, attributes = {}) {
@@ -13,10 +12,10 @@ function element(name, text, attributes = {}) {
   return e;
 }
 
-async function call() {
+async function call(url) {
   let response;
   try {
-    response = await fetch(form.action, { headers: { Accept: "application/json" } });
+    response = await fetch(url, { headers: { Accept: "application/json" } });
   } catch {
     return [element("p", "The app cannot be reached.", { class: "bad" })];
   }
@@ -33,17 +32,22 @@ async function call() {
   const parts = [element("p", `Status ${response.status}: ${answer.title ?? "error"}`, { class: "bad" })];
   if (answer.detail) parts.push(element("p", answer.detail));
   if (answer.login_url) {
-    const url = new URL(answer.login_url, location.href);
-    if (url.protocol === "https:" || url.protocol === "http:") {
-      parts.push(element("a", "Sign in", { class: "button", id: "api-sign-in", href: url.href }));
+    const login = new URL(answer.login_url, location.href);
+    if (login.protocol === "https:" || login.protocol === "http:") {
+      parts.push(element("a", "Sign in", { class: "button", id: "api-sign-in", href: login.href }));
     }
   }
   return parts;
 }
 
-form.addEventListener("submit", async (event) => {
+let latest; // what was pressed last: an answer that comes late is not shown
+
+calls.addEventListener("click", async (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  button.disabled = true;
-  result.replaceChildren(...(await call()));
-  button.disabled = false;
+  const mine = (latest = {});
+  result.replaceChildren();
+  const parts = await call(link.href);
+  if (mine === latest) result.replaceChildren(...parts);
 });
