@@ -345,7 +345,7 @@ func TestAWishForWhatDoesNotExistHarmsNobody(t *testing.T) {
 		{[]string{ordersRead, "User.Read"}, "of several APIs"},
 		{[]string{"two scopes"}, "is not a scope"},
 		{[]string{"api://stock/.default", "api://stock/All"}, "cannot be combined"},
-		{[]string{strings.Repeat("x", 601)}, "600 bytes"},
+		{[]string{strings.Repeat("x", 401)}, "400 bytes"},
 	} {
 		scopes = c.scopes
 		if res := b.get("/do"); !strings.HasPrefix(res.body, "true ") || !strings.Contains(res.body, c.want) {
@@ -909,4 +909,265 @@ func TestChallengeIsNoWayRoundInCircles(t *testing.T) {
 			s.wantCalls(t, msauthtest.Authorize, 1)
 		})
 	}
+}
+
+// wantNoReuse checks that no refresh token was used twice, which a provider
+// that rotates strictly takes for theft.
+func (s *site) wantNoReuse(t *testing.T) {
+	t.Helper()
+	used := map[string]bool{}
+	for _, call := range s.ms.Calls(msauthtest.TokenRefresh) {
+		token := call.Form.Get("refresh_token")
+		if used[token] {
+			t.Errorf("a refresh token was used twice; log:\n%s", s.log)
+			return
+		}
+		used[token] = call.Status == http.StatusOK // a refusal uses nothing up
+	}
+}
+
+// However another API's token is asked for, the refresh token that is left
+// reaches the browser or the store.
+func TestStrictRotationSurvivesOtherAPIs(t *testing.T) {
+	t.Parallel()
+	const stock = "api://stock/All"
+	tests := []struct {
+		name    string
+		change  func(t *testing.T, c *msauth.Config)
+		prepare func(*site)
+		do      func(t *testing.T, s *site, b *browser)
+	}{
+		{"in OnSignIn, over budget", func(_ *testing.T, c *msauth.Config) {
+			c.CookieBudget = 2600
+			c.OnSignIn = func(_ http.ResponseWriter, r *http.Request, in *msauth.SignIn) error {
+				_, err := in.Session.Token(r.Context(), ordersRead)
+				return err
+			}
+		}, nil, func(t *testing.T, s *site, b *browser) { b.get("/stock") }},
+		{"in OnSignIn, and a new process", func(_ *testing.T, c *msauth.Config) {
+			c.OnSignIn = func(_ http.ResponseWriter, r *http.Request, in *msauth.SignIn) error {
+				_, err := in.Session.Token(r.Context(), ordersRead)
+				return err
+			}
+		}, nil, func(t *testing.T, s *site, b *browser) { s.restart(t) }},
+		{"by a handler that began before a renewal", nil, nil, func(t *testing.T, s *site, b *browser) {
+			time.Sleep(50 * time.Minute)
+			var held *msauth.Session
+			s.mux.Handle("/hold", s.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				held, _ = msauth.FromContext(r.Context())
+			})))
+			b.get("/hold")
+			time.Sleep(9*time.Minute + 30*time.Second)
+			b.get("/")
+			if _, err := held.Token(context.Background(), ordersRead); err != nil {
+				t.Fatal(err)
+			}
+			b.get("/")
+			s.restart(t)
+		}},
+		{"before a claims challenge", nil, nil, func(t *testing.T, s *site, b *browser) {
+			s.mux.Handle("/both", s.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				session, _ := msauth.FromContext(r.Context())
+				session.Token(r.Context(), ordersRead)
+				call(session.Client(r.Context()), "GET", graphMe, nil)
+			})))
+			s.ms.Challenge(msauthtest.Challenge{ACRS: "c1", Audience: "https://graph.microsoft.com"})
+			b.get("/both")
+			b.get("/")
+			s.restart(t)
+		}},
+		{"by RequireScopes, in two processes with one store", func(t *testing.T, c *msauth.Config) { c.Store = fileStore(t) }, nil,
+			func(t *testing.T, s *site, b *browser) {
+				for range 3 {
+					s.restart(t)
+					s.guard("/orders", s.auth.RequireScopes(ordersRead))
+					if res := b.fetch("/orders"); res.body != helloAda {
+						t.Fatalf("status %d %s; log:\n%s", res.StatusCode, res.body, s.log)
+					}
+				}
+			}},
+		{"by RequireScopes, in two processes with cookies", nil, nil, func(t *testing.T, s *site, b *browser) {
+			for range 3 {
+				s.restart(t)
+				s.guard("/orders", s.auth.RequireScopes(ordersRead))
+				if res := b.fetch("/orders"); res.body != helloAda {
+					t.Fatalf("status %d %s; log:\n%s", res.StatusCode, res.body, s.log)
+				}
+			}
+		}},
+		{"by a stream, a thousand times", nil, nil, func(t *testing.T, s *site, b *browser) {
+			s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 10 * time.Minute })
+			s.mux.Handle("/stream", s.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				session, _ := msauth.FromContext(r.Context())
+				for range 1100 {
+					if _, err := session.Token(r.Context(), ordersRead); err != nil {
+						t.Error(err)
+						return
+					}
+					time.Sleep(time.Minute)
+				}
+			})))
+			b.Timeout = 0
+			b.get("/stream")
+			b.get("/")
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, func(c *msauth.Config) {
+					if test.change != nil {
+						test.change(t, c)
+					}
+				})
+				s.ms.Consent(msauthtest.Ada, ordersRead, stock)
+				s.ms.Set(func(b *msauthtest.Behavior) { b.Rotation, b.AccessTokenLifetime = msauthtest.RotateStrict, time.Hour })
+				var failed error
+				s.mux.Handle("/stock", s.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					session, _ := msauth.FromContext(r.Context())
+					_, failed = session.Token(r.Context(), stock)
+				})))
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				test.do(t, s, b)
+				time.Sleep(time.Hour)
+				if res := b.get("/"); res.body != helloAda || failed != nil {
+					t.Errorf("page %q, %v; log:\n%s", res.kind(), failed, s.log)
+				}
+				s.wantNoReuse(t)
+			})
+		})
+	}
+}
+
+// What a handler wishes for, and what becomes of it, is nobody else's affair.
+func TestTroubleWithAnotherAPIStaysThere(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		behave func(*msauthtest.Behavior)
+	}{
+		{"a scope that does not exist", nil},
+		{"a resource that fails", func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.TokenRefresh] = slices.Repeat([]msauthtest.Failure{{Status: 503}}, 6)
+		}},
+		{"a person who is not assigned to it", func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.TokenRefresh] = slices.Repeat([]msauthtest.Failure{{Error: "invalid_grant", Codes: []int{50105}}}, 6)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t)
+				s.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
+				s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+				s.mux.Handle("/do", s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					session, _ := msauth.FromContext(r.Context())
+					if _, err := session.Token(r.Context(), "api://orders/Nonsense"); err == nil {
+						t.Error("a token for nonsense")
+					}
+				})))
+				victim := s.browser(t)
+				victim.signIn(msauthtest.Bruno)
+				var browsers []*browser
+				for i := range 6 {
+					name := fmt.Sprintf("ada%d@contoso.example", i)
+					s.ms.SetUser(msauthtest.User{SignInName: name, Name: "Ada Lindqvist"})
+					b := s.browser(t)
+					b.signIn(name)
+					browsers = append(browsers, b)
+				}
+				if test.behave != nil {
+					s.ms.Set(test.behave)
+				}
+				for _, b := range browsers {
+					b.get("/do")
+				}
+				if err := s.auth.Ready(context.Background()); err != nil || s.auth.Stats().Paused {
+					t.Errorf("paused: %v, ready: %v", s.auth.Stats().Paused, err)
+				}
+				time.Sleep(time.Hour + time.Second)
+				for _, b := range append(browsers, victim) {
+					if res := b.get("/?token"); res.StatusCode != http.StatusOK {
+						t.Errorf("status %d %s; log:\n%s", res.StatusCode, res.body, s.log)
+					}
+				}
+			})
+		})
+	}
+}
+
+// An API that names another time in each challenge.
+func TestAStormOfChallengesIsOneTokenRequestAMinute(t *testing.T) {
+	t.Parallel()
+	use(t, func(s *site, b *browser, client *http.Client) {
+		n := 0
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Handler: func(w http.ResponseWriter, r *http.Request) {
+				n++
+				claims := base64Std(fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, n))
+				w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+claims+`"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			}}
+		})
+		for range 30 {
+			if _, err := call(client, "GET", graphMe, nil); !errors.Is(err, msauth.ErrSignInRequired) {
+				t.Errorf("the error is %v", err)
+			}
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 1)
+		time.Sleep(2 * time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) { clear(b.FailAlways) })
+		if status, err := call(client, "GET", graphMe, nil); status != 200 {
+			t.Errorf("once it is over: status %d, %v", status, err)
+		}
+	})
+}
+
+// A roundTrip is a transport made of a func.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAnAnswerWhoseBodyNeverComesHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	use(t, func(_ *site, _ *browser, client *http.Client) {
+		start := time.Now()
+		if status, err := call(client, "GET", "https://api.example.com/", nil); status != 200 || time.Since(start) != time.Second {
+			t.Errorf("status %d, %v after %v", status, err, time.Since(start))
+		}
+	}, func(c *msauth.Config) {
+		c.TokenHosts = map[string][]string{"api.example.com": nil}
+		microsoft := c.HTTPClient.Transport
+		c.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host != "api.example.com" {
+				return microsoft.RoundTrip(r)
+			}
+			res := &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: r}
+			if calls++; calls == 1 {
+				body, _ := io.Pipe()
+				res.StatusCode, res.Body, res.Header["Retry-After"] = 429, body, []string{"1"}
+			}
+			return res, nil
+		})}
+	})
+}
+
+func TestARequestWaitsForATokenAsLongAsItMay(t *testing.T) {
+	t.Parallel()
+	use(t, func(s *site, _ *browser, client *http.Client) {
+		time.Sleep(2 * time.Hour)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = 10 * time.Second })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		req, _ := http.NewRequestWithContext(ctx, "GET", graphMe, nil)
+		start := time.Now()
+		if _, err := client.Do(req); err == nil || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		time.Sleep(time.Minute) // the token request goes on for others
+	})
 }

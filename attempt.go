@@ -18,7 +18,7 @@ const (
 	maxState        = 1024 // characters: Entra refuses long queries (AADSTS90015)
 	maxReturnTo     = 600  // bytes
 	maxAppState     = 256  // bytes
-	attemptFormat   = 1
+	attemptFormat   = 2
 	maxFinished     = 10_000
 )
 

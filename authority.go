@@ -324,9 +324,6 @@ type identity struct {
 	contexts  []string // authentication contexts that were satisfied (acrs)
 }
 
-// maxContexts is how many of these a session keeps: Microsoft has c1 to c99.
-const maxContexts = 99
-
 // idTokenCheck is what an ID token must agree with besides the configuration.
 type idTokenCheck struct {
 	access secret
@@ -462,11 +459,11 @@ func checkTimes(c claims, now time.Time) error {
 // the expected type is absent.
 func (a *authority) identity(c claims, issuer string) *identity {
 	id := &identity{sid: c.text("sid"), loginHint: c.text("login_hint")}
-	if t, ok := c.time("auth_time"); ok {
+	if t, ok := c.time("auth_time"); ok && time.Until(t) <= futureLeeway {
 		id.authTime = t.Unix()
 	}
 	for _, context := range c.texts("acrs") {
-		if validContext(context) && len(id.contexts) < maxContexts {
+		if validContext(context) && !slices.Contains(id.contexts, context) {
 			id.contexts = append(id.contexts, context)
 		}
 	}

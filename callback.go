@@ -37,7 +37,7 @@ type LoginOptions struct {
 	// own session in OnSignIn.
 	AppState string
 	// Scopes are asked for beyond [Config.Scopes], of any API, at most 20 and
-	// 600 bytes of them; they are sealed into the link like AppState.
+	// 400 bytes of them; they are sealed into the link like AppState.
 	Scopes []string
 }
 
@@ -78,7 +78,7 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 }
 
 func (m *Middleware) linkData() []byte {
-	return append([]byte("msauth login link v1\x00"), m.registration[:]...)
+	return append([]byte("msauth login link v2\x00"), m.registration[:]...)
 }
 
 // authorizeOptions are what a sign-in asks of Microsoft.
@@ -130,8 +130,11 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		if n, ok := m.renewals.noticeOf(rec); ok && claims == "" {
 			claims = n.claims
 		}
+		if !same || opts.prompt != "" {
+			claims = "" // they are about this person
+		}
 		switch {
-		case opts.rounds >= mostRounds && same && opts.prompt == "" && opts.appState == "":
+		case opts.rounds >= mostRounds && same && opts.prompt == "":
 			m.againPage(w, r, opts.returnTo)
 			return
 		case rec.stepUp || claims != "" || !opts.demand.empty():
@@ -153,7 +156,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 // againPage stands in for the third sign-in within seconds: a page of the app
 // asks for one, whoever is signed in.
 func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
-	m.fail(w, r, slog.LevelWarn, Page{
+	m.deny(w, r, slog.LevelWarn, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "You are signed in, but that was not enough",
 		Text:  "A page of this site sent you to sign in again right after you had. Another account may help; if it does not, tell the people who run this site.",
@@ -261,7 +264,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 // remembers what people have granted; with others a sign-in that does not name
 // what the session had would lose it.
 func (m *Middleware) scopesToAsk(demanded []string, granted string) []string {
-	if len(demanded) == 0 {
+	if len(demanded) == 0 && (m.cfg.Issuer == "" || granted == "") {
 		return m.cfg.Scopes
 	}
 	if slices.ContainsFunc(slices.Concat(demanded, m.cfg.Scopes), m.scopes.all) {

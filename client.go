@@ -1,8 +1,8 @@
 package msauth
 
 import (
+	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,12 +22,13 @@ const (
 
 // bearerTransport adds an access token to the requests that may carry one.
 type bearerTransport struct {
+	ctx context.Context // bounds the wait for tokens, as that of a request does
 	// token returns one with these scopes, or the session's own.
-	token func(scopes []string) (*oauth2.Token, error)
+	token func(ctx context.Context, scopes []string) (*oauth2.Token, error)
 	// replace returns another than the one that was rejected, with the claims
 	// that were asked for; again says that the rejected one came from it. It is
 	// nil where there is only one.
-	replace func(scopes []string, rejected, claims string, again bool) (*oauth2.Token, error)
+	replace func(ctx context.Context, scopes []string, rejected, claims string, again bool) (*oauth2.Token, error)
 	hosts   map[string][]string // scopes by host as tokenHost writes it
 	local   bool                // loopback hosts may have the token too
 	base    http.RoundTripper
@@ -39,7 +40,10 @@ func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return t.base.RoundTrip(r)
 	}
-	token, err := t.token(scopes)
+	ctx, cancel := context.WithCancel(t.ctx)
+	defer cancel()
+	defer context.AfterFunc(r.Context(), cancel)()
+	token, err := t.token(ctx, scopes)
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close() // http.RoundTripper: also on errors
@@ -62,7 +66,7 @@ func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			if replaced && claims == "" {
 				return res, nil
 			}
-			other, err := t.replace(scopes, token.AccessToken, claims, replaced)
+			other, err := t.replace(ctx, scopes, token.AccessToken, claims, replaced)
 			if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession) {
 				discard(res)
 				return nil, err
@@ -113,15 +117,14 @@ func rewindable(r *http.Request) bool {
 	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
 }
 
-// discard is done with a response, so that its connection may be used again.
-func discard(res *http.Response) {
-	io.CopyN(io.Discard, res.Body, 4<<10)
-	res.Body.Close()
-}
+// discard is done with a response. Its body is not read: it may never come.
+func discard(res *http.Response) { res.Body.Close() }
 
 // mayCarry reports whether a request may carry a token, and with what scopes.
 func (t *bearerTransport) mayCarry(r *http.Request) (scopes []string, ok bool) {
-	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil {
+	// Other letters than ASCII's have lower-case forms that are ASCII, such as
+	// U+0130: the name that net/http asks for is another one.
+	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil || !isASCII(r.URL.Host) {
 		return nil, false
 	}
 	// Not along a redirect from somebody else, even where that leads to an
@@ -180,12 +183,19 @@ func graphURL(authority string) string {
 // isLoopback reports whether a host name can only mean this machine
 // (RFC 6761 section 6.3 for names below localhost).
 func isLoopback(host string) bool {
+	if !isASCII(host) {
+		return false
+	}
 	host = strings.ToLower(host)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback()
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
 }
 
 // failingTransport is the transport of a client without a session.

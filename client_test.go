@@ -105,6 +105,8 @@ func TestClientSendsTheTokenToAllowedHostsOnly(t *testing.T) {
 		{"as a query", "https://evil.example/?https://api.example.com/", false},
 		{"full-width dot", "https://api。example.com/", false},
 		{"Kelvin sign for k", "https://api.example.com\u212a/", false},
+		{"dotted capital I for i", "https://ap\u0130.example.com/", false},
+		{"dotted capital I in a loopback name", "http://localhost.\u0130:9/", false},
 		{"loopback by another name", "http://127.0.0.1:9/v1.0/me", false},
 		{"loopback on another port", "http://localhost:10/", false},
 		{"look-alike of loopback", "http://localhost.evil.example:9/v1.0/me", false},

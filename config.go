@@ -236,7 +236,8 @@ func New(cfg Config) (*Middleware, error) {
 	m.attempts = newAttempts(ring, registration, m.cookies)
 	m.authority = newAuthority(&cfg, &client)
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
-	m.scopes = m.renewals.rules
+	m.scopes = newScopeRules(&cfg, m.authority.microsoftIssuer())
+	m.renewals.rules = m.scopes
 	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
 		return nil, err
 	}
@@ -278,7 +279,7 @@ func (c *Config) complete() (base *url.URL, err error) {
 	}
 	for host := range c.TokenHosts {
 		u, err := url.Parse("https://" + host)
-		if err != nil || u.Host != host || u.Hostname() == "" || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
+		if err != nil || u.Host != host || u.Hostname() == "" || !isASCII(host) || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
 			return nil, fieldError("TokenHosts", "has %q: want a host, or host:port, such as api.example.com", host)
 		}
 	}
@@ -448,6 +449,7 @@ func (c *Config) tokenHosts(rules scopeRules) (map[string][]string, error) {
 			hosts[host] = []string{rules.graph[0] + "/" + defaultScope}
 		}
 	}
+	seen := map[string]bool{}
 	for host, scopes := range c.TokenHosts {
 		scopes, err := rules.check(scopes)
 		if err != nil {
@@ -456,9 +458,15 @@ func (c *Config) tokenHosts(rules scopeRules) (map[string][]string, error) {
 		if own, others := rules.byAPI(scopes); len(others) > 1 || len(others) == 1 && len(own) > 0 {
 			return nil, fieldError("TokenHosts", "%q: %v", host, errManyAPIs)
 		}
-		if u, err := url.Parse("https://" + host); err == nil {
-			hosts[tokenHost(u)] = scopes
+		u, err := url.Parse("https://" + host)
+		if err != nil {
+			continue // seen by complete
 		}
+		if seen[tokenHost(u)] {
+			return nil, fieldError("TokenHosts", "has %q twice, in other words", host)
+		}
+		seen[tokenHost(u)] = true
+		hosts[tokenHost(u)] = scopes
 	}
 	return hosts, nil
 }

@@ -302,7 +302,8 @@ func (g givenTokens) transport(ctx context.Context) http.RoundTripper {
 		hosts[host] = nil
 	}
 	return &bearerTransport{
-		token: func(scopes []string) (*oauth2.Token, error) { return g.token(ctx, scopes) },
+		ctx:   ctx,
+		token: g.token,
 		hosts: hosts,
 		local: true,
 		base:  http.DefaultTransport,

@@ -135,7 +135,7 @@ func (s *CookieStore) Format(f fmt.State, verb rune) { fmt.Fprint(f, "msauth.Coo
 // The first byte of a sealed payload says what it is.
 const (
 	formatGob     = 'g' // an app's own values
-	formatSession = 1   // our session, see record.go
+	formatSession = 2   // our session, see record.go
 )
 
 const (

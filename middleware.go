@@ -145,19 +145,24 @@ func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 		case brake:
 			m.loopPage(w, r)
 		case broken:
-			m.fail(w, r, slog.LevelError, Page{
-				Kind: "unavailable", Status: http.StatusServiceUnavailable,
-				Title: "This page is not available right now",
-				Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
-				Links: []Link{{URL: m.returnPath(requestPath(r)), Label: "Try again"}},
-				Err:   v.err,
-			})
+			m.brokenPage(w, r, v.err)
 		default:
 			if v.rec != nil {
 				first = demand{} // what the renewal needs comes first
 			}
 			m.unauthorized(w, r, v.rec, first)
 		}
+	})
+}
+
+// brokenPage answers while the session store fails.
+func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "This page is not available right now",
+		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
+		Links: []Link{{URL: m.returnPath(requestPath(r)), Label: "Try again"}},
+		Err:   err,
 	})
 }
 
@@ -266,7 +271,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if how == onlyDeliver && fresh == rec {
-			m.renewals.notices.drop(rec.id) // somebody else was given it
+			m.renewals.settle(rec.id, n) // somebody else was given it
 		}
 	}
 	if fresh != rec {
@@ -281,8 +286,8 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
 			return
-		case err == nil && noticed && (n.stepUp || n.claims == ""):
-			m.renewals.notices.drop(rec.id)
+		case err == nil && noticed:
+			m.renewals.settle(rec.id, n)
 		case err != nil:
 			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
@@ -362,14 +367,14 @@ func (m *Middleware) renewalFor(r *http.Request, rec *record, now time.Time) how
 // attentionFor decides what a request does about a notice.
 func attentionFor(r *http.Request, n notice) howToRenew {
 	switch {
-	case n.claims != "":
-		return notDue
 	case isPrefetch(r), isUpgrade(r):
 		return onlyKnown
 	case n.rejected != tokenKey{}:
 		return renewNow
+	case n.deliver:
+		return onlyDeliver
 	}
-	return onlyDeliver
+	return notDue
 }
 
 // renew returns the record with newer tokens where there are any, and whether

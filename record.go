@@ -395,6 +395,13 @@ func (r *record) renewedBy(g *grant) *record {
 	return n
 }
 
+// movedTo returns the record with another refresh token. It must be unpacked.
+func (r *record) movedTo(refresh secret) *record {
+	n := r.clone()
+	n.refresh, n.packed, n.sealed = refresh, nil, ""
+	return n
+}
+
 func (r *record) take(g *grant) {
 	r.access, r.refresh = g.access, g.refresh
 	r.renewed, r.expiry, r.refreshAt = g.issued, g.expiry, g.refreshAt

@@ -20,7 +20,7 @@ const (
 	outcomeGrace = 2 * time.Minute  // a renewal's outcome answers late requests this long
 	refusalGrace = 10 * time.Minute // a refused refresh token is not tried again this long
 	maxOutcomes  = 10_000           // of each kind
-	longestChain = 1_000            // renewals, one after the other, that one cookie may have missed
+	longestChain = maxOutcomes      // refresh tokens, one from the other, that one cookie may have missed
 
 	// How long a request waits before its handler is served without the new
 	// token: Session.Token can still wait for it.
@@ -56,7 +56,10 @@ type renewals struct {
 	refused *expiring[tokenKey, refusal] // why it gives nothing for now
 
 	others  *expiring[tokenKey, *grant] // for other APIs, by wish
+	moved   *expiring[tokenKey, secret] // what followed a refresh token that was used for these
 	notices *expiring[sessionID, notice]
+	// challenges are wishes for which a token was got because of one.
+	challenges *expiring[tokenKey, struct{}]
 
 	struggling *expiring[string, struggle] // people
 
@@ -88,7 +91,6 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 			redirectURI: cfg.BaseURL + "/callback", capability: cfg.capability(), recheckAfter: cfg.RecheckAfter, client: client,
 		},
 		registration: reg,
-		rules:        newScopeRules(cfg, a.microsoftIssuer()),
 		scopes:       cfg.Scopes,
 		tenants:      cfg.manyTenants(),
 		events:       ev,
@@ -97,7 +99,9 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		kept:         newExpiring[tokenKey, *grant](maxOutcomes),
 		refused:      newExpiring[tokenKey, refusal](maxOutcomes),
 		others:       newExpiring[tokenKey, *grant](maxOutcomes),
+		moved:        newExpiring[tokenKey, secret](maxOutcomes),
 		notices:      newExpiring[sessionID, notice](maxOutcomes),
+		challenges:   newExpiring[tokenKey, struct{}](maxOutcomes),
 		struggling:   newExpiring[string, struggle](maxOutcomes),
 	}
 }
@@ -123,19 +127,39 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 	}
 	for range longestChain {
 		key := r.key(refresh)
-		if kept, ok := r.kept.get(key); ok {
-			g = kept
+		next := refresh
+		came, ok := r.kept.get(key)
+		if granted, also := r.granted.get(key); also && (!ok || granted.issued >= came.issued) {
+			came, ok = granted, true
 		}
-		if granted, ok := r.granted.get(key); ok && (g == nil || granted.issued >= g.issued) {
-			g = granted
+		if ok {
+			g, next = came, came.refresh
 		}
-		if g == nil || g.refresh == refresh { // the end, or the provider hands out the same one again
+		if moved, ok := r.moved.get(key); ok && next == refresh {
+			next = moved
+		}
+		if next == refresh { // the end, or the provider hands out the same one again
 			err = r.refusal(key)
 			break
 		}
-		refresh = g.refresh
+		refresh = next
+	}
+	if g != nil && g.refresh != refresh {
+		g = g.movedTo(refresh)
 	}
 	return g, err, refresh
+}
+
+// ownOf is known for a record, whose own tokens are the newest if nothing
+// followed them.
+func (r *renewals) ownOf(rec *record) (*grant, *AuthError, secret) {
+	g, err, newest := r.known(rec.refresh)
+	if g == nil {
+		if g = rec.grant(); g.refresh != newest {
+			g = g.movedTo(newest)
+		}
+	}
+	return g, err, newest
 }
 
 // refusal is why a refresh token, or a wish, gives nothing for now.
@@ -173,11 +197,8 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		timeout = timer.C
 	}
 	rec := want.rec
-	for {
-		own, failed, refresh := r.known(rec.refresh)
-		if own == nil {
-			own = rec.grant()
-		}
+	for again := false; ; {
+		own, failed, refresh := r.ownOf(rec)
 		known, failed := r.granting(rec, want.wish, own, failed)
 		if known != nil && !want.due(known) {
 			return known, nil
@@ -205,8 +226,13 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 				return known, result.Err
 			case v.newer != nil:
 				rec = v.newer
-			case v.wish != want.wish || v.grant == nil && result.Err == nil:
+			case v.wish != want.wish:
 				// Another wish with the same refresh token: now it is ours.
+			case v.grant == nil && result.Err == nil:
+				if again {
+					return known, &AuthError{Class: ClassRetry, Err: errors.New("the refresh tokens go round in circles")}
+				}
+				again = true // somebody has renewed since we looked
 			case result.Err != nil:
 				return known, result.Err
 			default:
@@ -287,8 +313,8 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 		r.events.renewed(rec, want.reason, now.Sub(began))
 		return g, nil
 	}
-	if want.wish != (wish{}) && err.Class != ClassSignIn {
-		key = r.wishKey(rec.id, want.wish) // what the session's own token does not suffer from
+	if want.wish.scopes != "" || want.wish.claims != "" && err.Class != ClassSignIn {
+		key = r.wishKey(rec.id, want.wish) // what the session's own token need not suffer from
 	}
 	grace, passing := refusalGrace, err.Class == ClassRetry || err.Class == ClassMisconfigured
 	if passing {
@@ -297,13 +323,11 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 		}
 	}
 	r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
-	if want.wish == (wish{}) || err.Class == ClassRetry || err.Code == "invalid_client" {
-		r.failed(rec, err)
-	} else {
-		r.answered() // a handler can wish for what does not exist
+	if want.wish == (wish{}) {
+		r.failed(rec, err) // a handler can wish for what does not exist
 	}
 	r.events.renewalFailed(rec, want.reason, now.Sub(began), err)
-	if err.Class == ClassSignIn {
+	if err.Class == ClassSignIn && want.wish.scopes == "" {
 		// Once for each session, whoever comes with its cookie afterwards.
 		r.events.sessionEnded(rec, err)
 	}

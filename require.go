@@ -53,6 +53,7 @@ func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *
 	return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, v := m.attach(w, r)
 		short := judge(r, v)
+		m.deliver(w, r, v)
 		switch {
 		case short == nil:
 			next.ServeHTTP(w, r)
@@ -64,6 +65,30 @@ func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *
 			m.ask(w, r, v.rec, short.demand)
 		}
 	}), first)
+}
+
+// deliver gives the browser, or the store, the refresh token that is left after
+// a judge has asked for a token: the next request may come to another process.
+func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
+	n, ok := m.renewals.noticeOf(v.rec)
+	if _, leaving := m.ended.state(v.rec.id, time.Now()); !ok || !n.deliver || leaving || isUpgrade(r) {
+		return
+	}
+	fresh := v.rec.clone()
+	if fresh.unpack() != nil {
+		return
+	}
+	own, _, newest := m.renewals.ownOf(fresh)
+	if newest == fresh.refresh {
+		return
+	}
+	fresh = fresh.renewedBy(own)
+	if gone, err := m.sessions.update(w, r, fresh); err != nil {
+		m.log.Error("msauth: writing the session", "user", fresh.user.Key(), "err", err)
+	} else if !gone {
+		v.rec = fresh
+		m.renewals.settle(fresh.id, n)
+	}
 }
 
 // misused is what becomes of a handler that was given a requirement that makes
@@ -229,6 +254,10 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 		return false
 	}
 	r, v := m.attach(w, r)
+	if v.err != nil {
+		m.brokenPage(w, r, v.err)
+		return true
+	}
 	var d demand
 	if failure, ok := errors.AsType[*AuthError](err); ok {
 		d.claims = checkChallenge(failure.Claims)
@@ -250,6 +279,8 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d 
 		m.loopPage(w, r)
 	case rec != nil && m.askedInVain(rec, d):
 		m.inVain(w, r, d)
+	case rec != nil && m.roundsAfter(rec) >= mostRounds:
+		m.againPage(w, r, m.askedPage(r))
 	case !isNavigation(r):
 		m.unauthorized(w, r, rec, d)
 	default:
@@ -271,11 +302,8 @@ func (m *Middleware) roundsAfter(rec *record) uint8 {
 }
 
 // askedInVain reports whether the person has been at Microsoft for the same a
-// while ago, or has been led there too often in a row.
+// while ago.
 func (m *Middleware) askedInVain(rec *record, d demand) bool {
-	if m.roundsAfter(rec) >= mostRounds {
-		return true
-	}
 	if rec.asked != d.digest() || time.Now().Unix()-rec.signedIn >= int64(demandRest/time.Second) {
 		return false
 	}

@@ -525,3 +525,127 @@ func TestSessionTellsFewerScopesThanWereAsked(t *testing.T) {
 		t.Error("a session of nobody has a scope")
 	}
 }
+
+// Pages that redirect to the login link whatever happens.
+func TestLoginLinksEndOnAPage(t *testing.T) {
+	t.Parallel()
+	for name, scopes := range map[string][]string{"claims": nil, "scopes": {"Mail.Read"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s *site
+			s = orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
+				if scopes == nil {
+					session.Client(r.Context()).Get(s.ms.URL + "/v1.0/me")
+				}
+				http.Redirect(w, r, s.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/do", Scopes: scopes}), http.StatusSeeOther)
+			})
+			s.ms.Set(func(b *msauthtest.Behavior) { b.WithholdScopes = []string{"Mail.Read"} })
+			if scopes == nil {
+				s.ms.Challenge(msauthtest.Challenge{Forever: true})
+			}
+			b := s.browser(t)
+			b.signIn(msauthtest.Ada)
+			hops := 0
+			b.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+				if hops++; hops > 100 {
+					return http.ErrUseLastResponse
+				}
+				s.watch(seen{Response: r.Response})
+				return nil
+			}
+			res := b.get("/do")
+			s.wantPage(t, res, http.StatusBadRequest, "loop", "sent to sign in once more")
+		})
+	}
+}
+
+// Whoever clicks through an app that asks for things one by one.
+func TestManyDifferentDemandsInARowAreMet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		for i, scope := range []string{"Calendars.Read", "Mail.Read", "Tasks.Read", "Notes.Read", "Files.Read", "Contacts.Read"} {
+			path := fmt.Sprint("/", i)
+			s.guard(path, s.auth.RequireScopes(scope))
+			time.Sleep(3 * time.Second)
+			if res := b.get(path); res.body != helloAda {
+				t.Fatalf("page %d: %q; log:\n%s", i, res.kind(), s.log)
+			}
+		}
+	})
+}
+
+func TestAMemberWhoWasRevokedIsSentToSignIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		groups := make([]string, 300)
+		for i := range groups {
+			groups[i] = fmt.Sprintf("0b1f4ae6-0000-4000-8000-%012d", i)
+		}
+		s.ms.SetUser(msauthtest.User{SignInName: "many@contoso.example", Name: "Many", Groups: groups})
+		s.guard("/in", s.auth.RequireGroup(groups[250]))
+		b := s.browser(t)
+		b.signIn("many@contoso.example")
+		time.Sleep(2 * time.Minute)
+		s.ms.Revoke("many@contoso.example")
+		s.ms.Challenge(msauthtest.Challenge{})
+		if res := b.get("/in"); res.body != "hello Many" {
+			t.Errorf("page %q; log:\n%s", res.kind(), s.log)
+		}
+	})
+}
+
+func TestChallengeWhileTheStoreIsDownSendsNobodyAway(t *testing.T) {
+	storing(t, func(t *testing.T, s *site, b *browser, store *files) {
+		s.mux.Handle("/public/api", s.auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := msauth.FromContext(r.Context())
+			_, err := session.Token(r.Context())
+			s.auth.Challenge(w, r, err)
+		})))
+		store.breaks("New", 0, errStoreDown)
+		s.wantPage(t, b.still().get("/public/api"), http.StatusServiceUnavailable, "unavailable", errStoreDown.Error())
+	})
+}
+
+// At other providers a sign-in grants what it names and no more.
+func TestOtherDemandsKeepTheScopesToo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *msauth.Config) {
+		c.Issuer, c.Authority = c.Authority+"/generic", ""
+		c.Scopes = []string{"read"}
+	})
+	s.guard("/write", s.auth.RequireScopes("write"))
+	s.guard("/pay", s.auth.RequireAuthContext("c1"))
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	b.get("/write")
+	b.get("/pay")
+	if got := s.asked(t).Get("scope"); !strings.Contains(got, "write") {
+		t.Errorf("asked for %q", got)
+	}
+}
+
+// What one person failed is not asked of the next.
+func TestAnotherAccountIsNotAskedForTheClaimsOfTheFirst(t *testing.T) {
+	t.Parallel()
+	var s *site
+	s = orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
+		_, err := session.Client(r.Context()).Get(s.ms.URL + "/v1.0/me")
+		if err == nil {
+			t.Error("not challenged")
+		}
+	})
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	s.ms.Challenge(msauthtest.Challenge{ACRS: "c1", SignInName: msauthtest.Ada})
+	b.get("/do")
+	s.as(msauthtest.Bruno)
+	b.get("/auth/login?prompt=select_account")
+	if got := s.asked(t).Get("claims"); got != "" {
+		t.Errorf("claims %s", got)
+	}
+	b.wantGreeting(helloBruno)
+}

@@ -10,7 +10,7 @@ import (
 
 const (
 	maxScopes     = 20  // that one call may ask for
-	maxScopeBytes = 600 // of them all: Entra refuses long queries (AADSTS90015)
+	maxScopeBytes = 400 // of them all: Entra refuses long queries (AADSTS90015)
 )
 
 // signInScopes are asked for at every sign-in. They are of no API.
@@ -33,10 +33,12 @@ type scopeRules struct {
 func newScopeRules(cfg *Config, microsoft bool) scopeRules {
 	rules := scopeRules{apart: microsoft}
 	if cfg.Issuer == "" {
-		rules.graph = []string{"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
 		for _, host := range graphHosts(cfg.Authority) {
-			rules.graph = append(rules.graph, "https://"+strings.TrimSuffix(host, ":443"))
+			if name, _, _ := strings.Cut(host, ":"); !isLoopback(name) {
+				rules.graph = append(rules.graph, "https://"+name) // this cloud's first
+			}
 		}
+		rules.graph = append(rules.graph, "https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000")
 	}
 	for _, scope := range cfg.Scopes {
 		if !slices.Contains(signInScopes, scope) {

@@ -408,6 +408,7 @@ func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willD
 		return nil, ErrNoSession
 	}
 	if want.wish.scopes != "" {
+		h.moveOn(rec)
 		return h.bearerOf(g, want.wish)
 	}
 	renewed := rec.renewedBy(g)
@@ -418,6 +419,18 @@ func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willD
 	h.rec, h.access = renewed, &renewed.access
 	h.mu.Unlock()
 	return bearer(renewed.access, renewed.expiry), nil
+}
+
+// moveOn goes on with the refresh token that is left after a request for another
+// API.
+func (h *heldTokens) moveOn(rec *record) {
+	if _, _, newest := h.m.renewals.known(rec.refresh); newest != rec.refresh {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.rec.renewed <= rec.renewed {
+			h.rec = rec.movedTo(newest)
+		}
+	}
 }
 
 // bearerOf is the token of a grant for another API, if it has all the scopes.
@@ -444,8 +457,8 @@ const (
 	// does not take it, if the API does not say why: a new one would not
 	// please it either.
 	replaceAfter = 1 * time.Minute
-	// challengeRest is how long a claims challenge is taken for unmet that a
-	// token got for it has not met.
+	// challengeRest is how long no other token is asked for where one that was
+	// got for a claims challenge meets with the next.
 	challengeRest = 1 * time.Minute
 )
 
@@ -462,21 +475,27 @@ func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, cla
 	if err := rec.unpack(); err != nil {
 		return nil, err
 	}
-	switch {
+	unmet := &AuthError{
+		Class: ClassStepUp, StatusCode: http.StatusUnauthorized, Code: insufficientClaims,
+		Claims: claims, Scopes: strings.Fields(w.scopes),
+	}
+	var token *oauth2.Token
+	switch latest := h.m.renewals.latest(rec, w); {
 	case h.over(rec):
 		return nil, ErrNoSession
-	case claims == "" && h.m.renewals.isNew(rec, w, rejected):
+	case claims == "" && latest != nil && string(latest.access) == rejected && time.Since(time.Unix(latest.issued, 0)) < replaceAfter:
 		return nil, errNotReplaced
-	case claims != "" && again:
-		h.m.renewals.refuse(rec, w, &AuthError{
-			Class: ClassStepUp, StatusCode: http.StatusUnauthorized, Code: insufficientClaims,
-			Claims: claims, Scopes: strings.Fields(w.scopes),
-		}, challengeRest)
+	case claims != "" && (again || latest != nil && string(latest.access) == rejected && h.m.renewals.challenged(rec, w)):
+		err = unmet
+	default:
+		other := func(g *grant) bool { return g.usable(time.Now()) && string(g.access) != rejected }
+		token, err = h.renew(ctx, rec, renewal{
+			wish: w, reason: "rejected", due: func(g *grant) bool { return !other(g) },
+		}, other)
+		if err == nil && claims != "" {
+			h.m.renewals.challenges.put(h.m.renewals.wishKey(rec.id, wish{scopes: w.scopes}), struct{}{}, time.Now().Add(challengeRest))
+		}
 	}
-	other := func(g *grant) bool { return g.usable(time.Now()) && string(g.access) != rejected }
-	token, err := h.renew(ctx, rec, renewal{
-		wish: w, reason: "rejected", due: func(g *grant) bool { return again || !other(g) },
-	}, other)
 	var failure *AuthError
 	if err != nil {
 		var ok bool
@@ -507,13 +526,16 @@ func (h *heldTokens) note(rec *record, w wish, rejected string, failure *AuthErr
 	case failure == nil && w.scopes != "":
 		return
 	case failure == nil:
+		n.deliver = true
+	case w.scopes != "" && failure.Class == ClassSignIn:
+		return
 	case failure.Class == ClassSignIn:
 		n.rejected = h.m.renewals.key(secret(rejected))
 	default:
 		n.claims = failure.Claims
 		n.stepUp = w.scopes == "" && failure.Code != insufficientClaims && !asksFor(failure.Claims, "acrs")
 	}
-	h.m.renewals.notices.put(rec.id, n, h.m.comesUntil(rec))
+	h.m.renewals.note(rec.id, n, h.m.comesUntil(rec))
 }
 
 func (h *heldTokens) record() *record {
@@ -573,12 +595,8 @@ func (h *heldTokens) info() tokenInfo {
 
 func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
 	return &bearerTransport{
-		token: func(scopes []string) (*oauth2.Token, error) { return h.token(ctx, scopes) },
-		replace: func(scopes []string, rejected, claims string, again bool) (*oauth2.Token, error) {
-			return h.replace(ctx, scopes, rejected, claims, again)
-		},
-		hosts: h.m.tokenHosts,
-		base:  h.m.tokenBase,
+		ctx: ctx, token: h.token, replace: h.replace,
+		hosts: h.m.tokenHosts, base: h.m.tokenBase,
 	}
 }
 

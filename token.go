@@ -42,6 +42,13 @@ type grant struct {
 func (g *grant) due(now time.Time) bool    { return now.Unix() >= g.refreshAt }
 func (g *grant) usable(now time.Time) bool { return g.access != "" && now.Unix() < g.expiry }
 
+// movedTo is the grant with another refresh token.
+func (g *grant) movedTo(refresh secret) *grant {
+	c := *g
+	c.refresh = refresh
+	return &c
+}
+
 // tokenEndpoint asks for tokens. x/oauth2 would do it, but posts a one-time
 // code twice when it guesses how to authenticate, drops what a renewal needs
 // to tell failures apart, and reads replies of any length.

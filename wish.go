@@ -14,7 +14,7 @@ type wish struct {
 	claims string // the challenge, as checkChallenge returns it
 }
 
-// key stands for a session's wish.
+// wishKey stands for a session's wish.
 func (r *renewals) wishKey(id sessionID, w wish) tokenKey {
 	h := sha256.New()
 	h.Write(r.registration[:])
@@ -23,7 +23,8 @@ func (r *renewals) wishKey(id sessionID, w wish) tokenKey {
 	binary.BigEndian.PutUint32(n[:], uint32(len(w.scopes))) // #nosec G115 -- at most maxScopeBytes
 	h.Write(n[:])
 	h.Write([]byte(w.scopes))
-	h.Write([]byte(w.claims))
+	claims := demand{claims: w.claims}.digest()
+	h.Write(claims[:])
 	return tokenKey(h.Sum(nil))
 }
 
@@ -49,6 +50,20 @@ func (r *renewals) other(id sessionID, w wish) *grant {
 	return g
 }
 
+// latest returns the newest grant that there is for a wish.
+func (r *renewals) latest(rec *record, w wish) *grant {
+	own, _, _ := r.ownOf(rec)
+	g, _ := r.granting(rec, w, own, nil)
+	return g
+}
+
+// challenged reports whether the newest grant was got for a claims challenge
+// just now.
+func (r *renewals) challenged(rec *record, w wish) bool {
+	_, ok := r.challenges.get(r.wishKey(rec.id, wish{scopes: w.scopes}))
+	return ok
+}
+
 // grantOther notes what a wish for another API has brought. Where that used the
 // refresh token up, the session's own chain goes on with the new one.
 func (r *renewals) grantOther(want renewal, rec *record, refresh secret, g *grant) {
@@ -56,43 +71,47 @@ func (r *renewals) grantOther(want renewal, rec *record, refresh secret, g *gran
 	if g.refresh == refresh {
 		return
 	}
-	own, _, _ := r.known(rec.refresh)
-	if own == nil {
-		own = rec.grant()
-	}
-	moved := *own
-	moved.refresh = g.refresh
-	r.keep(refresh, &moved, want.keepUntil)
-	r.notices.put(rec.id, notice{of: rec.renewed}, want.keepUntil)
+	own, _, _ := r.ownOf(rec)
+	r.moved.put(r.key(refresh), g.refresh, want.keepUntil)
+	r.note(rec.id, notice{of: max(rec.renewed, own.issued), deliver: true}, want.keepUntil)
 }
 
 // A notice says what has become known of a session's tokens and is not in its
 // cookie: the next request that can looks after it.
 type notice struct {
 	of       int64    // when the tokens that it is about were issued
+	deliver  bool     // there is a newer refresh token
 	rejected tokenKey // the access token, where an API did not take it
 	stepUp   bool     // nothing but another sign-in helps
 	claims   string   // that such a sign-in must bring, even if it begins for another reason
+}
+
+// note adds to what is known of a session.
+func (r *renewals) note(id sessionID, n notice, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before, ok := r.notices.get(id); ok && before.of <= n.of {
+		n.deliver = n.deliver || before.deliver
+		if n.rejected == (tokenKey{}) {
+			n.rejected = before.rejected
+		}
+		if n.claims == "" && !n.stepUp {
+			n.stepUp, n.claims = before.stepUp, before.claims
+		}
+	}
+	r.notices.put(id, n, until)
+}
+
+// settle forgets what a session's new cookie says.
+func (r *renewals) settle(id sessionID, n notice) {
+	r.notices.drop(id)
+	if n.claims != "" && !n.stepUp {
+		r.note(id, notice{of: n.of, claims: n.claims}, time.Now().Add(demandRest))
+	}
 }
 
 // noticeOf returns the notice about the tokens that a record holds.
 func (r *renewals) noticeOf(rec *record) (notice, bool) {
 	n, ok := r.notices.get(rec.id)
 	return n, ok && rec.renewed <= n.of
-}
-
-// isNew reports whether an access token is the newest there is for a wish, and
-// as good as new.
-func (r *renewals) isNew(rec *record, w wish, access string) bool {
-	own, _, _ := r.known(rec.refresh)
-	if own == nil {
-		own = rec.grant()
-	}
-	g, _ := r.granting(rec, w, own, nil)
-	return g != nil && string(g.access) == access && time.Now().Unix()-g.issued < int64(replaceAfter/time.Second)
-}
-
-// refuse remembers for a while that a wish cannot come true.
-func (r *renewals) refuse(rec *record, w wish, why *AuthError, how time.Duration) {
-	r.refused.put(r.wishKey(rec.id, w), refusal{err: why}, time.Now().Add(how))
 }

@@ -1,0 +1,129 @@
+package msauth
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// testMiddleware is one that never asks anybody.
+func testMiddleware(t *testing.T) *Middleware {
+	t.Helper()
+	key := make([]byte, keyLength)
+	randomBytes(key)
+	m, err := New(Config{
+		ClientID: "id", ClientSecret: "secret", BaseURL: "https://app.example.com/auth", Keys: [][]byte{key},
+		HTTPClient: &http.Client{Transport: failingTransport{io.EOF}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// However refresh tokens lead from one to the next, looking for the newest ends.
+func TestChainsOfRefreshTokensHaveAnEnd(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	soon := now.Add(time.Hour)
+	g := func(refresh string, issued int64) *grant {
+		return &grant{access: "A", refresh: secret(refresh), issued: issued, expiry: now.Unix() + 3600, refreshAt: now.Unix() + 3000}
+	}
+	tests := []struct {
+		name    string
+		fill    func(*renewals)
+		renewed int64
+		newest  secret
+	}{
+		{"by a server whose clock is ahead", func(r *renewals) {
+			r.moved.put(r.key("R0"), "R1", soon)
+			r.granted.put(r.key("R1"), g("R2", now.Unix()), soon)
+		}, now.Unix() + 3, "R2"},
+		{"very long", func(r *renewals) {
+			for i := range 2_000 {
+				r.moved.put(r.key(secret(fmt.Sprint("R", i))), secret(fmt.Sprint("R", i+1)), soon)
+			}
+		}, now.Unix(), "R2000"},
+		{"over budget, and used for another API", func(r *renewals) {
+			r.kept.put(r.key("R0"), g("R0", now.Unix()), soon)
+			r.moved.put(r.key("R0"), "R1", soon)
+		}, now.Unix(), "R1"},
+		{"renewed, then over budget", func(r *renewals) {
+			r.granted.put(r.key("R0"), g("R1", now.Unix()), soon)
+			r.kept.put(r.key("R1"), g("R1", now.Unix()), soon)
+			r.moved.put(r.key("R1"), "R2", soon)
+		}, now.Unix() - 60, "R2"},
+		{"in a circle", func(r *renewals) {
+			r.moved.put(r.key("R0"), "R1", soon)
+			r.moved.put(r.key("R1"), "R0", soon)
+		}, now.Unix(), ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := testMiddleware(t)
+			test.fill(m.renewals)
+			rec := &record{layout: &m.layout, refresh: "R0", access: "A", renewed: test.renewed, expiry: now.Unix() + 3600, refreshAt: now.Unix() + 3000}
+			own, _, newest := m.renewals.ownOf(rec)
+			if test.newest != "" && (newest != test.newest || own.refresh != newest) {
+				t.Errorf("leads to %q, the grant to %q, want %q", string(newest), string(own.refresh), string(test.newest))
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			looked := 0
+			_, err := m.renewals.renew(ctx, renewal{rec: rec, wish: wish{claims: "{}"}, due: func(*grant) bool { looked++; return true }})
+			if looked > 10 || ctx.Err() != nil || err == nil {
+				t.Errorf("looked %d times: %v", looked, err)
+			}
+		})
+	}
+}
+
+// What is kept of sessions that are over budget is not pushed out by those that
+// use several APIs.
+func TestOtherAPIsTakeNoRoomFromSessionsOverBudget(t *testing.T) {
+	t.Parallel()
+	m := testMiddleware(t)
+	r, now := m.renewals, time.Now()
+	for i := range maxOutcomes {
+		rec := &record{layout: &m.layout, refresh: secret(fmt.Sprint("S", i)), access: "A", renewed: now.Unix()}
+		r.grantOther(renewal{wish: wish{scopes: "api://x/y"}, keepUntil: now.Add(24 * time.Hour)}, rec, rec.refresh,
+			&grant{access: "X", refresh: secret(fmt.Sprint("T", i)), issued: now.Unix(), expiry: now.Unix() + 3600})
+	}
+	r.keep("R", &grant{access: "A", refresh: "R", expiry: now.Unix() + 3600}, now.Add(time.Hour))
+	if g, _, _ := r.known("R"); g == nil {
+		t.Error("a session over its budget has no access token any more")
+	}
+}
+
+// During a deployment the version before has sealed states and links that mean
+// something else.
+func TestStatesAndLinksOfAnotherFormatAreRefused(t *testing.T) {
+	t.Parallel()
+	m := testMiddleware(t)
+	s := m.attempts
+	var a attempt
+	binary.BigEndian.PutUint32(a.id[:4], uint32(time.Now().Unix()))
+	for format := range byte(4) {
+		e := encoder{b: []byte{format}}
+		e.b = append(append(append(append(e.b, a.id[:]...), a.seed[:]...), a.binding[:]...), 0)
+		e.text("/home")
+		e.text("")
+		e.text("state")
+		if got, err := s.open(s.keys.seal(e.b, s.additional)); err == nil {
+			t.Errorf("format %d: read as %+v", format, got.returnTo)
+		}
+	}
+	e := encoder{}
+	e.text("admin=yes")
+	demand{scopes: []string{"Mail.ReadWrite"}}.append(&e)
+	before := append([]byte("msauth login link v1\x00"), m.registration[:]...)
+	if o, err := m.loginOptions("sealed=" + m.linkKeys.seal(e.b, before)); err == nil {
+		t.Errorf("AppState %q, scopes %q", o.appState, o.demand.scopes)
+	}
+}
