@@ -261,6 +261,9 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 	if len(asked) > 0 {
 		p.scopes = asked
 	}
+	if f := e.check(p.scopes); !f.isZero() {
+		return p, f
+	}
 	resource := ""
 	for _, q := range e.apis.permissions(p.scopes) {
 		switch {
@@ -271,9 +274,6 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 			return p, refusal(28000, strings.Join(p.scopes, " "))
 		default: // a sign-in may ask consent for several APIs; the token is for the first
 		}
-	}
-	if f := e.check(p.scopes); !f.isZero() {
-		return p, f
 	}
 	resource = cmp.Or(resource, graphAudience)
 	p.aud = resource
