@@ -36,6 +36,7 @@ type attempt struct {
 	rounds   uint8         // sign-ins right before, each after the other
 	scopes   string        // asked for beyond Config.Scopes
 	asked    demandDigest  // all that it is to bring
+	user     string        // of the app, who connects an account
 	maxAge   time.Duration // how long ago credentials may have been entered, 0 for whenever
 }
 
@@ -130,6 +131,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		e.text(a.host)
 		e.text(a.appState)
 		e.text(a.scopes)
+		e.text(a.user)
 		if state := s.keys.seal(e.b, s.additional); len(state) <= maxState {
 			return state, nil
 		}
@@ -157,7 +159,7 @@ func (s *attempts) open(state string) (*attempt, error) {
 	a.rounds = d.flags()
 	copy(a.asked[:], d.bytes(len(a.asked)))
 	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
-	a.returnTo, a.host, a.appState, a.scopes = d.text(), d.text(), d.text(), d.text()
+	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()
 	if !d.done() {
 		return nil, errState
 	}

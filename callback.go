@@ -85,6 +85,7 @@ func (m *Middleware) linkData() []byte {
 type authorizeOptions struct {
 	returnTo, prompt, loginHint, domainHint, uiLocales string
 	appState                                           string
+	user                                               string // of the app, who connects an account
 	demand                                             demand
 	granted                                            string // scopes of the session that it replaces
 	rounds                                             uint8  // sign-ins right before, each after the other
@@ -218,11 +219,12 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
 	meta, err := m.authority.metadata.get(r.Context())
 	if err != nil {
-		m.unavailable(w, r, o.returnTo, err)
+		m.unavailable(w, r, &attempt{returnTo: o.returnTo, user: o.user}, err)
 		return
 	}
 	a, cookie := newAttempt()
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
+	a.user = o.user
 	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(o.demand.scopes, " ")
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.host = oneLine(r.Host, 100)
@@ -341,7 +343,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	ans, err := readAnswer(r)
 	if err != nil {
-		m.startAgain(w, r, "/", err)
+		m.startAgain(w, r, &attempt{returnTo: "/"}, err)
 		return
 	}
 	a, err := m.attempts.open(ans.state)
@@ -351,13 +353,13 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
 			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", attemptLifetime/time.Minute),
-			Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 			Err:   err,
 		})
 		return
 	}
 	if err != nil {
-		m.startAgain(w, r, "/", err)
+		m.startAgain(w, r, &attempt{returnTo: "/"}, err)
 		return
 	}
 	_, cookie := m.attempts.sent(r.Header, a.id.String())
@@ -380,12 +382,16 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 		redirect(w, a.returnTo) // the back button, or a double click
 		return
 	}
+	if !wrong && a.user != "" && m.attempts.over(a.id) {
+		redirect(w, m.returnPath(a.returnTo)) // a double click: the page says how it ended
+		return
+	}
 	host := oneLine(r.Host, 100)
 	began := a.host
 	if began == "" {
 		began = m.base.Host
 	}
-	links := []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}}
+	links := []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
 	switch {
 	case !wrong && a.host != "" && !strings.EqualFold(began, host):
 		from := "another address"
@@ -413,7 +419,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Err: errors.New("msauth: no cookie of this attempt, nor any other"),
 		})
 	default:
-		m.startAgain(w, r, a.returnTo, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
+		m.startAgain(w, r, a, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
 	}
 }
 
@@ -422,11 +428,11 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	ctx := r.Context()
 	meta, err := m.authority.metadata.get(ctx)
 	if err != nil {
-		m.unavailable(w, r, a.returnTo, err)
+		m.unavailable(w, r, a, err)
 		return
 	}
 	if err := checkAnswerIssuer(meta, ans.issuer); err != nil {
-		m.startAgain(w, r, a.returnTo, err)
+		m.startAgain(w, r, a, err)
 		return
 	}
 	if ans.err != "" {
@@ -455,7 +461,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		nonceFits: func(got string, present bool) bool { return present && sameText(got, nonce) },
 	})
 	if unavailable, ok := errors.AsType[keysUnavailable](err); ok {
-		m.unavailable(w, r, a.returnTo, unavailable)
+		m.unavailable(w, r, a, unavailable)
 		return
 	}
 	if err != nil {
@@ -463,7 +469,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 			Kind: "start-again", Status: http.StatusBadRequest,
 			Title: "Signing in did not work",
 			Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
-			Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -527,8 +533,17 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 
 // admit asks the app, makes the session and leads on.
 func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) {
+	if a.user != "" && !m.stillThere(w, r, a) {
+		return
+	}
 	session := new(heldSession).of(m, rec, nil)
-	in := &SignIn{Session: session, AppState: a.appState, ReturnTo: a.returnTo}
+	in := &SignIn{
+		Session: session, AppState: a.appState, ReturnTo: a.returnTo,
+		UserKey: a.user, Connecting: a.user != "",
+	}
+	if a.user == "" && m.vault != nil && m.cfg.User == nil {
+		in.UserKey = rec.user.Key()
+	}
 	if m.cfg.OnSignIn != nil {
 		if err := m.callOnSignIn(w, r, in); err != nil {
 			if _, panicked := errors.AsType[hookPanic](err); panicked {
@@ -550,8 +565,40 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		}
 		rec.appData = in.AppData
 	}
+	undo := func() error { return nil }
+	if m.vault != nil && in.UserKey != "" {
+		// The hook may have begun a request whose outcome it did not wait for.
+		key := m.renewals.key(rec.refresh)
+		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) { return &outcome{}, nil })
+		_, _, newest := m.renewals.known(rec.refresh)
+		kept := rec.movedTo(newest)
+		kept.userKey, kept.stored = in.UserKey, true
+		var err error
+		if undo, err = m.vault.keep(r.Context(), kept, in.ReplaceAccount, in.ShareAccount); err != nil {
+			m.notKept(w, r, a, err)
+			return
+		}
+		m.renewals.forgetStored(in.UserKey, rec.user.Key())
+		rec = kept.movedTo("")
+		rec.stored = false
+		if held, ok := session.tokens.(*heldTokens); ok { // the hook may use it on
+			held.mu.Lock()
+			held.rec, held.access = rec, nil
+			held.mu.Unlock()
+		}
+	}
+	if a.user != "" && !in.MakeSession {
+		if rec.userKey != "" {
+			m.events.connected(rec)
+		}
+		redirect(w, m.returnPath(in.ReturnTo))
+		return
+	}
 	old, _, _ := m.sessions.load(r)
 	if err := m.sessions.create(w, r, rec); err != nil {
+		if err := undo(); err != nil {
+			m.log.Error("msauth: putting back the tokens of before a sign-in that failed", "err", err)
+		}
 		if errors.Is(err, ErrCookieTooLarge) {
 			m.refuse(w, r, slog.LevelError, Page{
 				Kind: "too-large", Status: http.StatusForbidden,
@@ -566,7 +613,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
 			Title: "Signing in is not possible right now",
 			Text:  "The site could not keep your session. Try again in a moment.",
-			Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -639,7 +686,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		m.notAllowed(w, r, a, failure) // a better text for the same refusal
 		return
 	}
-	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a.returnTo), {URL: "/", Label: "Home page"}}, Err: failure}
+	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}}, Err: failure}
 	level := slog.LevelInfo
 	switch failure.Class {
 	case ClassDeclined:
@@ -651,6 +698,11 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		p.Title = "You cancelled signing in"
 		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
 		p.Links[0].Label = "Sign in after all"
+		if a.user != "" {
+			p.Title = "The account was not connected"
+			p.Text = "You cancelled at Microsoft. Nothing has changed."
+			p.Links[0] = m.againLink(a)
+		}
 	case ClassRetry:
 		p.Kind = "unavailable"
 		p.Title = "Microsoft cannot sign you in right now"
@@ -688,11 +740,11 @@ func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
 func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *attempt, failure *AuthError) {
 	switch failure.Class {
 	case ClassRetry:
-		m.unavailable(w, r, a.returnTo, failure)
+		m.unavailable(w, r, a, failure)
 	case ClassMisconfigured:
 		// Other errors can come of a code that the visitor made up.
 		if failure.Code != "invalid_client" && failure.Code != "unauthorized_client" {
-			m.startAgain(w, r, a.returnTo, failure)
+			m.startAgain(w, r, a, failure)
 			return
 		}
 		if m.renewals.bound(failure) {
@@ -702,7 +754,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 		m.renewals.reportTrouble(failure)
 		m.appError(w, r, failure)
 	default:
-		m.startAgain(w, r, a.returnTo, failure)
+		m.startAgain(w, r, a, failure)
 	}
 }
 
@@ -712,21 +764,25 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.L
 	m.fail(w, r, level, p, append(attrs, "event", "sign_in_refused")...)
 }
 
-func (m *Middleware) againLink(returnTo string) Link {
-	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo}), Label: "Start again"}
+// againLink begins the same again: what connects an account begins at the app.
+func (m *Middleware) againLink(a *attempt) Link {
+	if a.user != "" {
+		return Link{URL: a.returnTo, Label: "Back"}
+	}
+	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.returnTo}), Label: "Start again"}
 }
 
-func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
 	m.refuse(w, r, slog.LevelWarn, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
 		Title: "This sign-in cannot be finished",
 		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
-		Links: []Link{m.againLink(returnTo), {URL: "/", Label: "Home page"}},
+		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 		Err:   err,
 	})
 }
 
-func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // nobody is there to read it
 	}
@@ -735,7 +791,7 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, returnT
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "Microsoft cannot be reached right now",
 		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
-		Links: []Link{m.againLink(returnTo), {URL: "/", Label: "Home page"}},
+		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 		Err:   err,
 	})
 }

@@ -77,6 +77,20 @@ type Config struct {
 	// all the same. Default: sessions live in cookies.
 	Store sessions.Store
 
+	// Tokens keeps refresh tokens for the app's own users, so that it can act
+	// for them with [Middleware.Offline] while they are away; cookies then
+	// carry none. [SignIn.UserKey] is the user. What is kept is sealed with
+	// Keys: before an old key is dropped, [Middleware.Reseal] has to be called
+	// for every user. It is sealed for this app too: what was kept is lost when
+	// Authority, Tenant, ClientID or BaseURL change. Default: none are kept but
+	// in sessions.
+	Tokens TokenStore
+
+	// User tells who is signed in to the app by the app's own means, as a key
+	// of at most 255 bytes, or "". [Middleware.Connect] needs it; it is asked
+	// again when the person comes back from Microsoft.
+	User func(r *http.Request) (key string)
+
 	// CookieName is the session cookie's name after the "__Host-" prefix,
 	// which every cookie of this package gets. Default "msauth-" and six
 	// letters that differ between registrations, because apps on several
@@ -177,6 +191,23 @@ type SignIn struct {
 	// ReturnTo is the local path that the person will come to. Anything that
 	// is not a path on this site is replaced by "/".
 	ReturnTo string
+
+	// UserKey is the app's user under whom [Config.Tokens] keeps the tokens, at
+	// most 255 bytes; "" keeps nothing. Where Connect began this it is the user
+	// who connects; else the [User.Key] of the account or, where [Config.User]
+	// is set, nobody: an app with users of its own puts theirs here. They are
+	// kept after OnSignIn has returned: that it was called does not mean that
+	// they are.
+	UserKey string
+	// Connecting is set when [Middleware.Connect] began this for UserKey, who
+	// [Config.User] says is still there. No session is made then, unless
+	// MakeSession is set.
+	Connecting  bool
+	MakeSession bool
+	// ReplaceAccount allows this account where UserKey has connected another,
+	// whose tokens are then forgotten; ShareAccount allows one that another
+	// user has connected. Otherwise the sign-in ends on a page with status 403.
+	ReplaceAccount, ShareAccount bool
 }
 
 const (
@@ -244,6 +275,10 @@ func New(cfg Config) (*Middleware, error) {
 	m.tokenBase = http.DefaultTransport
 	if cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
+	}
+	if cfg.Tokens != nil {
+		m.vault = &vault{cfg.Tokens, ring.derive("msauth stored tokens v1"), registration, &m.layout}
+		m.renewals.vault = m.vault
 	}
 	m.graph = graphURL(cfg.Authority)
 	m.memberships = newMemberships()

@@ -176,7 +176,8 @@ func (s *Session) SignedIn() time.Time { return s.info().signedIn }
 // registration must ask for). It is the zero Time when that is not known.
 func (s *Session) AuthTime() time.Time { return s.info().auth }
 
-// Ends is when the session ends whatever happens; see [Config.MaxAge].
+// Ends is when the session ends whatever happens; see [Config.MaxAge]. It is the
+// zero Time for one of [Middleware.Offline], which does not end by itself.
 func (s *Session) Ends() time.Time { return s.info().ends }
 
 // Scopes are the scopes that were granted, in the order in which Microsoft

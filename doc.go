@@ -84,6 +84,21 @@
 //		return
 //	}
 //
+// # While people are away
+//
+// With [Config.Tokens] the refresh tokens are kept on the server, by the app's
+// own user ([SignIn.UserKey]); cookies carry none. [Middleware.Offline] is then
+// a session without a request, for workers:
+//
+//	s, err := auth.Offline(ctx, user)
+//	res, err := s.Client(ctx).Get(url)
+//
+// However many processes and browsers renew one user's tokens, a lease in the
+// store has one of them ask at a time. What Microsoft refuses is marked, and
+// the error is [ErrSignInRequired] until the person has signed in again.
+// [Middleware.Connect] adds a Microsoft account to a user whom the app signs in
+// by its own means.
+//
 // # Cookies
 //
 // All cookies have the prefix "__Host-" and the attributes Secure, HttpOnly,
@@ -159,7 +174,8 @@
 // stands in its log line too. Log lines go to [Config.Logger]. Those that an
 // operator may want to count or to be woken by have the attribute "event", which
 // stays the same between versions: sign_in, sign_in_refused, sign_out,
-// session_ended, renewal, renewal_pause, renewal_resume, app_misconfigured.
+// session_ended, renewal, renewal_pause, renewal_resume, app_misconfigured,
+// connected, token_store_failed.
 // [Middleware.Stats] has counts. No line, error or page holds a token,
 // code, key or secret.
 //

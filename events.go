@@ -56,6 +56,10 @@ func (e *events) signedIn(rec *record) {
 	e.log.Info("msauth: signed in", "event", "sign_in", "user", rec.user.Key())
 }
 
+func (e *events) connected(rec *record) {
+	e.log.Info("msauth: account connected", "event", "connected", "user", rec.user.Key())
+}
+
 func (e *events) signedOut(rec *record) {
 	e.count(func(s *Stats) { s.SignOuts++ })
 	e.log.Info("msauth: signed out", "event", "sign_out", "user", rec.user.Key())

@@ -119,13 +119,13 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.m.graph+"/me/checkMemberGroups", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.m.graph+"/me/checkMemberGroups", bytes.NewReader(body)) // #nosec G704 -- Graph of Config.Authority
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	client := http.Client{Transport: h.transport(ctx), CheckRedirect: followNothing}
-	res, err := client.Do(req)
+	res, err := client.Do(req) // #nosec G704 -- see above
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
@@ -148,7 +148,7 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
 		return nil, &AuthError{
 			Class: ClassRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100),
-			Err: errors.New("Graph does not tell the person's groups"),
+			Err: errors.New("the answer of Graph does not tell the person's groups"),
 		}
 	}
 	return doc.Value, nil

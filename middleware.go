@@ -32,6 +32,7 @@ type Middleware struct {
 	linkKeys  *dailyKeys
 	oauth     oauth2.Config
 
+	vault       *vault // nil without Config.Tokens
 	scopes      scopeRules
 	tokenHosts  map[string][]string // scopes by host
 	tokenBase   http.RoundTripper
@@ -310,6 +311,8 @@ func (m *Middleware) judge(rec *record, ended bool, now time.Time) string {
 		return "too old"
 	case m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.used >= int64(m.cfg.IdleTimeout/time.Second):
 		return "idle"
+	case rec.userKey != "" && m.vault == nil:
+		return "without tokens"
 	case !admits(&rec.user, m.cfg.Tenant, m.cfg.AllowedTenants):
 		return "no longer admitted"
 	}

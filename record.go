@@ -40,6 +40,7 @@ type record struct {
 	refreshAt int64 // when to renew it
 	authTime  int64 // auth_time of the ID token, 0 if it had none
 
+	stored bool         // this is the copy that is kept for the app's user
 	mixed  bool         // the sign-in asked for scopes of other APIs too
 	rounds uint8        // sign-ins, each right after another, that led to this one
 	asked  demandDigest // what this sign-in was to bring
@@ -53,6 +54,7 @@ type record struct {
 	scopes    string // granted, parted by spaces
 	sid       string // Microsoft's session id
 	loginHint string
+	userKey   string   // of the app's user for whom the refresh token is kept elsewhere
 	contexts  []string // authentication contexts that the sign-in satisfied
 
 	access, refresh secret
@@ -104,11 +106,11 @@ func (r *record) encode() (identity, tokens []byte) {
 	e.b = append(e.b, r.nonce[:]...)
 	flags := flag(r.user.EmailVerified, flagEmailVerified) | flag(r.user.GroupsOverage, flagOverage) |
 		flag(r.shed, flagShed) | flag(r.stepUp, flagStepUp) | flag(r.authTime != 0, flagAuthTime) |
-		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.rounds > 0, flagRounds) |
+		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.rounds > 0 || r.mixed, flagRounds) |
 		flag(r.asked != demandDigest{}, flagAsked)
 	e.b = append(e.b, flags)
-	if r.rounds > 0 {
-		e.b = append(e.b, r.rounds)
+	if r.rounds > 0 || r.mixed {
+		e.b = append(e.b, r.rounds<<1|flag(r.mixed, 1))
 	}
 	if r.asked != (demandDigest{}) {
 		e.b = append(e.b, r.asked[:]...)
@@ -133,8 +135,8 @@ func (r *record) encode() (identity, tokens []byte) {
 	for _, s := range [...]string{issuer, u.Subject, u.TenantID, u.ObjectID, u.Name, u.Username, email, r.sid, r.scopes} {
 		e.text(s)
 	}
-	optional := [...]string{r.loginHint, r.appData, r.extra, r.claims}
-	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups) | flag(len(r.contexts) > 0, thereContexts) | flag(r.mixed, thereMixed)
+	optional := [...]string{r.loginHint, r.appData, r.extra, r.claims, r.userKey}
+	there := flag(len(u.Roles) > 0, thereRoles) | flag(len(u.Groups) > 0, thereGroups) | flag(len(r.contexts) > 0, thereContexts)
 	for i, s := range optional {
 		there |= flag(s != "", 1<<i)
 	}
@@ -159,10 +161,9 @@ func (r *record) encode() (identity, tokens []byte) {
 // What is there of the identity part beside the optional texts, which have the
 // lowest bits.
 const (
-	thereRoles    = 1 << 4
-	thereGroups   = 1 << 5
-	thereContexts = 1 << 6
-	thereMixed    = 1 << 7
+	thereRoles    = 1 << 5
+	thereGroups   = 1 << 6
+	thereContexts = 1 << 7
 )
 
 // open brings the token part to where encode finds it.
@@ -212,7 +213,8 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 	r.shed = flags&flagShed != 0
 	r.stepUp = flags&flagStepUp != 0
 	if flags&flagRounds != 0 {
-		r.rounds = d.flags()
+		b := d.flags()
+		r.rounds, r.mixed = b>>1, b&1 != 0
 	}
 	if flags&flagAsked != 0 {
 		copy(r.asked[:], d.bytes(len(r.asked)))
@@ -234,7 +236,7 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 	u := &r.user
 	texts := [...]*string{
 		&u.Issuer, &u.Subject, &u.TenantID, &u.ObjectID, &u.Name, &u.Username, &u.Email, &r.sid, &r.scopes,
-		&r.loginHint, &r.appData, &r.extra, &r.claims,
+		&r.loginHint, &r.appData, &r.extra, &r.claims, &r.userKey,
 	}
 	const always = 9
 	for range texts[:always] {
@@ -248,7 +250,6 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 		}
 		ends = append(ends, len(out))
 	}
-	r.mixed = there&thereMixed != 0
 	roles, groups, contexts := 0, 0, 0
 	if there&thereRoles != 0 {
 		out, ends, roles = d.appendList(out, ends)
@@ -404,6 +405,9 @@ func (r *record) movedTo(refresh secret) *record {
 
 func (r *record) take(g *grant) {
 	r.access, r.refresh = g.access, g.refresh
+	if r.userKey != "" && !r.stored {
+		r.refresh = ""
+	}
 	r.renewed, r.expiry, r.refreshAt = g.issued, g.expiry, g.refreshAt
 	if g.scopes != "" {
 		r.scopes = g.scopes

@@ -61,6 +61,9 @@ type renewals struct {
 	// challenges are wishes for which a token was got because of one.
 	challenges *expiring[tokenKey, struct{}]
 
+	vault   *vault // where the app keeps tokens, nil if it does not
+	unsaved *expiring[tokenKey, *unsaved]
+
 	struggling *expiring[string, struggle] // people
 
 	recoveries atomic.Uint64 // ends of pauses
@@ -102,6 +105,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		moved:        newExpiring[tokenKey, secret](maxOutcomes),
 		notices:      newExpiring[sessionID, notice](maxOutcomes),
 		challenges:   newExpiring[tokenKey, struct{}](maxOutcomes),
+		unsaved:      newExpiring[tokenKey, *unsaved](maxOutcomes),
 		struggling:   newExpiring[string, struggle](maxOutcomes),
 	}
 }
@@ -151,8 +155,13 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 }
 
 // ownOf is known for a record, whose own tokens are the newest if nothing
-// followed them.
+// followed them. Where the refresh token is kept for the app's user, there is
+// none here.
 func (r *renewals) ownOf(rec *record) (*grant, *AuthError, secret) {
+	if rec.userKey != "" {
+		g, err := r.ownStored(rec)
+		return g, err, ""
+	}
 	g, err, newest := r.known(rec.refresh)
 	if g == nil {
 		if g = rec.grant(); g.refresh != newest {
@@ -199,6 +208,10 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 	rec := want.rec
 	for again := false; ; {
 		own, failed, refresh := r.ownOf(rec)
+		key := r.key(refresh)
+		if rec.userKey != "" {
+			key = r.ownerKey(rec)
+		}
 		known, failed := r.granting(rec, want.wish, own, failed)
 		if known != nil && !want.due(known) {
 			return known, nil
@@ -209,14 +222,16 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		if want.onlyKnown {
 			return known, nil
 		}
-		if refresh == "" {
+		if refresh == "" && rec.userKey == "" {
 			return known, &AuthError{Class: ClassSignIn, Err: errors.New("the provider gave no refresh token")}
 		}
-		key := r.key(refresh)
 		flight := r.flights.DoChan(string(key[:]), func() (_ any, err error) {
 			// Nothing could recover a panic of the app's transport, logger or
 			// store from here on up.
 			defer recoverInto(&err)
+			if rec.userKey != "" {
+				return r.flyStored(want, rec)
+			}
 			return r.fly(want, rec, refresh)
 		})
 		select {
@@ -301,14 +316,18 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	began := time.Now()
 	g, err := r.request(rec, refresh, want.wish)
 	key := r.key(refresh)
+	if rec.userKey != "" {
+		key = r.ownerKey(rec)
+	}
 	now := time.Now()
 	if err == nil {
 		r.struggling.drop(rec.user.Key())
 		r.succeeded()
-		if want.wish.scopes == "" {
-			r.granted.put(key, g, now.Add(outcomeGrace))
-		} else {
+		switch {
+		case want.wish.scopes != "":
 			r.grantOther(want, rec, refresh, g)
+		case rec.userKey == "": // else once it is saved
+			r.granted.put(key, g, now.Add(outcomeGrace))
 		}
 		r.events.renewed(rec, want.reason, now.Sub(began))
 		return g, nil
@@ -322,7 +341,11 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 			grace = pauseStep()
 		}
 	}
-	r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
+	// Where tokens are kept for the app's users, the entry says from now on that
+	// it was refused, until there is another: perhaps by a sign-in elsewhere.
+	if rec.userKey == "" || passing || key != r.ownerKey(rec) {
+		r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
+	}
 	if want.wish == (wish{}) {
 		r.failed(rec, err) // a handler can wish for what does not exist
 	}
@@ -439,6 +462,17 @@ func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) } 
 func (r *renewals) admit(person string) *AuthError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.judgeAdmission(person, true)
+}
+
+// paused says whether admit would refuse.
+func (r *renewals) paused(person string) *AuthError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.judgeAdmission(person, false)
+}
+
+func (r *renewals) judgeAdmission(person string, asks bool) *AuthError {
 	p := &r.pause
 	now := time.Now()
 	// What was said to somebody else is not for this person to read.
@@ -457,7 +491,9 @@ func (r *renewals) admit(person string) *AuthError {
 		p.others = p.others || !p.people[person]
 		return paused
 	}
-	p.probeAt, p.others = now.Add(pauseStep()), false
+	if asks {
+		p.probeAt, p.others = now.Add(pauseStep()), false
+	}
 	return nil
 }
 

@@ -386,6 +386,9 @@ func (h *heldTokens) wishFor(scopes []string) (wish, error) {
 
 // over reports whether the session has ended since the request began.
 func (h *heldTokens) over(rec *record) bool {
+	if rec.stored {
+		return false // it is nobody's visit that could end
+	}
 	return h.m.ended.has(rec.id) || !time.Now().Before(rec.ends(h.m.cfg.MaxAge))
 }
 
@@ -578,19 +581,20 @@ func bearer(access secret, expiry int64) *oauth2.Token {
 
 func (h *heldTokens) info() tokenInfo {
 	rec := h.record()
-	var auth time.Time
-	if rec.authTime != 0 {
-		auth = time.Unix(rec.authTime, 0)
-	}
-	return tokenInfo{
-		auth:     auth,
+	info := tokenInfo{
 		expiry:   time.Unix(rec.expiry, 0),
 		renewed:  time.Unix(rec.renewed, 0),
 		signedIn: time.Unix(rec.signedIn, 0),
-		ends:     rec.ends(h.m.cfg.MaxAge),
 		scopes:   rec.scopeList(),
 		rules:    h.m.scopes,
 	}
+	if rec.authTime != 0 {
+		info.auth = time.Unix(rec.authTime, 0)
+	}
+	if !rec.stored {
+		info.ends = rec.ends(h.m.cfg.MaxAge)
+	}
+	return info
 }
 
 func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {

@@ -68,7 +68,7 @@ func (r *renewals) challenged(rec *record, w wish) bool {
 // refresh token up, the session's own chain goes on with the new one.
 func (r *renewals) grantOther(want renewal, rec *record, refresh secret, g *grant) {
 	r.others.put(r.wishKey(rec.id, wish{scopes: want.wish.scopes}), g, time.Unix(g.expiry, 0))
-	if g.refresh == refresh {
+	if g.refresh == refresh || rec.userKey != "" {
 		return
 	}
 	own, _, _ := r.ownOf(rec)

@@ -1,0 +1,133 @@
+package msauth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Connect is a handler that connects a Microsoft account to the app's user who
+// is signed in by the app's own means ([Config.User]): a form of the app posts
+// to it. The person chooses an account at Microsoft and comes back to returnTo;
+// [Config.OnSignIn] sees the user and the account, and [Config.Tokens] keeps the
+// tokens. The app's own session goes on as it is.
+//
+//	mux.Handle("POST /connect", auth.Connect("/settings", "Files.Read"))
+//
+// scopes are asked for beyond [Config.Scopes], as by [Middleware.RequireScopes].
+// The form leads on to Microsoft: a Content-Security-Policy of the app must name
+// Microsoft's origin in form-action. It acts only on a POST from a page of this site, and the account is connected
+// only if the same user is still signed in to the same browser when the person
+// comes back: nobody can be made to connect an account that is not theirs, or
+// to another's user.
+func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
+	if m.vault == nil || m.cfg.User == nil {
+		return m.misused(errors.New("Connect needs Config.Tokens and Config.User"))(nil)
+	}
+	wanted, err := m.scopes.check(scopes)
+	if err != nil {
+		return m.misused(fmt.Errorf("Connect: %w", err))(nil)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		vary(w.Header(), "Cookie", "Sec-Fetch-Site", "Origin")
+		if r.Method != http.MethodPost {
+			m.wrongMethod(w, r, "POST")
+			return
+		}
+		user := m.appUser(r)
+		if !m.meant(r) || !m.fromHere(r) || user == "" || len(user) > maxUserKey {
+			m.fail(w, r, slog.LevelWarn, Page{
+				Kind: "not-allowed", Status: http.StatusForbidden,
+				Title: "No account can be connected like that",
+				Text:  "Sign in to this site first, and connect a Microsoft account from its own pages.",
+				Links: []Link{{URL: "/", Label: "Home page"}},
+				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
+			})
+			return
+		}
+		d := demand{scopes: wanted, claims: m.claimsFor(r, user)}
+		m.begin(w, r, authorizeOptions{returnTo: m.returnPath(returnTo), user: user, prompt: "select_account", demand: d})
+	})
+}
+
+// claimsFor is the claims challenge that a worker has met with in a user's name,
+// as far as this process or the entry knows.
+func (m *Middleware) claimsFor(r *http.Request, user string) string {
+	e, err := m.vault.load(r.Context(), user)
+	if err != nil {
+		return ""
+	}
+	if n, ok := m.renewals.noticeOf(e.rec); ok && n.claims != "" {
+		return n.claims
+	}
+	return e.rec.claims
+}
+
+// appUser asks the app who is signed in to it. A panic means nobody.
+func (m *Middleware) appUser(r *http.Request) (user string) {
+	if m.cfg.User == nil {
+		return ""
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			m.log.Error("msauth: Config.User panicked", "panic", p)
+			user = ""
+		}
+	}()
+	return m.cfg.User(r)
+}
+
+// fromHere makes sure of browsers that are too old to say where a form is from:
+// for them there is the Referer.
+func (m *Middleware) fromHere(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
+		return true
+	}
+	u, err := url.Parse(r.Header.Get("Referer"))
+	return err == nil && u.Scheme == m.base.Scheme && strings.EqualFold(u.Host, m.base.Host)
+}
+
+// stillThere reports whether the app's user who began to connect an account is
+// the one who comes back.
+func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attempt) bool {
+	if m.vault != nil && m.appUser(r) == a.user {
+		return true
+	}
+	m.refuse(w, r, slog.LevelWarn, Page{
+		Kind: "not-allowed", Status: http.StatusForbidden,
+		Title: "The account was not connected",
+		Text:  "You are no longer signed in to this site as you were when you began. Sign in again and start over: nothing has changed.",
+		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: "/", Label: "Home page"}},
+		Err:   errors.New("another user, or nobody, is signed in to the app than when this began"),
+	})
+	return false
+}
+
+// notKept ends a sign-in whose tokens are not kept.
+func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
+	p := Page{
+		Kind: "account-taken", Status: http.StatusForbidden,
+		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: "/", Label: "Home page"}}, Err: err,
+	}
+	switch {
+	case errors.Is(err, ErrAccountTaken):
+		p.Title = "This Microsoft account is connected already"
+		p.Text = "Somebody else has connected it here. Disconnect it there first, or use another one. Nothing has changed."
+	case errors.Is(err, errOtherAccount):
+		p.Title = "Another Microsoft account is connected"
+		p.Text = "Disconnect that one first, then connect this one. Nothing has changed."
+	case errors.Is(err, errUserKey):
+		m.appError(w, r, err)
+		return
+	default:
+		p.Kind, p.Status = "unavailable", http.StatusServiceUnavailable
+		p.Title = "Signing in is not possible right now"
+		p.Text = "The site could not keep what it needs. Nothing has changed; try again in a moment."
+		m.refuse(w, r, slog.LevelError, p)
+		return
+	}
+	m.refuse(w, r, slog.LevelInfo, p)
+}
