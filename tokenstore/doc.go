@@ -1,0 +1,81 @@
+// Package tokenstore keeps the tokens of msauth's offline access in the app's
+// own SQL database: SQLite or PostgreSQL, through database/sql. A [Store] is an
+// [msauth.TokenStore], to be set as Config.Tokens:
+//
+//	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
+//	...
+//	store, err := tokenstore.New(ctx, db)
+//
+// The app opens the database, with the driver of its choice; tested are
+// modernc.org/sqlite and github.com/jackc/pgx/v5/stdlib, with SQLite 3.54 and
+// PostgreSQL 15. It takes SQLite 3.24 or PostgreSQL 9.5, or newer.
+//
+// # What is in the database
+//
+// [New] makes table msauth_tokens, with a row for each user, its indexes, and
+// table msauth_tokens_schema, which has the version of the schema in its only
+// row. When a new version of this package wants another schema, New changes it,
+// in one transaction: any number of processes may start at the same time. A
+// process of an older version that runs on may go on failing from then on, and
+// does not start again: New refuses a schema that is newer than the package.
+// Where the schema is up to date, New only reads, so that the app needs no
+// right to create tables once somebody who has it has called New.
+//
+// In PostgreSQL the tables are found along the search_path of the connection,
+// which must be the same for all connections of the pool, and are created in
+// the first schema of it.
+//
+// # What is not
+//
+// There is no cryptography here: what is secret in an entry,
+// [msauth.StoredTokens].Sealed, comes encrypted and is kept as it is. The user
+// keys, the account keys (tenant and object id), and the times are readable to
+// whoever reads the database. Deleted entries, still encrypted, may live on in
+// free pages, write-ahead logs and backups until the database overwrites them.
+//
+// # Limits
+//
+// A user key has 1 to 255 bytes, an account key 1 to 1024, both in UTF-8
+// without control characters; they are compared byte by byte. Sealed has at
+// most 64 KB. Lease is kept to the millisecond, cut off, and returned in UTC;
+// its year must be 1 to 9999. What is beyond is an error, and changes nothing.
+//
+// # Failures
+//
+// Each method but [Store.Users] is one statement, or reads once more to tell
+// why that changed nothing. A statement that the database asks to repeat
+// (SQLITE_BUSY, and PostgreSQL's serialization failures and deadlocks) is
+// repeated for up to 5 seconds. An error of [Store.Save] that is none of
+// msauth's means in most cases that nothing has changed; but where the
+// connection was lost or the context ended, the new entry may be there: load it.
+// Contexts are honoured everywhere. To save tokens that Microsoft has just
+// issued, use one that does not end with the request. Errors hold neither
+// tokens nor user keys.
+//
+// # SQLite
+//
+// Recommended, in the notation of modernc.org/sqlite:
+//
+//	file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate
+//
+// What they are for:
+//
+//   - busy_timeout has SQLite wait for other writers, which is faster than
+//     repeating and, within a transaction, the only way.
+//   - journal_mode=WAL lets people read while somebody writes.
+//   - synchronous=FULL has each entry on the disk before Save returns. With
+//     NORMAL a power failure can take back the last ones: Microsoft may have
+//     replaced the tokens of those before. With OFF it can damage the database.
+//     Where only the process is killed, nothing is lost with any of them.
+//   - _txlock=immediate has the app's own transactions wait at their start:
+//     one that reads first and then writes would fail at once if somebody
+//     else has written in between.
+//
+// A database in memory must have but one connection (SetMaxOpenConns(1)), as
+// each has its own.
+//
+// # PostgreSQL
+//
+// Nothing needs to be set. Leave synchronous_commit on. Any isolation level
+// will do, and so does pgbouncer where the driver is set up for it.
+package tokenstore

@@ -1,0 +1,24 @@
+package tokenstore
+
+import (
+	"context"
+	"database/sql"
+)
+
+// NewWith is New of a version of this package that has more migrations.
+func NewWith(ctx context.Context, db *sql.DB, more ...[]string) (*Store, error) {
+	with := func(d *dialect) *dialect {
+		changed := *d
+		changed.migrations = append(d.migrations[:len(d.migrations):len(d.migrations)], more...)
+		return &changed
+	}
+	return open(ctx, db, with(postgreSQL), with(sqlite))
+}
+
+// SchemaVersion is that of this version of the package.
+var SchemaVersion = len(sqlite.migrations)
+
+// Queries are those that must use an index, by what they are for.
+func (s *Store) Queries() map[string]string {
+	return map[string]string{"load": s.dialect.load, "why": s.dialect.why, "userOf": s.dialect.userOf, "users": s.dialect.users}
+}
