@@ -86,40 +86,54 @@ func handshake(origin string, next http.Handler) http.Handler {
 
 func TestRecipesAreTheCodeThatIsTested(t *testing.T) {
 	t.Parallel()
-	doc, err := os.ReadFile("docs/recipes.md")
+	wantInDocument(t, "docs/recipes.md", "proxy_test.go", 4)
+}
+
+// wantInDocument checks that a document has the types and functions that stand
+// in a file before the first test, n of them, as they are there.
+func wantInDocument(t *testing.T, document, name string, n int) {
+	t.Helper()
+	doc, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, "proxy_test.go", nil, parser.ParseComments)
+	file, err := parser.ParseFile(files, name, source, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	got := 0
 	for _, d := range file.Decls {
-		f, ok := d.(*ast.FuncDecl)
-		if !ok {
-			continue
+		var comment *ast.CommentGroup
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if strings.HasPrefix(d.Name.Name, "Test") {
+				if got != n {
+					t.Errorf("%s: %d types and functions, want %d", name, got, n)
+				}
+				return
+			}
+			comment = d.Doc
+		case *ast.GenDecl:
+			if d.Tok != token.TYPE {
+				continue
+			}
+			comment = d.Doc
 		}
-		if strings.HasPrefix(f.Name.Name, "Test") {
-			break
-		}
-		source, err := os.ReadFile("proxy_test.go")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := source[files.Position(f.Doc.Pos()).Offset:files.Position(f.End()).Offset]
+		text := source[files.Position(comment.Pos()).Offset:files.Position(d.End()).Offset]
 		if formatted, err := format.Source(text); err != nil || !bytes.Equal(formatted, text) {
-			t.Errorf("%s is not formatted (%v)", f.Name.Name, err)
+			t.Errorf("not formatted (%v):\n%s", err, text)
 		}
 		if !bytes.Contains(doc, text) {
-			t.Errorf("docs/recipes.md does not have %s as it is here", f.Name.Name)
+			t.Errorf("%s does not have this as it is in %s:\n%s", document, name, text)
 		}
-		n++
+		got++
 	}
-	if n != 4 {
-		t.Errorf("%d functions, want 4", n)
-	}
+	t.Errorf("%s: no test", name)
 }
 
 // mirror is a service that tells what it received.
