@@ -1,4 +1,4 @@
-// Package e2e holds no code of its own: its tests start the built example as a
+// Package e2e holds no code of its own: its tests start the built examples as a
 // user does and click through it in Chromium. They need Go and chromium
 // (scripts/setup installs what is missing) and run with
 //

@@ -81,8 +81,9 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// An app is the example as a process.
+// An app is the example, or the program at path, as a process.
 type app struct {
+	path string
 	t    testing.TB
 	url  string // what people type, without a slash at the end
 	port string
@@ -140,11 +141,13 @@ func newApp(t testing.TB, ms *msauthtest.Server, env ...string) *app {
 // start starts the process and waits until it answers.
 func (a *app) start() {
 	a.t.Helper()
-	path, err := program()
-	if err != nil {
-		a.t.Fatal(err)
+	if a.path == "" {
+		var err error
+		if a.path, err = program(); err != nil {
+			a.t.Fatal(err)
+		}
 	}
-	cmd, done := exec.Command(path), make(chan struct{})
+	cmd, done := exec.Command(a.path), make(chan struct{})
 	cmd.Env = a.env // nothing of ours: a developer may have AZURE_CLIENT_ID set
 	cmd.Stdout, cmd.Stderr = a.log, a.log
 	if err := cmd.Start(); err != nil {

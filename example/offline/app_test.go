@@ -1,0 +1,495 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/msauth/msauthtest"
+)
+
+// A site is the app on http://localhost, without its worker: tests have that run
+// when it suits them. Its Microsoft, on http://127.0.0.1, lives on when the app
+// is started again; everybody is Ada there at once.
+type site struct {
+	*app
+	t   *testing.T
+	URL string
+	ms  *msauthtest.Server
+	env env
+	log *lockedBuffer
+
+	mu      sync.Mutex
+	handler http.Handler
+	due     time.Time // of the next run
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, ms: msauthtest.NewServer(), log: &lockedBuffer{}, due: time.Now().Truncate(time.Minute)}
+	t.Cleanup(s.ms.Close)
+	s.as(msauthtest.Ada)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		handler := s.handler
+		s.mu.Unlock()
+		handler.ServeHTTP(w, r)
+	}))
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	s.env = env{
+		"AZURE_CLIENT_ID": s.ms.ClientID, "AZURE_CLIENT_SECRET": s.ms.ClientSecret, "AZURE_AUTHORITY_HOST": s.ms.URL,
+		"PORT": port, "DIGEST_DB": filepath.Join(t.TempDir(), "a b%20?.db"),
+	}
+	s.start()
+	server.Start()
+	t.Cleanup(func() {
+		server.Close()
+		s.db.Close()
+		for _, secret := range append(s.ms.Secrets(), password) {
+			if strings.Contains(s.log.String(), secret) {
+				t.Error("a token, a code, a password or the client secret is in the log")
+				break
+			}
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", s.log.String())
+		}
+	})
+	s.URL = "http://localhost:" + port
+	return s
+}
+
+// start makes the app from nothing but the environment and the files.
+func (s *site) start() {
+	s.t.Helper()
+	set, err := readSettings(s.env.get)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	a, err := newApp(s.t.Context(), set, slog.New(slog.NewTextHandler(s.log, nil)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.app, s.handler = a, a.handler()
+}
+
+func (s *site) restart() {
+	s.t.Helper()
+	s.db.Close()
+	s.start()
+}
+
+// as changes who is signed in at Microsoft.
+func (s *site) as(person string) {
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = person })
+}
+
+// run has the worker run for the next minute.
+func (s *site) run() *run {
+	s.t.Helper()
+	s.due = s.due.Add(time.Minute)
+	return s.worker.run(s.t.Context(), s.due)
+}
+
+// wantRun runs and checks the counts.
+func (s *site) wantRun(want run) *run {
+	s.t.Helper()
+	r := s.run()
+	got := run{Users: r.Users, Written: r.Written, Skipped: r.Skipped, Waiting: r.Waiting, Failed: r.Failed, Why: r.Why}
+	if got != want {
+		s.t.Fatalf("the run says %+v, want %+v", got, want)
+	}
+	return r
+}
+
+// number is what a query for one number gives.
+func (s *site) number(query string, args ...any) (n int) {
+	s.t.Helper()
+	if err := s.db.QueryRow(query, args...).Scan(&n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+func (s *site) wantDigests(want int) {
+	s.t.Helper()
+	if n := s.number(`SELECT count(*) FROM digests`); n != want {
+		s.t.Fatalf("%d digests, want %d", n, want)
+	}
+}
+
+type env map[string]string
+
+func (e env) get(name string) string { return e[name] }
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+const password = "correct horse battery"
+
+// A browser keeps cookies and navigates.
+type browser struct {
+	*http.Client
+	site *site
+}
+
+func (s *site) browser() *browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &browser{&http.Client{Jar: jar, Timeout: 30 * time.Second}, s}
+}
+
+// user is a browser in which somebody has just signed up.
+func (s *site) user(name string) *browser {
+	s.t.Helper()
+	b := s.browser()
+	b.post("/sign-up", "name", name, "password", password).want(http.StatusOK, "No account is connected.", name)
+	return b
+}
+
+// connected is one who has connected an account too.
+func (s *site) connected(name, person string) *browser {
+	s.t.Helper()
+	b := s.user(name)
+	s.as(person)
+	b.post("/settings/connect").want(http.StatusOK, "Connected: ", person)
+	return b
+}
+
+// still is the same browser, which follows no redirects.
+func (b *browser) still() *browser {
+	c := *b.Client
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &browser{&c, b.site}
+}
+
+type answer struct {
+	*http.Response
+	t    *testing.T
+	body string
+}
+
+func (b *browser) get(path string) *answer {
+	b.site.t.Helper()
+	return b.send(http.MethodGet, path, nil, nil)
+}
+
+// post posts a form of this site's: names and values in turn.
+func (b *browser) post(path string, fields ...string) *answer {
+	b.site.t.Helper()
+	form := url.Values{}
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return b.send(http.MethodPost, path, form, map[string]string{"Origin": b.site.URL, "Sec-Fetch-Site": "same-origin"})
+}
+
+func (b *browser) send(method, path string, form url.Values, header map[string]string) *answer {
+	t := b.site.t
+	t.Helper()
+	if !strings.HasPrefix(path, "http") {
+		path = b.site.URL + path
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, path, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html")
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	res, err := b.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &answer{res, t, string(body)}
+}
+
+// want checks the status and that the body holds all the texts.
+func (a *answer) want(status int, texts ...string) *answer {
+	a.t.Helper()
+	if a.StatusCode != status {
+		a.t.Fatalf("%s: status %d, want %d\n%s", a.Request.URL, a.StatusCode, status, a.body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(a.body, text) {
+			a.t.Errorf("%s: %q is missing in\n%s", a.Request.URL, text, a.body)
+		}
+	}
+	return a
+}
+
+func (a *answer) lack(texts ...string) *answer {
+	a.t.Helper()
+	for _, text := range texts {
+		if strings.Contains(a.body, text) {
+			a.t.Errorf("%s: %q is in\n%s", a.Request.URL, text, a.body)
+		}
+	}
+	return a
+}
+
+func TestSigningUpInAndOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.browser()
+	b.get("/").want(http.StatusOK, "Sign up", "never typed in here")
+	for _, path := range []string{"/settings", "/digests"} {
+		if res := b.get(path).want(http.StatusOK); res.Request.URL.Path != "/sign-in" {
+			t.Errorf("%s leads to %s", path, res.Request.URL)
+		}
+	}
+	for _, tt := range []struct{ name, password, want string }{
+		{"", password, "Please choose a name."},
+		{"   ", password, "Please choose a name."},
+		{strings.Repeat("ü", 41), password, "at most 40 characters"},
+		{"a\x00b", password, "letters, digits"},
+		{"zoe", "short", "at least 12 characters"},
+		{"zoe", strings.Repeat("x", 1025), "shorter password"},
+	} {
+		b.post("/sign-up", "name", tt.name, "password", tt.password).want(http.StatusUnprocessableEntity, tt.want, `role="alert"`)
+	}
+	b.post("/sign-up", "name", " Zoë ", "password", password).want(http.StatusOK, "Zoë", "No account is connected.")
+	b.get("/digests").want(http.StatusOK, "No Microsoft account is connected")
+
+	other := s.browser()
+	other.post("/sign-up", "name", "<b>", "password", password).want(http.StatusOK, "&lt;b&gt;").lack("<b>")
+	other.post("/sign-out").want(http.StatusOK)
+	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "has this name already")
+	other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "do not belong together", `value="Zoë"`)
+	other.post("/sign-in", "name", "nobody", "password", password).want(http.StatusUnprocessableEntity, "do not belong together")
+	other.get("/settings").want(http.StatusOK, "New here?")
+	other.post("/sign-in", "name", "Zoë", "password", password).want(http.StatusOK, "Zoë")
+
+	// The id is another one after each sign-in, and worth nothing after signing out.
+	value := func(b *browser) string {
+		u, _ := url.Parse(s.URL)
+		for _, c := range b.Jar.Cookies(u) {
+			if c.Name == cookieName {
+				return c.Value
+			}
+		}
+		return ""
+	}
+	before := value(b)
+	b.post("/sign-in", "name", "Zoë", "password", password).want(http.StatusOK)
+	if after := value(b); before == "" || after == before {
+		t.Error("the session has the same id after signing in")
+	}
+	for _, stale := range []string{before, value(b)} {
+		if stale != before {
+			b.post("/sign-out").want(http.StatusOK, "Sign up")
+		}
+		stolen := s.browser()
+		stolen.send(http.MethodGet, "/settings", nil, map[string]string{"Cookie": cookieName + "=" + stale}).want(http.StatusOK, "New here?")
+	}
+	s.restart()
+	other.get("/settings").want(http.StatusOK, "Zoë")
+
+	res := b.still().post("/sign-in", "name", "Zoë", "password", password)
+	line := res.Header.Get("Set-Cookie")
+	for _, want := range []string{"__Host-", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("Set-Cookie lacks %q", want)
+		}
+	}
+	file, err := os.ReadFile(s.env["DIGEST_DB"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"the password": password, "the cookie": value(other)} {
+		if bytes.Contains(file, []byte(text)) {
+			t.Errorf("%s is in the database", what)
+		}
+	}
+}
+
+func TestFormsOfOtherSitesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	evil := map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+	for _, path := range []string{"/sign-up", "/sign-in", "/sign-out", "/settings/connect", "/settings/disconnect"} {
+		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, evil).want(http.StatusForbidden, "did not come from here")
+		old := map[string]string{"Origin": "https://evil.example"}
+		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, old).want(http.StatusForbidden, "did not come from here")
+	}
+	b.get("/settings").want(http.StatusOK, "zoe", "Connected: ")
+	b.get("/settings/connect").want(http.StatusNotFound)
+}
+
+func TestConnecting(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.user("zoe")
+	res := b.get("/settings").want(http.StatusOK, "No account is connected.", "Connect your Microsoft account")
+	if policy := res.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' "+s.ms.URL+";") {
+		t.Errorf("the policy %q does not let the form go to Microsoft", policy)
+	}
+	res = b.post("/settings/connect").want(http.StatusOK, "Connected: ", "Ada Lindqvist", "myapps.microsoft.com")
+	if res.Request.URL.Path != "/settings" {
+		t.Errorf("the way ends at %s", res.Request.URL)
+	}
+	asked := s.ms.Calls(msauthtest.Authorize)[0].Query
+	if !strings.Contains(asked.Get("scope"), "Files.Read") || asked.Get("prompt") != "select_account" {
+		t.Errorf("asked for %q with prompt %q", asked.Get("scope"), asked.Get("prompt"))
+	}
+	b.get("/digests").want(http.StatusOK, "There is no digest yet")
+	b.post("/settings/connect").want(http.StatusOK, "Connected: ") // again does no harm
+
+	// Nobody signs in to this site with Microsoft: no tokens are kept for that.
+	s.browser().get("/auth/login").want(http.StatusForbidden)
+	if n := s.number(`SELECT count(*) FROM msauth_tokens`); n != 1 {
+		t.Errorf("%d entries, want 1", n)
+	}
+	s.browser().post("/settings/connect").want(http.StatusForbidden, "Sign in to this site first")
+}
+
+func TestOneMicrosoftAccountIsOneUsers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connected("zoe", msauthtest.Ada)
+	b := s.user("yan")
+	b.post("/settings/connect").want(http.StatusForbidden, "connected already", "Somebody else has connected it here")
+	b.get("/settings").want(http.StatusOK, "No account is connected.")
+	s.as(msauthtest.Bruno)
+	b.post("/settings/connect").want(http.StatusOK, msauthtest.Bruno)
+	s.as(msauthtest.Grace)
+	b.post("/settings/connect").want(http.StatusForbidden, "Another Microsoft account is connected")
+	b.get("/settings").want(http.StatusOK, msauthtest.Bruno)
+}
+
+func TestWhoComesBackMustBeWhoBegan(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		then func(b *browser)
+		ends int
+		want string
+	}{
+		{"another user", func(b *browser) { b.post("/sign-in", "name", "yan", "password", password).want(http.StatusOK, "yan") }, http.StatusForbidden, "The account was not connected"},
+		{"nobody", func(b *browser) { b.post("/sign-out").want(http.StatusOK) }, http.StatusForbidden, "The account was not connected"},
+		{"the same user, signed in again", func(b *browser) { b.post("/sign-in", "name", "zoe", "password", password).want(http.StatusOK) }, http.StatusOK, "Connected: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.user("yan")
+			b := s.user("zoe")
+			still := b.still()
+			back := still.get(still.post("/settings/connect").Header.Get("Location")).Header.Get("Location")
+			tt.then(b)
+			b.get(back).want(tt.ends, tt.want)
+		})
+	}
+}
+
+func TestDisconnecting(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b, other := s.connected("zoe", msauthtest.Ada), s.connected("yan", msauthtest.Bruno)
+	s.wantRun(run{Users: 2, Written: 2})
+	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
+	s.wantDigests(1)
+	if n := s.number(`SELECT count(*) FROM msauth_tokens`); n != 1 {
+		t.Errorf("%d entries are left, want 1", n)
+	}
+	s.wantRun(run{Users: 1, Written: 1})
+	b.get("/digests").want(http.StatusOK, "No Microsoft account is connected").lack("As of")
+	other.get("/digests").want(http.StatusOK, "As of")
+	// The account is free for somebody else.
+	s.connected("xia", msauthtest.Ada)
+	b.post("/settings/connect").want(http.StatusForbidden, "connected already")
+}
+
+// What is deleted is deleted together: where the transaction fails, everything
+// is as it was.
+func TestDisconnectingIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.wantRun(run{Users: 1, Written: 1})
+	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE UPDATE ON users BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	b.post("/settings/disconnect").want(http.StatusServiceUnavailable, "The database does not work at the moment", "Nothing has changed")
+	s.wantDigests(1)
+	b.get("/settings").want(http.StatusOK, "Connected: ")
+	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
+		t.Fatal(err)
+	}
+	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
+	s.wantDigests(0)
+}
+
+func TestADatabaseThatIsDownIsSaidInWords(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.user("zoe")
+	s.db.Close()
+	for _, path := range []string{"/", "/settings", "/digests"} {
+		b.get(path).want(http.StatusServiceUnavailable, "The database does not work at the moment", "Try again").lack("sql:")
+	}
+	b.get("/healthz").want(http.StatusOK)
+	s.start()
+	b.get("/settings").want(http.StatusOK, "zoe")
+}
+
+func TestPasswords(t *testing.T) {
+	t.Parallel()
+	hash, err := hashPassword(t.Context(), password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Errorf("hash %.40s...", hash)
+	}
+	for try, want := range map[string]bool{password: true, password + " ": false, "": false} {
+		if ok, err := verifyPassword(t.Context(), hash, try); ok != want || err != nil {
+			t.Errorf("%q: %t, %v", try, ok, err)
+		}
+	}
+	for _, spoilt := range []string{"", "$", hash[:40], strings.Replace(hash, "m=", "n=", 1)} {
+		if ok, err := verifyPassword(t.Context(), spoilt, password); ok || err == nil {
+			t.Errorf("%q: %t, %v", spoilt, ok, err)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	"example.com/msauth"
+	"example.com/msauth/tokenstore"
+)
+
+// What tokenstore recommends, and foreign keys.
+const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
+
+// Times are Unix times in milliseconds.
+const schema = `
+CREATE TABLE IF NOT EXISTS users (
+	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- given once: tokens are kept under it
+	name         TEXT NOT NULL UNIQUE COLLATE NOCASE,
+	password     TEXT NOT NULL, -- its hash
+	created      INTEGER NOT NULL,
+	disconnected INTEGER NOT NULL DEFAULT 0 -- when this was last asked for
+);
+CREATE TABLE IF NOT EXISTS sessions (
+	id   BLOB PRIMARY KEY, -- SHA-256 of what is in the cookie
+	user INTEGER NOT NULL REFERENCES users,
+	ends INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS digests (
+	user  INTEGER NOT NULL REFERENCES users,
+	due   INTEGER NOT NULL,
+	files TEXT NOT NULL, -- JSON
+	PRIMARY KEY (user, due)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS digests_due ON digests (due);
+CREATE TABLE IF NOT EXISTS troubles ( -- of users who got no digest when they last should have
+	user         INTEGER PRIMARY KEY REFERENCES users,
+	time         INTEGER NOT NULL,
+	needs_person INTEGER NOT NULL, -- only signing in again helps
+	why          TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS runs (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	due     INTEGER NOT NULL,
+	started INTEGER NOT NULL,
+	ended   INTEGER, -- NULL: it is under way, or its process was killed
+	users   INTEGER NOT NULL,
+	written INTEGER NOT NULL,
+	skipped INTEGER NOT NULL,
+	waiting INTEGER NOT NULL,
+	failed  INTEGER NOT NULL,
+	why     TEXT NOT NULL -- it did not get to all
+);
+`
+
+// openDatabase opens the file, which is made if there is none. more are further
+// settings of the driver's.
+func openDatabase(path string, more ...string) (*sql.DB, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600) // there are password hashes in it
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the database: %w", err)
+	}
+	f.Close()
+	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(append([]string{sqliteSettings}, more...), "&")
+	db, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the database: %w", err)
+	}
+	db.SetMaxOpenConns(2 * workers)
+	db.SetMaxIdleConns(2 * workers)
+	return db, nil
+}
+
+// databaseError is an error of the database's, as opposed to one of Microsoft's:
+// the errors of msauth hold either.
+type databaseError struct{ err error }
+
+func (e *databaseError) Error() string { return e.err.Error() }
+func (e *databaseError) Unwrap() error { return e.err }
+
+// ofDatabase marks an error as one of the database's.
+func ofDatabase(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &databaseError{err}
+}
+
+func isOfDatabase(err error) bool {
+	_, ok := errors.AsType[*databaseError](err)
+	return ok
+}
+
+// markedStore is the store of tokens; its errors say that they are of the
+// database.
+type markedStore struct{ msauth.TokenStore }
+
+func (s markedStore) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
+	t, err := s.TokenStore.Load(ctx, user)
+	if errors.Is(err, msauth.ErrNoTokens) {
+		return t, err
+	}
+	return t, ofDatabase(err)
+}
+
+func (s markedStore) Save(ctx context.Context, user string, old int64, t msauth.StoredTokens) error {
+	err := s.TokenStore.Save(ctx, user, old, t)
+	if errors.Is(err, msauth.ErrConflict) || errors.Is(err, msauth.ErrAccountTaken) {
+		return err
+	}
+	return ofDatabase(err)
+}
+
+func (s markedStore) Delete(ctx context.Context, user string) error {
+	return ofDatabase(s.TokenStore.Delete(ctx, user))
+}
+
+// prepare makes the tables, the app's and those for tokens.
+func prepare(ctx context.Context, db *sql.DB) (*tokenstore.Store, error) {
+	store, err := tokenstore.New(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return nil, fmt.Errorf("cannot make the tables: %w", err)
+	}
+	return store, nil
+}
+
+func milli(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+)
+
+const (
+	cookieName  = "__Host-digests"
+	sessionLife = 30 * 24 * time.Hour
+
+	longestName      = 40 // characters
+	shortestPassword = 12 // characters
+	longestPassword  = 1024
+)
+
+// A person is one of this site's users.
+type person struct {
+	ID   int64
+	Name string
+}
+
+// key is what msauth knows the person by. Names are not for that: an account
+// that is deleted must leave nothing to whoever takes the name next.
+func (p *person) key() string { return strconv.FormatInt(p.ID, 10) }
+
+type personKey struct{}
+
+// personIn is who is signed in, nil if nobody is.
+func personIn(ctx context.Context) *person {
+	p, _ := ctx.Value(personKey{}).(*person)
+	return p
+}
+
+// identify finds out who is signed in to this site.
+func (a *app) identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := a.personOf(r)
+		if err != nil {
+			a.page(func(http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
+			return
+		}
+		if p != nil {
+			r = r.WithContext(context.WithValue(r.Context(), personKey{}, p))
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (a *app) personOf(r *http.Request) (*person, error) {
+	c, err := r.Cookie(cookieName)
+	if err != nil {
+		return nil, nil
+	}
+	var p person
+	err = a.db.QueryRowContext(r.Context(), `SELECT users.id, users.name FROM sessions JOIN users ON users.id = sessions.user
+		WHERE sessions.id = ? AND sessions.ends > ?`, sessionID(c.Value), time.Now().UnixMilli()).Scan(&p.ID, &p.Name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, ofDatabase(err)
+	}
+	return &p, nil
+}
+
+// sessionID is under what the session of a cookie is kept: whoever reads the
+// database is nobody for that.
+func sessionID(value string) []byte {
+	sum := sha256.Sum256([]byte(value))
+	return sum[:]
+}
+
+// begin signs a person in, under a new id: one that was there before may be
+// known to others.
+func (a *app) begin(w http.ResponseWriter, r *http.Request, user int64) error {
+	if err := a.end(r); err != nil {
+		return err
+	}
+	value := rand.Text()
+	_, err := a.db.ExecContext(r.Context(), `INSERT INTO sessions (id, user, ends) VALUES (?, ?, ?)`,
+		sessionID(value), user, time.Now().Add(sessionLife).UnixMilli())
+	if err != nil {
+		return ofDatabase(err)
+	}
+	setCookie(w, value, int(sessionLife/time.Second))
+	return nil
+}
+
+// end ends the session that the request belongs to, if any.
+func (a *app) end(r *http.Request) error {
+	c, err := r.Cookie(cookieName)
+	if err != nil {
+		return nil
+	}
+	_, err = a.db.ExecContext(r.Context(), `DELETE FROM sessions WHERE id = ?`, sessionID(c.Value))
+	return ofDatabase(err)
+}
+
+// setCookie sets the cookie of a session. SameSite is Lax, not Strict: people who
+// come back from Microsoft must still be signed in here.
+func setCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+}
+
+// errTaken means that there is a user of this name.
+var errTaken = errors.New("the name is taken")
+
+// create makes a user.
+func (a *app) create(ctx context.Context, name, password string) (int64, error) {
+	hash, err := hashPassword(ctx, password)
+	if err != nil {
+		return 0, err
+	}
+	var id int64
+	err = a.db.QueryRowContext(ctx, `INSERT INTO users (name, password, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
+		name, hash, time.Now().UnixMilli()).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, errTaken
+	}
+	return id, ofDatabase(err)
+}
+
+// errWrong means that name and password do not belong together.
+var errWrong = errors.New("wrong name or password")
+
+// check finds the user with this name and password. Whether there is one of the
+// name does not show in how long that takes.
+func (a *app) check(ctx context.Context, name, password string) (id int64, err error) {
+	var hash string
+	err = a.db.QueryRowContext(ctx, `SELECT id, password FROM users WHERE name = ?`, name).Scan(&id, &hash)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		if _, err := hashPassword(ctx, password); err != nil {
+			return 0, err
+		}
+		return 0, errWrong
+	case err != nil:
+		return 0, ofDatabase(err)
+	}
+	ok, err := verifyPassword(ctx, hash, password)
+	if err != nil {
+		return 0, err
+	}
+	if !ok {
+		return 0, errWrong
+	}
+	return id, nil
+}
+
+// complaint is what is wrong with a new user's name or password; empty if
+// nothing is.
+func complaint(name, password string) string {
+	switch n := utf8.RuneCountInString(name); {
+	case n == 0:
+		return "Please choose a name."
+	case n > longestName:
+		return fmt.Sprintf("Please choose a name of at most %d characters.", longestName)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }):
+		return "Please choose a name of letters, digits and the like."
+	}
+	switch n := utf8.RuneCountInString(password); {
+	case n < shortestPassword:
+		return fmt.Sprintf("Please choose a password of at least %d characters: three or four words will do.", shortestPassword)
+	case len(password) > longestPassword:
+		return "Please choose a shorter password."
+	}
+	return ""
+}
+
+// A cost is what hashing a password takes.
+type cost struct {
+	kib, passes uint32
+	threads     uint8
+}
+
+// The minimum that OWASP's Password Storage Cheat Sheet gives for Argon2id.
+var passwordCost = cost{kib: 19 << 10, passes: 2, threads: 1}
+
+// hashing limits the memory that passwords take at one time.
+var hashing = make(chan struct{}, 4)
+
+func (c cost) hash(ctx context.Context, password string, salt []byte) ([]byte, error) {
+	select {
+	case hashing <- struct{}{}:
+		defer func() { <-hashing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return argon2.IDKey([]byte(password), salt, c.passes, c.kib, c.threads, 32), nil
+}
+
+// hashPassword returns what is kept of a password, with the cost, so that this
+// can be raised later.
+func hashPassword(ctx context.Context, password string) (string, error) {
+	var salt [16]byte
+	rand.Read(salt[:])
+	hash, err := passwordCost.hash(ctx, password, salt[:])
+	if err != nil {
+		return "", err
+	}
+	encode := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
+		passwordCost.kib, passwordCost.passes, passwordCost.threads, encode(salt[:]), encode(hash)), nil
+}
+
+func verifyPassword(ctx context.Context, kept, password string) (bool, error) {
+	parts := strings.Split(kept, "$")
+	if len(parts) != 6 {
+		return false, errors.New("the password hash in the database is not one")
+	}
+	var c cost
+	_, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &c.kib, &c.passes, &c.threads)
+	salt, err1 := base64.RawStdEncoding.DecodeString(parts[4])
+	want, err2 := base64.RawStdEncoding.DecodeString(parts[5])
+	if err := errors.Join(err, err1, err2); err != nil {
+		return false, errors.New("the password hash in the database is not one")
+	}
+	got, err := c.hash(ctx, password, salt)
+	return err == nil && subtle.ConstantTimeCompare(got, want) == 1, err
+}

@@ -1,0 +1,479 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+func TestDigestsAreWrittenWhileEverybodyIsAway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second }) // each run has to renew
+	s.connected("zoe", msauthtest.Ada)
+	s.connected("yan", msauthtest.Mia)
+	s.user("xia")
+	// From here on there is no browser.
+	for range 3 {
+		time.Sleep(1100 * time.Millisecond)
+		s.ms.ResetCalls()
+		s.wantRun(run{Users: 2, Written: 2})
+		if n := s.ms.Count(msauthtest.TokenRefresh); n != 2 {
+			t.Errorf("%d token calls for 2 users", n)
+		}
+		s.restart()
+	}
+	s.wantDigests(6)
+	b := s.browser()
+	b.post("/sign-in", "name", "zoe", "password", password).want(http.StatusOK, "As of", "Welcome, Ada.txt", "Documents", "<small>folder</small>", "What the worker did").
+		lack("Welcome, Mia.txt")
+	b.post("/sign-in", "name", "yan", "password", password).want(http.StatusOK, "Welcome, Mia.txt").lack("Welcome, Ada.txt")
+}
+
+func TestTokensAreRenewedOnlyWhenDue(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connected("zoe", msauthtest.Ada)
+	for range 3 {
+		s.wantRun(run{Users: 1, Written: 1})
+	}
+	if n := s.ms.Count(msauthtest.TokenRefresh); n != 0 {
+		t.Errorf("%d token calls, want none", n)
+	}
+}
+
+func TestTheNewestChangesComeFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connected("zoe", msauthtest.Ada)
+	s.wantRun(run{Users: 1, Written: 1})
+	list, err := s.digestsOf(t.Context(), &person{ID: 1}, 1)
+	if err != nil || len(list) != 1 || len(list[0].Files) == 0 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	for i, f := range list[0].Files[1:] {
+		if f.Modified.After(list[0].Files[i].Modified) {
+			t.Errorf("%s comes before %s", list[0].Files[i].Name, f.Name)
+		}
+	}
+}
+
+func TestARefusedGrantIsToldAndMended(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	b := s.connected("zoe", msauthtest.Ada)
+	s.connected("yan", msauthtest.Bruno)
+	s.ms.Revoke(msauthtest.Ada)
+	time.Sleep(1100 * time.Millisecond)
+	s.wantRun(run{Users: 2, Written: 1, Waiting: 1})
+	for _, path := range []string{"/digests", "/settings"} {
+		b.get(path).want(http.StatusOK, "Your Microsoft account needs you to sign in again", "Sign in at Microsoft again", `action="/settings/connect"`)
+	}
+	s.ms.ResetCalls()
+	s.wantRun(run{Users: 1, Written: 1}) // she is not asked for again
+	s.restart()
+	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
+	s.wantRun(run{Users: 1, Written: 1})
+
+	s.as(msauthtest.Ada)
+	b.post("/settings/connect").want(http.StatusOK, "Connected: ").lack("sign in again")
+	s.wantRun(run{Users: 2, Written: 2})
+	b.get("/digests").want(http.StatusOK, "As of").lack("sign in again")
+}
+
+// A refusal that is not of the tokens: nothing in the store tells of it.
+func TestARefusalByGraphIsToldAndMended(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	withdraw := s.ms.Challenge(msauthtest.Challenge{SignInName: msauthtest.Ada, ACRS: "c1"})
+	time.Sleep(1100 * time.Millisecond)
+	s.wantRun(run{Users: 1, Waiting: 1})
+	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
+	s.restart()
+	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
+	s.ms.ResetCalls()
+	s.wantRun(run{Users: 1, Waiting: 1})
+	if graph, token := s.ms.Count(msauthtest.Graph), s.ms.Count(msauthtest.TokenRefresh); graph != 0 || token != 0 {
+		t.Errorf("asked %d times, renewed %d times for somebody who has to sign in first", graph, token)
+	}
+	withdraw()
+	time.Sleep(1100 * time.Millisecond)
+	b.post("/settings/connect").want(http.StatusOK, "Connected: ").lack("sign in again")
+	s.wantRun(run{Users: 1, Written: 1})
+}
+
+func TestDrivesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: http.StatusForbidden, Error: "accessDenied"}
+	})
+	s.wantRun(run{Users: 1, Failed: 1})
+	b.get("/digests").want(http.StatusOK, "The latest digest was not written.", "There is no OneDrive with this account").lack("sign in again", "accessDenied")
+	s.ms.Set(func(b *msauthtest.Behavior) { delete(b.FailAlways, msauthtest.Graph) })
+	s.wantRun(run{Users: 1, Written: 1})
+	b.get("/digests").want(http.StatusOK).lack("was not written.")
+}
+
+func TestTwoWorkersWriteEachDigestOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		s.ms.SetUser(msauthtest.User{SignInName: name + "@contoso.example"})
+		s.connected(name, name+"@contoso.example")
+	}
+	set, err := readSettings(s.env.get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newApp(t.Context(), set, slog.New(slog.NewTextHandler(s.log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.db.Close()
+	for range 10 {
+		s.due = s.due.Add(time.Minute)
+		var wg sync.WaitGroup
+		var written [3]int
+		for i, w := range []*worker{s.worker, other.worker, other.worker} {
+			if i == 2 { // too late
+				wg.Wait()
+			}
+			wg.Go(func() {
+				r := w.run(t.Context(), s.due)
+				written[i] = r.Written
+				if r.Written+r.Skipped != 4 || r.Failed != 0 {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+		wg.Wait()
+		if written[0]+written[1] != 4 || written[2] != 0 {
+			t.Fatalf("%v digests written", written)
+		}
+	}
+	s.wantDigests(40)
+}
+
+// down is a Microsoft that does not answer, to anybody.
+func down(b *msauthtest.Behavior) {
+	b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: http.StatusServiceUnavailable}
+	b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: http.StatusServiceUnavailable}
+}
+
+func TestTheWorkerBacksOffAndResumes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	b := s.connected("zoe", msauthtest.Ada)
+	time.Sleep(1100 * time.Millisecond)
+	s.ms.Set(down)
+	s.worker.every = 300 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.worker.work(ctx)
+	}()
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("waited in vain for ", what)
+			}
+		}
+	}
+	until("a run that fails", func() bool { return s.number(`SELECT count(*) FROM runs WHERE failed = 1`) >= 4 })
+	b.get("/digests").want(http.StatusOK, "The latest digest was not written.", "Microsoft was not answering.").lack("sign in again")
+	var starts []int64
+	s.worker.each(ctx, func(started, _ int64) { starts = append(starts, started) }, `SELECT started, id FROM runs ORDER BY id`)
+	if first, third := starts[1]-starts[0], starts[3]-starts[2]; third < 3*300 || third < first+300 {
+		t.Errorf("the first run comes after %d ms, the third after %d ms", first, third)
+	}
+	s.wantDigests(0)
+	if n := s.ms.Count(msauthtest.TokenRefresh); n > 3 {
+		t.Errorf("Microsoft was asked %d times while it was down", n)
+	}
+	s.ms.Set(func(b *msauthtest.Behavior) { clear(b.FailAlways) })
+	until("a digest", func() bool { return s.number(`SELECT count(*) FROM digests`) > 2 })
+	b.get("/digests").want(http.StatusOK, "As of").lack("was not written.")
+	cancel()
+	select {
+	case <-stopped:
+	case <-time.After(time.Second):
+		t.Error("the worker does not stop within a second")
+	}
+}
+
+func TestARunEndsWhereMicrosoftFailsAllAlike(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.users(60)
+	broken := true
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	s.worker.recent = func(_ context.Context, in *msauth.Session) ([]file, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken {
+			return nil, &graphError{Status: http.StatusServiceUnavailable, RetryAfter: 7 * time.Second}
+		}
+		seen[in.User.Key()] = true
+		return nil, nil
+	}
+	r := s.run()
+	if r.Failed < patience || r.Failed >= 40 || !strings.Contains(r.Why, "Microsoft is not answering") || r.retryAfter != 7*time.Second {
+		t.Errorf("%+v", r)
+	}
+	if _, wait := pause(0, time.Second, 2*time.Second, r); wait < 7*time.Second {
+		t.Errorf("the next run comes after %v", wait)
+	}
+	from := s.worker.from
+	if from == "" {
+		t.Error("the next run begins with the same users")
+	}
+	broken = false
+	s.wantRun(run{Users: 60, Written: 60}) // the others first, but all
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	bad := &run{microsoft: true, Why: "..."}
+	rest, wait := 0, time.Duration(0)
+	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
+		rest, wait = pause(rest, time.Minute, time.Minute, bad)
+		if want *= time.Minute; wait < want || wait > want+time.Minute/8 {
+			t.Errorf("waits %v, want about %v", wait, want)
+		}
+	}
+	for _, r := range []*run{{}, {Written: 5}, {microsoft: true, Written: 5, Failed: 1}, {Failed: 3}} {
+		if rest, wait := pause(rest, time.Minute, time.Minute, r); rest != 0 || wait != time.Minute {
+			t.Errorf("after %+v: rests %d, waits %v", r, rest, wait)
+		}
+	}
+}
+
+func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.wantRun(run{Users: 1, Written: 1})
+	db, err := openDatabase(s.env["DIGEST_DB"], "_pragma=query_only(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	writable := s.worker.db
+	s.worker.db = db
+	s.due = s.due.Add(time.Minute)
+	r := s.worker.run(t.Context(), s.due)
+	if r.Written != 0 || !r.database || r.Why == "" {
+		t.Errorf("the run says %+v", r)
+	}
+	s.wantDigests(1)
+	b.get("/digests").want(http.StatusOK, "The database does not work at the moment.")
+	if _, wait := pause(1, 0, time.Minute, r); wait < time.Minute {
+		t.Errorf("the next run comes after %v", wait)
+	}
+	s.worker.db = writable
+	s.wantRun(run{Users: 1, Written: 1})
+	s.wantDigests(2)
+
+	// It fails in the middle of a run: half of the users, none of them half.
+	s.users(40)
+	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE INSERT ON digests WHEN (SELECT count(*) FROM digests) >= 12
+		BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) { return nil, nil }
+	if r := s.run(); r.Written != 10 || !r.database || !strings.Contains(r.Why, "database") {
+		t.Errorf("the run says %+v", r)
+	}
+	s.wantDigests(12)
+	b.get("/digests").want(http.StatusOK, "The database does not work at the moment.")
+	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRun(run{Users: 41, Written: 41})
+
+	s.db.Close()
+	if r := s.run(); r.Users != 0 || !r.database {
+		t.Errorf("closed: %+v", r)
+	}
+}
+
+// While a token is renewed the database fails: that is not said to be
+// Microsoft's fault.
+func TestWhoseFaultItIs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	s.connected("zoe", msauthtest.Ada)
+	time.Sleep(1100 * time.Millisecond)
+	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE UPDATE ON msauth_tokens BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run(); !r.database || r.Failed != 1 {
+		t.Errorf("the run says %+v", r)
+	}
+	if n := s.ms.Count(msauthtest.TokenRefresh); n != 0 {
+		t.Errorf("%d token calls although nothing could be kept", n)
+	}
+}
+
+func TestStoppingInTheMiddleOfARun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.users(30)
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	n := 0
+	s.worker.recent = func(ctx context.Context, _ *msauth.Session) ([]file, error) {
+		mu.Lock()
+		n++
+		hang := n > 10
+		if n == 10+workers {
+			time.AfterFunc(50*time.Millisecond, cancel)
+		}
+		mu.Unlock()
+		if hang { // as long as Microsoft likes
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return nil, nil
+	}
+	ended := make(chan *run)
+	go func() { ended <- s.worker.run(ctx, s.due) }()
+	<-ctx.Done()
+	select {
+	case r := <-ended:
+		if r.Written != 10 || r.Failed != 0 || r.Why != "The server was stopped." {
+			t.Errorf("the run says %+v", r)
+		}
+	case <-time.After(time.Second):
+		t.Fatal("the run does not end within a second")
+	}
+	s.wantDigests(10)
+	if n := s.number(`SELECT count(*) FROM runs WHERE ended IS NOT NULL AND written = 10`); n != 1 {
+		t.Error("the run is not noted")
+	}
+	s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) { return nil, nil }
+	if r := s.worker.run(t.Context(), s.due); r.Written != 20 || r.Skipped != 10 {
+		t.Errorf("after a restart in the same minute: %+v", r)
+	}
+}
+
+func TestStoppingWhileMicrosoftHangs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	s.connected("zoe", msauthtest.Ada)
+	time.Sleep(1100 * time.Millisecond)
+	for _, kind := range []msauthtest.Kind{msauthtest.Graph, msauthtest.TokenRefresh} {
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			clear(b.FailAlways)
+			b.FailAlways[kind] = msauthtest.Failure{Hang: true}
+		})
+		time.Sleep(1100 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		start := time.Now()
+		s.due = s.due.Add(time.Minute)
+		r := s.worker.run(ctx, s.due)
+		cancel()
+		if took := time.Since(start); took > 1300*time.Millisecond || r.Users != 0 {
+			t.Errorf("%s hangs: after %v the run says %+v", kind, took, r)
+		}
+	}
+	s.wantDigests(0)
+}
+
+func TestNothingIsWrittenForWhoDisconnectsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) {
+		b.post("/settings/disconnect").want(http.StatusOK)
+		return []file{{Name: "secret"}}, nil
+	}
+	s.wantRun(run{Users: 1, Skipped: 1})
+	s.wantDigests(0)
+}
+
+func TestTroubles(t *testing.T) {
+	t.Parallel()
+	auth := func(c msauth.Class) error { return &msauth.AuthError{Class: c, RetryAfter: time.Second} }
+	for _, tt := range []struct {
+		name                 string
+		err                  error
+		needsPerson, passing bool
+		retryAfter           time.Duration
+	}{
+		{"revoked", auth(msauth.ClassSignIn), true, false, 0},
+		{"step up", auth(msauth.ClassStepUp), true, false, 0},
+		{"not allowed", auth(msauth.ClassNotAllowed), false, false, 0},
+		{"retry", auth(msauth.ClassRetry), false, true, time.Second},
+		{"app misconfigured", auth(msauth.ClassMisconfigured), false, true, time.Second},
+		{"network", errors.New("connection refused"), false, true, 0},
+		{"throttled", &graphError{Status: 429, RetryAfter: time.Minute}, false, true, time.Minute},
+		{"no drive", &graphError{Status: 404}, false, false, 0},
+		{"other status", &graphError{Status: 418}, false, false, 0},
+		{"database", ofDatabase(errors.New("disk full")), false, false, 0},
+		{"database, while renewing", &msauth.AuthError{Class: msauth.ClassRetry, Err: ofDatabase(errors.New("disk full"))}, false, false, 0},
+	} {
+		got := troubleOf(tt.err)
+		if got.needsPerson != tt.needsPerson || got.passing != tt.passing || got.retryAfter != tt.retryAfter || got.why == "" {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+	for _, err := range []error{nil, msauth.ErrNoTokens} {
+		if got := troubleOf(err); got != (trouble{}) {
+			t.Errorf("%v: %+v", err, got)
+		}
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir() + "/digests.db.key"
+	keys := make([]string, 20)
+	var wg sync.WaitGroup
+	for i := range keys {
+		wg.Go(func() {
+			key, err := keyIn(path)
+			if err != nil {
+				t.Error(err)
+			}
+			keys[i] = string(key)
+		})
+	}
+	wg.Wait()
+	for _, key := range keys {
+		if key != keys[0] || len(key) != 32 {
+			t.Fatal("processes that start at once have different keys")
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	os.Chmod(path, 0o644)
+	if _, err := keyIn(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a key that all may read: %v", err)
+	}
+	os.Chmod(path, 0o600)
+	os.WriteFile(path, []byte("short"), 0o600)
+	if _, err := keyIn(path); err == nil || strings.Contains(err.Error(), "short") {
+		t.Errorf("no key: %v", err)
+	}
+}
