@@ -1,9 +1,11 @@
 package routers_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/oauth2"
@@ -65,5 +67,53 @@ func TestFilesWithoutToken(t *testing.T) {
 				t.Errorf("status %d, body %q; want %d with %q", w.Code, w.Body, test.want, test.text)
 			}
 		})
+	}
+}
+
+// A TokenStore that is enough for one process and a test.
+type kept struct{ entries sync.Map }
+
+func (k *kept) Load(_ context.Context, user string) (msauth.StoredTokens, error) {
+	if e, ok := k.entries.Load(user); ok {
+		return e.(msauth.StoredTokens), nil
+	}
+	return msauth.StoredTokens{}, msauth.ErrNoTokens
+}
+
+func (k *kept) Save(_ context.Context, user string, _ int64, t msauth.StoredTokens) error {
+	k.entries.Store(user, t)
+	return nil
+}
+
+func (k *kept) Delete(_ context.Context, user string) error {
+	k.entries.Delete(user)
+	return nil
+}
+
+func TestAway(t *testing.T) {
+	t.Parallel()
+	var auth *msauth.Middleware
+	store := &kept{}
+	s := newSite(t, func(a *msauth.Middleware) http.Handler { auth = a; return routers.Std(a) }, func(c *msauth.Config) {
+		c.Tokens, c.Scopes = store, []string{"User.Read", "Files.Read"}
+		c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
+			in.UserKey = "7"
+			return nil
+		}
+	})
+	s.want(t, "/private", "navigate", http.StatusOK, "For Ada Lindqvist only")
+	notified := ""
+	notify := func(user string) error { notified += user; return nil }
+	graph := s.ms.URL + "/v1.0"
+	if err := routers.Away(t.Context(), auth, graph, "7", notify); err != nil || notified != "" {
+		t.Errorf("%v, notified %q", err, notified)
+	}
+	if err := routers.Away(t.Context(), auth, graph, "8", notify); err != nil || notified != "8" {
+		t.Errorf("%v, notified %q", err, notified)
+	}
+	s.ms.Challenge(msauthtest.Challenge{})
+	s.ms.Revoke(msauthtest.Ada)
+	if err := routers.Away(t.Context(), auth, graph, "7", notify); err != nil || notified != "87" {
+		t.Errorf("%v, notified %q", err, notified)
 	}
 }

@@ -1,7 +1,6 @@
 package routers_test
 
 import (
-	"bytes"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 const (
 	readme  = "../../README.md"
 	recipes = "../../docs/recipes.md"
+	liveSDK = "../../docs/live-sdk.md"
 )
 
 func readFile(t *testing.T, name string) string {
@@ -43,8 +43,8 @@ func flat(s string) string {
 	return b.String()
 }
 
-// Every Go snippet, those of the recipes too, is part of a file that is compiled
-// and, but for the quickstart, run by a test.
+// Every Go snippet, those of the recipes and of the guide too, is part of a file
+// that is compiled and, but for the quickstart, run by a test.
 func TestSnippets(t *testing.T) {
 	t.Parallel()
 	var files []string
@@ -60,11 +60,15 @@ func TestSnippets(t *testing.T) {
 		sources = append(sources, flat(readFile(t, name)))
 	}
 	fence := regexp.MustCompile("(?ms)^```go\n(.*?)^```")
-	snippets, more := fence.FindAllStringSubmatch(readFile(t, readme), -1), fence.FindAllStringSubmatch(readFile(t, recipes), -1)
-	if len(snippets) < 5 || len(more) < 5 {
-		t.Fatalf("%d and %d snippets found", len(snippets), len(more))
+	var snippets [][]string
+	for _, doc := range []string{readme, recipes, liveSDK} {
+		found := fence.FindAllStringSubmatch(readFile(t, doc), -1)
+		if len(found) < 5 {
+			t.Fatalf("%s: %d snippets found", doc, len(found))
+		}
+		snippets = append(snippets, found...)
 	}
-	for _, snippet := range slices.Concat(snippets, more) {
+	for _, snippet := range snippets {
 		// A comment between a snippet's parts may stand for others.
 		for part := range strings.SplitSeq(snippet[1], "// ...\n") {
 			text := strings.TrimPrefix(flat(part), "package main\n")
@@ -165,15 +169,75 @@ func TestCookieSizes(t *testing.T) {
 	}
 }
 
-// Both files are what the README sends people to.
-func TestFilesThatTheReadmeNames(t *testing.T) {
+// prose is a document without its code.
+func prose(t *testing.T, name string) string {
+	t.Helper()
+	return regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(readFile(t, name), "")
+}
+
+// The files and headings that the documents send people to are there.
+func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, link := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllSubmatch([]byte(readFile(t, readme)), -1) {
-		if bytes.Contains(link[1], []byte("://")) {
+	for _, doc := range []string{readme, recipes, liveSDK} {
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(prose(t, doc), -1) {
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			path, fragment, _ := strings.Cut(link[1], "#")
+			to := doc
+			if path != "" {
+				to = filepath.Join(filepath.Dir(doc), path)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %v", doc, err)
+				continue
+			}
+			if fragment != "" && !slices.Contains(fragments(prose(t, to)), fragment) {
+				t.Errorf("%s: %s has no heading for #%s", doc, to, fragment)
+			}
+		}
+	}
+}
+
+// fragments are the headings of a document as links name them.
+func fragments(text string) (names []string) {
+	for _, heading := range regexp.MustCompile("(?m)^#+ (.*)$").FindAllStringSubmatch(text, -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return names
+}
+
+// What the guide names in its text is there under that name.
+func TestNamesInTheGuide(t *testing.T) {
+	t.Parallel()
+	types := map[string]reflect.Type{
+		"auth": reflect.TypeFor[*msauth.Middleware](), "s": reflect.TypeFor[*msauth.Session](),
+		"AuthError": reflect.TypeFor[*msauth.AuthError](), "Config": reflect.TypeFor[msauth.Config](),
+		"LoginOptions": reflect.TypeFor[msauth.LoginOptions](), "SignIn": reflect.TypeFor[msauth.SignIn](),
+		"StoredTokens": reflect.TypeFor[msauth.StoredTokens](), "TokenStore": reflect.TypeFor[msauth.TokenStore](),
+		"User": reflect.TypeFor[msauth.User](),
+	}
+	found := 0
+	for _, name := range regexp.MustCompile("`[*]?(\\w+)[.]([A-Z]\\w*)").FindAllStringSubmatch(prose(t, liveSDK), -1) {
+		of, ok := types[name[1]]
+		if !ok || name[1]+"."+name[2] == "User.Read" { // a scope
 			continue
 		}
-		if _, err := os.Stat(filepath.Join("../..", string(link[1]))); err != nil {
-			t.Errorf("link: %v", err)
+		found++
+		_, method := of.MethodByName(name[2])
+		if of.Kind() == reflect.Pointer {
+			of = of.Elem()
 		}
+		field := false
+		if of.Kind() == reflect.Struct {
+			_, field = of.FieldByName(name[2])
+		}
+		if !method && !field {
+			t.Errorf("there is no %s.%s", name[1], name[2])
+		}
+	}
+	if found < 50 {
+		t.Errorf("%d names found", found)
 	}
 }
