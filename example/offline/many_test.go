@@ -56,7 +56,12 @@ func (s *site) users(n int) {
 				auth.ServeHTTP(w, r)
 			}
 		}), microsoft: s.ms.Transport(), host: s.ms.URL}}
-		res, err := client.Post(s.URL+"/connect", "", nil)
+		req, err := http.NewRequest(http.MethodPost, s.URL+"/connect", nil)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		req.Header.Set("Origin", s.URL) // as browsers do
+		res, err := client.Do(req)
 		if err != nil {
 			s.t.Fatal(err)
 		}
