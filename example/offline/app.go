@@ -271,10 +271,6 @@ func (a *app) forget(ctx context.Context, p *person) error {
 			return ofDatabase(err)
 		}
 	}
-	// A worker that is asking Microsoft at this moment writes nothing any more.
-	if _, err := tx.ExecContext(ctx, `UPDATE users SET disconnected = ? WHERE id = ?`, time.Now().UnixMilli(), p.ID); err != nil {
-		return ofDatabase(err)
-	}
 	return ofDatabase(tx.Commit())
 }
 

@@ -447,7 +447,7 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	s := newSite(t)
 	b := s.connected("zoe", msauthtest.Ada)
 	s.wantRun(run{Users: 1, Written: 1})
-	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE UPDATE ON users BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE DELETE ON digests BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
 		t.Fatal(err)
 	}
 	b.post("/settings/disconnect").want(http.StatusServiceUnavailable, "The database does not work at the moment", "Nothing has changed")

@@ -22,11 +22,10 @@ const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pr
 // Times are Unix times in milliseconds.
 const schema = `
 CREATE TABLE IF NOT EXISTS users (
-	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- given once: tokens are kept under it
-	name         TEXT NOT NULL UNIQUE COLLATE NOCASE,
-	password     TEXT NOT NULL, -- its hash
-	created      INTEGER NOT NULL,
-	disconnected INTEGER NOT NULL DEFAULT 0 -- when this was last asked for
+	id       INTEGER PRIMARY KEY AUTOINCREMENT, -- given once: tokens are kept under it
+	name     TEXT NOT NULL UNIQUE COLLATE NOCASE,
+	password TEXT NOT NULL, -- its hash
+	created  INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS sessions (
 	id   BLOB PRIMARY KEY, -- SHA-256 of what is in the cookie

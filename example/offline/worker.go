@@ -328,7 +328,6 @@ var errAskedBefore = fmt.Errorf("asked before: %w", msauth.ErrSignInRequired)
 // digest writes one user's digest. It reports whether it has, rather than
 // found one, or found the account disconnected.
 func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) (written bool, err error) {
-	began := time.Now()
 	s, err := w.auth.Offline(ctx, user)
 	if err != nil {
 		return false, err
@@ -356,8 +355,16 @@ func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) 
 		return false, ofDatabase(err)
 	}
 	defer tx.Rollback()
-	result, err := tx.ExecContext(ctx, `INSERT INTO digests (user, due, files) SELECT id, ?, ? FROM users WHERE id = ? AND disconnected < ?
-		ON CONFLICT DO NOTHING`, due.UnixMilli(), string(text), user, began.UnixMilli())
+	switch now, err := w.store.In(tx).Load(ctx, user); {
+	case errors.Is(err, msauth.ErrNoTokens):
+		return false, nil
+	case err != nil:
+		return false, ofDatabase(err)
+	case now.Account != s.User.Key():
+		return false, nil
+	}
+	result, err := tx.ExecContext(ctx, `INSERT INTO digests (user, due, files) SELECT id, ?, ? FROM users WHERE id = ?
+		ON CONFLICT DO NOTHING`, due.UnixMilli(), string(text), user)
 	if err != nil {
 		return false, ofDatabase(err)
 	}
