@@ -19,7 +19,9 @@ import (
 //
 // scopes are asked for beyond [Config.Scopes], as by [Middleware.RequireScopes].
 // The form leads on to Microsoft: a Content-Security-Policy of the app must name
-// Microsoft's origin in form-action. It acts only on a POST from a page of this site, and the account is connected
+// Microsoft's origin in form-action.
+//
+// It acts only on a POST from a page of this site, and the account is connected
 // only if the same user is still signed in to the same browser when the person
 // comes back: nobody can be made to connect an account that is not theirs, or
 // to another's user.

@@ -38,8 +38,8 @@ type vault struct {
 	layout       *layout
 }
 
-// keptTokens are an entry, opened: of one user. The record has the refresh token, which
-// sessions in cookies of such users have not.
+// keptTokens are the entry of one user, opened. The record has the refresh
+// token, which sessions in cookies of such users have not.
 type keptTokens struct {
 	StoredTokens
 	rec     *record
@@ -220,7 +220,10 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 				}
 				return v.delete(ctx, user)
 			}
-			return v.write(ctx, user, e.Version, &before)
+			if err := v.write(ctx, user, e.Version, &before); !errors.Is(err, ErrConflict) {
+				return err
+			}
+			return nil
 		}, err
 	}
 }
@@ -426,7 +429,7 @@ func (r *renewals) saveLate(ctx context.Context, user string, late *unsaved) err
 			late.mine.Version, late.mine.Shared = now.Version, now.Shared
 			continue
 		}
-		if loaded == nil || errors.Is(loaded, ErrNoTokens) {
+		if loaded == nil || errors.Is(loaded, ErrNoTokens) || errors.Is(loaded, errEntry) {
 			// The user has signed in again or was disconnected: that counts.
 			err = nil
 			late.grant = nil
