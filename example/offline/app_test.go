@@ -98,6 +98,12 @@ func (s *site) as(person string) {
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = person })
 }
 
+// lifetime makes access tokens good for that long. Their end is kept in whole
+// seconds: one of a second may be over at once.
+func (s *site) lifetime(d time.Duration) {
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = d })
+}
+
 // run has the worker run for the next minute.
 func (s *site) run() *run {
 	s.t.Helper()

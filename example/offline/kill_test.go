@@ -144,6 +144,7 @@ func TestKill(t *testing.T) {
 			}
 			// Every entry opens in a process that knows nothing, and gives a
 			// token or says why not.
+			s.lifetime(time.Hour)
 			s.restart()
 			time.Sleep(1100 * time.Millisecond)
 			for i, person := range people {

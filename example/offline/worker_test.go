@@ -18,13 +18,14 @@ import (
 func TestDigestsAreWrittenWhileEverybodyIsAway(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second }) // each run has to renew
+	const lifetime = 3 * time.Second // each run has to renew
+	s.lifetime(lifetime)
 	s.connected("zoe", msauthtest.Ada)
 	s.connected("yan", msauthtest.Mia)
 	s.user("xia")
 	// From here on there is no browser.
 	for range 3 {
-		time.Sleep(1100 * time.Millisecond)
+		time.Sleep(lifetime)
 		s.ms.ResetCalls()
 		s.wantRun(run{Users: 2, Written: 2})
 		if n := s.ms.Count(msauthtest.TokenRefresh); n != 2 {
@@ -70,9 +71,10 @@ func TestTheNewestChangesComeFirst(t *testing.T) {
 func TestARefusedGrantIsToldAndMended(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	s.lifetime(time.Second)
 	b := s.connected("zoe", msauthtest.Ada)
 	s.connected("yan", msauthtest.Bruno)
+	s.lifetime(time.Hour)
 	s.ms.Revoke(msauthtest.Ada)
 	time.Sleep(1100 * time.Millisecond)
 	s.wantRun(run{Users: 2, Written: 1, Waiting: 1})
@@ -176,8 +178,9 @@ func down(b *msauthtest.Behavior) {
 func TestTheWorkerBacksOffAndResumes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	s.lifetime(time.Second)
 	b := s.connected("zoe", msauthtest.Ada)
+	s.lifetime(time.Hour)
 	time.Sleep(1100 * time.Millisecond)
 	s.ms.Set(down)
 	s.worker.every = 300 * time.Millisecond
@@ -319,7 +322,7 @@ func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
 func TestWhoseFaultItIs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	s.lifetime(time.Second)
 	s.connected("zoe", msauthtest.Ada)
 	time.Sleep(1100 * time.Millisecond)
 	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE UPDATE ON msauth_tokens BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
@@ -378,7 +381,7 @@ func TestStoppingInTheMiddleOfARun(t *testing.T) {
 func TestStoppingWhileMicrosoftHangs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
+	s.lifetime(time.Second)
 	s.connected("zoe", msauthtest.Ada)
 	time.Sleep(1100 * time.Millisecond)
 	for _, kind := range []msauthtest.Kind{msauthtest.Graph, msauthtest.TokenRefresh} {
