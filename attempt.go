@@ -119,7 +119,8 @@ func (s *attempts) seal(a *attempt) (string, error) {
 	if len(a.appState) > maxAppState {
 		return "", errAppState
 	}
-	for _, returnTo := range []string{a.returnTo, "/"} {
+	path, _, _ := strings.Cut(a.returnTo, "?")
+	for _, returnTo := range []string{a.returnTo, path, "/"} {
 		e := encoder{b: []byte{attemptFormat}}
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)

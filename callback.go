@@ -78,7 +78,7 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 }
 
 func (m *Middleware) linkData() []byte {
-	return append([]byte("msauth login link v2\x00"), m.registration[:]...)
+	return append([]byte("msauth login link v3\x00"), m.registration[:]...)
 }
 
 // authorizeOptions are what a sign-in asks of Microsoft.
@@ -108,11 +108,6 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		refusePrefetch(w)
 		return
 	}
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" && (mode != "navigate" || dest != "document") {
-		m.unauthorized(w, r, nil, demand{}) // a script or a frame cannot go there
-		return
-	}
 	opts, err := m.loginOptions(r.URL.RawQuery)
 	if err != nil {
 		m.fail(w, r, slog.LevelWarn, Page{
@@ -124,7 +119,20 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if rec, _, _ := m.sessions.load(r); rec != nil && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" && (mode != "navigate" || dest != "document") {
+		// A script or a frame cannot go there: the same link, to click.
+		o := LoginOptions{
+			ReturnTo: opts.returnTo, Prompt: opts.prompt, LoginHint: opts.loginHint, DomainHint: opts.domainHint,
+			UILocales: opts.uiLocales, AppState: opts.appState,
+		}
+		if o.ReturnTo == "/" {
+			o.ReturnTo = m.seenPage(r)
+		}
+		m.unauthorized(w, r, false, m.loginURL(o, opts.demand))
+		return
+	}
+	if rec := m.current(r); rec != nil {
 		opts.rounds = m.roundsAfter(rec)
 		same := opts.loginHint == "" || opts.loginHint == rec.loginHint || strings.EqualFold(opts.loginHint, rec.user.Username)
 		claims := rec.claims
@@ -222,10 +230,16 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		m.unavailable(w, r, &attempt{returnTo: o.returnTo, user: o.user}, err)
 		return
 	}
+	scopes := o.demand.scopes
+	if m.cfg.Issuer != "" {
+		// Microsoft remembers what people have granted; with others a sign-in
+		// that does not name what the session had would lose it.
+		scopes = append(m.scopes.missing(strings.Join(m.cfg.Scopes, " "), strings.Fields(o.granted)), scopes...)
+	}
 	a, cookie := newAttempt()
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
 	a.user = o.user
-	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(o.demand.scopes, " ")
+	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.host = oneLine(r.Host, 100)
 	}
@@ -255,31 +269,24 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		}
 	}
 	provider := m.oauth
-	provider.Scopes = m.scopesToAsk(o.demand.scopes, o.granted)
+	provider.Scopes = m.scopesToAsk(scopes)
 	provider.Endpoint.AuthURL = meta.Authorization
 	m.attempts.set(w, r, a.id, cookie)
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	redirect(w, provider.AuthCodeURL(state, params...))
 }
 
-// scopesToAsk are the app's own, and those that a demand adds. Microsoft
-// remembers what people have granted; with others a sign-in that does not name
-// what the session had would lose it.
-func (m *Middleware) scopesToAsk(demanded []string, granted string) []string {
-	if len(demanded) == 0 && (m.cfg.Issuer == "" || granted == "") {
+// scopesToAsk are the app's own, and more.
+func (m *Middleware) scopesToAsk(more []string) []string {
+	if len(more) == 0 {
 		return m.cfg.Scopes
 	}
-	if slices.ContainsFunc(slices.Concat(demanded, m.cfg.Scopes), m.scopes.all) {
-		return slices.Concat(signInScopes, demanded)
+	if slices.ContainsFunc(slices.Concat(more, m.cfg.Scopes), m.scopes.all) {
+		return slices.Concat(signInScopes, more)
 	}
 	scopes := slices.Clone(m.cfg.Scopes)
-	if m.cfg.Issuer != "" {
-		demanded = append(strings.Fields(granted), demanded...)
-	}
-	for _, scope := range demanded {
-		if !slices.ContainsFunc(scopes, func(other string) bool { return m.scopes.key(scope) == m.scopes.key(other) }) {
-			scopes = append(scopes, scope)
-		}
+	for _, scope := range more {
+		scopes = append(scopes, m.scopes.missing(strings.Join(scopes, " "), []string{scope})...)
 	}
 	return scopes
 }
@@ -377,8 +384,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 // unbound answers a callback whose attempt this browser does not have, or has
 // no more.
 func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt, wrong bool) {
-	rec, _, _ := m.sessions.load(r)
-	if rec != nil && rec.attempt == a.id && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
+	if rec := m.current(r); rec != nil && rec.attempt == a.id {
 		redirect(w, a.returnTo) // the back button, or a double click
 		return
 	}
@@ -439,7 +445,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		m.answeredWithError(w, r, a, ans)
 		return
 	}
-	asked := m.scopesToAsk(strings.Fields(a.scopes), "")
+	asked := m.scopesToAsk(strings.Fields(a.scopes))
 	own, others := m.scopes.byAPI(m.scopes.order(asked))
 	scopes := "" // of the session's own API, where others were asked for too
 	if len(others) > 0 && len(own) > 0 {
@@ -491,8 +497,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	if len(others) > 0 && len(own) == 0 {
 		// That was a token for another API. Consent to it is all that was
 		// wanted: the session goes on with one for its own.
-		own := wish{scopes: strings.Join(m.scopes.order(m.cfg.Scopes), " ")}
-		if g, failure = m.renewals.endpoint.refresh(ctx, g.refresh, own); failure != nil {
+		if g, failure = m.renewals.endpoint.refresh(ctx, g.refresh, wish{scopes: m.renewals.ownScopes(m.cfg.Scopes)}); failure != nil {
 			m.notRedeemed(w, r, a, failure)
 			return
 		}
@@ -501,6 +506,14 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	rec.take(g)
 	rec.identify(id)
 	m.admit(w, r, a, rec)
+}
+
+// asBefore tells people who they are after a sign-in that came to nothing.
+func (m *Middleware) asBefore(r *http.Request) string {
+	if m.current(r) == nil {
+		return "You are not signed in. "
+	}
+	return "You are still signed in as before. "
 }
 
 // provedFresh reports whether credentials were entered as recently as a sign-in
@@ -513,7 +526,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "no-auth-time", Status: http.StatusForbidden,
 			Title: "This site is not set up correctly for this page",
-			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. You are still signed in as before; tell the people who run this site.",
+			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
 			Links: []Link{{URL: "/", Label: "Home page"}},
 			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
 		})
@@ -521,7 +534,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 		m.refuse(w, r, slog.LevelWarn, Page{
 			Kind: "not-enough", Status: http.StatusForbidden,
 			Title: "You were not asked to sign in again",
-			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. You are still signed in as before.",
+			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
 			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: "/", Label: "Home page"}},
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.maxAge),
 		})
@@ -600,13 +613,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			m.log.Error("msauth: putting back the tokens of before a sign-in that failed", "err", err)
 		}
 		if errors.Is(err, ErrCookieTooLarge) {
-			m.refuse(w, r, slog.LevelError, Page{
-				Kind: "too-large", Status: http.StatusForbidden,
-				Title: "Your account has too much in it for this site",
-				Text:  "Microsoft signed you in, but your browser cannot keep a session of this size. Tell the people who run this site; trying again will not help.",
-				Links: []Link{{URL: "/", Label: "Home page"}},
-				Err:   err,
-			})
+			m.tooLarge(w, r, err)
 			return
 		}
 		m.refuse(w, r, slog.LevelError, Page{
@@ -691,13 +698,17 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	switch failure.Class {
 	case ClassDeclined:
 		p.Kind, p.Status = "declined", http.StatusForbidden
-		if rec, _, _ := m.sessions.load(r); a.asked != (demandDigest{}) && rec != nil && m.judge(rec, m.ended.has(rec.id), time.Now()) == "" {
+		current := m.current(r)
+		if a.asked != (demandDigest{}) && current != nil {
 			m.declinedMore(&p, a, failure)
 			break
 		}
 		p.Title = "You cancelled signing in"
 		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
 		p.Links[0].Label = "Sign in after all"
+		if current != nil {
+			p.Text = "You are still signed in as before."
+		}
 		if a.user != "" {
 			p.Title = "The account was not connected"
 			p.Text = "You cancelled at Microsoft. Nothing has changed."
@@ -810,8 +821,18 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 	}, attrs...)
 }
 
+func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error) {
+	m.refuse(w, r, slog.LevelError, Page{
+		Kind: "too-large", Status: http.StatusForbidden,
+		Title: "Your account has too much in it for this site",
+		Text:  "Microsoft signed you in, but a session of this size cannot be kept. Tell the people who run this site; trying again will not help.",
+		Links: []Link{{URL: "/", Label: "Home page"}},
+		Err:   err,
+	})
+}
+
 func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
-	m.refuse(w, r, slog.LevelInfo, Page{
+	p := Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this site",
 		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",
@@ -820,7 +841,13 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attem
 			{URL: m.LogoutURL(), Label: "Sign out"},
 		},
 		Err: err,
-	})
+	}
+	if a.user != "" {
+		p.Title = "The account was not connected"
+		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
+		p.Links = []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
+	}
+	m.refuse(w, r, slog.LevelInfo, p)
 }
 
 // refusePrefetch answers a browser that fetches ahead.

@@ -269,6 +269,13 @@ func New(cfg Config) (*Middleware, error) {
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
 	m.scopes = newScopeRules(&cfg, m.authority.microsoftIssuer())
 	m.renewals.rules = m.scopes
+	own, others := m.scopes.byAPI(m.scopes.order(cfg.Scopes))
+	switch {
+	case len(others) > 0:
+		return nil, fieldError("Scopes", "are of several APIs: leave those of the others to RequireScopes and Session.Token")
+	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.all):
+		return nil, fieldError("Scopes", "%v", errAlone)
+	}
 	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
 		return nil, err
 	}

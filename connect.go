@@ -124,6 +124,9 @@ func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt,
 	case errors.Is(err, errUserKey):
 		m.appError(w, r, err)
 		return
+	case errors.Is(err, ErrCookieTooLarge):
+		m.tooLarge(w, r, err)
+		return
 	default:
 		p.Kind, p.Status = "unavailable", http.StatusServiceUnavailable
 		p.Title = "Signing in is not possible right now"

@@ -70,24 +70,29 @@ func (e *events) sessionEnded(rec *record, err *AuthError) {
 	e.log.Info("msauth: session ended by the provider", "event", "session_ended", "user", rec.user.Key(), "err", err)
 }
 
-// renewed and renewalFailed report one token request each. reason is "due",
+// renewed and renewalFailed report one token request each. Those for other APIs
+// do not count: a handler can ask for what does not exist. The reason is "due",
 // "expired", "asked" (by a handler that outlasted its token), "other scopes" or
 // "rejected" (by an API).
-func (e *events) renewed(rec *record, reason string, took time.Duration) {
-	e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
+func (e *events) renewed(rec *record, want renewal, took time.Duration) {
+	if want.wish.scopes == "" {
+		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
+	}
 	e.log.Debug("msauth: tokens renewed", "event", "renewal", "user", rec.user.Key(),
-		"reason", reason, "duration", took, "outcome", "renewed")
+		"reason", want.reason, "duration", took, "outcome", "renewed")
 }
 
-func (e *events) renewalFailed(rec *record, reason string, took time.Duration, err *AuthError) {
-	e.count(func(s *Stats) {
-		if s.RenewalsFailed == nil {
-			s.RenewalsFailed = map[Class]uint64{}
-		}
-		s.RenewalsFailed[err.Class]++
-	})
+func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, err *AuthError) {
+	if want.wish.scopes == "" {
+		e.count(func(s *Stats) {
+			if s.RenewalsFailed == nil {
+				s.RenewalsFailed = map[Class]uint64{}
+			}
+			s.RenewalsFailed[err.Class]++
+		})
+	}
 	e.log.Info("msauth: tokens not renewed", "event", "renewal", "user", rec.user.Key(),
-		"reason", reason, "duration", took, "outcome", string(err.Class), "err", err)
+		"reason", want.reason, "duration", took, "outcome", string(err.Class), "err", err)
 }
 
 func (e *events) paused(err *AuthError) {

@@ -88,28 +88,26 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 		digest.Write([]byte(id))
 	}
 	key := tokenKey(digest.Sum(nil))
-	for {
-		if known, ok := h.m.memberships.known.get(key); ok {
-			return among(known, groups), nil
+	if known, ok := h.m.memberships.known.get(key); ok {
+		return among(known, groups), nil
+	}
+	flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
+		defer recoverInto(&err)
+		// Others wait for this answer too, whoever goes away.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
+		defer cancel()
+		found, err := h.checkMemberGroups(ctx, asked)
+		if err == nil {
+			h.m.memberships.known.put(key, found, time.Now().Add(membershipGrace))
 		}
-		flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
-			defer recoverInto(&err)
-			// Others wait for this answer too, whoever goes away.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
-			defer cancel()
-			found, err := h.checkMemberGroups(ctx, asked)
-			if err == nil {
-				h.m.memberships.known.put(key, found, time.Now().Add(membershipGrace))
-			}
-			return found, err
-		})
-		select {
-		case result := <-flight:
-			found, _ := result.Val.([]string)
-			return among(found, groups), result.Err
-		case <-ctx.Done():
-			return nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
-		}
+		return found, err
+	})
+	select {
+	case result := <-flight:
+		found, _ := result.Val.([]string)
+		return among(found, groups), result.Err
+	case <-ctx.Done():
+		return nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
 	}
 }
 

@@ -148,10 +148,11 @@ func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 		case broken:
 			m.brokenPage(w, r, v.err)
 		default:
+			d := first
 			if v.rec != nil {
-				first = demand{} // what the renewal needs comes first
+				d = demand{} // what the renewal needs comes first
 			}
-			m.unauthorized(w, r, v.rec, first)
+			m.unauthorized(w, r, false, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 		}
 	})
 }
@@ -300,6 +301,16 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		m.clearMarker(w)
 	}
 	v.rec, v.session = fresh, v.held.of(m, fresh, m.sessions.reload(r))
+}
+
+// current is the session that a request comes with, nil if it has none that is
+// good.
+func (m *Middleware) current(r *http.Request) *record {
+	rec, _, _ := m.sessions.load(r)
+	if rec == nil || m.judge(rec, m.ended.has(rec.id), time.Now()) != "" {
+		return nil
+	}
+	return rec
 }
 
 // judge says why a session that opens is over, or "".

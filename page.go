@@ -14,9 +14,9 @@ import (
 type Page struct {
 	// Kind is stable and says which page it is: "signed-out",
 	// "confirm-sign-out", "sign-in-required", "declined", "not-allowed",
-	// "not-granted", "not-enough", "no-auth-time", "start-again", "expired",
-	// "cookies-blocked", "wrong-host", "loop", "unavailable", "app-error",
-	// "too-large", "bad-request" or "not-found".
+	// "not-granted", "not-enough", "no-auth-time", "account-taken",
+	// "start-again", "expired", "cookies-blocked", "wrong-host", "loop",
+	// "unavailable", "app-error", "too-large", "bad-request" or "not-found".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int

@@ -28,6 +28,7 @@ const (
 	expiredPatience = 5 * time.Second
 
 	maxFlights = 32 // renewals at one time; more wait their turn
+	mostRaces  = 20 // that one request can lose to others of its session
 
 	pauseAfter     = 5                // failures in a row, of different people
 	leaveToOthers  = 5 * time.Second  // by whom a probe has failed
@@ -119,6 +120,8 @@ func (r *renewals) key(refresh secret) tokenKey {
 
 var errPaused = errors.New("msauth: renewals are paused, because those before failed")
 
+var errNoRefreshToken = errors.New("msauth: the provider gave no refresh token")
+
 // errPending means that the renewal goes on without the request.
 var errPending = errors.New("msauth: renewal still under way")
 
@@ -206,7 +209,7 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		timeout = timer.C
 	}
 	rec := want.rec
-	for again := false; ; {
+	for races := 0; ; {
 		own, failed, refresh := r.ownOf(rec)
 		key := r.key(refresh)
 		if rec.userKey != "" {
@@ -223,7 +226,7 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 			return known, nil
 		}
 		if refresh == "" && rec.userKey == "" {
-			return known, &AuthError{Class: ClassSignIn, Err: errors.New("the provider gave no refresh token")}
+			return known, &AuthError{Class: ClassSignIn, Err: errNoRefreshToken}
 		}
 		flight := r.flights.DoChan(string(key[:]), func() (_ any, err error) {
 			// Nothing could recover a panic of the app's transport, logger or
@@ -244,10 +247,10 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 			case v.wish != want.wish:
 				// Another wish with the same refresh token: now it is ours.
 			case v.grant == nil && result.Err == nil:
-				if again {
+				if races == mostRaces {
 					return known, &AuthError{Class: ClassRetry, Err: errors.New("the refresh tokens go round in circles")}
 				}
-				again = true // somebody has renewed since we looked
+				races++ // somebody has renewed since we looked
 			case result.Err != nil:
 				return known, result.Err
 			default:
@@ -329,7 +332,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 		case rec.userKey == "": // else once it is saved
 			r.granted.put(key, g, now.Add(outcomeGrace))
 		}
-		r.events.renewed(rec, want.reason, now.Sub(began))
+		r.events.renewed(rec, want, now.Sub(began))
 		return g, nil
 	}
 	if want.wish.scopes != "" || want.wish.claims != "" && err.Class != ClassSignIn {
@@ -349,7 +352,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	if want.wish == (wish{}) {
 		r.failed(rec, err) // a handler can wish for what does not exist
 	}
-	r.events.renewalFailed(rec, want.reason, now.Sub(began), err)
+	r.events.renewalFailed(rec, want, now.Sub(began), err)
 	if err.Class == ClassSignIn && want.wish.scopes == "" {
 		// Once for each session, whoever comes with its cookie afterwards.
 		r.events.sessionEnded(rec, err)
@@ -370,7 +373,7 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
 	if w.scopes == "" && rec.mixed {
-		w.scopes = r.ownScopes(rec)
+		w.scopes = r.ownScopes(rec.scopeList())
 	}
 	g, failed = r.endpoint.refresh(ctx, refresh, w)
 	if failed == nil && g.idToken != "" {
@@ -380,10 +383,11 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 }
 
 // ownScopes are named by a renewal where "as granted" could mean another API:
-// those of the app's own that were granted, as naming others would fail.
-func (r *renewals) ownScopes(rec *record) string {
+// those of the app's own that were granted, as naming others would fail. There is
+// always one: none would mean "as granted" again.
+func (r *renewals) ownScopes(granted []string) string {
 	own, _ := r.rules.byAPI(r.rules.order(r.scopes))
-	missing := r.rules.missing(rec.scopes, own)
+	missing := r.rules.missing(strings.Join(granted, " "), own)
 	own = slices.DeleteFunc(own, func(scope string) bool { return slices.Contains(missing, scope) })
 	return strings.Join(append(own, "email"), " ")
 }

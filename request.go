@@ -96,11 +96,10 @@ func (m *Middleware) seenPage(r *http.Request) string {
 }
 
 // unauthorized answers a request that is no page load: 401, for scripts with a
-// problem document (RFC 9457) whose login_url a page can open. The sign-in that
-// begins there meets the demand. rec is nil where nobody is signed in.
-func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
+// problem document (RFC 9457) whose login_url a page can open. more says that
+// somebody is signed in, and that another sign-in is to bring more.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
-	login := m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d)
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
 	h.Set("Cache-Control", "no-store")
 	vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
@@ -114,7 +113,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *r
 			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
 			Links: []Link{{URL: login, Label: "Sign in"}},
 		}
-		if rec != nil && !d.empty() {
+		if more {
 			p.Title = "Sign in once more for this"
 			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on."
 		}
@@ -122,7 +121,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *r
 		return
 	}
 	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
-	if rec != nil && !d.empty() {
+	if more {
 		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
 	}
 	m.problem(w, r, http.StatusUnauthorized, map[string]any{"title": title, "detail": detail, "login_url": login})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +25,7 @@ const (
 // A shortfall is why a session does not do for a handler.
 type shortfall struct {
 	forbidden bool   // another sign-in of the person would not change it
+	asks      bool   // Microsoft has to be asked, and should not for a prefetch
 	demand    demand // what else another sign-in is to bring
 	err       error  // set when it could not be found out
 }
@@ -57,6 +59,8 @@ func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *
 		switch {
 		case short == nil:
 			next.ServeHTTP(w, r)
+		case short.asks:
+			refusePrefetch(w)
 		case short.err != nil:
 			m.undecided(w, r, short.err)
 		case short.forbidden:
@@ -117,11 +121,17 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 		return m.misused(fmt.Errorf("RequireScopes: %w", err))
 	}
 	own, others := m.scopes.byAPI(wanted)
-	d := demand{scopes: wanted}
+	d, first := demand{scopes: wanted}, demand{scopes: wanted}
+	if slices.ContainsFunc(wanted, m.scopes.all) {
+		first = demand{} // it goes with no other, and often needs nobody's consent
+	}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, d, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, first, func(r *http.Request, v *visit) *shortfall {
 			if len(m.scopes.missing(v.held.tokens.record().scopes, own)) > 0 {
 				return &shortfall{demand: d}
+			}
+			if len(others) > 0 && isPrefetch(r) {
+				return &shortfall{asks: true}
 			}
 			for _, scopes := range others {
 				_, err := v.held.tokens.token(r.Context(), scopes)
@@ -226,6 +236,9 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 	}
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
+			if v.session.User.GroupsOverage && isPrefetch(r) {
+				return &shortfall{asks: true}
+			}
 			in, err := v.session.MemberOf(r.Context(), ids...)
 			if err == nil && len(in) == 0 {
 				return &shortfall{forbidden: true}
@@ -282,7 +295,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d 
 	case rec != nil && m.roundsAfter(rec) >= mostRounds:
 		m.againPage(w, r, m.askedPage(r))
 	case !isNavigation(r):
-		m.unauthorized(w, r, rec, d)
+		m.unauthorized(w, r, rec != nil, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 	default:
 		o := authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: d}
 		if rec != nil {

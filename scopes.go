@@ -89,6 +89,8 @@ func (s scopeRules) order(scopes []string) []string {
 	return slices.CompactFunc(list, func(a, b string) bool { return s.key(a) == s.key(b) })
 }
 
+var errAlone = errors.New("msauth: " + defaultScope + " cannot be combined with other scopes")
+
 // check refuses scopes that cannot be asked for, and puts the others into order.
 func (s scopeRules) check(scopes []string) ([]string, error) {
 	for _, scope := range scopes {
@@ -97,8 +99,8 @@ func (s scopeRules) check(scopes []string) ([]string, error) {
 		}
 	}
 	list := s.order(scopes)
-	if s.apart && len(list) > 1 && slices.ContainsFunc(list, s.all) {
-		return nil, fmt.Errorf("msauth: %s cannot be combined with other scopes", defaultScope)
+	if len(list) > 1 && slices.ContainsFunc(list, s.all) {
+		return nil, errAlone
 	}
 	if len(list) > maxScopes || len(strings.Join(list, " ")) > maxScopeBytes {
 		return nil, fmt.Errorf("msauth: more than %d scopes or %d bytes of them", maxScopes, maxScopeBytes)

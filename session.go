@@ -375,9 +375,12 @@ func (h *heldTokens) wishFor(scopes []string) (wish, error) {
 		return wish{}, &AuthError{Class: ClassMisconfigured, Err: err}
 	}
 	own, others := h.m.scopes.byAPI(scopes)
+	missing := h.m.scopes.missing(h.record().scopes, own)
 	switch {
-	case len(others) == 0 && len(h.m.scopes.missing(h.record().scopes, own)) == 0:
+	case len(others) == 0 && len(missing) == 0:
 		return wish{}, nil
+	case !h.m.scopes.apart: // a renewal brings no scope that was not granted (RFC 6749 section 6)
+		return wish{}, &AuthError{Class: ClassStepUp, Scopes: missing, Err: errNotGranted}
 	case len(others) > 1, len(others) == 1 && len(own) > 0:
 		return wish{}, &AuthError{Class: ClassMisconfigured, Err: errManyAPIs}
 	}
@@ -415,7 +418,7 @@ func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willD
 		return h.bearerOf(g, want.wish)
 	}
 	renewed := rec.renewedBy(g)
-	if g.refresh != rec.refresh || g.issued > rec.renewed {
+	if !rec.stored && (g.refresh != rec.refresh || g.issued > rec.renewed) {
 		h.m.keepUndelivered(rec, g)
 	}
 	h.mu.Lock()
@@ -439,10 +442,12 @@ func (h *heldTokens) moveOn(rec *record) {
 // bearerOf is the token of a grant for another API, if it has all the scopes.
 func (h *heldTokens) bearerOf(g *grant, w wish) (*oauth2.Token, error) {
 	if missing := h.m.scopes.missing(g.scopes, strings.Fields(w.scopes)); len(missing) > 0 {
-		return nil, &AuthError{Class: ClassStepUp, Scopes: missing, Err: errors.New("fewer scopes were granted")}
+		return nil, &AuthError{Class: ClassStepUp, Scopes: missing, Err: errNotGranted}
 	}
 	return bearer(g.access, g.expiry), nil
 }
+
+var errNotGranted = errors.New("msauth: fewer scopes were granted")
 
 // forScopes adds what was wished for to an error that consent can mend.
 func (h *heldTokens) forScopes(err error, w wish) error {
@@ -567,8 +572,12 @@ func (m *Middleware) keepUndelivered(rec *record, g *grant) {
 	m.renewals.keep(rec.refresh, g, m.comesUntil(rec))
 }
 
-// comesUntil is how long a browser may come with the cookie that it has.
+// comesUntil is how long a browser may come with the cookie that it has, or a
+// worker with an entry.
 func (m *Middleware) comesUntil(rec *record) time.Time {
+	if rec.stored {
+		return time.Now().Add(refreshExpiry)
+	}
 	if m.cfg.IdleTimeout < m.cfg.MaxAge {
 		return time.Unix(rec.used, 0).Add(m.cfg.IdleTimeout)
 	}

@@ -26,7 +26,8 @@ const (
 	firstRetry    = 1 * time.Second
 	longestRetry  = 1 * time.Minute
 	refreshExpiry = 90 * 24 * time.Hour
-	maxUserKey    = 255 // bytes
+	maxUserKey    = 255      // bytes
+	maxSealed     = 64 << 10 // bytes
 )
 
 // A vault is [Config.Tokens] as this package uses it. What an entry holds is
@@ -113,8 +114,19 @@ func (v *vault) load(ctx context.Context, user string) (*keptTokens, error) {
 // it as it is in the store.
 func (v *vault) save(ctx context.Context, user string, e *keptTokens) error {
 	next := e.StoredTokens
-	identity, tokens := e.rec.encode()
-	next.Sealed = v.keys.seal(joinParts(identity, tokens), v.additional(user))
+	lean := e.rec
+	for {
+		identity, tokens := lean.encode()
+		if next.Sealed = v.keys.seal(joinParts(identity, tokens), v.additional(user)); len(next.Sealed) <= maxSealed {
+			break
+		}
+		if lean == e.rec {
+			lean = e.rec.clone()
+		}
+		if lean.shrink() == "" {
+			return fmt.Errorf("%w: %d bytes for Config.Tokens, where %d may be used", ErrCookieTooLarge, len(next.Sealed), maxSealed)
+		}
+	}
 	next.Account = e.rec.user.Key()
 	if err := v.write(ctx, user, e.Version, &next); err != nil {
 		return err
@@ -319,6 +331,9 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 			r.granted.put(key, g, time.Now().Add(outcomeGrace))
 			return g, nil // somebody else has renewed them
 		}
+		if e.rec.refresh == "" {
+			return nil, &AuthError{Class: ClassSignIn, Err: errNoRefreshToken}
+		}
 		if waited, err := wait.wait(ctx, e); waited || err != nil {
 			continue
 		}
@@ -331,7 +346,7 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 		} else if err != nil {
 			return nil, r.storeFails(key, err)
 		}
-		if err := r.takeSlot(ctx, user, e); errors.Is(err, ErrConflict) {
+		if err := r.takeSlot(ctx, user, e); errors.Is(err, ErrConflict) || ctx.Err() != nil {
 			continue
 		} else if err != nil {
 			return nil, r.storeFails(key, err)

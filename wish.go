@@ -90,7 +90,11 @@ type notice struct {
 func (r *renewals) note(id sessionID, n notice, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if before, ok := r.notices.get(id); ok && before.of <= n.of {
+	before, ok := r.notices.get(id)
+	if ok && before.of > n.of {
+		return // it is about older tokens
+	}
+	if ok {
 		n.deliver = n.deliver || before.deliver
 		if n.rejected == (tokenKey{}) {
 			n.rejected = before.rejected
@@ -102,11 +106,17 @@ func (r *renewals) note(id sessionID, n notice, until time.Time) {
 	r.notices.put(id, n, until)
 }
 
-// settle forgets what a session's new cookie says.
+// settle forgets what a session's new cookie says, unless more has become known
+// meanwhile.
 func (r *renewals) settle(id sessionID, n notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now, ok := r.notices.get(id); !ok || now != n {
+		return
+	}
 	r.notices.drop(id)
 	if n.claims != "" && !n.stepUp {
-		r.note(id, notice{of: n.of, claims: n.claims}, time.Now().Add(demandRest))
+		r.notices.put(id, notice{of: n.of, claims: n.claims}, time.Now().Add(demandRest))
 	}
 }
 
