@@ -48,9 +48,11 @@
 // repeated for up to 5 seconds. An error of [Store.Save] that is none of
 // msauth's means in most cases that nothing has changed; but where the
 // connection was lost or the context ended, the new entry may be there: load it.
-// Contexts are honoured everywhere. To save tokens that Microsoft has just
-// issued, use one that does not end with the request. Errors hold neither
-// tokens nor user keys.
+// When its context ends, a call returns at once with the two drivers that are
+// tested, also while it waits for somebody else's lock. With others that may
+// take longer: with github.com/mattn/go-sqlite3 as long as busy_timeout. To save
+// tokens that Microsoft has just issued, use a context that does not end with
+// the request. Errors hold neither tokens nor user keys.
 //
 // # SQLite
 //

@@ -107,8 +107,11 @@ func newDialect(d dialect, update string) *dialect {
 }
 
 // migrate brings the schema up to date.
-func migrate(ctx context.Context, db *sql.DB, d *dialect) error {
-	return retry(ctx, time.Minute, func() error {
+func migrate(ctx context.Context, db *sql.DB, d *dialect, patience time.Duration) error {
+	// PostgreSQL waits without end for a lock that another process has.
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return retry(ctx, patience, func() error {
 		version, err := schemaVersion(ctx, db, d)
 		if err != nil || version == len(d.migrations) {
 			return err

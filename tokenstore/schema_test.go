@@ -3,11 +3,14 @@
 package tokenstore_test
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth/tokenstore"
 )
@@ -125,6 +128,41 @@ func TestMigrationByManyProcesses(t *testing.T) {
 				t.Fatalf("round %d: version %d after the second migration", round, got)
 			}
 			holds(t, store, "ada", entry("a"))
+		}
+	})
+}
+
+// Somebody else's migration that never ends is not waited for without end.
+func TestMigrationBehindALock(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		dsn := b.empty(t)
+		db := openDB(t, b.driver, dsn)
+		openStore(t, db)
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if _, err := tx.Exec("UPDATE msauth_tokens_schema SET version = version"); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := tokenstore.NewWithin(t.Context(), 300*time.Millisecond, db, later...)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			fails(t, "New", err)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("New: %v", err)
+			}
+		case <-time.After(4 * time.Second):
+			t.Fatal("New waits on")
+		}
+		tx.Rollback()
+		if _, err := tokenstore.NewWith(t.Context(), db, later...); err != nil {
+			t.Errorf("once the lock is gone: %v", err)
 		}
 	})
 }

@@ -39,10 +39,11 @@ func New(ctx context.Context, db *sql.DB) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("tokenstore: the *sql.DB is nil")
 	}
-	return open(ctx, db, postgreSQL, sqlite)
+	return open(ctx, db, postgreSQL, sqlite, time.Minute)
 }
 
-func open(ctx context.Context, db *sql.DB, postgreSQL, sqlite *dialect) (*Store, error) {
+// open is New, which waits for other processes for as long as migrating says.
+func open(ctx context.Context, db *sql.DB, postgreSQL, sqlite *dialect, migrating time.Duration) (*Store, error) {
 	var d *dialect
 	// Opening SQLite can be busy too, where that sets the journal mode.
 	err := retry(ctx, patience, func() (err error) {
@@ -52,7 +53,7 @@ func open(ctx context.Context, db *sql.DB, postgreSQL, sqlite *dialect) (*Store,
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, db, d); err != nil {
+	if err := migrate(ctx, db, d, migrating); err != nil {
 		return nil, fmt.Errorf("tokenstore: creating or migrating the tables: %w", err)
 	}
 	return &Store{db: db, dialect: d}, nil
