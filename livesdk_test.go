@@ -148,16 +148,16 @@ func (m *memory) Delete(_ context.Context, user string) error {
 	return nil
 }
 
-// owner is the user whose account it is, not shared, or "" if there is none.
-func (m *memory) owner(account string) string {
+// UserOf is the user whose account it is, not shared, or msauth.ErrNoTokens.
+func (m *memory) UserOf(_ context.Context, account string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for user, e := range m.entries {
 		if e.Account == account && !e.Shared {
-			return user
+			return user, nil
 		}
 	}
-	return ""
+	return "", msauth.ErrNoTokens
 }
 
 // forEach does work in the name of each user, whether they are there or not:
@@ -184,23 +184,33 @@ func forEach(ctx context.Context, auth *msauth.Middleware, users []string, work 
 // connecting adds to a site with users of its own what connects a Microsoft
 // account to them and disconnects it. userOf is Config.User too.
 func connecting(mux *http.ServeMux, auth *msauth.Middleware, userOf func(*http.Request) string) {
+	members := func(h func(w http.ResponseWriter, r *http.Request, user string)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			user := userOf(r)
+			if user == "" { // nobody: nothing is kept under that
+				http.Error(w, "Sign in to this site first.", http.StatusForbidden)
+				return
+			}
+			h(w, r, user)
+		}
+	}
 	mux.Handle("POST /connect", auth.Connect("/settings"))
-	disconnect := func(w http.ResponseWriter, r *http.Request) {
-		if err := auth.Disconnect(r.Context(), userOf(r)); err != nil {
+	disconnect := members(func(w http.ResponseWriter, r *http.Request, user string) {
+		if err := auth.Disconnect(r.Context(), user); err != nil {
 			http.Error(w, "Nothing has changed. Try again in a moment.", http.StatusServiceUnavailable)
 			return
 		}
 		http.Redirect(w, r, "/settings", http.StatusSeeOther)
-	}
-	mux.Handle("POST /disconnect", http.NewCrossOriginProtection().Handler(http.HandlerFunc(disconnect)))
-	mux.HandleFunc("GET /settings", func(w http.ResponseWriter, r *http.Request) {
-		status, err := connection(r.Context(), auth, userOf(r))
+	})
+	mux.Handle("POST /disconnect", http.NewCrossOriginProtection().Handler(disconnect))
+	mux.HandleFunc("GET /settings", members(func(w http.ResponseWriter, r *http.Request, user string) {
+		status, err := connection(r.Context(), auth, user)
 		if err != nil {
 			http.Error(w, "Your settings cannot be read right now.", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintf(w, `<p>Microsoft account: %s`, html.EscapeString(status))
-	})
+	}))
 }
 
 // connection is the LiveConnectSessionStatus of one of the app's users.
@@ -219,16 +229,16 @@ func connection(ctx context.Context, auth *msauth.Middleware, user string) (stri
 
 // link is for Config.OnSignIn: it finds the app's user who has connected the
 // account that signs in.
-func link(owner func(account string) (user string)) func(http.ResponseWriter, *http.Request, *msauth.SignIn) error {
-	return func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
+func link(userOf func(ctx context.Context, account string) (user string, err error)) func(http.ResponseWriter, *http.Request, *msauth.SignIn) error {
+	return func(_ http.ResponseWriter, r *http.Request, in *msauth.SignIn) error {
 		if in.Connecting {
 			return nil // UserKey is the app's user, who is still there
 		}
-		in.UserKey = owner(in.Session.User.Key())
-		if in.UserKey == "" {
-			return errors.New("nobody here has connected this account")
+		user, err := userOf(r.Context(), in.Session.User.Key())
+		if err != nil {
+			return err // msauth.ErrNoTokens: nobody here has connected this account
 		}
-		in.AppData = in.UserKey
+		in.UserKey, in.AppData = user, user
 		return nil
 	}
 }
@@ -375,8 +385,9 @@ func TestLiveSDKTokenHandlerKeepsItsPromises(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"zoe", "", ""} { // yan's is shared
-		if got := kept.owner("a"); got != want {
-			t.Errorf("owner %q, want %q", got, want)
+		got, err := kept.UserOf(ctx, "a")
+		if got != want || (want == "") != errors.Is(err, msauth.ErrNoTokens) {
+			t.Errorf("user %q, %v, want %q", got, err, want)
 		}
 		if err := kept.Delete(ctx, "zoe"); err != nil {
 			t.Error(err)
@@ -420,7 +431,10 @@ func TestLiveSDKWorkerActsForPeopleWhoAreAway(t *testing.T) {
 
 		s.ms.Revoke(msauthtest.Mia)
 		time.Sleep(2 * time.Hour)
-		mia := kept.owner(msauthtest.TenantPersonal + "." + s.objectID(t, msauthtest.Mia))
+		mia, err := kept.UserOf(context.Background(), msauthtest.TenantPersonal+"."+s.objectID(t, msauthtest.Mia))
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 2 {
 			want("revoked", run(), false, "Ada Lindqvist", mia)
 		}
@@ -459,7 +473,7 @@ func TestLiveSDKConnectsAndDisconnectsAnAccount(t *testing.T) {
 	t.Parallel()
 	s, kept := live(t, func(c *msauth.Config) {
 		store := c.Tokens.(*memory)
-		c.User, c.OnSignIn = appUser, link(store.owner)
+		c.User, c.OnSignIn = appUser, link(store.UserOf)
 	})
 	connecting(s.mux, s.auth, appUser)
 	s.as(msauthtest.Mia)
@@ -472,6 +486,12 @@ func TestLiveSDKConnectsAndDisconnectsAnAccount(t *testing.T) {
 		}
 	}
 	settings(b, "not connected")
+	nobody := s.browser(t)
+	for _, res := range []seen{nobody.get("/settings"), nobody.do(http.MethodPost, "/disconnect", "Sec-Fetch-Site", "same-origin")} {
+		if res.StatusCode != http.StatusForbidden || res.body != "Sign in to this site first.\n" {
+			t.Errorf("nobody is signed in: status %d, %q", res.StatusCode, res.body)
+		}
+	}
 	if res := s.browser(t).get("/files"); res.StatusCode != http.StatusForbidden {
 		t.Errorf("not connected: status %d", res.StatusCode)
 	}
