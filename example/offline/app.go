@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -101,7 +102,7 @@ func (a *app) handler() http.Handler {
 	site := protection.Handler(a.identify(mux))
 
 	files := http.NewServeMux()
-	files.Handle("/", site)
+	files.Handle("/", a.atHome(site))
 	files.Handle("GET /static/{name}", staticFiles())
 	files.Handle("GET /favicon.ico", http.RedirectHandler("/static/logo.svg", http.StatusFound))
 	files.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
@@ -113,8 +114,13 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) error {
 }
 
 // form is what the pages to sign up and to sign in show again if something is
-// wrong with it.
-type form struct{ Name, Complaint string }
+// wrong with it: with the field of this name or, where that is empty, with both.
+type form struct{ Name, Complaint, Field string }
+
+// Wrong reports whether the complaint is about a field.
+func (f form) Wrong(field string) bool {
+	return f.Complaint != "" && (f.Field == "" || f.Field == field)
+}
 
 func (a *app) signUpPage(w http.ResponseWriter, r *http.Request) error {
 	return a.render(w, r, http.StatusOK, "sign-up", "Sign up", form{})
@@ -138,19 +144,19 @@ func (a *app) signUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	wrong := complaint(name, password)
+	field, wrong := complaint(name, password)
 	if wrong == "" {
-		id, err := a.create(r.Context(), name, password)
-		switch {
-		case errors.Is(err, errTaken):
-			wrong = "Somebody has this name already. Please choose another one."
-		case err != nil:
+		hash, err := hashPassword(r.Context(), password)
+		if err != nil {
 			return err
-		default:
-			return a.enter(w, r, id, "/settings")
 		}
+		err = a.enter(w, r, "/settings", func(tx *sql.Tx) (int64, error) { return create(r.Context(), tx, name, hash) })
+		if !errors.Is(err, errTaken) {
+			return err
+		}
+		field, wrong = "name", "Somebody has this name already. Please choose another one."
 	}
-	return a.render(w, r, http.StatusUnprocessableEntity, "sign-up", "Sign up", form{Name: name, Complaint: wrong})
+	return a.render(w, r, http.StatusUnprocessableEntity, "sign-up", "Sign up", form{Name: name, Complaint: wrong, Field: field})
 }
 
 func (a *app) signIn(w http.ResponseWriter, r *http.Request) error {
@@ -161,7 +167,7 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) error {
 	if len(password) <= longestPassword {
 		id, err := a.check(r.Context(), name, password)
 		if err == nil {
-			return a.enter(w, r, id, "/digests")
+			return a.enter(w, r, "/digests", func(*sql.Tx) (int64, error) { return id, nil })
 		}
 		if !errors.Is(err, errWrong) {
 			return err
@@ -171,16 +177,26 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) error {
 		form{Name: name, Complaint: "Name and password do not belong together. Please try again."})
 }
 
-func (a *app) enter(w http.ResponseWriter, r *http.Request, user int64, to string) error {
-	if err := a.begin(w, r, user); err != nil {
+// enter signs a person in, who is found or made in the same transaction.
+func (a *app) enter(w http.ResponseWriter, r *http.Request, to string, who func(*sql.Tx) (int64, error)) error {
+	var session string
+	err := together(r.Context(), a.db, func(tx *sql.Tx) error {
+		user, err := who(tx)
+		if err == nil {
+			session, err = begin(r, tx, user)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
+	setCookie(w, session, int(sessionLife/time.Second))
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }
 
 func (a *app) signOut(w http.ResponseWriter, r *http.Request) error {
-	if err := a.end(r); err != nil {
+	if err := together(r.Context(), a.db, func(tx *sql.Tx) error { return end(r, tx) }); err != nil {
 		return err
 	}
 	setCookie(w, "", -1)
@@ -247,8 +263,9 @@ func (a *app) disconnect(w http.ResponseWriter, r *http.Request, p *person) erro
 	}
 	// What msauth knows of the user in memory. Should the account have been
 	// connected again since the transaction, in another tab, that is gone too.
+	// Should this fail, the memory is of no use for long: the entry is gone.
 	if err := a.auth.Disconnect(r.Context(), p.key()); err != nil {
-		return err
+		a.log.Warn("disconnected, but msauth may know the user's token until it ends", "user", p.ID, "error", err)
 	}
 	a.log.Info("disconnected", "user", p.ID)
 	http.Redirect(w, r, "/settings", http.StatusSeeOther)
@@ -256,22 +273,19 @@ func (a *app) disconnect(w http.ResponseWriter, r *http.Request, p *person) erro
 }
 
 func (a *app) forget(ctx context.Context, p *person) error {
-	tx, err := a.db.BeginTx(ctx, nil)
-	if err != nil {
-		return ofDatabase(err)
-	}
-	defer tx.Rollback()
-	if err := a.store.In(tx).Delete(ctx, p.key()); err != nil {
-		return ofDatabase(err)
-	}
-	for _, statement := range []string{
-		`DELETE FROM digests WHERE user = ?`, `DELETE FROM troubles WHERE user = ?`,
-	} {
-		if _, err := tx.ExecContext(ctx, statement, p.ID); err != nil {
+	return together(ctx, a.db, func(tx *sql.Tx) error {
+		if err := a.store.In(tx).Delete(ctx, p.key()); err != nil {
 			return ofDatabase(err)
 		}
-	}
-	return ofDatabase(tx.Commit())
+		for _, statement := range []string{
+			`DELETE FROM digests WHERE user = ?`, `DELETE FROM troubles WHERE user = ?`,
+		} {
+			if _, err := tx.ExecContext(ctx, statement, p.ID); err != nil {
+				return ofDatabase(err)
+			}
+		}
+		return nil
+	})
 }
 
 // A digest is what has changed, as of some time.
@@ -366,6 +380,25 @@ func (s status) merge(kept []run, n int) (list []run) {
 		}
 	}
 	return list[:min(n, len(list))]
+}
+
+// atHome sends people who came by another name of this computer, 127.0.0.1 say,
+// to that of MSAUTH_BASE_URL: Microsoft sends them back there, where a cookie of
+// the other name is none. Other hosts are left alone: a proxy may name its own.
+func (a *app) atHome(next http.Handler) http.Handler {
+	base, err := url.Parse(a.set.auth.BaseURL)
+	if err != nil || !isLoopback(base.Hostname()) {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at := url.URL{Host: r.Host}
+		if (r.Method == http.MethodGet || r.Method == http.MethodHead) && isLoopback(at.Hostname()) &&
+			!strings.EqualFold(at.Hostname(), base.Hostname()) && at.Port() == base.Port() {
+			http.Redirect(w, r, base.Scheme+"://"+base.Host+r.URL.RequestURI(), http.StatusFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // secure sets the headers of the whole site. The pages of msauth replace the

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 )
 
@@ -283,24 +285,31 @@ func TestSigningUpInAndOut(t *testing.T) {
 			t.Errorf("%s leads to %s", path, res.Request.URL)
 		}
 	}
-	for _, tt := range []struct{ name, password, want string }{
-		{"", password, "Please choose a name."},
-		{"   ", password, "Please choose a name."},
-		{strings.Repeat("ü", 41), password, "at most 40 characters"},
-		{"a\x00b", password, "letters, digits"},
-		{"zoe", "short", "at least 12 characters"},
-		{"zoe", strings.Repeat("x", 1025), "shorter password"},
+	name := `required aria-invalid="true" aria-describedby="complaint">`
+	word := `required aria-invalid="true" aria-describedby="complaint rule">`
+	for _, tt := range []struct{ name, password, want, wrong, right string }{
+		{"", password, "Please choose a name.", name, word},
+		{"   ", password, "Please choose a name.", name, word},
+		{strings.Repeat("ü", 41), password, "at most 40 characters", name, word},
+		{"a\x00b", password, "letters, digits", name, word},
+		{"zoe", "short", "at least 12 characters", word, name},
+		{"zoe", strings.Repeat("x", 1025), "shorter password", word, name},
 	} {
-		b.post("/sign-up", "name", tt.name, "password", tt.password).want(http.StatusUnprocessableEntity, tt.want, `role="alert"`)
+		b.post("/sign-up", "name", tt.name, "password", tt.password).
+			want(http.StatusUnprocessableEntity, tt.want, `role="alert"`, tt.wrong).lack(tt.right)
 	}
+	b.get("/sign-up").want(http.StatusOK, `<label for="password">Password</label>`, `aria-describedby="rule"`).lack("aria-invalid")
 	b.post("/sign-up", "name", " Zoë ", "password", password).want(http.StatusOK, "Zoë", "No account is connected.")
 	b.get("/digests").want(http.StatusOK, "No Microsoft account is connected")
 
 	other := s.browser()
 	other.post("/sign-up", "name", "<b>", "password", password).want(http.StatusOK, "&lt;b&gt;").lack("<b>")
 	other.post("/sign-out").want(http.StatusOK)
-	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "has this name already")
-	other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "do not belong together", `value="Zoë"`)
+	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "has this name already", name).lack(word)
+	res := other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "do not belong together", `value="Zoë"`)
+	if n := strings.Count(res.body, name); n != 2 {
+		t.Errorf("%d fields are said to be wrong, want both", n)
+	}
 	other.post("/sign-in", "name", "nobody", "password", password).want(http.StatusUnprocessableEntity, "do not belong together")
 	other.get("/settings").want(http.StatusOK, "New here?")
 	other.post("/sign-in", "name", "Zoë", "password", password).want(http.StatusOK, "Zoë")
@@ -330,7 +339,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 	s.restart()
 	other.get("/settings").want(http.StatusOK, "Zoë")
 
-	res := b.still().post("/sign-in", "name", "Zoë", "password", password)
+	res = b.still().post("/sign-in", "name", "Zoë", "password", password)
 	line := res.Header.Get("Set-Cookie")
 	for _, want := range []string{"__Host-", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
 		if !strings.Contains(line, want) {
@@ -464,6 +473,80 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	}
 	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
 	s.wantDigests(0)
+}
+
+// lazyStore is a store of tokens that deletes nothing.
+type lazyStore struct{ msauth.TokenStore }
+
+func (lazyStore) Delete(context.Context, string) error { return errors.New("the disk is full") }
+
+// Once the tokens and digests are gone nobody is told that nothing has changed.
+func TestDisconnectingThatMsauthDoesNotLearnOf(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.wantRun(run{Users: 1, Written: 1})
+	a, err := newAppOn(s.db, s.store, lazyStore{s.store}, s.set, s.app.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.handler = a.handler()
+	s.mu.Unlock()
+	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
+	s.wantDigests(0)
+	if !strings.Contains(s.log.String(), "the disk is full") {
+		t.Error("the log does not tell")
+	}
+}
+
+// When a session cannot be made, neither is the user, and the one that was there
+// before is kept: that nothing has changed is true.
+func TestSigningUpAndInIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.user("zoe")
+	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE INSERT ON sessions BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	b.post("/sign-in", "name", "zoe", "password", password).want(http.StatusServiceUnavailable, "Nothing has changed")
+	b.get("/settings").want(http.StatusOK, "zoe", "No account is connected.")
+	other := s.browser()
+	other.post("/sign-up", "name", "yan", "password", password).want(http.StatusServiceUnavailable, "Nothing has changed")
+	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
+		t.Fatal(err)
+	}
+	other.post("/sign-up", "name", "yan", "password", password).want(http.StatusOK, "yan", "No account is connected.")
+}
+
+// Whoever comes by another name of this computer signs in at the one to which
+// Microsoft leads back.
+func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	b := s.browser().still()
+	res := b.get("http://127.0.0.1:" + port + "/sign-in?a=b").want(http.StatusFound)
+	if got, want := res.Header.Get("Location"), s.URL+"/sign-in?a=b"; got != want {
+		t.Errorf("led to %q, want %q", got, want)
+	}
+	b.get("/sign-in?a=b").want(http.StatusOK)
+	b.get("http://127.0.0.1:" + port + "/healthz").want(http.StatusOK)
+	for _, host := range []string{"digests.example:" + port, "127.0.0.1:1"} { // what a proxy may name
+		req, err := http.NewRequest(http.MethodGet, s.URL+"/sign-in", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		res, err := b.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("as %s: status %d", host, res.StatusCode)
+		}
+	}
 }
 
 func TestADatabaseThatIsDownIsSaidInWords(t *testing.T) {

@@ -133,4 +133,18 @@ func prepare(ctx context.Context, db *sql.DB) (*tokenstore.Store, error) {
 	return store, nil
 }
 
+// together does f in a transaction: all of it or nothing. Errors of f are not
+// marked.
+func together(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return ofDatabase(err)
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return err
+	}
+	return ofDatabase(tx.Commit())
+}
+
 func milli(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -87,28 +87,24 @@ func sessionID(value string) []byte {
 }
 
 // begin signs a person in, under a new id: one that was there before may be
-// known to others.
-func (a *app) begin(w http.ResponseWriter, r *http.Request, user int64) error {
-	if err := a.end(r); err != nil {
-		return err
+// known to others. It returns what is to be the cookie.
+func begin(r *http.Request, tx *sql.Tx, user int64) (value string, err error) {
+	if err := end(r, tx); err != nil {
+		return "", err
 	}
-	value := rand.Text()
-	_, err := a.db.ExecContext(r.Context(), `INSERT INTO sessions (id, user, ends) VALUES (?, ?, ?)`,
+	value = rand.Text()
+	_, err = tx.ExecContext(r.Context(), `INSERT INTO sessions (id, user, ends) VALUES (?, ?, ?)`,
 		sessionID(value), user, time.Now().Add(sessionLife).UnixMilli())
-	if err != nil {
-		return ofDatabase(err)
-	}
-	setCookie(w, value, int(sessionLife/time.Second))
-	return nil
+	return value, ofDatabase(err)
 }
 
 // end ends the session that the request belongs to, if any.
-func (a *app) end(r *http.Request) error {
+func end(r *http.Request, tx *sql.Tx) error {
 	c, err := r.Cookie(cookieName)
 	if err != nil {
 		return nil
 	}
-	_, err = a.db.ExecContext(r.Context(), `DELETE FROM sessions WHERE id = ?`, sessionID(c.Value))
+	_, err = tx.ExecContext(r.Context(), `DELETE FROM sessions WHERE id = ?`, sessionID(c.Value))
 	return ofDatabase(err)
 }
 
@@ -121,14 +117,9 @@ func setCookie(w http.ResponseWriter, value string, maxAge int) {
 // errTaken means that there is a user of this name.
 var errTaken = errors.New("the name is taken")
 
-// create makes a user.
-func (a *app) create(ctx context.Context, name, password string) (int64, error) {
-	hash, err := hashPassword(ctx, password)
-	if err != nil {
-		return 0, err
-	}
-	var id int64
-	err = a.db.QueryRowContext(ctx, `INSERT INTO users (name, password, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
+// create makes a user, with the hash of a password.
+func create(ctx context.Context, tx *sql.Tx, name, hash string) (id int64, err error) {
+	err = tx.QueryRowContext(ctx, `INSERT INTO users (name, password, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
 		name, hash, time.Now().UnixMilli()).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, errTaken
@@ -163,24 +154,24 @@ func (a *app) check(ctx context.Context, name, password string) (id int64, err e
 	return id, nil
 }
 
-// complaint is what is wrong with a new user's name or password; empty if
-// nothing is.
-func complaint(name, password string) string {
+// complaint is what is wrong with a new user's name or password, and in which of
+// these fields; empty if nothing is.
+func complaint(name, password string) (field, text string) {
 	switch n := utf8.RuneCountInString(name); {
 	case n == 0:
-		return "Please choose a name."
+		return "name", "Please choose a name."
 	case n > longestName:
-		return fmt.Sprintf("Please choose a name of at most %d characters.", longestName)
+		return "name", fmt.Sprintf("Please choose a name of at most %d characters.", longestName)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }):
-		return "Please choose a name of letters, digits and the like."
+		return "name", "Please choose a name of letters, digits and the like."
 	}
 	switch n := utf8.RuneCountInString(password); {
 	case n < shortestPassword:
-		return fmt.Sprintf("Please choose a password of at least %d characters: three or four words will do.", shortestPassword)
+		return "password", fmt.Sprintf("Please choose a password of at least %d characters: three or four words will do.", shortestPassword)
 	case len(password) > longestPassword:
-		return "Please choose a shorter password."
+		return "password", "Please choose a shorter password."
 	}
-	return ""
+	return "", ""
 }
 
 // A cost is what hashing a password takes.

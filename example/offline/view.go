@@ -101,16 +101,19 @@ func formatBytes(n int64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", size), ".0") + " " + []string{"KB", "MB", "GB", "TB", "PB"}[unit]
 }
 
-// every is a period in words: "minute", "2 minutes", "5 seconds".
+// every is a period in words: "minute", "2 hours", "1.5 seconds".
 func every(d time.Duration) string {
-	n, unit := int(d/time.Second), "second"
-	if d%time.Minute == 0 {
-		n, unit = int(d/time.Minute), "minute"
+	unit, name := time.Second, "second"
+	switch {
+	case d%time.Hour == 0:
+		unit, name = time.Hour, "hour"
+	case d%time.Minute == 0:
+		unit, name = time.Minute, "minute"
 	}
-	if n == 1 {
-		return unit
+	if d == unit {
+		return name
 	}
-	return strconv.Itoa(n) + " " + unit + "s"
+	return strconv.FormatFloat(float64(d)/float64(unit), 'f', -1, 64) + " " + name + "s"
 }
 
 // took is how long a run lasted.
