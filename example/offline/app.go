@@ -222,6 +222,7 @@ type connection struct {
 	Account   string // who it is, where that can be told
 	Trouble   string // why the latest digest was not written
 	Time      time.Time
+	NotBefore time.Time // Microsoft is asked again; zero for the next run
 }
 
 // connection asks msauth, which asks the database: this costs no call to
@@ -234,16 +235,25 @@ func (a *app) connection(ctx context.Context, p *person) (c connection, err erro
 	case errors.Is(err, msauth.ErrSignInRequired):
 		return connection{Connected: true, Refused: true}, nil
 	case err != nil:
+		// What is wrong with the account itself must not stand in the way of
+		// disconnecting it.
+		if _, ok := errors.AsType[*msauth.AuthError](err); ok && !isOfDatabase(err) {
+			return connection{Connected: true, Trouble: troubleOf(err).why}, nil
+		}
 		return c, err
 	}
 	c.Connected, c.Account = true, nameOf(s.User)
-	var ms int64
-	err = a.db.QueryRowContext(ctx, `SELECT time, needs_person, why FROM troubles WHERE user = ?`, p.ID).Scan(&ms, &c.Refused, &c.Trouble)
+	var ms, notBefore int64
+	err = a.db.QueryRowContext(ctx, `SELECT time, needs_person, why, not_before FROM troubles WHERE user = ?`, p.ID).
+		Scan(&ms, &c.Refused, &c.Trouble, &notBefore)
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, nil
 	}
 	if c.Time = milli(ms); c.Refused && s.SignedIn().Unix() >= c.Time.Unix() {
 		c.Refused, c.Trouble = false, "" // the person has signed in again since
+	}
+	if t := milli(notBefore); time.Until(t) > 0 {
+		c.NotBefore = t
 	}
 	return c, ofDatabase(err)
 }

@@ -519,6 +519,25 @@ func TestSigningUpAndInIsAllOrNothing(t *testing.T) {
 	other.post("/sign-up", "name", "yan", "password", password).want(http.StatusOK, "yan", "No account is connected.")
 }
 
+// An account can be disconnected whatever is wrong with it.
+func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.set.auth.AllowedTenants = []string{"00000000-1111-2222-3333-444444444444"}
+	a, err := newAppOn(s.db, s.store, s.store, s.set, s.app.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.app, s.handler = a, a.handler()
+	s.mu.Unlock()
+	s.wantRun(run{Users: 1, Failed: 1})
+	b.get("/digests").want(http.StatusOK, "not admitted here any more")
+	b.get("/settings").want(http.StatusOK, "An account is connected.", "not admitted here any more").lack("also while you are away", "ago;")
+	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
+}
+
 // Whoever comes by another name of this computer signs in at the one to which
 // Microsoft leads back.
 func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {

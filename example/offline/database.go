@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS digests (
 	PRIMARY KEY (user, due)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS digests_due ON digests (due);
+CREATE INDEX IF NOT EXISTS sessions_ends ON sessions (ends);
 CREATE TABLE IF NOT EXISTS troubles ( -- of users who got no digest when they last should have
 	user         INTEGER PRIMARY KEY REFERENCES users,
 	time         INTEGER NOT NULL,
@@ -57,7 +58,14 @@ CREATE TABLE IF NOT EXISTS runs (
 	failed  INTEGER NOT NULL,
 	why     TEXT NOT NULL -- it did not get to all
 );
+CREATE INDEX IF NOT EXISTS runs_due ON runs (due);
 `
+
+// changes are what came to the schema later, the oldest first. How many of them
+// a database has had is its user_version. They are only added to.
+var changes = []string{
+	`ALTER TABLE troubles ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0`, // when Microsoft may be asked again
+}
 
 // openDatabase opens the file, which is made if there is none. more are further
 // settings of the driver's.
@@ -127,7 +135,23 @@ func prepare(ctx context.Context, db *sql.DB) (*tokenstore.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := db.ExecContext(ctx, schema); err != nil {
+	err = together(ctx, db, func(tx *sql.Tx) error {
+		var had int
+		if _, err := tx.ExecContext(ctx, schema); err != nil {
+			return err
+		}
+		if err := tx.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&had); err != nil {
+			return err
+		}
+		for _, change := range changes[min(had, len(changes)):] {
+			had++
+			if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA user_version = %d", change, had)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("cannot make the tables: %w", err)
 	}
 	return store, nil

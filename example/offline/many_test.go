@@ -180,11 +180,11 @@ func TestARunOverManyUsers(t *testing.T) {
 	for _, query := range []string{
 		`SELECT user, due FROM digests WHERE due = 1`,
 		`SELECT due, files FROM digests WHERE user = 1 ORDER BY due DESC LIMIT 5`,
-		`DELETE FROM digests WHERE due < 1`,
 		`SELECT time, needs_person, why FROM troubles WHERE user = 1`,
 		`SELECT id, due FROM runs ORDER BY id DESC LIMIT 10`,
+		cleaning[0], cleaning[1], cleaning[2],
 	} {
-		plan := s.plan(query)
+		plan := s.plan(strings.ReplaceAll(query, "?", "1"))
 		if strings.Contains(plan, "TEMP B-TREE") || strings.Contains(plan, "SCAN") && !strings.Contains(plan, "SCAN runs") {
 			t.Errorf("%s: %s", query, plan)
 		}

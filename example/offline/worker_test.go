@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -105,7 +106,7 @@ func TestARefusalByGraphIsToldAndMended(t *testing.T) {
 	s.restart()
 	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
 	s.ms.ResetCalls()
-	s.wantRun(run{Users: 1, Waiting: 1})
+	s.wantRun(run{}) // known, as those whom the store tells of
 	if graph, token := s.ms.Count(msauthtest.Graph), s.ms.Count(msauthtest.TokenRefresh); graph != 0 || token != 0 {
 		t.Errorf("asked %d times, renewed %d times for somebody who has to sign in first", graph, token)
 	}
@@ -248,21 +249,111 @@ func TestARunEndsWhereMicrosoftFailsAllAlike(t *testing.T) {
 		t.Error("the next run begins with the same users")
 	}
 	broken = false
+	s.rested()
 	s.wantRun(run{Users: 60, Written: 60}) // the others first, but all
+}
+
+// rested has the time gone by for which Microsoft is not to be asked.
+func (s *site) rested() {
+	s.t.Helper()
+	if _, err := s.db.Exec(`UPDATE troubles SET not_before = 1`); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// What Microsoft says of one user is kept for that user: the others get their
+// digests on time, and this one is not asked for early.
+func TestEachIsLeftAloneForAsLongAsMicrosoftWants(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.connected("yan", msauthtest.Bruno)
+	s.connected("xia", msauthtest.Mia)
+	busy := true
+	var mu sync.Mutex
+	asked := 0
+	s.worker.recent = func(_ context.Context, in *msauth.Session) ([]file, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if in.User.Username != msauthtest.Ada || !busy {
+			return nil, nil
+		}
+		asked++
+		return nil, &graphError{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Minute}
+	}
+	r := s.wantRun(run{Users: 3, Written: 2, Failed: 1})
+	if rest, wait := pause(0, time.Minute, time.Minute, r); rest != 0 || wait != time.Minute {
+		t.Errorf("all of them wait %v", wait)
+	}
+	s.wantRun(run{Users: 3, Written: 2, Skipped: 1})
+	s.restart()
+	s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) { return nil, nil }
+	s.wantRun(run{Users: 3, Written: 2, Skipped: 1})
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	b.get("/digests").want(http.StatusOK, "Microsoft was busy.", "it is tried again in 10 minutes.")
+	s.rested()
+	b.get("/digests").want(http.StatusOK, "it is tried again in the next run.")
+	s.wantRun(run{Users: 3, Written: 3})
+	b.get("/digests").want(http.StatusOK).lack("Microsoft was busy.")
+}
+
+// Where another worker has written digests Microsoft is not down.
+func TestDigestsOfAnotherWorkerAreASignOfLife(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connected("zoe", msauthtest.Ada)
+	s.connected("yan", msauthtest.Bruno)
+	for _, when := range []string{"before", "meanwhile"} {
+		s.due = s.due.Add(time.Minute)
+		write := func() {
+			_, err := s.db.Exec(`INSERT INTO digests (user, due, files) VALUES (1, ?, '[]') ON CONFLICT DO NOTHING`, s.due.UnixMilli())
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if when == "before" {
+			write()
+		}
+		s.worker.recent = func(_ context.Context, in *msauth.Session) ([]file, error) {
+			if in.User.Username == msauthtest.Ada {
+				write()
+				return nil, nil
+			}
+			return nil, &graphError{Status: http.StatusServiceUnavailable, RetryAfter: time.Hour}
+		}
+		s.rested()
+		r := s.worker.run(t.Context(), s.due)
+		if r.Skipped != 1 || r.Failed != 1 {
+			t.Fatalf("%s: %+v", when, r)
+		}
+		if _, wait := pause(0, time.Minute, time.Minute, r); wait != time.Minute {
+			t.Errorf("%s: the next run comes after %v", when, wait)
+		}
+	}
 }
 
 func TestPause(t *testing.T) {
 	t.Parallel()
 	bad := &run{microsoft: true, Why: "..."}
-	rest, wait := 0, time.Duration(0)
-	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
-		rest, wait = pause(rest, time.Minute, time.Minute, bad)
-		if want *= time.Minute; wait < want || wait > want+time.Minute/8 {
-			t.Errorf("waits %v, want about %v", wait, want)
+	for _, tt := range []struct {
+		every time.Duration
+		want  []time.Duration // in minutes
+	}{
+		{time.Minute, []time.Duration{1, 2, 4, 8, 16, 16}},
+		{24 * time.Hour, []time.Duration{1440, 1455, 1455}},
+	} {
+		var rest, wait time.Duration
+		for _, want := range tt.want {
+			rest, wait = pause(rest, tt.every, tt.every, bad)
+			if want *= time.Minute; wait < want || wait > want+2*time.Minute {
+				t.Errorf("every %v: waits %v, want about %v", tt.every, wait, want)
+			}
 		}
 	}
-	for _, r := range []*run{{}, {Written: 5}, {microsoft: true, Written: 5, Failed: 1}, {Failed: 3}} {
-		if rest, wait := pause(rest, time.Minute, time.Minute, r); rest != 0 || wait != time.Minute {
+	for _, r := range []*run{{}, {Written: 5}, {microsoft: true, Written: 5, Failed: 1}, {microsoft: true, others: true}, {Failed: 3}} {
+		if rest, wait := pause(time.Hour, time.Minute, time.Minute, r); rest != 0 || wait != time.Minute {
 			t.Errorf("after %+v: rests %d, waits %v", r, rest, wait)
 		}
 	}
@@ -287,7 +378,7 @@ func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
 	}
 	s.wantDigests(1)
 	b.get("/digests").want(http.StatusOK, "The database does not work at the moment.")
-	if _, wait := pause(1, 0, time.Minute, r); wait < time.Minute {
+	if _, wait := pause(time.Minute, 0, time.Minute, r); wait < time.Minute {
 		t.Errorf("the next run comes after %v", wait)
 	}
 	s.worker.db = writable
@@ -414,6 +505,157 @@ func TestNothingIsWrittenForWhoDisconnectsMeanwhile(t *testing.T) {
 	s.wantDigests(0)
 }
 
+// Nor is it noted why there was no digest: that would be said of the next
+// account.
+func TestNoTroubleIsNotedForWhoDisconnectsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	for _, then := range []string{"", msauthtest.Bruno} {
+		s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) {
+			b.post("/settings/disconnect").want(http.StatusOK)
+			if then != "" {
+				s.as(then)
+				b.post("/settings/connect").want(http.StatusOK, then)
+			}
+			return nil, &graphError{Status: http.StatusServiceUnavailable}
+		}
+		s.wantRun(run{Users: 1, Failed: 1})
+		if n := s.number(`SELECT count(*) FROM troubles`); n != 0 {
+			t.Errorf("then %q: %d troubles are noted", then, n)
+		}
+		b.post("/settings/connect").want(http.StatusOK, "Connected: ").lack("was not written")
+	}
+}
+
+// Who signs in again while the old tokens are being refused is not taken for one
+// who has to.
+func TestSigningInAgainWhileMicrosoftIsAskedCounts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) {
+		time.Sleep(1100 * time.Millisecond)
+		b.post("/settings/connect").want(http.StatusOK)
+		time.Sleep(1100 * time.Millisecond)
+		return nil, &msauth.AuthError{Class: msauth.ClassStepUp}
+	}
+	s.wantRun(run{Users: 1, Waiting: 1})
+	b.get("/settings").want(http.StatusOK).lack("sign in again")
+	s.worker.recent = func(context.Context, *msauth.Session) ([]file, error) { return nil, nil }
+	s.wantRun(run{Users: 1, Written: 1})
+}
+
+// Entries that the keys do not open are told of once, and mended by the person.
+func TestEntriesThatDoNotOpen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.env["MSAUTH_KEYS"] = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	s.restart()
+	b.get("/digests").want(http.StatusOK, "the site has lost a key of its own")
+	s.wantRun(run{Users: 1, Waiting: 1})
+	since := s.number(`SELECT time FROM troubles`)
+	for range 2 {
+		s.wantRun(run{})
+	}
+	if n := strings.Count(s.log.String(), "none for a user"); n != 1 || s.number(`SELECT time FROM troubles`) != since {
+		t.Errorf("said %d times", n)
+	}
+	b.get("/settings").want(http.StatusOK, "sign in again", "An account is connected.").lack("also while you are away")
+	time.Sleep(1100 * time.Millisecond)
+	b.post("/settings/connect").want(http.StatusOK, "Connected: ", "also while you are away").lack("sign in again")
+	s.wantRun(run{Users: 1, Written: 1})
+}
+
+// A panic over one user's files costs that user a digest, and nobody else.
+func TestAPanicIsOneUsersAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	s.connected("yan", msauthtest.Bruno)
+	s.worker.recent = func(_ context.Context, in *msauth.Session) ([]file, error) {
+		if in.User.Username == msauthtest.Ada {
+			panic("no such file")
+		}
+		return nil, nil
+	}
+	s.wantRun(run{Users: 2, Written: 1, Failed: 1})
+	b.get("/digests").want(http.StatusOK, "Something went wrong at this site.").lack("no such file")
+	if log := s.log.String(); !strings.Contains(log, "no such file") || !strings.Contains(log, "worker_test.go") {
+		t.Error("the panic is not in the log")
+	}
+}
+
+// What is old is deleted however much it is and however long that takes.
+func TestWhatIsOldIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connected("zoe", msauthtest.Ada)
+	s.wantRun(run{Users: 1, Written: 1})
+	old := s.due.Add(-25 * time.Hour).UnixMilli()
+	for _, statement := range []string{
+		`WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 1200) INSERT INTO digests SELECT 1, ? - i, '[]' FROM n`,
+		`INSERT INTO runs (due, started, users, written, skipped, waiting, failed, why) VALUES (?, 0, 0, 0, 0, 0, 0, '')`,
+		`INSERT INTO sessions (id, user, ends) VALUES (x'00', 1, ?)`,
+	} {
+		if _, err := s.db.Exec(statement, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps := 1500 // a millisecond or so for each row
+	if slow {
+		steps /= 50
+	}
+	if _, err := s.db.Exec(fmt.Sprintf(`CREATE TRIGGER slow BEFORE DELETE ON digests BEGIN
+		SELECT count(*) FROM (WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT %d) SELECT i FROM n); END`, steps)); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	s.wantRun(run{Users: 1, Written: 1})
+	if took := time.Since(start); took < 500*time.Millisecond {
+		t.Errorf("deleting took %v: that tests nothing", took)
+	}
+	s.wantDigests(2)
+	for _, query := range []string{`SELECT count(*) FROM runs WHERE due = ?`, `SELECT count(*) FROM sessions WHERE ends = ?`} {
+		if n := s.number(query, old); n != 0 {
+			t.Errorf("%s: %d", query, n)
+		}
+	}
+	if log := s.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "error=<nil>") {
+		t.Error("the log has errors")
+	}
+
+	// What cannot be deleted is named as what it is; the run is noted.
+	if _, err := s.db.Exec(`DROP TRIGGER slow; CREATE TRIGGER broken BEFORE DELETE ON digests BEGIN SELECT RAISE(ABORT, 'the disk is full'); END;
+		INSERT INTO digests VALUES (1, 1, '[]')`); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRun(run{Users: 1, Written: 1})
+	if log := s.log.String(); !strings.Contains(log, "what is old cannot be deleted") || strings.Contains(log, "cannot be noted") {
+		t.Error("the log does not say what failed")
+	}
+	if n := s.number(`SELECT count(*) FROM runs WHERE ended IS NULL`); n != 0 {
+		t.Errorf("%d runs are not noted", n)
+	}
+}
+
+// A database as earlier versions of this site made it goes on.
+func TestOlderDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.connected("zoe", msauthtest.Ada)
+	if _, err := s.db.Exec(`ALTER TABLE troubles DROP COLUMN not_before; PRAGMA user_version = 0;
+		INSERT INTO troubles (user, time, needs_person, why) VALUES (1, 1, 0, 'It was long ago.')`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s.restart()
+	}
+	b.get("/settings").want(http.StatusOK, "It was long ago.")
+	s.wantRun(run{Users: 1, Written: 1})
+}
+
 func TestTroubles(t *testing.T) {
 	t.Parallel()
 	auth := func(c msauth.Class) error { return &msauth.AuthError{Class: c, RetryAfter: time.Second} }
@@ -432,8 +674,7 @@ func TestTroubles(t *testing.T) {
 		{"throttled", &graphError{Status: 429, RetryAfter: time.Minute}, false, true, time.Minute},
 		{"no drive", &graphError{Status: 404}, false, false, 0},
 		{"other status", &graphError{Status: 418}, false, false, 0},
-		{"database", ofDatabase(errors.New("disk full")), false, false, 0},
-		{"database, while renewing", &msauth.AuthError{Class: msauth.ClassRetry, Err: ofDatabase(errors.New("disk full"))}, false, false, 0},
+		{"panic", errPanic, false, false, 0},
 	} {
 		got := troubleOf(tt.err)
 		if got.needsPerson != tt.needsPerson || got.passing != tt.passing || got.retryAfter != tt.retryAfter || got.why == "" {
