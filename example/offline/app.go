@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/msauth"
@@ -74,6 +75,47 @@ func newAppOn(db *sql.DB, store *tokenstore.Store, tokens msauth.TokenStore, set
 		auth: auth, set: set, db: db, store: store, log: log,
 		worker: &worker{auth: auth, store: store, db: db, log: log, every: set.every, recent: recent(set.graph)},
 	}, nil
+}
+
+// work does what goes on beside the pages, until ctx ends.
+func (a *app) work(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { a.reseal(ctx) })
+	wg.Go(func() { a.worker.work(ctx) })
+	wg.Wait()
+}
+
+// reseal seals what is kept of all accounts with the first key, so that the
+// others can be dropped: one account after the other, each start anew. Whose
+// tokens were refused is not among them, and has to sign in again anyway.
+func (a *app) reseal(ctx context.Context) {
+	if len(a.set.auth.Keys) < 2 {
+		return
+	}
+	var last error
+	users, lost, failed := 0, 0, 0
+	for user, err := range a.store.Users(ctx, "") {
+		if err == nil {
+			users++
+			err = a.auth.Reseal(ctx, user)
+		} else {
+			err = ofDatabase(err)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil, errors.Is(err, msauth.ErrNoTokens): // or disconnected
+		case isOfDatabase(err):
+			failed, last = failed+1, err
+		default:
+			lost++ // none of the keys opens it
+		}
+	}
+	if failed > 0 {
+		a.log.Error("keys: not all accounts are sealed with the first key: keep the others until a start says so", "users", users, "failed", failed, "error", last)
+		return
+	}
+	a.log.Info("keys: all accounts are sealed with the first key: the others can be dropped", "users", users, "not_opened", lost)
 }
 
 // handler is the whole site.

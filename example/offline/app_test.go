@@ -161,6 +161,12 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+func (l *lockedBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 const password = "correct horse battery"
 
 // A browser keeps cookies and navigates.
@@ -566,6 +572,56 @@ func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {
 			t.Errorf("as %s: status %d", host, res.StatusCode)
 		}
 	}
+}
+
+// After a change of keys everything is sealed anew: then the old one can go.
+func TestKeysCanBeChanged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	first, second := "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="
+	s.env["MSAUTH_KEYS"] = first
+	s.restart()
+	b := s.connected("zoe", msauthtest.Ada)
+	s.connected("yan", msauthtest.Bruno)
+	const done = "keys: all accounts are sealed with the first key"
+	start := func() {
+		t.Helper()
+		s.restart()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.work(ctx)
+		}()
+		for range 100 {
+			if strings.Contains(s.log.String(), "keys: ") {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		cancel()
+		<-ended
+	}
+	s.env["MSAUTH_KEYS"] = second + "," + first
+	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE UPDATE ON msauth_tokens WHEN old.user_key = '2'
+		BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
+		t.Fatal(err)
+	}
+	if start(); !strings.Contains(s.log.String(), "keep the others") || strings.Contains(s.log.String(), done) {
+		t.Error("one was not sealed, and the log does not say so")
+	}
+	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
+		t.Fatal(err)
+	}
+	s.log.Reset()
+	if start(); !strings.Contains(s.log.String(), done) {
+		t.Error("the log does not say that it is done")
+	}
+	s.env["MSAUTH_KEYS"] = second
+	s.log.Reset()
+	s.restart()
+	b.get("/settings").want(http.StatusOK, "Connected: ").lack("sign in again")
+	s.wantRun(run{Users: 2, Written: 2})
 }
 
 func TestADatabaseThatIsDownIsSaidInWords(t *testing.T) {

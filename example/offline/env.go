@@ -33,7 +33,9 @@ import (
 //
 //	MSAUTH_BASE_URL  where people reach /auth, by default http://localhost:PORT/auth
 //	MSAUTH_KEYS      keys that seal what is kept, base64, separated by commas; by
-//	                 default one that is made, in DIGEST_DB with .key behind it
+//	                 default one that is made, in DIGEST_DB with .key behind it.
+//	                 To change it put a new one in front, and keep the old one
+//	                 until the log says that it can be dropped
 //	DIGEST_DB        the database file, by default digests.db
 //	DIGEST_EVERY     from one digest to the next, by default 1m
 //	PORT             by default 8080

@@ -74,7 +74,7 @@ func serve(ctx context.Context, getenv func(string) string, out io.Writer, log *
 	worked := make(chan struct{})
 	go func() {
 		defer close(worked)
-		a.worker.work(ctx)
+		a.work(ctx)
 	}()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
