@@ -580,20 +580,12 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	undo := func() error { return nil }
 	if m.vault != nil && in.UserKey != "" {
-		// The hook may have begun a request whose outcome it did not wait for.
-		key := m.renewals.key(rec.refresh)
-		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) { return &outcome{}, nil })
-		_, _, newest := m.renewals.known(rec.refresh)
-		kept := rec.movedTo(newest)
-		kept.userKey, kept.stored = in.UserKey, true
-		var err error
-		if undo, err = m.vault.keep(r.Context(), kept, in.ReplaceAccount, in.ShareAccount); err != nil {
+		kept, takeBack, err := m.keepTokens(r.Context(), rec, in)
+		if err != nil {
 			m.notKept(w, r, a, err)
 			return
 		}
-		m.renewals.forgetStored(in.UserKey, rec.user.Key())
-		rec = kept.movedTo("")
-		rec.stored = false
+		rec, undo = kept, takeBack
 		if held, ok := session.tokens.(*heldTokens); ok { // the hook may use it on
 			held.mu.Lock()
 			held.rec, held.access = rec, nil

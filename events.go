@@ -66,15 +66,20 @@ func (e *events) signedOut(rec *record) {
 }
 
 func (e *events) sessionEnded(rec *record, err *AuthError) {
+	defer survive()
 	e.count(func(s *Stats) { s.SessionsEnded++ })
 	e.log.Info("msauth: session ended by the provider", "event", "session_ended", "user", rec.user.Key(), "err", err)
 }
+
+// survive is deferred where a Logger that panics must not be the loss of tokens.
+func survive() { _ = recover() }
 
 // renewed and renewalFailed report one token request each. Those for other APIs
 // do not count: a handler can ask for what does not exist. The reason is "due",
 // "expired", "asked" (by a handler that outlasted its token), "other scopes" or
 // "rejected" (by an API).
 func (e *events) renewed(rec *record, want renewal, took time.Duration) {
+	defer survive()
 	if want.wish.scopes == "" {
 		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
 	}
@@ -83,6 +88,7 @@ func (e *events) renewed(rec *record, want renewal, took time.Duration) {
 }
 
 func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, err *AuthError) {
+	defer survive()
 	if want.wish.scopes == "" {
 		e.count(func(s *Stats) {
 			if s.RenewalsFailed == nil {

@@ -64,6 +64,9 @@ type renewals struct {
 
 	vault   *vault // where the app keeps tokens, nil if it does not
 	unsaved *expiring[tokenKey, *unsaved]
+	// forgotten tells how often forgetStored was called, by user.
+	forgotten *expiring[tokenKey, uint64]
+	forgets   atomic.Uint64
 
 	struggling *expiring[string, struggle] // people
 
@@ -107,6 +110,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		notices:      newExpiring[sessionID, notice](maxOutcomes),
 		challenges:   newExpiring[tokenKey, struct{}](maxOutcomes),
 		unsaved:      newExpiring[tokenKey, *unsaved](maxOutcomes),
+		forgotten:    newExpiring[tokenKey, uint64](maxOutcomes),
 		struggling:   newExpiring[string, struggle](maxOutcomes),
 	}
 }
@@ -252,6 +256,9 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 				}
 				races++ // somebody has renewed since we looked
 			case result.Err != nil:
+				if own, _, _ := r.ownOf(rec); want.wish == (wish{}) {
+					known = own // the refresh token may be another one all the same
+				}
 				return known, result.Err
 			default:
 				return v.grant, nil
@@ -309,12 +316,14 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, err
 		return o, paused
 	}
 	if o.grant, failed = r.ask(want, rec, refresh); failed != nil {
+		o.grant = nil
 		return o, failed
 	}
 	return o, nil
 }
 
-// ask makes the one request of a flight and remembers how it ended.
+// ask makes the one request of a flight and remembers how it ended. A grant that
+// comes with an error has nothing to use but its refresh token, which is new.
 func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *AuthError) {
 	began := time.Now()
 	g, err := r.request(rec, refresh, want.wish)
@@ -338,6 +347,12 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	if want.wish.scopes != "" || want.wish.claims != "" && err.Class != ClassSignIn {
 		key = r.wishKey(rec.id, want.wish) // what the session's own token need not suffer from
 	}
+	if g != nil && rec.userKey == "" {
+		r.moveOn(want, rec, refresh, g.refresh)
+		if key == r.key(refresh) {
+			key = r.key(g.refresh)
+		}
+	}
 	grace, passing := refusalGrace, err.Class == ClassRetry || err.Class == ClassMisconfigured
 	if passing {
 		if grace = err.RetryAfter; grace == 0 {
@@ -357,7 +372,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 		// Once for each session, whoever comes with its cookie afterwards.
 		r.events.sessionEnded(rec, err)
 	}
-	return nil, err
+	return g, err
 }
 
 // request asks the provider. Its context is its own: the request that started
@@ -378,6 +393,9 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	g, failed = r.endpoint.refresh(ctx, refresh, w)
 	if failed == nil && g.idToken != "" {
 		failed = r.identify(ctx, rec, g)
+	}
+	if failed != nil && (g == nil || failed.Class != ClassRetry || g.refresh == refresh) {
+		g = nil
 	}
 	return g, failed
 }

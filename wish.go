@@ -71,8 +71,13 @@ func (r *renewals) grantOther(want renewal, rec *record, refresh secret, g *gran
 	if g.refresh == refresh || rec.userKey != "" {
 		return
 	}
+	r.moveOn(want, rec, refresh, g.refresh)
+}
+
+// moveOn notes which refresh token has followed the one of a session.
+func (r *renewals) moveOn(want renewal, rec *record, used, next secret) {
 	own, _, _ := r.ownOf(rec)
-	r.moved.put(r.key(refresh), g.refresh, want.keepUntil)
+	r.moved.put(r.key(used), next, want.keepUntil)
 	r.note(rec.id, notice{of: max(rec.renewed, own.issued), deliver: true}, want.keepUntil)
 }
 

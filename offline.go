@@ -1,0 +1,114 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Offline returns a session for one of the app's users whose tokens
+// [Config.Tokens] keeps, whether they are there or not: for workers. Its methods
+// work like those of a session of a request, with Client, Token and
+// TokenSource; it does not end by itself. user is what [SignIn.UserKey] was.
+//
+// The error is [ErrNoTokens] when nothing is kept for the user,
+// [ErrSignInRequired] when Microsoft has refused what is kept, which
+// the methods of the session return too, when it happens: tell the person, and
+// leave the user alone until they have signed in. Other errors are those of the
+// store.
+func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error) {
+	if m.vault == nil {
+		return nil, errors.New("msauth: Offline needs Config.Tokens")
+	}
+	e, err := m.vault.load(ctx, user)
+	switch {
+	case errors.Is(err, errEntry):
+		return nil, &AuthError{Class: ClassSignIn, Err: err}
+	case err != nil:
+		return nil, err
+	case e.SignInRequired:
+		return nil, e.refusedBefore()
+	case !admits(&e.rec.user, m.cfg.Tenant, m.cfg.AllowedTenants):
+		return nil, &AuthError{Class: ClassNotAllowed, Err: errNotAdmitted}
+	}
+	return new(heldSession).of(m, e.rec, nil), nil
+}
+
+// keepTokens saves the tokens of a sign-in for the app's user, and returns the
+// record that a session of theirs in a browser has.
+func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (browser *record, undo func() error, err error) {
+	// Nobody may use the refresh token meanwhile, nor afterwards with what they
+	// hold of the session: the hook may have begun to.
+	var kept *record
+	for kept == nil {
+		_, _, newest := m.renewals.known(rec.refresh)
+		key := m.renewals.key(newest)
+		// It may be another flight that ends: then once more.
+		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) {
+			defer recoverInto(&err)
+			if _, _, now := m.renewals.known(rec.refresh); now != newest {
+				return &outcome{}, nil
+			}
+			kept = rec.movedTo(newest)
+			kept.userKey, kept.stored = in.UserKey, true
+			undo, err = m.vault.keep(ctx, kept, in.ReplaceAccount, in.ShareAccount)
+			if err == nil && newest != "" {
+				m.renewals.refused.put(key, refusal{err: &AuthError{Class: ClassRetry, Err: errHandedOver}}, time.Now().Add(outcomeGrace))
+			}
+			return &outcome{}, nil
+		})
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	m.renewals.forgetStored(in.UserKey)
+	browser = kept.movedTo("")
+	browser.stored = false
+	return browser, undo, nil
+}
+
+var errHandedOver = errors.New("msauth: the tokens have just been given to Config.Tokens")
+
+// Disconnect forgets the tokens of one of the app's users. Sessions of theirs in
+// browsers end when their access token does, after an hour or so; so does what
+// was copied of it. Microsoft offers no way to revoke one app's refresh tokens:
+// the person can take back their consent (https://myapps.microsoft.com for work
+// accounts, https://account.live.com/consent/Manage for personal ones), and an
+// administrator can revoke all sessions of a person.
+func (m *Middleware) Disconnect(ctx context.Context, user string) error {
+	if m.vault == nil {
+		return errors.New("msauth: Disconnect needs Config.Tokens")
+	}
+	if err := m.vault.delete(ctx, user); err != nil {
+		return err
+	}
+	m.renewals.forgetStored(user)
+	return nil
+}
+
+// Reseal seals what is kept for a user with the first of [Config.Keys], if that
+// is not so: after it was done for all, an old key can be dropped. Errors are
+// [ErrNoTokens] and those of the store.
+func (m *Middleware) Reseal(ctx context.Context, user string) error {
+	if m.vault == nil {
+		return errors.New("msauth: Reseal needs Config.Tokens")
+	}
+	var wait leaseWait
+	for {
+		e, err := m.vault.load(ctx, user)
+		if err != nil || !e.resealt {
+			return err
+		}
+		if waited, err := wait.wait(ctx, e.StoredTokens); err != nil {
+			return err
+		} else if waited {
+			continue
+		}
+		if err = m.vault.save(ctx, user, e); !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if err := wait.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
