@@ -69,7 +69,7 @@ type Config struct {
 	// Keys seal the cookies: 32 random bytes each, for example from
 	// "openssl rand -base64 32". The first seals, all open, so that keys can
 	// be rotated: add the new key in second place on every server, then move
-	// it to first place, and drop the old one MaxAge later.
+	// it to first place, and drop the old one MaxAge later (see Tokens).
 	Keys [][]byte
 
 	// Store keeps sessions on the server, for when cookies of 3 KB are not
@@ -78,8 +78,8 @@ type Config struct {
 	Store sessions.Store
 
 	// Tokens keeps refresh tokens for the app's own users, so that it can act
-	// for them with [Middleware.Offline] while they are away; cookies then
-	// carry none. [SignIn.UserKey] is the user. What is kept is sealed with
+	// for them with [Middleware.Offline] while they are away; the cookies of
+	// these sign-ins carry none. [SignIn.UserKey] is the user. What is kept is sealed with
 	// Keys: before an old key is dropped, [Middleware.Reseal] has to be called
 	// for every user. It is sealed for this app too: what was kept is lost when
 	// Authority, Tenant, ClientID or BaseURL change. Default: none are kept but
@@ -88,7 +88,8 @@ type Config struct {
 
 	// User tells who is signed in to the app by the app's own means, as a key
 	// of at most 255 bytes, or "". [Middleware.Connect] needs it; it is asked
-	// again when the person comes back from Microsoft.
+	// again when the person comes back from Microsoft: the app's own cookie has
+	// to get to BaseURL, and cannot be SameSite=Strict.
 	User func(r *http.Request) (key string)
 
 	// CookieName is the session cookie's name after the "__Host-" prefix,

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 )
 
 // Connect is a handler that connects a Microsoft account to the app's user who
@@ -80,16 +78,6 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 		}
 	}()
 	return m.cfg.User(r)
-}
-
-// fromHere makes sure of browsers that are too old to say where a form is from:
-// for them there is the Referer.
-func (m *Middleware) fromHere(r *http.Request) bool {
-	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
-		return true
-	}
-	u, err := url.Parse(r.Header.Get("Referer"))
-	return err == nil && u.Scheme == m.base.Scheme && strings.EqualFold(u.Host, m.base.Host)
 }
 
 // stillThere reports whether the app's user who began to connect an account is

@@ -87,7 +87,7 @@
 // # While people are away
 //
 // With [Config.Tokens] the refresh tokens are kept on the server, by the app's
-// own user ([SignIn.UserKey]); cookies carry none. [Middleware.Offline] is then
+// own user ([SignIn.UserKey]), whose cookies carry none. [Middleware.Offline] is then
 // a session without a request, for workers:
 //
 //	s, err := auth.Offline(ctx, user)
@@ -130,7 +130,8 @@
 //
 //  1. Add the new key in second place, everywhere.
 //  2. Move it to first place, everywhere.
-//  3. Drop the old key MaxAge later.
+//  3. Drop the old key MaxAge later, and with [Config.Tokens] not before
+//     [Middleware.Reseal] was called for every user.
 //
 // Dropping a key ends all sessions that are still sealed with it.
 //

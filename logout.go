@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -68,24 +67,6 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	redirect(w, m.endSessionURL(r, rec))
-}
-
-// meant reports whether the person wants to sign out, as far as a request can
-// tell.
-func (m *Middleware) meant(r *http.Request) bool {
-	if r.Method == http.MethodPost {
-		if origin := r.Header.Get("Origin"); r.Header.Get("Sec-Fetch-Site") == "" && origin != "" && !strings.HasPrefix(origin, m.base.Scheme+"://") {
-			return false // CrossOriginProtection compares hosts only
-		}
-		var protection http.CrossOriginProtection
-		// Where a proxy changes the Host header, and the browser is too old
-		// for Sec-Fetch-Site, Origin is still that of BaseURL.
-		if protection.AddTrustedOrigin(m.base.Scheme+"://"+m.base.Host) != nil {
-			return false
-		}
-		return protection.Check(r) == nil
-	}
-	return isNavigation(r) && r.Header.Get("Sec-Fetch-Site") == "same-origin"
 }
 
 // endSessionURL is where to go on signing out (OpenID Connect RP-Initiated

@@ -449,46 +449,6 @@ func (m *Middleware) touch(r *http.Request, rec *record, now time.Time) *record 
 	return rec
 }
 
-// The marker says that a sign-in has just succeeded here. Whoever carries it
-// and no session would be sent round in circles.
-const markerLifetime = 20 * time.Second
-
-func (m *Middleware) markerName() string { return m.cookies.name + "-ok" }
-
-func (m *Middleware) setMarker(w http.ResponseWriter) {
-	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "1", seconds(markerLifetime)))
-}
-
-func (m *Middleware) clearMarker(w http.ResponseWriter) {
-	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "", -1))
-}
-
-func (m *Middleware) sentMarker(r *http.Request) bool {
-	name := m.markerName()
-	for _, line := range r.Header["Cookie"] {
-		for len(line) > 0 {
-			var part string
-			part, line, _ = strings.Cut(line, ";")
-			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), name); ok && strings.HasPrefix(rest, "=") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// loopPage stands in for the second round of a loop.
-func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
-	m.clearMarker(w) // it may have been planted, for longer than ours last
-	m.fail(w, r, slog.LevelError, Page{
-		Kind: "loop", Status: http.StatusBadRequest,
-		Title: "Signing in worked, but did not last",
-		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: "/", Label: "Home page"}},
-		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
-	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
-}
-
 // misdirected reports whether a request is the answer to a sign-in of ours
 // that went past Callback: a proxy has changed its path, so that signing in
 // would never end.

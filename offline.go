@@ -3,7 +3,6 @@ package msauth
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // Offline returns a session for one of the app's users whose tokens
@@ -12,10 +11,11 @@ import (
 // TokenSource; it does not end by itself. user is what [SignIn.UserKey] was.
 //
 // The error is [ErrNoTokens] when nothing is kept for the user,
-// [ErrSignInRequired] when Microsoft has refused what is kept, which
-// the methods of the session return too, when it happens: tell the person, and
-// leave the user alone until they have signed in. Other errors are those of the
-// store.
+// [ErrSignInRequired] when Microsoft has refused what is kept, or no key opens
+// it, which the methods of the session return too, when it happens: tell the
+// person, and leave the user alone until they have signed in. An [AuthError] of
+// [ClassNotAllowed] is for accounts that [Config.AllowedTenants] no longer
+// admits. Other errors are those of the store.
 func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error) {
 	if m.vault == nil {
 		return nil, errors.New("msauth: Offline needs Config.Tokens")
@@ -33,41 +33,6 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	}
 	return new(heldSession).of(m, e.rec, nil), nil
 }
-
-// keepTokens saves the tokens of a sign-in for the app's user, and returns the
-// record that a session of theirs in a browser has.
-func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (browser *record, undo func() error, err error) {
-	// Nobody may use the refresh token meanwhile, nor afterwards with what they
-	// hold of the session: the hook may have begun to.
-	var kept *record
-	for kept == nil {
-		_, _, newest := m.renewals.known(rec.refresh)
-		key := m.renewals.key(newest)
-		// It may be another flight that ends: then once more.
-		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) {
-			defer recoverInto(&err)
-			if _, _, now := m.renewals.known(rec.refresh); now != newest {
-				return &outcome{}, nil
-			}
-			kept = rec.movedTo(newest)
-			kept.userKey, kept.stored = in.UserKey, true
-			undo, err = m.vault.keep(ctx, kept, in.ReplaceAccount, in.ShareAccount)
-			if err == nil && newest != "" {
-				m.renewals.refused.put(key, refusal{err: &AuthError{Class: ClassRetry, Err: errHandedOver}}, time.Now().Add(outcomeGrace))
-			}
-			return &outcome{}, nil
-		})
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	m.renewals.forgetStored(in.UserKey)
-	browser = kept.movedTo("")
-	browser.stored = false
-	return browser, undo, nil
-}
-
-var errHandedOver = errors.New("msauth: the tokens have just been given to Config.Tokens")
 
 // Disconnect forgets the tokens of one of the app's users. Sessions of theirs in
 // browsers end when their access token does, after an hour or so; so does what

@@ -177,3 +177,31 @@ func redirect(w http.ResponseWriter, target string) {
 	h.Set("Location", target)
 	w.WriteHeader(http.StatusSeeOther)
 }
+
+// meant reports whether the person wants what a request does, as far as a
+// request can tell: by a form of this site, or a link that was followed there.
+func (m *Middleware) meant(r *http.Request) bool {
+	if r.Method == http.MethodPost {
+		if origin := r.Header.Get("Origin"); r.Header.Get("Sec-Fetch-Site") == "" && origin != "" && !strings.HasPrefix(origin, m.base.Scheme+"://") {
+			return false // CrossOriginProtection compares hosts only
+		}
+		var protection http.CrossOriginProtection
+		// Where a proxy changes the Host header, and the browser is too old
+		// for Sec-Fetch-Site, Origin is still that of BaseURL.
+		if protection.AddTrustedOrigin(m.base.Scheme+"://"+m.base.Host) != nil {
+			return false
+		}
+		return protection.Check(r) == nil
+	}
+	return isNavigation(r) && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+}
+
+// fromHere makes sure of browsers that are too old to say where a form is from:
+// for them there is the Referer.
+func (m *Middleware) fromHere(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
+		return true
+	}
+	u, err := url.Parse(r.Header.Get("Referer"))
+	return err == nil && u.Scheme == m.base.Scheme && strings.EqualFold(u.Host, m.base.Host)
+}

@@ -11,16 +11,8 @@ import (
 	"time"
 )
 
-const (
-	// demandRest is how long nobody is sent to Microsoft again for what a
-	// sign-in was to bring and has not brought.
-	demandRest = 5 * time.Minute
-	// mostRounds is how many sign-ins, each right after another, a person is
-	// led through without a click.
-	mostRounds = 8
-	// shortestMaxAge leaves people the time to come back.
-	shortestMaxAge = 1 * time.Minute
-)
+// shortestMaxAge leaves people the time to come back.
+const shortestMaxAge = 1 * time.Minute
 
 // A shortfall is why a session does not do for a handler.
 type shortfall struct {
@@ -303,52 +295,6 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d 
 		}
 		m.begin(w, r, o)
 	}
-}
-
-// roundsAfter is how many sign-ins, each right after another, a next one would
-// follow.
-func (m *Middleware) roundsAfter(rec *record) uint8 {
-	if time.Now().Unix()-rec.signedIn >= int64(markerLifetime/time.Second) {
-		return 0
-	}
-	return min(rec.rounds+1, mostRounds)
-}
-
-// askedInVain reports whether the person has been at Microsoft for the same a
-// while ago.
-func (m *Middleware) askedInVain(rec *record, d demand) bool {
-	if rec.asked != d.digest() || time.Now().Unix()-rec.signedIn >= int64(demandRest/time.Second) {
-		return false
-	}
-	// A fresh sign-in is no failure because it has grown old since.
-	return d.maxAge == 0 || rec.signedIn-rec.authTime > int64(d.maxAge/time.Second)
-}
-
-// inVain tells a person that Microsoft was asked and the handler is still not
-// content.
-func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
-	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
-	if len(d.scopes) > 0 {
-		m.deny(w, r, slog.LevelInfo, Page{
-			Kind: "not-granted", Status: http.StatusForbidden,
-			Title: "This page needs more permissions",
-			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
-			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: "/", Label: "Home page"}},
-			Err:   errors.New("scopes not granted: " + strings.Join(d.scopes, " ")),
-		})
-		return
-	}
-	m.deny(w, r, slog.LevelWarn, Page{
-		Kind: "not-enough", Status: http.StatusForbidden,
-		Title: "You are signed in, but that was not enough",
-		Text:  "This page needs a stronger sign-in than Microsoft gave, though it was asked for one just now. You are still signed in, and everything else works as before. If it stays like that, tell the people who run this site.",
-		Links: []Link{
-			{URL: again, Label: "Sign in again"},
-			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
-			{URL: "/", Label: "Home page"},
-		},
-		Err: errors.New("the same was demanded right after a sign-in that was to bring it, claims: " + oneLine(d.claims, maxChallenge)),
-	})
 }
 
 // forbid answers people who are signed in and may not.

@@ -41,8 +41,8 @@ type StoredTokens struct {
 	// SignInRequired says that Microsoft has refused the tokens: the person must
 	// sign in again.
 	SignInRequired bool
-	// Lease is until when somebody renews the tokens; zero for nobody. Stores
-	// keep it to the millisecond or better.
+	// Lease is until when somebody renews the tokens, at most 2 minutes; zero
+	// for nobody. Stores keep it to the millisecond or better.
 	Lease time.Time
 }
 

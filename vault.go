@@ -211,3 +211,38 @@ func (v *vault) undo(ctx context.Context, user string, before StoredTokens, e *k
 	}
 	return nil
 }
+
+// keepTokens saves the tokens of a sign-in for the app's user, and returns the
+// record that a session of theirs in a browser has.
+func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (browser *record, undo func() error, err error) {
+	// Nobody may use the refresh token meanwhile, nor afterwards with what they
+	// hold of the session: the hook may have begun to.
+	var kept *record
+	for kept == nil {
+		_, _, newest := m.renewals.known(rec.refresh)
+		key := m.renewals.key(newest)
+		// It may be another flight that ends: then once more.
+		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) {
+			defer recoverInto(&err)
+			if _, _, now := m.renewals.known(rec.refresh); now != newest {
+				return &outcome{}, nil
+			}
+			kept = rec.movedTo(newest)
+			kept.userKey, kept.stored = in.UserKey, true
+			undo, err = m.vault.keep(ctx, kept, in.ReplaceAccount, in.ShareAccount)
+			if err == nil && newest != "" {
+				m.renewals.refused.put(key, refusal{err: &AuthError{Class: ClassRetry, Err: errHandedOver}}, time.Now().Add(outcomeGrace))
+			}
+			return &outcome{}, nil
+		})
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	m.renewals.forgetStored(in.UserKey)
+	browser = kept.movedTo("")
+	browser.stored = false
+	return browser, undo, nil
+}
+
+var errHandedOver = errors.New("msauth: the tokens have just been given to Config.Tokens")

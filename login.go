@@ -1,0 +1,283 @@
+package msauth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/oauth2"
+)
+
+// LoginOptions shape the link that [Middleware.LoginURL] makes.
+type LoginOptions struct {
+	// ReturnTo is the local path, with or without a query, to come back to.
+	// Default "/".
+	ReturnTo string
+	// Prompt is "select_account" to choose among accounts or "login" to enter
+	// credentials again; Microsoft decides if it is empty.
+	Prompt string
+	// LoginHint is the sign-in name to fill in.
+	LoginHint string
+	// DomainHint leads straight to the sign-in page of a domain.
+	DomainHint string
+	// UILocales are the person's languages, such as "fr-CA fr".
+	UILocales string
+	// AppState is a text of the app's own, at most 256 bytes, which
+	// OnSignIn receives. It is sealed into the link; the link is then good
+	// until the end of the next day (UTC), for anybody who has it: AppState
+	// does not tell who opened it. To link accounts, compare it with the app's
+	// own session in OnSignIn.
+	AppState string
+	// Scopes are asked for beyond [Config.Scopes], of any API, at most 20 and
+	// 400 bytes of them; they are sealed into the link like AppState.
+	Scopes []string
+}
+
+// LoginURL returns the link that starts a sign-in, as a path on this site, for
+// templates.
+func (m *Middleware) LoginURL(o LoginOptions) string {
+	scopes, err := m.scopes.check(o.Scopes)
+	if err != nil {
+		m.log.Error("msauth: LoginOptions.Scopes", "err", err)
+	}
+	return m.loginURL(o, demand{scopes: scopes})
+}
+
+// loginURL makes a link to a sign-in that meets a demand.
+func (m *Middleware) loginURL(o LoginOptions, d demand) string {
+	q := url.Values{}
+	if p := m.returnPath(o.ReturnTo); p != "/" {
+		q.Set("return_to", p)
+	}
+	for name, value := range map[string]string{
+		"prompt": o.Prompt, "login_hint": o.LoginHint, "domain_hint": o.DomainHint, "ui_locales": o.UILocales,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if o.AppState != "" || !d.empty() {
+		e := encoder{}
+		e.text(o.AppState)
+		d.append(&e)
+		q.Set("sealed", m.linkKeys.seal(e.b, m.linkData()))
+	}
+	link := m.base.Path + "/login"
+	if len(q) > 0 {
+		link += "?" + q.Encode()
+	}
+	return link
+}
+
+func (m *Middleware) linkData() []byte {
+	return append([]byte("msauth login link v3\x00"), m.registration[:]...)
+}
+
+// authorizeOptions are what a sign-in asks of Microsoft.
+type authorizeOptions struct {
+	returnTo, prompt, loginHint, domainHint, uiLocales string
+	appState                                           string
+	user                                               string // of the app, who connects an account
+	demand                                             demand
+	granted                                            string // scopes of the session that it replaces
+	rounds                                             uint8  // sign-ins right before, each after the other
+}
+
+// Login starts a sign-in and sends the browser to Microsoft. It reads
+// return_to, prompt, login_hint, domain_hint, ui_locales and what
+// [Middleware.LoginURL] has sealed from the query, each at most once, and
+// nothing else: any site can make a person open this address, so it can ask
+// for nothing that the app itself does not.
+func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
+	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		m.wrongMethod(w, r, "GET, HEAD, POST")
+		return
+	}
+	if isPrefetch(r) {
+		refusePrefetch(w)
+		return
+	}
+	opts, err := m.loginOptions(r.URL.RawQuery)
+	if err != nil {
+		m.fail(w, r, slog.LevelWarn, Page{
+			Kind: "bad-request", Status: http.StatusBadRequest,
+			Title: "This sign-in link does not work",
+			Text:  "The link is damaged or too old. Start again from here.",
+			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: "/", Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" && (mode != "navigate" || dest != "document") {
+		// A script or a frame cannot go there: the same link, to click.
+		o := LoginOptions{
+			ReturnTo: opts.returnTo, Prompt: opts.prompt, LoginHint: opts.loginHint, DomainHint: opts.domainHint,
+			UILocales: opts.uiLocales, AppState: opts.appState,
+		}
+		if o.ReturnTo == "/" {
+			o.ReturnTo = m.seenPage(r)
+		}
+		m.unauthorized(w, r, false, m.loginURL(o, opts.demand))
+		return
+	}
+	if rec := m.current(r); rec != nil {
+		opts.rounds = m.roundsAfter(rec)
+		same := opts.loginHint == "" || opts.loginHint == rec.loginHint || strings.EqualFold(opts.loginHint, rec.user.Username)
+		claims := rec.claims
+		if n, ok := m.renewals.noticeOf(rec); ok && claims == "" {
+			claims = n.claims
+		}
+		if !same || opts.prompt != "" {
+			claims = "" // they are about this person
+		}
+		switch {
+		case opts.rounds >= mostRounds && same && opts.prompt == "":
+			m.againPage(w, r, opts.returnTo)
+			return
+		case rec.stepUp || claims != "" || !opts.demand.empty():
+			opts.granted = rec.scopes
+			if opts.demand.claims == "" {
+				opts.demand.claims = claims
+			}
+			if opts.loginHint == "" && opts.prompt == "" {
+				opts.loginHint = rec.hint()
+			}
+		case opts.rounds >= 2 && same && opts.prompt == "" && opts.appState == "":
+			m.againPage(w, r, opts.returnTo)
+			return
+		}
+	}
+	m.begin(w, r, opts)
+}
+
+// loginOptions reads the query of the login link.
+func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
+	o.returnTo = "/"
+	sealed := ""
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return o, errors.New("msauth: malformed query")
+	}
+	for _, p := range []struct {
+		name  string
+		value *string
+		limit int
+	}{
+		{"return_to", &o.returnTo, 16 << 10},
+		{"prompt", &o.prompt, 20},
+		{"login_hint", &o.loginHint, 200},
+		{"domain_hint", &o.domainHint, 200},
+		{"ui_locales", &o.uiLocales, 100},
+		{"sealed", &sealed, 3000},
+	} {
+		values := q[p.name]
+		if len(values) > 1 {
+			return o, fmt.Errorf("msauth: %s is repeated", p.name)
+		}
+		if len(values) == 0 {
+			continue
+		}
+		if len(values[0]) > p.limit || strings.ContainsFunc(values[0], func(c rune) bool { return c < ' ' || c == 0x7F }) && p.name != "return_to" {
+			return o, fmt.Errorf("msauth: %s cannot be used", p.name)
+		}
+		*p.value = values[0]
+	}
+	switch o.prompt {
+	case "", "select_account", "login":
+	default:
+		return o, errors.New("msauth: prompt is neither select_account nor login")
+	}
+	o.returnTo = m.returnPath(o.returnTo)
+	if sealed != "" {
+		plain, err := m.linkKeys.open(sealed, m.linkData())
+		d := decoder{b: plain}
+		o.appState, o.demand = d.text(), readDemand(&d)
+		if err != nil || !d.done() {
+			return o, errors.New("msauth: sealed is damaged or too old")
+		}
+	}
+	return o, nil
+}
+
+// begin sends the browser to Microsoft with a new attempt.
+func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
+	meta, err := m.authority.metadata.get(r.Context())
+	if err != nil {
+		m.unavailable(w, r, &attempt{returnTo: o.returnTo, user: o.user}, err)
+		return
+	}
+	scopes := o.demand.scopes
+	if m.cfg.Issuer != "" {
+		// Microsoft remembers what people have granted; with others a sign-in
+		// that does not name what the session had would lose it.
+		scopes = append(m.scopes.missing(strings.Join(m.cfg.Scopes, " "), strings.Fields(o.granted)), scopes...)
+	}
+	a, cookie := newAttempt()
+	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
+	a.user = o.user
+	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
+	if !strings.EqualFold(r.Host, m.base.Host) {
+		a.host = oneLine(r.Host, 100)
+	}
+	state, err := m.attempts.seal(a)
+	if err != nil {
+		m.appError(w, r, err)
+		return
+	}
+	params := []oauth2.AuthCodeOption{
+		oauth2.SetAuthURLParam("nonce", a.nonce(cookie)),
+		oauth2.S256ChallengeOption(string(a.verifier(cookie))),
+	}
+	if m.cfg.Issuer == "" {
+		// form_post would come cross-site, where Lax cookies stay at home.
+		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
+	}
+	if o.demand.maxAge > 0 {
+		o.prompt = "login"
+		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(seconds(o.demand.maxAge))))
+	}
+	for name, value := range map[string]string{
+		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
+		"ui_locales": o.uiLocales, "claims": mergeClaims(o.demand.claims, m.cfg.capability()),
+	} {
+		if value != "" {
+			params = append(params, oauth2.SetAuthURLParam(name, value))
+		}
+	}
+	provider := m.oauth
+	provider.Scopes = m.scopesToAsk(scopes)
+	provider.Endpoint.AuthURL = meta.Authorization
+	m.attempts.set(w, r, a.id, cookie)
+	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	redirect(w, provider.AuthCodeURL(state, params...))
+}
+
+// scopesToAsk are the app's own, and more.
+func (m *Middleware) scopesToAsk(more []string) []string {
+	if len(more) == 0 {
+		return m.cfg.Scopes
+	}
+	if slices.ContainsFunc(slices.Concat(more, m.cfg.Scopes), m.scopes.all) {
+		return slices.Concat(signInScopes, more)
+	}
+	scopes := slices.Clone(m.cfg.Scopes)
+	for _, scope := range more {
+		scopes = append(scopes, m.scopes.missing(strings.Join(scopes, " "), []string{scope})...)
+	}
+	return scopes
+}
+
+// refusePrefetch answers a browser that fetches ahead.
+func refusePrefetch(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusServiceUnavailable)
+}

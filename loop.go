@@ -1,0 +1,117 @@
+package msauth
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// markerLifetime is how long ago a sign-in may have ended that the next one
+	// comes right after.
+	markerLifetime = 20 * time.Second
+	// mostRounds is how many sign-ins, each right after another, a person is
+	// led through without a click.
+	mostRounds = 8
+	// demandRest is how long nobody is sent to Microsoft again for what a
+	// sign-in was to bring and has not brought.
+	demandRest = 5 * time.Minute
+)
+
+// markerName names the cookie that says that a sign-in has just succeeded here.
+// Whoever carries it and no session would be sent round in circles.
+func (m *Middleware) markerName() string { return m.cookies.name + "-ok" }
+
+func (m *Middleware) setMarker(w http.ResponseWriter) {
+	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "1", seconds(markerLifetime)))
+}
+
+func (m *Middleware) clearMarker(w http.ResponseWriter) {
+	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "", -1))
+}
+
+func (m *Middleware) sentMarker(r *http.Request) bool {
+	name := m.markerName()
+	for _, line := range r.Header["Cookie"] {
+		for len(line) > 0 {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), name); ok && strings.HasPrefix(rest, "=") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// loopPage stands in for the second round of a loop.
+func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
+	m.clearMarker(w) // it may have been planted, for longer than ours last
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "loop", Status: http.StatusBadRequest,
+		Title: "Signing in worked, but did not last",
+		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: "/", Label: "Home page"}},
+		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
+	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
+}
+
+// roundsAfter is how many sign-ins, each right after another, a next one would
+// follow.
+func (m *Middleware) roundsAfter(rec *record) uint8 {
+	if time.Now().Unix()-rec.signedIn >= int64(markerLifetime/time.Second) {
+		return 0
+	}
+	return min(rec.rounds+1, mostRounds)
+}
+
+// askedInVain reports whether the person has been at Microsoft for the same a
+// while ago.
+func (m *Middleware) askedInVain(rec *record, d demand) bool {
+	if rec.asked != d.digest() || time.Now().Unix()-rec.signedIn >= int64(demandRest/time.Second) {
+		return false
+	}
+	// A fresh sign-in is no failure because it has grown old since.
+	return d.maxAge == 0 || rec.signedIn-rec.authTime > int64(d.maxAge/time.Second)
+}
+
+// inVain tells a person that Microsoft was asked and the handler is still not
+// content.
+func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
+	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
+	if len(d.scopes) > 0 {
+		m.deny(w, r, slog.LevelInfo, Page{
+			Kind: "not-granted", Status: http.StatusForbidden,
+			Title: "This page needs more permissions",
+			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
+			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: "/", Label: "Home page"}},
+			Err:   errors.New("scopes not granted: " + strings.Join(d.scopes, " ")),
+		})
+		return
+	}
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "not-enough", Status: http.StatusForbidden,
+		Title: "You are signed in, but that was not enough",
+		Text:  "This page needs a stronger sign-in than Microsoft gave, though it was asked for one just now. You are still signed in, and everything else works as before. If it stays like that, tell the people who run this site.",
+		Links: []Link{
+			{URL: again, Label: "Sign in again"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
+			{URL: "/", Label: "Home page"},
+		},
+		Err: errors.New("the same was demanded right after a sign-in that was to bring it, claims: " + oneLine(d.claims, maxChallenge)),
+	})
+}
+
+// againPage stands in for the third sign-in within seconds: a page of the app
+// asks for one, whoever is signed in.
+func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "loop", Status: http.StatusBadRequest,
+		Title: "You are signed in, but that was not enough",
+		Text:  "A page of this site sent you to sign in again right after you had. Another account may help; if it does not, tell the people who run this site.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: "/", Label: "Home page"}},
+		Err:   errors.New("signed in twice within seconds, and sent to sign in once more: does a handler ask for that whenever it gets no token?"),
+	})
+}
