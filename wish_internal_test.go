@@ -127,3 +127,26 @@ func TestStatesAndLinksOfAnotherFormatAreRefused(t *testing.T) {
 		t.Errorf("AppState %q, scopes %q", o.appState, o.demand.scopes)
 	}
 }
+
+// A challenge that was refused says nothing about the wish for a plain token, nor
+// about another challenge; one that names a later time only is the same.
+func TestWishesAreToldApartByTheirClaims(t *testing.T) {
+	t.Parallel()
+	var r renewals
+	key := func(scopes, claims string) tokenKey { return r.wishKey(sessionID{1}, wish{scopes, claims}) }
+	challenge := func(nbf string) string {
+		return `{"access_token":{"nbf":{"essential":true,"value":"` + nbf + `"}}}`
+	}
+	acrs := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	for _, pair := range [][2]tokenKey{
+		{key("a", ""), key("a", acrs)}, {key("a", acrs), key("a", challenge("1"))}, {key("a", ""), key("b", "")},
+		{key("", acrs), key("a", acrs)}, {key("a", ""), r.wishKey(sessionID{2}, wish{scopes: "a"})},
+	} {
+		if pair[0] == pair[1] {
+			t.Error("two wishes are taken for one")
+		}
+	}
+	if key("a", challenge("1")) != key("a", challenge("2")) {
+		t.Error("a challenge that names a later time is taken for another")
+	}
+}
