@@ -15,7 +15,7 @@ const (
 	// then has the time to be answered (tokenTimeout) and saved (saveAttempts,
 	// each with a look at what is there).
 	leaseTime = 2 * time.Minute
-	leaseLeft = 90 * time.Second
+	leaseLeft = leaseTime * 3 / 4
 	// leasePoll is when those who wait for it look first; then it takes twice as
 	// long each time, up to longestPoll.
 	leasePoll   = 10 * time.Millisecond
