@@ -2,12 +2,14 @@ package msauth_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -648,4 +650,232 @@ func TestAnotherAccountIsNotAskedForTheClaimsOfTheFirst(t *testing.T) {
 		t.Errorf("claims %s", got)
 	}
 	b.wantGreeting(helloBruno)
+}
+
+// A script of somebody whose session needs a stronger sign-in first changes
+// nothing for anybody else.
+func TestAStepUpOfOneDoesNotChangeWhatOthersAreAskedFor(t *testing.T) {
+	renewing(t, func(t *testing.T, s *site, b *browser) {
+		s.guard("/calendar", s.auth.RequireScopes("Calendars.Read"))
+		s.ms.Set(func(b *msauthtest.Behavior) { b.RequireMFA = true })
+		time.Sleep(expired)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if res := b.fetch("/calendar"); res.StatusCode != http.StatusUnauthorized {
+					t.Errorf("a script: status %d %s", res.StatusCode, res.body)
+				}
+			})
+		}
+		wg.Wait()
+		asked := func(target string) string {
+			t.Helper()
+			to, err := s.browser(t).still().get(target).Location()
+			if err != nil {
+				t.Fatalf("%s does not lead to Microsoft: %v", target, err)
+			}
+			return to.Query().Get("scope")
+		}
+		if got := asked("/calendar"); !strings.HasSuffix(got, " Calendars.Read") {
+			t.Errorf("a stranger is asked for %q", got)
+		}
+		stranger := s.browser(t)
+		if got := asked(stranger.wantProblem(stranger.fetch("/calendar"), http.StatusUnauthorized).LoginURL); !strings.HasSuffix(got, " Calendars.Read") {
+			t.Errorf("by a script's login_url a stranger is asked for %q", got)
+		}
+	})
+}
+
+// Where tokens are not each for one API, a renewal cannot bring a scope that
+// nobody has granted.
+func TestAScopeThatWasNotGrantedIsNotAskedOfOtherProviders(t *testing.T) {
+	t.Parallel()
+	var s *site
+	s = orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
+		_, err := session.Token(r.Context(), "read", "write")
+		if r.URL.Query().Has("plain") {
+			failure, _ := errors.AsType[*msauth.AuthError](err)
+			fmt.Fprint(w, errors.Is(err, msauth.ErrSignInRequired), failure.Class, failure.Scopes)
+			return
+		}
+		if !s.auth.Challenge(w, r, err) {
+			fmt.Fprint(w, "token: ", err)
+		}
+	}, func(c *msauth.Config) {
+		c.Issuer, c.Authority = c.Authority+"/generic", ""
+		c.Scopes, c.TokenHosts = []string{"read"}, nil
+	})
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	s.ms.ResetCalls()
+	if res := b.get("/do?plain"); res.body != "truestep up[write]" {
+		t.Errorf("the error is %q; log:\n%s", res.body, s.log)
+	}
+	s.wantNoCalls(t)
+	if res := b.get("/do"); res.body != "token: <nil>" {
+		t.Fatalf("page %.300q; log:\n%s", res.body, s.log)
+	}
+	if got := s.asked(t).Get("scope"); got != "openid profile email offline_access read write" {
+		t.Errorf("asked for %q", got)
+	}
+	s.wantCalls(t, msauthtest.Authorize, 1)
+	s.wantCalls(t, msauthtest.TokenRefresh, 0)
+}
+
+// RFC 6749 section 5.1: a reply need not name the scopes when they are those
+// that were asked for.
+func TestProvidersThatDoNotNameTheScopesAreAskedOnceForEach(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t, func(c *msauth.Config) {
+			c.Issuer, c.Authority = c.Authority+"/generic", ""
+			c.Scopes = []string{"read"}
+		})
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "scope") }
+		})
+		s.guard("/a", s.auth.RequireScopes("a"))
+		s.guard("/b", s.auth.RequireScopes("b"))
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		visit := func(path string, sent int) {
+			t.Helper()
+			if res := b.get(path); res.body != helloAda {
+				t.Fatalf("%s: page %q; log:\n%s", path, res.kind(), s.log)
+			}
+			s.wantCalls(t, msauthtest.Authorize, sent)
+		}
+		visit("/a", 2)
+		visit("/b", 3)
+		for range 3 {
+			visit("/a", 3)
+			visit("/b", 3)
+			time.Sleep(2 * time.Hour) // and renewals change nothing
+		}
+		if got := s.asked(t).Get("scope"); got != "openid profile email offline_access read a b" {
+			t.Errorf("asked for %q", got)
+		}
+	})
+}
+
+// A person who fetches ahead has not asked for anything.
+func TestPrefetchesOfGuardedPagesAskNobody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	groups := make([]string, 300)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("0b1f4ae6-0000-4000-8000-%012d", i)
+	}
+	s.ms.SetUser(msauthtest.User{SignInName: "many@contoso.example", Name: "Many", Groups: groups})
+	s.ms.Consent("many@contoso.example", ordersRead)
+	s.guard("/orders", s.auth.RequireScopes(ordersRead))
+	s.guard("/in", s.auth.RequireGroup(groups[250]))
+	s.guard("/mine", s.auth.RequireScopes("User.Read"))
+	s.guard("/tenant", s.auth.RequireTenant(msauthtest.TenantContoso))
+	b := s.browser(t)
+	b.signIn("many@contoso.example")
+	s.ms.ResetCalls()
+	prefetch := []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html", "Sec-Purpose", "prefetch"}
+	for path, kind := range map[string]msauthtest.Kind{"/orders": msauthtest.TokenRefresh, "/in": msauthtest.Graph} {
+		s.ms.ResetCalls()
+		res := b.still().get(path, prefetch...)
+		if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Cache-Control") != "no-store" || len(res.Header["Set-Cookie"]) > 0 || res.body != "" {
+			t.Errorf("%s: status %d, headers %v, body %.100q", path, res.StatusCode, res.Header, res.body)
+		}
+		s.wantNoCalls(t)
+		if res := b.get(path); res.body != "hello Many" {
+			t.Errorf("%s: page %q; log:\n%s", path, res.body, s.log)
+		}
+		s.wantCalls(t, kind, 1)
+	}
+	for _, path := range []string{"/mine", "/tenant"} { // nobody needs to be asked
+		if res := b.still().get(path, prefetch...); res.body != "hello Many" {
+			t.Errorf("%s: status %d %q", path, res.StatusCode, res.body)
+		}
+	}
+}
+
+// What people read after a further sign-in that came to nothing.
+func TestPeopleAreToldWhetherTheyAreSignedIn(t *testing.T) {
+	t.Parallel()
+	const not, still = "You are not signed in", "You are still signed in as before."
+	old := func(b *msauthtest.Behavior) {
+		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
+			claims["auth_time"] = time.Now().Add(-7 * time.Minute).Unix()
+		}
+	}
+	tests := []struct {
+		name           string
+		behave         func(*msauthtest.Behavior)
+		target         string
+		kind, reason   string
+		stranger, mine string
+	}{
+		{"no auth_time", func(b *msauthtest.Behavior) { b.OmitAuthTime = true }, "/codes", "no-auth-time", "auth_time is missing", not, still},
+		{"an old auth_time", old, "/codes", "not-enough", "auth_time is 7m0s ago", not, still},
+		{"cancelled", func(b *msauthtest.Behavior) {
+			b.FailAlways[msauthtest.Authorize] = msauthtest.Failure{Error: "access_denied", Suberror: "cancel"}
+		}, "/auth/login?prompt=select_account", "declined", "access_denied", not, still},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t)
+				s.guard("/codes", s.auth.RequireFreshSignIn(5*time.Minute))
+				ada, stranger := s.browser(t), s.browser(t)
+				ada.signIn(msauthtest.Ada)
+				time.Sleep(time.Hour)
+				s.ms.Set(test.behave)
+				for b, want := range map[*browser]string{ada: test.mine, stranger: test.stranger} {
+					res := b.get(test.target)
+					b.wantRefused(res, http.StatusForbidden, test.kind, test.reason)
+					if strings.Contains(res.body, not) != (want == not) || strings.Contains(res.body, still) != (want == still) {
+						t.Errorf("page %q, want it to say %q", res.body, want)
+					}
+				}
+				ada.wantGreeting(helloAda)
+				stranger.wantGreeting(helloNobody)
+			})
+		})
+	}
+}
+
+// .default goes with no other scope: who is not signed in signs in first, and is
+// asked for it only if the token cannot be had without.
+func TestStrangersAreNotAskedForAllOfAnAPIAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, consented := range []bool{true, false} {
+		t.Run(fmt.Sprintf("consented %v", consented), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
+			if consented {
+				s.ms.Consent(msauthtest.Ada, ordersRead)
+			}
+			s.guard("/orders", s.auth.RequireScopes("api://orders/.default"))
+			s.as(msauthtest.Ada)
+			b := s.browser(t)
+			if p := b.wantProblem(b.fetch("/orders"), http.StatusUnauthorized); p.LoginURL != "/auth/login?return_to=%2Fseen%3Fx%3D1" {
+				t.Errorf("login_url %q", p.LoginURL)
+			}
+			if res := b.get("/orders"); res.body != helloAda {
+				t.Fatalf("page %.300q; log:\n%s", res.body, s.log)
+			}
+			want := []string{"openid profile email offline_access User.Read"}
+			if !consented {
+				want = append(want, "openid profile email offline_access api://orders/.default")
+			}
+			var got []string
+			for _, call := range s.ms.Calls(msauthtest.Authorize) {
+				got = append(got, call.Query.Get("scope"))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("asked for %q, want %q", got, want)
+			}
+			if n := s.ms.Count(msauthtest.TokenRefresh); consented && n != 1 {
+				t.Errorf("%d token requests, want 1", n)
+			}
+		})
+	}
 }
