@@ -911,6 +911,73 @@ func TestChallengeIsNoWayRoundInCircles(t *testing.T) {
 	}
 }
 
+// A token that is refused without a word about what would help.
+func TestAScriptsWayRoundEndsToo(t *testing.T) {
+	t.Parallel()
+	var s *site
+	s = orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
+		_, err := session.Token(r.Context(), ordersRead)
+		if err == nil {
+			t.Error("a token, though it was refused")
+		}
+		s.auth.Challenge(w, r, err)
+	})
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Error: "invalid_grant", Codes: []int{50105}}
+	})
+	s.ms.ResetCalls()
+	p := b.wantProblem(b.fetch("/do"), http.StatusUnauthorized)
+	if res := b.get(p.LoginURL); res.Request.URL.RequestURI() != "/seen?x=1" {
+		t.Fatalf("came back to %s; log:\n%s", res.Request.URL, s.log)
+	}
+	for range 3 {
+		if p := b.wantProblem(b.fetch("/do"), http.StatusForbidden); p.LoginURL != "" || p.ID == "" {
+			t.Errorf("problem document %+v, want no login_url, and an id", p)
+		}
+		s.wantPage(t, b.get("/do"), http.StatusForbidden, "not-enough", "the same was demanded right after")
+	}
+	s.wantCalls(t, msauthtest.Authorize, 1)
+	b.wantGreeting(helloAda)
+}
+
+// An app that asks for nothing of Graph but who somebody is.
+func TestTheSessionsOwnTokenStaysThatWithoutScopesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, scope := range []string{"api://orders/.default", ordersRead} {
+		t.Run(scope, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, func(c *msauth.Config) { c.Scopes = []string{} })
+				s.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
+				s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+				s.guard("/orders", s.auth.RequireScopes(scope))
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				if got := s.asked(t).Get("scope"); got != "openid profile email offline_access" {
+					t.Errorf("the first sign-in asked for %q", got)
+				}
+				if res := b.get("/orders"); res.body != helloAda {
+					t.Fatalf("page %.300q; log:\n%s", res.body, s.log)
+				}
+				// The code gave a token for the other API; one for the
+				// session's own had to be asked for by name.
+				if got := s.ms.Calls(msauthtest.TokenRefresh)[1].Form.Get("scope"); got != "openid profile offline_access email" {
+					t.Errorf("the second token request named %q", got)
+				}
+				for range 3 {
+					res := b.get("/?token")
+					if _, err := s.ms.VerifyAccessToken(res.body, "https://graph.microsoft.com"); err != nil {
+						t.Fatalf("status %d, %v; log:\n%s", res.StatusCode, err, s.log)
+					}
+					time.Sleep(61 * time.Minute)
+				}
+			})
+		})
+	}
+}
+
 // wantNoReuse checks that no refresh token was used twice, which a provider
 // that rotates strictly takes for theft.
 func (s *site) wantNoReuse(t *testing.T) {

@@ -119,6 +119,14 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		{"scope with a quote", func(c *msauth.Config) { c.Scopes = []string{`User."Read`} }, "Scopes"},
 		{"scope that is not ASCII", func(c *msauth.Config) { c.Scopes = []string{"Üser.Read"} }, "Scopes"},
 
+		{"scopes of Graph and of another API", func(c *msauth.Config) { c.Scopes = []string{"User.Read", "api://orders/Orders.Read"} }, "Scopes"},
+		{"scopes of two APIs", func(c *msauth.Config) { c.Scopes = []string{"api://orders/Orders.Read", "api://stock/All"} }, "Scopes"},
+		{"all of Graph and one scope", func(c *msauth.Config) {
+			c.Scopes = []string{"https://graph.microsoft.com/.default", "User.Read"}
+		}, "Scopes"},
+		{"all of an API and one scope", func(c *msauth.Config) { c.Scopes = []string{"api://orders/Orders.Read", "api://orders/.default"} }, "Scopes"},
+		{"all of two APIs", func(c *msauth.Config) { c.Scopes = []string{"api://orders/.default", "api://stock/.default"} }, "Scopes"},
+
 		{"cookie name with a space", func(c *msauth.Config) { c.CookieName = "my app" }, "CookieName"},
 		{"cookie name with an equals sign", func(c *msauth.Config) { c.CookieName = "my=app" }, "CookieName"},
 		{"cookie name with a semicolon", func(c *msauth.Config) { c.CookieName = "app;Domain=example.com" }, "CookieName"},

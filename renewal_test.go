@@ -892,3 +892,35 @@ func TestStats(t *testing.T) {
 		}
 	})
 }
+
+// Requests for other APIs say nothing about renewals: a handler can ask for what
+// does not exist.
+func TestTokensForOtherAPIsAreNoRenewalsInStats(t *testing.T) {
+	renewing(t, func(t *testing.T, s *site, b *browser) {
+		s.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
+		s.ms.Consent(msauthtest.Ada, ordersRead)
+		s.mux.Handle("/orders", s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := msauth.FromContext(r.Context())
+			for _, scope := range []string{ordersRead, "api://orders/Nonsense", "api://none/All"} {
+				_, err := session.Token(r.Context(), scope)
+				fmt.Fprintln(w, err == nil)
+			}
+		})))
+		s.ms.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = time.Second })
+		if res := b.get("/orders"); res.body != "true\nfalse\nfalse\n" {
+			t.Fatalf("page %q; log:\n%s", res.body, s.log)
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 3)
+		if got := s.auth.Stats(); got.Renewals != 0 || got.RenewalTime != 0 || len(got.RenewalsFailed) != 0 {
+			t.Errorf("%+v", got)
+		}
+		if lines := s.log.with(`reason="other scopes"`); len(lines) != 3 {
+			t.Errorf("log lines %q, want one for each request", lines)
+		}
+		time.Sleep(expired)
+		b.get("/")
+		if got := s.auth.Stats(); got.Renewals != 1 || got.RenewalTime != time.Second || len(got.RenewalsFailed) != 0 {
+			t.Errorf("after a renewal: %+v", got)
+		}
+	})
+}

@@ -694,8 +694,9 @@ func TestAScopeThatWasNotGrantedIsNotAskedOfOtherProviders(t *testing.T) {
 	s = orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
 		_, err := session.Token(r.Context(), "read", "write")
 		if r.URL.Query().Has("plain") {
-			failure, _ := errors.AsType[*msauth.AuthError](err)
-			fmt.Fprint(w, errors.Is(err, msauth.ErrSignInRequired), failure.Class, failure.Scopes)
+			if failure, ok := errors.AsType[*msauth.AuthError](err); ok {
+				fmt.Fprintln(w, errors.Is(err, msauth.ErrSignInRequired), failure.Class, failure.Scopes)
+			}
 			return
 		}
 		if !s.auth.Challenge(w, r, err) {
@@ -708,7 +709,7 @@ func TestAScopeThatWasNotGrantedIsNotAskedOfOtherProviders(t *testing.T) {
 	b := s.browser(t)
 	b.signIn(msauthtest.Ada)
 	s.ms.ResetCalls()
-	if res := b.get("/do?plain"); res.body != "truestep up[write]" {
+	if res := b.get("/do?plain"); res.body != "true step up [write]\n" {
 		t.Errorf("the error is %q; log:\n%s", res.body, s.log)
 	}
 	s.wantNoCalls(t)

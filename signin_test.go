@@ -203,24 +203,32 @@ func TestStateIsNeverTooLong(t *testing.T) {
 	s := newSiteInProcess(t)
 	s.as(msauthtest.Ada)
 	path := func(n int) string { return "/" + strings.Repeat("p", n-1) }
+	scopes := make([]string, 8)
+	for i := range scopes {
+		scopes[i] = fmt.Sprint(strings.Repeat("S", 48), i)
+	}
 	tests := []struct {
 		name             string
 		target, appState string
+		scopes           []string
 		want             string
 	}{
-		{"600 bytes", path(600), "", path(600)},
-		{"601 bytes of path", path(601), "", "/"},
-		{"600 bytes with a query", path(300) + "?" + strings.Repeat("q", 299), "", path(300) + "?" + strings.Repeat("q", 299)},
-		{"long query", path(300) + "?" + strings.Repeat("q", 1000), "", path(300)},
-		{"letters that grow", "/%C3%BC?" + strings.Repeat("q", 1000), "", "/%C3%BC"},
-		{"longest app state", path(300), strings.Repeat("s", 256), path(300)},
-		{"longest of both", path(600), strings.Repeat("s:", 128), "/"},
+		{"600 bytes", path(600), "", nil, path(600)},
+		{"601 bytes of path", path(601), "", nil, "/"},
+		{"600 bytes with a query", path(300) + "?" + strings.Repeat("q", 299), "", nil, path(300) + "?" + strings.Repeat("q", 299)},
+		{"long query", path(300) + "?" + strings.Repeat("q", 1000), "", nil, path(300)},
+		{"letters that grow", "/%C3%BC?" + strings.Repeat("q", 1000), "", nil, "/%C3%BC"},
+		{"longest app state", path(300), strings.Repeat("s", 256), nil, path(300)},
+		{"longest of both", path(600), strings.Repeat("s:", 128), nil, "/"},
+		{"a query beside many scopes", path(100) + "?" + strings.Repeat("q", 400), "", scopes, path(100)},
+		{"a query beside a long app state", path(200) + "?" + strings.Repeat("q", 399), strings.Repeat("s:", 128), nil, path(200)},
+		{"a path beside many scopes", path(600), "", scopes, "/"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := s.browser(t)
-			target := s.auth.LoginURL(msauth.LoginOptions{ReturnTo: test.target, AppState: test.appState})
+			target := s.auth.LoginURL(msauth.LoginOptions{ReturnTo: test.target, AppState: test.appState, Scopes: test.scopes})
 			u, _ := url.Parse(b.attempt(target))
 			if n := len(u.Query().Get("state")); n > 1024 || n < 100 {
 				t.Errorf("state of %d characters, want at most 1024", n)
