@@ -211,6 +211,12 @@ func TestNewAcceptsAndAsksNobody(t *testing.T) {
 		{"an API of the app's own", func(c *msauth.Config) {
 			c.Scopes, c.TokenHosts = []string{"api://1234/access"}, map[string][]string{"api.example.com": nil, "localhost:8081": nil, "[::1]:80": nil}
 		}, "/auth/login"},
+		{"scopes that look like several APIs', of another provider", func(c *msauth.Config) {
+			c.Issuer, c.Scopes = "https://id.example.com", []string{"read", "api://orders/.default", "api://stock/All"}
+		}, "/auth/login"},
+		{"all of an API, beside those of every sign-in", func(c *msauth.Config) {
+			c.Scopes = []string{"openid", "email", "offline_access", "api://orders/.default"}
+		}, "/auth/login"},
 		{"limits at their ends", func(c *msauth.Config) {
 			c.CookieBudget, c.MaxAge, c.IdleTimeout, c.RecheckAfter = 7168, 400*24*time.Hour, time.Minute, time.Minute
 			c.CookieName = strings.Repeat("a", 40)

@@ -3,6 +3,8 @@ package msauth_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -468,6 +470,148 @@ func TestOtherAPIsAndChallengesWorkWhileAway(t *testing.T) {
 	})
 }
 
+// A provider that gives no refresh token: what is kept is good as long as the
+// access token.
+func TestTokensThatCannotBeRenewedAreNotAskedFor(t *testing.T) {
+	t.Parallel()
+	away(t, func(s *site, kept *tokens, b *browser) {
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+		})
+		s.browser(t).signIn(msauthtest.Ada)
+		worker := s.offline(t, "7")
+		if token, err := worker.Token(context.Background()); err != nil || token.AccessToken == "" {
+			t.Fatalf("while the access token is good: %v", err)
+		}
+		if _, err := worker.Token(context.Background(), ordersRead); !errors.Is(err, msauth.ErrSignInRequired) {
+			t.Errorf("for another API: %v, want ErrSignInRequired", err)
+		}
+		time.Sleep(2 * time.Hour)
+		saves := kept.saves
+		for _, session := range []*msauth.Session{worker, s.offline(t, "7")} {
+			_, err := session.Token(context.Background())
+			if !errors.Is(err, msauth.ErrSignInRequired) || !strings.Contains(err.Error(), "gave no refresh token") {
+				t.Errorf("the error is %v, want ErrSignInRequired", err)
+			}
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 0)
+		if kept.saves != saves {
+			t.Errorf("%d saves", kept.saves-saves)
+		}
+		if err := s.auth.Ready(context.Background()); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		if lines := s.log.with("token_store_failed"); len(lines) > 0 {
+			t.Errorf("the log blames the store: %q", lines)
+		}
+		s.ms.Set(func(b *msauthtest.Behavior) { b.TokenReply = nil })
+		b.signIn(msauthtest.Ada) // makes it good
+		if _, err := s.offline(t, "7").Token(context.Background()); err != nil {
+			t.Errorf("after signing in again: %v", err)
+		}
+	})
+}
+
+const mostOfAnEntry = 64 << 10
+
+// noise is a text that hardly gets shorter.
+func noise(n int) string {
+	b := make([]byte, n/2)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// A person of many groups: what is kept has to fit into any database's column.
+func TestWhatIsKeptLeavesOutWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	groups := make([]string, 5_000)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("%x-0000-4000-8000-%x", newKey()[:4], newKey()[:6])
+	}
+	tests := []struct {
+		name   string
+		config func(*msauth.Config)
+		behave func(*msauthtest.Behavior)
+		left   func(u *msauth.User) bool // out
+	}{
+		{"groups", nil, func(b *msauthtest.Behavior) { b.GroupClaims = true },
+			func(u *msauth.User) bool { return len(u.Groups) == 0 && u.GroupsOverage }},
+		{"claims", func(c *msauth.Config) { c.Claims = []string{"biography"} }, func(b *msauthtest.Behavior) {
+			text := noise(100 << 10)
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["biography"] = text }
+		}, func(u *msauth.User) bool { return len(u.Claims) == 0 }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			away(t, func(s *site, kept *tokens, b *browser) {
+				s.ms.SetUser(msauthtest.User{SignInName: "many@contoso.example", Name: "Many", Groups: groups})
+				s.ms.Set(test.behave)
+				s.browser(t).signIn("many@contoso.example")
+				for range 3 {
+					if n := len(kept.entry("7").Sealed); n == 0 || n > mostOfAnEntry {
+						t.Fatalf("an entry of %d bytes", n)
+					}
+					worker := s.offline(t, "7")
+					if u := worker.User; u.Name != "Many" || !test.left(&u) {
+						t.Errorf("%d groups, overage %v, claims %d", len(u.Groups), u.GroupsOverage, len(u.Claims))
+					}
+					if status, err := call(worker.Client(context.Background()), "GET", graphMe, nil); status != 200 {
+						t.Errorf("status %d, %v; log:\n%s", status, err, s.log)
+					}
+					time.Sleep(2 * time.Hour)
+				}
+			}, func(c *msauth.Config) {
+				replacing(c)
+				if test.config != nil {
+					test.config(c)
+				}
+			})
+		})
+	}
+}
+
+// What cannot be left out ends the sign-in, and what was there stays.
+func TestWhatCannotBeKeptEndsTheSignIn(t *testing.T) {
+	t.Parallel()
+	roles := make([]string, 2_500)
+	for i := range roles {
+		roles[i] = fmt.Sprintf("%x", newKey())
+	}
+	const reason = "for Config.Tokens, where 65536 may be used"
+	t.Run("connecting", func(t *testing.T) {
+		t.Parallel()
+		s, kept := account(t)
+		s.ms.SetUser(msauthtest.User{SignInName: "many@contoso.example", Roles: roles})
+		s.as("many@contoso.example")
+		b := s.browser(t)
+		b.keep("app", "zoe")
+		b.wantRefused(b.connect(), http.StatusForbidden, "too-large", reason)
+		if got := kept.users(); len(got) != 0 {
+			t.Errorf("kept for %q", got)
+		}
+	})
+	t.Run("signing in", func(t *testing.T) {
+		t.Parallel()
+		away(t, func(s *site, kept *tokens, b *browser) {
+			before := kept.entry("7")
+			long := noise(150 << 10)
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { reply["refresh_token"] = long }
+			})
+			other := s.browser(t)
+			other.wantRefused(other.get("/"), http.StatusForbidden, "too-large", reason)
+			other.wantGreeting(helloNobody)
+			if now := kept.entry("7"); now.Version != before.Version || !bytes.Equal(now.Sealed, before.Sealed) {
+				t.Error("the entry of before has changed")
+			}
+			if _, err := s.offline(t, "7").Token(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}
+
 func TestOfflineNeedsAPlaceForTokens(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -479,12 +623,10 @@ func TestOfflineNeedsAPlaceForTokens(t *testing.T) {
 	}
 }
 
-// account is an app with users and a login of its own: whoever sends the cookie
-// app=NAME is NAME.
-func account(t *testing.T, changes ...func(*msauth.Config)) (*site, *tokens) {
-	t.Helper()
-	kept := newTokens()
-	s := newSite(t, append([]func(*msauth.Config){func(c *msauth.Config) {
+// ofItsOwn makes an app with users and a login of its own: whoever sends the
+// cookie app=NAME is NAME.
+func ofItsOwn(kept *tokens) func(*msauth.Config) {
+	return func(c *msauth.Config) {
 		c.Tokens = kept
 		c.User = func(r *http.Request) string {
 			if c, err := r.Cookie("app"); err == nil {
@@ -492,7 +634,14 @@ func account(t *testing.T, changes ...func(*msauth.Config)) (*site, *tokens) {
 			}
 			return ""
 		}
-	}}, changes...)...)
+	}
+}
+
+// account makes a site of such an app.
+func account(t *testing.T, changes ...func(*msauth.Config)) (*site, *tokens) {
+	t.Helper()
+	kept := newTokens()
+	s := newSite(t, append([]func(*msauth.Config){ofItsOwn(kept)}, changes...)...)
 	s.mux.Handle("/connect", s.auth.Connect("/public/settings"))
 	return s, kept
 }
@@ -635,25 +784,36 @@ func TestDoubleConnectionsAreRefusedUnlessTheAppAllowsThem(t *testing.T) {
 	}
 }
 
-// What a worker is challenged for is asked of the person who connects again.
+// What a worker is challenged for is asked of the person who connects again,
+// whenever that is.
 func TestConnectingAgainMeetsTheWorkersChallenge(t *testing.T) {
 	t.Parallel()
-	s, _ := account(t)
-	s.as(msauthtest.Ada)
-	b := s.browser(t)
-	b.keep("app", "zoe")
-	b.connect()
-	s.ms.Challenge(msauthtest.Challenge{ACRS: "c1"})
-	worker := s.offline(t, "zoe")
-	if _, err := call(worker.Client(context.Background()), "GET", s.ms.URL+"/v1.0/me", nil); !errors.Is(err, msauth.ErrSignInRequired) {
-		t.Fatalf("the error is %v", err)
-	}
-	b.connect()
-	if got := s.asked(t).Get("claims"); !strings.Contains(got, `"acrs"`) {
-		t.Errorf("claims %q", got)
-	}
-	if status, err := call(s.offline(t, "zoe").Client(context.Background()), "GET", s.ms.URL+"/v1.0/me", nil); status != 200 {
-		t.Errorf("afterwards: status %d, %v", status, err)
+	for _, age := range []time.Duration{0, 48 * time.Hour, 30 * 24 * time.Hour} {
+		t.Run(age.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, ofItsOwn(newTokens()))
+				s.mux.Handle("/connect", s.auth.Connect("/public/settings"))
+				s.as(msauthtest.Ada)
+				b := s.browser(t)
+				b.keep("app", "zoe")
+				b.connect()
+				time.Sleep(age)
+				s.ms.Challenge(msauthtest.Challenge{ACRS: "c1"})
+				worker := s.offline(t, "zoe")
+				if _, err := call(worker.Client(context.Background()), "GET", graphMe, nil); !errors.Is(err, msauth.ErrSignInRequired) {
+					t.Fatalf("the error is %v", err)
+				}
+				time.Sleep(age)
+				b.connect()
+				if got := s.asked(t).Get("claims"); !strings.Contains(got, `"acrs"`) {
+					t.Errorf("claims %q", got)
+				}
+				if status, err := call(s.offline(t, "zoe").Client(context.Background()), "GET", graphMe, nil); status != 200 {
+					t.Errorf("afterwards: status %d, %v", status, err)
+				}
+			})
+		})
 	}
 }
 
@@ -678,6 +838,55 @@ func TestConnectingThatFailsLeadsBackToTheApp(t *testing.T) {
 			res := b.connect()
 			if res.kind() == "" || strings.Contains(res.body, "/auth/login") || !strings.Contains(res.body, `href="/public/settings"`) {
 				t.Errorf("page %q: %s", res.kind(), res.body)
+			}
+			if len(kept.users()) != 0 {
+				t.Error("connected")
+			}
+		})
+	}
+}
+
+// An account that the site does not admit is nothing to sign in with: the person
+// goes back to the app, who they are there.
+func TestConnectingAnAccountThatIsNotAdmittedLeadsBackToTheApp(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		change func(*msauth.Config)
+		behave func(*msauthtest.Behavior)
+		reason string
+	}{
+		{"by the app", func(c *msauth.Config) {
+			c.OnSignIn = func(http.ResponseWriter, *http.Request, *msauth.SignIn) error {
+				return errors.New("no company account")
+			}
+		}, nil, "no company account"},
+		{"by its tenant", func(c *msauth.Config) { c.AllowedTenants = []string{msauthtest.TenantFabrikam} }, nil, "tenant " + msauthtest.TenantContoso},
+		{"by Microsoft", nil, func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.Authorize] = []msauthtest.Failure{{Error: "access_denied", Codes: []int{50105}}}
+		}, "AADSTS50105"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var changes []func(*msauth.Config)
+			if test.change != nil {
+				changes = append(changes, test.change)
+			}
+			s, kept := account(t, changes...)
+			s.as(msauthtest.Ada)
+			if test.behave != nil {
+				s.ms.Set(test.behave)
+			}
+			b := s.browser(t)
+			b.keep("app", "zoe")
+			res := b.connect()
+			b.wantRefused(res, http.StatusForbidden, "not-allowed", test.reason)
+			if !strings.Contains(res.body, "The account was not connected") || !strings.Contains(res.body, `<a href="/public/settings" target="_top">Back</a>`) {
+				t.Errorf("page %s", res.body)
+			}
+			if strings.Contains(res.body, "/auth/login") || strings.Contains(res.body, "/auth/logout") {
+				t.Errorf("the page leads to a sign-in of its own: %s", res.body)
 			}
 			if len(kept.users()) != 0 {
 				t.Error("connected")
