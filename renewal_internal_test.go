@@ -1,9 +1,14 @@
 package msauth
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
+	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,4 +127,69 @@ func TestClassesAreTotal(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A shelf is a TokenStore for one user.
+type shelf struct {
+	mu    sync.Mutex
+	entry StoredTokens
+}
+
+func (s *shelf) Load(context.Context, string) (StoredTokens, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entry.Version == 0 {
+		return s.entry, ErrNoTokens
+	}
+	t := s.entry
+	t.Sealed = bytes.Clone(t.Sealed)
+	return t, nil
+}
+
+func (s *shelf) Save(ctx context.Context, _ string, old int64, t StoredTokens) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if s.entry.Version != old {
+		return ErrConflict
+	}
+	s.entry = t
+	return nil
+}
+
+func (s *shelf) Delete(context.Context, string) error { return nil }
+
+// Microsoft is slow, and all requests that may be under way are: that is not the
+// store's fault.
+func TestWaitingInVainIsNotBlamedOnTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		m := testMiddleware(t, func(c *Config) {
+			c.Tokens, c.Logger = &shelf{}, slog.New(slog.NewTextHandler(&log, nil))
+		})
+		rec := someRecord()
+		rec.layout, rec.userKey, rec.stored = &m.layout, "7", true
+		if _, err := m.vault.keep(t.Context(), rec, false, false); err != nil {
+			t.Fatal(err)
+		}
+		worker, err := m.Offline(t.Context(), "7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		for range maxFlights {
+			m.renewals.slots <- struct{}{}
+		}
+		began := time.Now()
+		_, err = worker.Token(t.Context())
+		if !errors.Is(err, ErrTokenUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 2*leaseTime {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if log.Len() > 0 {
+			t.Errorf("the log says %s", &log)
+		}
+	})
 }

@@ -3,9 +3,11 @@ package msauth_test
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -253,6 +255,84 @@ func TestWhoIsSentToSignInAndWhoGets401(t *testing.T) {
 				if doc.Type != "about:blank" || doc.Status != 401 || doc.Title == "" || doc.LoginURL != test.want {
 					t.Errorf("document %+v, want login_url %q", doc, test.want)
 				}
+			}
+		})
+	}
+}
+
+var signInLink = regexp.MustCompile(`<a href="([^"]*)" target="_top">Sign in<`)
+
+// A frame or a script that follows a login link cannot go to Microsoft: what it
+// is given in its place leads to the same sign-in.
+func TestLoginLinksKeepTheirMeaningInFramesAndScripts(t *testing.T) {
+	t.Parallel()
+	const seen = "https://app.test/seen?x=1"
+	frame := []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe", "Sec-Fetch-Site", "same-origin", "Accept", "text/html", "Referer", seen}
+	script := []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Accept", "application/json", "Referer", seen}
+	tests := []struct {
+		name   string
+		header []string
+		link   msauth.LoginOptions
+		fresh  bool // it is the link of a page that wants a fresh sign-in
+		want   map[string]string
+		comes  string // back to
+	}{
+		{"frame", frame, msauth.LoginOptions{
+			ReturnTo: "/c?y=2", Prompt: "select_account", LoginHint: msauthtest.Ada, DomainHint: "contoso.example", UILocales: "fr-CA fr",
+			AppState: "state", Scopes: []string{"Mail.Read"},
+		}, false, map[string]string{
+			"scope": "openid profile email offline_access User.Read Mail.Read", "prompt": "select_account", "login_hint": msauthtest.Ada,
+			"domain_hint": "contoso.example", "ui_locales": "fr-CA fr",
+		}, "/c?y=2"},
+		{"script", script, msauth.LoginOptions{
+			ReturnTo: "/c?y=2", Prompt: "login", LoginHint: msauthtest.Ada, AppState: "state", Scopes: []string{"Mail.Read"},
+		}, false, map[string]string{
+			"scope": "openid profile email offline_access User.Read Mail.Read", "prompt": "login", "login_hint": msauthtest.Ada,
+		}, "/c?y=2"},
+		{"frame, to nowhere", frame, msauth.LoginOptions{AppState: "state"}, false, nil, "/seen?x=1"},
+		{"script, to nowhere", script, msauth.LoginOptions{AppState: "state"}, false, nil, "/seen?x=1"},
+		{"frame of a page that wants a fresh sign-in", frame, msauth.LoginOptions{}, true, map[string]string{"prompt": "login", "max_age": "300"}, "/seen?x=1"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var appState string
+			s := newSiteInProcess(t, func(c *msauth.Config) {
+				c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
+					appState = in.AppState
+					return nil
+				}
+			})
+			s.guard("/codes", s.auth.RequireFreshSignIn(5*time.Minute))
+			s.as(msauthtest.Ada)
+			b := s.browser(t)
+			link := s.auth.LoginURL(test.link)
+			if test.fresh {
+				link = b.wantProblem(b.get("/codes", script...), http.StatusUnauthorized).LoginURL
+			}
+			res := b.still().get(link, test.header...)
+			given := ""
+			if slices.Contains(test.header, "iframe") {
+				s.wantPage(t, res, http.StatusUnauthorized, "sign-in-required", "")
+				if m := signInLink.FindStringSubmatch(res.body); m != nil {
+					given = html.UnescapeString(m[1])
+				}
+			} else {
+				given = b.wantProblem(res, http.StatusUnauthorized).LoginURL
+			}
+			if len(res.Cookies()) > 0 {
+				t.Errorf("cookies %v", res.Cookies())
+			}
+			s.wantNoCalls(t)
+			back := b.attempt(given)
+			asked := s.asked(t)
+			for name, want := range test.want {
+				if got := asked.Get(name); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			if got := b.still().get(back).Header.Get("Location"); got != test.comes || appState != test.link.AppState {
+				t.Errorf("leads to %s with AppState %q, want %s with %q", got, appState, test.comes, test.link.AppState)
 			}
 		})
 	}

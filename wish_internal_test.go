@@ -8,18 +8,23 @@ import (
 	"log/slog"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // testMiddleware is one that never asks anybody.
-func testMiddleware(t *testing.T) *Middleware {
+func testMiddleware(t *testing.T, changes ...func(*Config)) *Middleware {
 	t.Helper()
 	key := make([]byte, keyLength)
 	randomBytes(key)
-	m, err := New(Config{
+	cfg := Config{
 		ClientID: "id", ClientSecret: "secret", BaseURL: "https://app.example.com/auth", Keys: [][]byte{key},
 		HTTPClient: &http.Client{Transport: failingTransport{io.EOF}}, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	m, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,9 +127,11 @@ func TestStatesAndLinksOfAnotherFormatAreRefused(t *testing.T) {
 	e := encoder{}
 	e.text("admin=yes")
 	demand{scopes: []string{"Mail.ReadWrite"}}.append(&e)
-	before := append([]byte("msauth login link v1\x00"), m.registration[:]...)
-	if o, err := m.loginOptions("sealed=" + m.linkKeys.seal(e.b, before)); err == nil {
-		t.Errorf("AppState %q, scopes %q", o.appState, o.demand.scopes)
+	for _, version := range []string{"v1", "v2"} {
+		before := append([]byte("msauth login link "+version+"\x00"), m.registration[:]...)
+		if o, err := m.loginOptions("sealed=" + m.linkKeys.seal(e.b, before)); err == nil {
+			t.Errorf("%s: AppState %q, scopes %q", version, o.appState, o.demand.scopes)
+		}
 	}
 }
 
@@ -149,4 +156,72 @@ func TestWishesAreToldApartByTheirClaims(t *testing.T) {
 	if key("a", challenge("1")) != key("a", challenge("2")) {
 		t.Error("a challenge that names a later time is taken for another")
 	}
+}
+
+// What becomes known of older tokens does not cover up what is known of newer
+// ones.
+func TestOlderNewsDoesNotReplaceNewer(t *testing.T) {
+	t.Parallel()
+	var refused, other tokenKey
+	refused[0], other[0] = 1, 2
+	tests := []struct {
+		name string
+		news []notice
+		want notice
+	}{
+		{"older", []notice{{of: 2, claims: "new"}, {of: 1, stepUp: true, claims: "old", deliver: true, rejected: refused}}, notice{of: 2, claims: "new"}},
+		{"older, about a refusal", []notice{{of: 2, deliver: true}, {of: 1, rejected: refused}}, notice{of: 2, deliver: true}},
+		{"newer", []notice{{of: 1, claims: "old"}, {of: 2, claims: "new"}}, notice{of: 2, claims: "new"}},
+		{"newer, which adds", []notice{{of: 1, claims: "old", deliver: true, rejected: refused}, {of: 2, rejected: other}}, notice{of: 2, claims: "old", deliver: true, rejected: other}},
+		{"of the same tokens", []notice{{of: 1, rejected: refused}, {of: 1, claims: "more"}, {of: 1, deliver: true}}, notice{of: 1, claims: "more", deliver: true, rejected: refused}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := testMiddleware(t).renewals
+			for _, n := range test.news {
+				r.note(sessionID{}, n, time.Now().Add(time.Hour))
+			}
+			if got, _ := r.notices.get(sessionID{}); got != test.want {
+				t.Errorf("%+v is known, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// A cookie that has been written says what was known when it was begun.
+func TestWhatANewCookieDoesNotSayStaysKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := testMiddleware(t).renewals
+		id, until := sessionID{1}, time.Now().Add(24*time.Hour)
+		want := func(want notice) {
+			t.Helper()
+			if got, _ := r.notices.get(id); got != want {
+				t.Errorf("%+v is known, want %+v", got, want)
+			}
+		}
+		delivered := notice{of: 1, deliver: true}
+		r.note(id, delivered, until)
+		r.note(id, notice{of: 1, claims: "meanwhile", stepUp: true}, until)
+		r.settle(id, delivered)
+		want(notice{of: 1, claims: "meanwhile", stepUp: true, deliver: true})
+		r.note(id, notice{of: 2, deliver: true}, until)
+		r.settle(id, notice{of: 1, claims: "meanwhile", stepUp: true, deliver: true})
+		want(notice{of: 2, claims: "meanwhile", stepUp: true, deliver: true})
+		r.settle(id, notice{of: 2, claims: "meanwhile", stepUp: true, deliver: true})
+		want(notice{})
+
+		// Claims that single pages ask for are asked of the person for a while.
+		claims := notice{of: 3, claims: "acrs", deliver: true}
+		r.note(id, claims, until)
+		r.settle(id, claims)
+		want(notice{of: 3, claims: "acrs"})
+		time.Sleep(demandRest - time.Second)
+		want(notice{of: 3, claims: "acrs"})
+		time.Sleep(2 * time.Second)
+		want(notice{})
+		r.settle(id, claims) // once more, by a request that was slower
+		want(notice{})
+	})
 }
