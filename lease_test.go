@@ -3,7 +3,6 @@ package msauth_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -295,48 +294,6 @@ func TestALeaseOutlastsTheRequestAndItsSaves(t *testing.T) {
 		wg.Wait()
 		s.wantCalls(t, msauthtest.TokenRefresh, 1)
 	}, func(c *msauth.Config) { c.Tokens = w })
-}
-
-// Who has waited for a slot in vain leaves no lease behind, and does not blame
-// the store.
-func TestWaitingInVainForASlotHoldsNobodyUp(t *testing.T) {
-	t.Parallel()
-	n := 0
-	away(t, func(s *site, kept *tokens, _ *browser) {
-		const people = 600
-		for n = range people {
-			s.browser(t).signIn(msauthtest.Ada)
-		}
-		time.Sleep(2 * time.Hour)
-		s.ms.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = 14 * time.Second })
-		var wg sync.WaitGroup
-		var waited atomic.Int64
-		for i := range people {
-			one := s.offline(t, fmt.Sprint("user ", i))
-			wg.Go(func() {
-				if _, err := one.Token(context.Background()); errors.Is(err, context.DeadlineExceeded) {
-					waited.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		if waited.Load() == 0 {
-			t.Error("nobody has waited in vain: nothing was tested")
-		}
-		for i := range people {
-			if e := kept.entry(fmt.Sprint("user ", i)); !e.Lease.IsZero() {
-				t.Errorf("user %d: a lease is left", i)
-			}
-		}
-		if lines := s.log.with("token_store_failed"); len(lines) > 0 {
-			t.Errorf("%d times: %s", len(lines), lines[0])
-		}
-	}, func(c *msauth.Config) {
-		c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
-			in.UserKey, in.ShareAccount = fmt.Sprint("user ", n), true
-			return nil
-		}
-	})
 }
 
 // What one browser's sign-in has proved is not true of another's; what Microsoft

@@ -191,5 +191,8 @@ func TestWaitingInVainIsNotBlamedOnTheStore(t *testing.T) {
 		if log.Len() > 0 {
 			t.Errorf("the log says %s", &log)
 		}
+		if e, err := m.vault.read(t.Context(), "7"); err != nil || !e.Lease.IsZero() {
+			t.Errorf("%v, and a lease is left until %v", err, e.Lease)
+		}
 	})
 }
