@@ -123,6 +123,37 @@ func TestAnAppWithItsOwnAPICanCallGraphToo(t *testing.T) {
 	}
 }
 
+// Each of them uses up the refresh token that all of them began with.
+func TestManyAPIsAtOnceWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	var scopes []string
+	for i := range 40 {
+		scopes = append(scopes, fmt.Sprint("api://number", i, "/All"))
+	}
+	s := orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
+		var wg sync.WaitGroup
+		for _, scope := range scopes {
+			wg.Go(func() {
+				if _, err := session.Token(r.Context(), scope); err != nil {
+					t.Errorf("%s: %v", scope, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+	strict(s)
+	for _, scope := range scopes {
+		s.ms.AddAPI(msauthtest.API{ID: strings.TrimSuffix(scope, "/All")})
+		s.ms.Consent(msauthtest.Ada, scope)
+	}
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	s.ms.ResetCalls()
+	b.get("/do")
+	s.wantCalls(t, msauthtest.TokenRefresh, len(scopes))
+	s.wantNoReuse(t)
+}
+
 // However a provider rotates refresh tokens, and however many ask at once.
 func TestManyCallsForANewAPIAreOneTokenRequest(t *testing.T) {
 	t.Parallel()
