@@ -216,8 +216,8 @@ func TestTheWorkerBacksOffAndResumes(t *testing.T) {
 	cancel()
 	select {
 	case <-stopped:
-	case <-time.After(time.Second):
-		t.Error("the worker does not stop within a second")
+	case <-time.After(5 * time.Second): // a second, on a machine with nothing else to do
+		t.Error("the worker does not stop")
 	}
 }
 
@@ -456,8 +456,8 @@ func TestStoppingInTheMiddleOfARun(t *testing.T) {
 		if r.Written != 10 || r.Failed != 0 || r.Why != "The server was stopped." {
 			t.Errorf("the run says %+v", r)
 		}
-	case <-time.After(time.Second):
-		t.Fatal("the run does not end within a second")
+	case <-time.After(5 * time.Second):
+		t.Fatal("the run does not end")
 	}
 	s.wantDigests(10)
 	if n := s.number(`SELECT count(*) FROM runs WHERE ended IS NOT NULL AND written = 10`); n != 1 {
@@ -486,7 +486,7 @@ func TestStoppingWhileMicrosoftHangs(t *testing.T) {
 		s.due = s.due.Add(time.Minute)
 		r := s.worker.run(ctx, s.due)
 		cancel()
-		if took := time.Since(start); took > 1300*time.Millisecond || r.Users != 0 {
+		if took := time.Since(start); took > 5*time.Second || r.Users != 0 {
 			t.Errorf("%s hangs: after %v the run says %+v", kind, took, r)
 		}
 	}
@@ -603,15 +603,16 @@ func TestWhatIsOldIsDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	steps := 1500 // a millisecond or so for each row
-	if slow {
-		steps /= 50
-	}
+	// A millisecond or so for each row, whatever this machine is.
+	const trial = 300_000
+	start := time.Now()
+	s.number(`SELECT count(*) FROM (WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT i FROM n)`, trial)
+	steps := max(1, int(trial*time.Millisecond/time.Since(start)))
 	if _, err := s.db.Exec(fmt.Sprintf(`CREATE TRIGGER slow BEFORE DELETE ON digests BEGIN
 		SELECT count(*) FROM (WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT %d) SELECT i FROM n); END`, steps)); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
+	start = time.Now()
 	s.wantRun(run{Users: 1, Written: 1})
 	if took := time.Since(start); took < 500*time.Millisecond {
 		t.Errorf("deleting took %v: that tests nothing", took)
