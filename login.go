@@ -126,7 +126,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		if o.ReturnTo == "/" {
 			o.ReturnTo = m.seenPage(r)
 		}
-		m.unauthorized(w, r, false, m.loginURL(o, opts.demand))
+		m.unauthorized(w, r, m.current(r) != nil, m.loginURL(o, opts.demand))
 		return
 	}
 	if rec := m.current(r); rec != nil {
