@@ -102,17 +102,20 @@ func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, er
 }
 
 func (e *events) paused(err *AuthError) {
+	defer survive()
 	e.count(func(s *Stats) { s.Paused = true })
 	e.log.Warn("msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
 }
 
 func (e *events) resumed() {
+	defer survive()
 	e.count(func(s *Stats) { s.Paused = false })
 	e.log.Info("msauth: renewals go on: the provider answers", "event", "renewal_resume")
 }
 
 // troubled reports what an operator must mend.
 func (e *events) troubled(err *AuthError) {
+	defer survive()
 	e.log.Error("msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }

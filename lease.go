@@ -100,6 +100,11 @@ type unsaved struct {
 	owner tokenKey // of the outcome
 }
 
+// lateKey stands for the sign-in whose tokens an entry has.
+func (r *renewals) lateKey(rec *record) tokenKey {
+	return r.key(secret("\x00late " + string(rec.id[:]) + rec.userKey))
+}
+
 // flyStored is fly for tokens that are kept for one of the app's users.
 func (r *renewals) flyStored(want renewal, rec *record) (*outcome, error) {
 	o := &outcome{wish: want.wish}
@@ -176,9 +181,9 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 		}
 		return nil, failed
 	}
-	r.unsaved.put(r.userKey(user), late, time.Now().Add(refreshExpiry))
+	r.unsaved.put(r.lateKey(mine.rec), late, time.Now().Add(refreshExpiry))
 	if err := r.saveLate(ctx, user, late); err != nil {
-		r.retrySave(user, firstRetry)
+		r.retrySave(user, late, firstRetry)
 		return nil, r.storeFails(key, err)
 	}
 	if failed != nil {
@@ -196,12 +201,15 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 		if ctx.Err() != nil {
 			return nil, nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
 		}
-		if late, ok := r.unsaved.get(r.userKey(user)); ok {
-			if err := r.saveLate(ctx, user, late); err != nil {
-				return nil, nil, r.storeFails(key, err)
+		e, err := r.vault.load(ctx, user)
+		if err == nil {
+			if late, ok := r.unsaved.get(r.lateKey(e.rec)); ok {
+				if err := r.saveLate(ctx, user, late); err != nil {
+					return nil, nil, r.storeFails(key, err)
+				}
+				continue
 			}
 		}
-		e, err := r.vault.load(ctx, user)
 		switch {
 		case errors.Is(err, ErrNoTokens), errors.Is(err, errEntry):
 			return nil, nil, &AuthError{Class: ClassSignIn, Err: err}
@@ -322,8 +330,8 @@ func (r *renewals) saveLate(ctx context.Context, user string, late *unsaved) err
 		return err
 	}
 	late.saved = true
-	if held, _ := r.unsaved.get(r.userKey(user)); held == late {
-		r.unsaved.drop(r.userKey(user))
+	if held, _ := r.unsaved.get(r.lateKey(late.mine.rec)); held == late {
+		r.unsaved.drop(r.lateKey(late.mine.rec))
 	}
 	if late.grant != nil {
 		r.granted.put(late.owner, late.grant, time.Now().Add(outcomeGrace))
@@ -331,11 +339,12 @@ func (r *renewals) saveLate(ctx context.Context, user string, late *unsaved) err
 	return nil
 }
 
-// retrySave tries later what could not be saved.
-func (r *renewals) retrySave(user string, after time.Duration) {
+// retrySave tries later what could not be saved, as long as it is remembered.
+func (r *renewals) retrySave(user string, late *unsaved, after time.Duration) {
+	key := r.lateKey(late.mine.rec)
 	time.AfterFunc(after, func() {
-		if late, ok := r.unsaved.get(r.userKey(user)); ok && r.saveLate(context.Background(), user, late) != nil {
-			r.retrySave(user, min(2*after, longestRetry))
+		if held, _ := r.unsaved.get(key); held == late && r.saveLate(context.Background(), user, late) != nil {
+			r.retrySave(user, late, min(2*after, longestRetry))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package msauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -110,6 +111,26 @@ func TestReplacingAnAccountWaitsForItsRenewal(t *testing.T) {
 	}, replacing)
 }
 
+// Who was late to end a renewal, or died of it, is not waited for.
+func TestALeaseThatIsOverKeepsNoAccountFromBeingReplaced(t *testing.T) {
+	t.Parallel()
+	for _, ends := range []time.Duration{-time.Second, -4 * time.Minute, 24 * time.Hour} { // nobody's lease lasts that long
+		away(t, func(s *site, kept *tokens, _ *browser) {
+			e := kept.entry("7")
+			old := e.Version
+			e.Version, e.Lease = old+1, time.Now().Add(ends)
+			if err := kept.Save(context.Background(), "7", old, e); err != nil {
+				t.Fatal(err)
+			}
+			s.as(msauthtest.Bruno)
+			start := time.Now()
+			if res := s.browser(t).get("/"); res.StatusCode != http.StatusOK || time.Since(start) > time.Second {
+				t.Errorf("a lease that ends in %v: after %v status %d", ends, time.Since(start), res.StatusCode)
+			}
+		}, replacing)
+	}
+}
+
 // Tokens that could not be saved yet outlive sign-ins, whether these fail or not.
 func TestSignInsDoNotDropWhatIsNotSavedYet(t *testing.T) {
 	t.Parallel()
@@ -167,6 +188,70 @@ func TestSignInsDoNotDropWhatIsNotSavedYet(t *testing.T) {
 	})
 }
 
+// What is not saved yet of one sign-in is not displaced by what was asked for
+// before it.
+func TestTokensOfBeforeASignInDoNotDisplaceItsOwn(t *testing.T) {
+	t.Parallel()
+	away(t, func(s *site, kept *tokens, _ *browser) {
+		strict(s)
+		s.ms.AddAPI(msauthtest.API{ID: "api://orders"})
+		s.ms.Consent(msauthtest.Ada, ordersRead)
+		old := s.offline(t, "7")
+		time.Sleep(2 * time.Hour)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = 14 * time.Second })
+		var wg sync.WaitGroup
+		wg.Go(func() { old.Token(context.Background()) })
+		time.Sleep(time.Second)
+		s.ms.Set(func(b *msauthtest.Behavior) { delete(b.Delay, msauthtest.TokenRefresh) })
+		s.browser(t).signIn(msauthtest.Ada)
+		worker := s.offline(t, "7")
+		kept.set(downAfter(1))
+		if _, err := worker.Token(context.Background(), ordersRead); !errors.Is(err, errDown) {
+			t.Errorf("the worker: %v", err)
+		}
+		wg.Wait()
+		kept.set(nil)
+		time.Sleep(2 * time.Hour)
+		wantToken(t, s.offline(t, "7"))
+		s.wantNoReuse(t)
+	})
+}
+
+// Sign-ins at a provider that gives no refresh tokens have nothing in common.
+func TestSignInsWithoutARefreshTokenDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	w := &wrapped{tokens: newTokens()}
+	var first atomic.Bool
+	away(t, func(s *site, _ *tokens, _ *browser) {
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+		})
+		first.Store(true)
+		w.after = func(string) error {
+			if first.CompareAndSwap(true, false) {
+				time.Sleep(9 * time.Second)
+			}
+			return nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { s.browser(t).signIn(msauthtest.Ada) })
+		time.Sleep(100 * time.Millisecond)
+		start := time.Now()
+		s.browser(t).signIn(msauthtest.Ada)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("the second user's sign-in took %v", took)
+		}
+		wg.Wait()
+	}, func(c *msauth.Config) {
+		c.Tokens = w
+		var n atomic.Int64
+		c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
+			in.UserKey, in.ShareAccount = fmt.Sprint(n.Add(1)), true
+			return nil
+		}
+	})
+}
+
 // Whatever OnSignIn has begun with the session goes on with what is kept.
 func TestAHookThatGoesOnWhileTokensAreKeptUsesNoneTwice(t *testing.T) {
 	t.Parallel()
@@ -197,6 +282,47 @@ func TestAHookThatGoesOnWhileTokensAreKeptUsesNoneTwice(t *testing.T) {
 			return before(rw, r, in)
 		}
 	})
+}
+
+// Nor does it take back, when its request ends at the wrong moment, what was
+// handed over.
+func TestAHookThatGoesOnForLongUsesNoTokenTwice(t *testing.T) {
+	t.Parallel()
+	for range 30 {
+		use := false
+		var wg sync.WaitGroup
+		away(t, func(s *site, _ *tokens, _ *browser) {
+			strict(s)
+			s.ms.AddAPI(msauthtest.API{ID: "api://orders"})
+			s.ms.Consent(msauthtest.Ada, ordersRead)
+			s.ms.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = 2 * time.Second })
+			use = true
+			s.browser(t).signIn(msauthtest.Ada)
+			time.Sleep(2 * time.Hour)
+			wantToken(t, s.offline(t, "7"))
+			wg.Wait()
+			s.wantNoReuse(t)
+		}, func(c *msauth.Config) {
+			before := c.OnSignIn
+			c.OnSignIn = func(rw http.ResponseWriter, r *http.Request, in *msauth.SignIn) error {
+				if use {
+					for range 20 {
+						wg.Go(func() { in.Session.Token(context.Background(), ordersRead) })
+					}
+					wg.Go(func() {
+						in.Session.Token(context.Background(), ordersRead)
+						time.Sleep(4 * time.Hour)
+						in.Session.Token(context.Background(), ordersRead)
+					})
+					time.Sleep(time.Second)
+				}
+				return before(rw, r, in)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
 }
 
 // skewed is the store as a machine sees it whose clock is ahead.
@@ -408,7 +534,7 @@ type panicky struct {
 }
 
 func (p panicky) Handle(ctx context.Context, r slog.Record) error {
-	if p.on.Load() && strings.Contains(r.Message, "renewed") {
+	if p.on.Load() && (strings.Contains(r.Message, "renewed") || strings.Contains(r.Message, "renewals go on")) {
 		panic("bug in the handler")
 	}
 	return p.Handler.Handle(ctx, r)
@@ -418,18 +544,45 @@ func (p panicky) WithGroup(a string) slog.Handler      { return panicky{p.Handle
 
 func TestALoggerThatPanicsLosesNothing(t *testing.T) {
 	t.Parallel()
-	var on atomic.Bool
-	away(t, func(s *site, _ *tokens, _ *browser) {
-		strict(s)
-		worker := s.offline(t, "7")
-		time.Sleep(2 * time.Hour)
-		on.Store(true)
-		wantToken(t, worker)
-		on.Store(false)
-		time.Sleep(2 * time.Hour)
-		wantToken(t, worker)
-		s.wantNoReuse(t)
-	}, func(c *msauth.Config) { c.Logger = slog.New(panicky{c.Logger.Handler(), &on}) })
+	for name, pause := range map[string]bool{"as usual": false, "at the end of a pause": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var on atomic.Bool
+			n := 0
+			away(t, func(s *site, _ *tokens, _ *browser) {
+				for n = range 6 {
+					s.browser(t).signIn(msauthtest.Ada)
+				}
+				strict(s)
+				time.Sleep(2 * time.Hour)
+				if pause {
+					refuses := msauthtest.Failure{Error: "invalid_client"}
+					s.ms.Set(func(b *msauthtest.Behavior) {
+						b.Fail[msauthtest.TokenRefresh] = []msauthtest.Failure{refuses, refuses, refuses, refuses, refuses}
+					})
+					for i := range 5 {
+						s.offline(t, fmt.Sprint(i)).Token(context.Background())
+					}
+					if len(s.log.with("renewal_pause")) == 0 {
+						t.Error("renewals do not pause")
+					}
+					time.Sleep(time.Minute)
+				}
+				on.Store(true)
+				wantToken(t, s.offline(t, "5"))
+				on.Store(false)
+				time.Sleep(2 * time.Hour)
+				wantToken(t, s.offline(t, "5"))
+				s.wantNoReuse(t)
+			}, func(c *msauth.Config) {
+				c.Logger = slog.New(panicky{c.Logger.Handler(), &on})
+				c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
+					in.UserKey, in.ShareAccount = fmt.Sprint(n), true
+					return nil
+				}
+			})
+		})
+	}
 }
 
 // Where the provider hands out the same refresh token again, a save that comes

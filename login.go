@@ -67,6 +67,10 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 		d.append(&e)
 		q.Set("sealed", m.linkKeys.seal(e.b, m.linkData()))
 	}
+	return m.loginLink(q)
+}
+
+func (m *Middleware) loginLink(q url.Values) string {
 	link := m.base.Path + "/login"
 	if len(q) > 0 {
 		link += "?" + q.Encode()
@@ -118,15 +122,16 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode != "" && (mode != "navigate" || dest != "document") {
-		// A script or a frame cannot go there: the same link, to click.
-		o := LoginOptions{
-			ReturnTo: opts.returnTo, Prompt: opts.prompt, LoginHint: opts.loginHint, DomainHint: opts.domainHint,
-			UILocales: opts.uiLocales, AppState: opts.appState,
+		// A script or a frame cannot go there: the same link, to click. What is
+		// sealed is good for as long as it was.
+		q := r.URL.Query()
+		if q.Del("return_to"); opts.returnTo == "/" {
+			opts.returnTo = m.seenPage(r)
 		}
-		if o.ReturnTo == "/" {
-			o.ReturnTo = m.seenPage(r)
+		if opts.returnTo != "/" {
+			q.Set("return_to", opts.returnTo)
 		}
-		m.unauthorized(w, r, m.current(r) != nil, m.loginURL(o, opts.demand))
+		m.unauthorized(w, r, !opts.demand.empty() && m.current(r) != nil, m.loginLink(q))
 		return
 	}
 	if rec := m.current(r); rec != nil {
@@ -216,9 +221,9 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		return
 	}
 	scopes := o.demand.scopes
-	if m.cfg.Issuer != "" {
-		// Microsoft remembers what people have granted; with others a sign-in
-		// that does not name what the session had would lose it.
+	if !m.scopes.apart {
+		// Microsoft remembers what people have granted; with most others a
+		// sign-in that does not name what the session had would lose it.
 		scopes = append(m.scopes.missing(strings.Join(m.cfg.Scopes, " "), strings.Fields(o.granted)), scopes...)
 	}
 	a, cookie := newAttempt()
@@ -229,6 +234,10 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		a.host = oneLine(r.Host, 100)
 	}
 	state, err := m.attempts.seal(a)
+	if err != nil && len(scopes) > len(o.demand.scopes) { // they are asked for all the same
+		a.scopes = strings.Join(o.demand.scopes, " ")
+		state, err = m.attempts.seal(a)
+	}
 	if err != nil {
 		m.appError(w, r, err)
 		return

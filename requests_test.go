@@ -667,3 +667,31 @@ func TestProviderThatSignsInWithoutAPageDoesNotLoop(t *testing.T) {
 	s.wantPage(t, res, 400, "loop", "no session came back")
 	s.wantCalls(t, msauthtest.Authorize, 1)
 }
+
+// Nor is their time up any later.
+func TestLoginLinksDoNotLiveLongerByWayOfScripts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		state := ""
+		s := newSiteInProcess(t, func(c *msauth.Config) {
+			c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
+				state = in.AppState
+				return nil
+			}
+		})
+		link := s.auth.LoginURL(msauth.LoginOptions{AppState: "an invitation"})
+		b := s.browser(t)
+		for range 3 {
+			time.Sleep(24 * time.Hour)
+			res := b.fetch(link)
+			if res.StatusCode == http.StatusBadRequest {
+				break
+			}
+			link = b.wantProblem(res, http.StatusUnauthorized).LoginURL
+		}
+		s.as(msauthtest.Ada)
+		if res := b.get(link); res.StatusCode != http.StatusBadRequest || state != "" {
+			t.Errorf("after three days: status %d, and the sign-in has the state %q", res.StatusCode, state)
+		}
+	})
+}

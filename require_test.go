@@ -880,3 +880,34 @@ func TestStrangersAreNotAskedForAllOfAnAPIAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// At other providers a sign-in asks again for all that the session had. What is
+// too much for its state is asked for all the same.
+func TestSessionsOfManyScopesCanBeAskedForMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.restart(t, generic(s))
+		s.guard("/fresh", s.auth.RequireFreshSignIn(time.Minute))
+		many := strings.Fields("openid profile email offline_access")
+		for i := range 45 {
+			many = append(many, fmt.Sprintf("%016x.read", i*i*i*7_919))
+		}
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { reply["scope"] = strings.Join(many, " ") }
+		})
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		time.Sleep(2 * time.Minute)
+		s.ms.ResetCalls()
+		if res := b.get("/fresh"); res.body != helloAda {
+			t.Errorf("status %d, page %s", res.StatusCode, res.kind())
+		}
+		asked := strings.Fields(s.ms.Calls(msauthtest.Authorize)[0].Query.Get("scope"))
+		for _, scope := range many {
+			if !slices.Contains(asked, scope) {
+				t.Errorf("%s is not asked for", scope)
+			}
+		}
+	})
+}

@@ -422,7 +422,9 @@ func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willD
 		h.m.keepUndelivered(rec, g)
 	}
 	h.mu.Lock()
-	h.rec, h.access = renewed, &renewed.access
+	if h.rec.userKey == rec.userKey { // else it was handed over meanwhile
+		h.rec, h.access = renewed, &renewed.access
+	}
 	h.mu.Unlock()
 	return bearer(renewed.access, renewed.expiry), nil
 }
@@ -433,7 +435,7 @@ func (h *heldTokens) moveOn(rec *record) {
 	if _, _, newest := h.m.renewals.known(rec.refresh); newest != rec.refresh {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.rec.renewed <= rec.renewed {
+		if h.rec.userKey == rec.userKey && h.rec.renewed <= rec.renewed {
 			h.rec = rec.movedTo(newest)
 		}
 	}
@@ -531,6 +533,8 @@ var errNotReplaced = errors.New("msauth: no other token")
 func (h *heldTokens) note(rec *record, w wish, rejected string, failure *AuthError) {
 	n := notice{of: rec.renewed}
 	switch {
+	case rec.stored && (failure == nil || failure.Class == ClassSignIn):
+		return // no cookie is to be written, and the entry says it
 	case failure == nil && w.scopes != "":
 		return
 	case failure == nil:

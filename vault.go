@@ -178,11 +178,16 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 				return nil, errOtherAccount
 			}
 			// undo may put these back: who renews them has to be done by then.
-			if waited, err := wait.wait(waiting, before); err != nil {
-				return nil, fmt.Errorf("msauth: waiting for a renewal of the account to replace: %w", err)
-			} else if waited {
-				attempt--
-				continue
+			// Nobody waits for somebody who is late.
+			if time.Until(before.Lease) > 0 {
+				waited, err := wait.wait(waiting, before)
+				if err != nil {
+					return nil, fmt.Errorf("msauth: waiting for a renewal of the account to replace: %w", err)
+				}
+				if waited {
+					attempt--
+					continue
+				}
 			}
 		}
 		e := &keptTokens{StoredTokens: StoredTokens{Version: before.Version, Shared: share || before.Shared && same}, rec: rec}
@@ -221,6 +226,9 @@ func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (b
 	for kept == nil {
 		_, _, newest := m.renewals.known(rec.refresh)
 		key := m.renewals.key(newest)
+		if newest == "" { // which nobody shares
+			key = m.renewals.key(secret("\x00session " + string(rec.id[:])))
+		}
 		// It may be another flight that ends: then once more.
 		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) {
 			defer recoverInto(&err)
@@ -230,7 +238,7 @@ func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (b
 			kept = rec.movedTo(newest)
 			kept.userKey, kept.stored = in.UserKey, true
 			undo, err = m.vault.keep(ctx, kept, in.ReplaceAccount, in.ShareAccount)
-			if err == nil && newest != "" {
+			if newest != "" {
 				m.renewals.refused.put(key, refusal{err: &AuthError{Class: ClassRetry, Err: errHandedOver}}, time.Now().Add(outcomeGrace))
 			}
 			return &outcome{}, nil

@@ -7,6 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,4 +227,56 @@ func TestWhatANewCookieDoesNotSayStaysKnown(t *testing.T) {
 		r.settle(id, claims) // once more, by a request that was slower
 		want(notice{})
 	})
+}
+
+// discovery answers everything with a document.
+type discovery string
+
+func (d discovery) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(string(d))), Request: r,
+	}, nil
+}
+
+// External ID is another issuer, but Microsoft's: tokens are for one API, and
+// .default goes with no other scope.
+func TestExternalIDIsAskedForDefaultAlone(t *testing.T) {
+	t.Parallel()
+	const base = "https://contoso.ciamlogin.com/40a0cffe-4fc9-448b-9790-232954984f24"
+	m := testMiddleware(t, func(c *Config) {
+		c.Issuer = base + "/v2.0"
+		c.HTTPClient = &http.Client{Transport: discovery(`{"issuer":"` + base + `/v2.0","authorization_endpoint":"` + base + `/authorize","token_endpoint":"` + base +
+			`/token","jwks_uri":"` + base + `/keys","response_types_supported":["code"],"id_token_signing_alg_values_supported":["RS256"]}`)}
+	})
+	w := httptest.NewRecorder()
+	m.begin(w, httptest.NewRequest(http.MethodGet, "https://app.example.com/orders", nil), authorizeOptions{
+		returnTo: "/orders", demand: demand{scopes: []string{"api://orders/.default"}}, granted: "openid profile email User.Read Files.Read",
+	})
+	u, err := url.Parse(w.Header().Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := u.Query().Get("scope"), "openid profile email offline_access api://orders/.default"; got != want {
+		t.Errorf("it asks for %q, want %q", got, want)
+	}
+}
+
+// What workers learn is of no use to browsers, and must not push out what is.
+func TestWorkersLeaveNoNoticesForBrowsers(t *testing.T) {
+	t.Parallel()
+	m := testMiddleware(t, func(c *Config) { c.Tokens = &shelf{} })
+	for range maxOutcomes {
+		rec := someRecord()
+		randomBytes(rec.id[:])
+		rec.userKey, rec.stored = "7", true
+		(&heldTokens{m: m, rec: rec}).note(rec, wish{}, "rejected", nil)
+	}
+	rec := someRecord()
+	randomBytes(rec.id[:])
+	rec.used = time.Now().Unix()
+	m.renewals.moveOn(renewal{keepUntil: m.comesUntil(rec)}, rec, rec.refresh, "next")
+	if _, ok := m.renewals.noticeOf(rec); !ok {
+		t.Error("the browser's notice is gone at once")
+	}
 }
