@@ -210,6 +210,7 @@ func TestTokensOfBeforeASignInDoNotDisplaceItsOwn(t *testing.T) {
 			t.Errorf("the worker: %v", err)
 		}
 		wg.Wait()
+		time.Sleep(10 * time.Second)
 		kept.set(nil)
 		time.Sleep(2 * time.Hour)
 		wantToken(t, s.offline(t, "7"))
