@@ -475,7 +475,7 @@ const longestStruggle = 3 // sessions that fail before the person's others wait
 
 // pauseStep is how long to wait where the provider does not say: long enough
 // to spare it (12 requests a minute at most), short enough for a recovery to be
-// noticed within 10 seconds.
+// noticed within 10 seconds, or 15 where nobody comes who has not failed.
 func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) } // #nosec G404 -- jitter, no secret
 
 // admit says whether a request may be made now for a person. While paused, one
