@@ -901,7 +901,7 @@ func TestSessionsOfManyScopesCanBeAskedForMore(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		s.ms.ResetCalls()
 		if res := b.get("/fresh"); res.body != helloAda {
-			t.Errorf("status %d, page %s", res.StatusCode, res.kind())
+			t.Fatalf("status %d, page %s", res.StatusCode, res.kind())
 		}
 		asked := strings.Fields(s.ms.Calls(msauthtest.Authorize)[0].Query.Get("scope"))
 		for _, scope := range many {
