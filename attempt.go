@@ -33,12 +33,18 @@ type attempt struct {
 	returnTo string
 	host     string // at which it began, if that is not BaseURL's
 	appState string
-	rounds   uint8         // sign-ins right before, each after the other
-	scopes   string        // asked for beyond Config.Scopes
-	asked    demandDigest  // all that it is to bring
-	user     string        // of the app, who connects an account
-	maxAge   time.Duration // how long ago credentials may have been entered, 0 for whenever
+	rounds   uint8 // sign-ins right before, each after the other
+	// challenged is set where the code of the attempt before was refused with a
+	// claims challenge, which this one is to meet: once is enough.
+	challenged bool
+	scopes     string        // asked for beyond Config.Scopes
+	asked      demandDigest  // all that it is to bring
+	user       string        // of the app, who connects an account
+	maxAge     time.Duration // how long ago credentials may have been entered, 0 for whenever
 }
+
+// flagChallenged stands beside the number of rounds.
+const flagChallenged = 1 << 7
 
 // attemptID begins with the time: it tells an attempt's age and sorts.
 type attemptID [8]byte
@@ -125,7 +131,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)
 		e.b = append(e.b, a.binding[:]...)
-		e.b = append(e.b, a.rounds)
+		e.b = append(e.b, a.rounds|flag(a.challenged, flagChallenged))
 		e.b = append(e.b, a.asked[:]...)
 		e.b = binary.AppendUvarint(e.b, uint64(a.maxAge/time.Second))
 		e.text(returnTo)
@@ -157,7 +163,8 @@ func (s *attempts) open(state string) (*attempt, error) {
 	copy(a.id[:], d.bytes(len(a.id)))
 	copy(a.seed[:], d.bytes(len(a.seed)))
 	copy(a.binding[:], d.bytes(len(a.binding)))
-	a.rounds = d.flags()
+	rounds := d.flags()
+	a.rounds, a.challenged = rounds&^flagChallenged, rounds&flagChallenged != 0
 	copy(a.asked[:], d.bytes(len(a.asked)))
 	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
 	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,7 +168,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		m.answeredWithError(w, r, a, ans)
 		return
 	}
-	asked := m.scopesToAsk(strings.Fields(a.scopes))
+	asked := m.scopesToAsk(meta, strings.Fields(a.scopes))
 	own, others := m.scopes.byAPI(m.scopes.order(asked))
 	scopes := "" // of the session's own API, where others were asked for too
 	if len(others) > 0 && len(own) > 0 {
@@ -180,7 +181,13 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	}
 	m.renewals.succeeded()
 	if g.idToken == "" {
-		m.appError(w, r, errors.New("msauth: the provider sent no ID token"))
+		m.refuse(w, r, slog.LevelError, Page{
+			Kind: "unavailable", Status: http.StatusBadGateway,
+			Title: "Signing in did not work",
+			Text:  "The answer to your sign-in was incomplete. Try again; if it happens again, tell the people who run this site.",
+			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Err:   errors.New("msauth: the token reply holds no ID token, though the scope openid was asked for"),
+		})
 		return
 	}
 	nonce := a.nonce(cookie)
@@ -202,7 +209,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		})
 		return
 	}
-	if !admits(&id.user, m.cfg.Tenant, m.cfg.AllowedTenants) {
+	if !m.admits(&id.user) {
 		m.notAllowed(w, r, a, &AuthError{Class: ClassNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)})
 		return
 	}
@@ -210,16 +217,17 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	if a.maxAge > 0 && !m.provedFresh(w, r, a, id) {
 		return
 	}
+	m.fillInNames(ctx, id, g.access)
 	now := time.Now().Unix()
 	rec := &record{
 		layout: &m.layout, attempt: a.id, rounds: a.rounds, asked: a.asked,
-		nonce: nonceDigest(nonce), signedIn: now, used: now, scopes: strings.Join(asked, " "), mixed: len(others) > 0,
+		nonce: nonceDigest(nonce), signedIn: now, used: now, scopes: strings.Join(asked, " "),
 	}
 	randomBytes(rec.id[:])
 	if len(others) > 0 && len(own) == 0 {
 		// That was a token for another API. Consent to it is all that was
 		// wanted: the session goes on with one for its own.
-		if g, failure = m.renewals.endpoint.refresh(ctx, g.refresh, wish{scopes: m.renewals.ownScopes(m.cfg.Scopes)}); failure != nil {
+		if g, failure = m.ownTokens(ctx, g, &id.user); failure != nil {
 			m.notRedeemed(w, r, a, failure)
 			return
 		}
@@ -228,6 +236,33 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	rec.take(g)
 	rec.identify(id)
 	m.admit(w, r, a, rec)
+}
+
+// ownTokens are those of the session's own API, where a code gave others.
+func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *User) (*grant, *AuthError) {
+	if g.refresh == "" {
+		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoRefreshToken}
+	}
+	scopes := strings.Join(m.cfg.Scopes, " ")
+	return m.renewals.endpoint.refresh(ctx, g.refresh, refreshRequest{
+		asks: grantScopes, scopes: scopes, fewer: scopes, personal: u.Personal(),
+	})
+}
+
+// fillInNames asks another provider how a person is called whose ID token does not
+// say (OpenID Connect Core section 5.3). Nothing else is taken from there: it is
+// not signed.
+func (m *Middleware) fillInNames(ctx context.Context, id *identity, access secret) {
+	u := &id.user
+	if m.cfg.Issuer == "" || u.Name != "" || u.Email != "" || access == "" {
+		return
+	}
+	names, err := m.authority.userinfo(ctx, access, u.Subject)
+	if err != nil {
+		m.log.Warn("msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
+		return
+	}
+	u.Name, u.Username, u.Email = names.name, cmp.Or(u.Username, names.username), names.email
 }
 
 // asBefore tells people who they are after a sign-in that came to nothing.
@@ -322,6 +357,10 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		return
 	}
 	old, _, _ := m.sessions.load(r)
+	if old != nil && m.judge(old, m.ended.has(old.id), time.Now()) == "" {
+		rec.goesOn(old)
+	}
+	m.withoutRefreshToken(rec)
 	if err := m.sessions.create(w, r, rec); err != nil {
 		if err := undo(); err != nil {
 			m.log.Error("msauth: putting back the tokens of before a sign-in that failed", "err", err)
@@ -466,9 +505,26 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 	switch failure.Class {
 	case ClassRetry:
 		m.unavailable(w, r, a, failure)
+	case ClassStepUp:
+		if failure.Claims != "" && !a.challenged {
+			m.log.Info("msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
+			m.begin(w, r, authorizeOptions{
+				returnTo: a.returnTo, appState: a.appState, user: a.user, rounds: a.rounds,
+				demand:     demand{scopes: strings.Fields(a.scopes), claims: failure.Claims, maxAge: a.maxAge},
+				challenged: true, asked: a.asked,
+			})
+			return
+		}
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "not-enough", Status: http.StatusForbidden,
+			Title: "Microsoft did not give this site access",
+			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
+			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Err:   failure,
+		}, "aadsts", failure.Numbers)
 	case ClassMisconfigured:
 		// Other errors can come of a code that the visitor made up.
-		if failure.Code != "invalid_client" && failure.Code != "unauthorized_client" {
+		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !slices.Contains(failure.Numbers, spaPlatform) {
 			m.startAgain(w, r, a, failure)
 			return
 		}
@@ -511,14 +567,24 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // nobody is there to read it
 	}
-	w.Header().Set("Retry-After", "10")
-	m.refuse(w, r, slog.LevelError, Page{
+	failure, ok := errors.AsType[*AuthError](err)
+	if ok && failure.Class == ClassMisconfigured {
+		m.appError(w, r, err)
+		return
+	}
+	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "Microsoft cannot be reached right now",
 		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
 		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 		Err:   err,
-	})
+	}
+	if ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError { // it answered, or somebody in its place
+		p.Title = "Signing in is not possible right now"
+		p.Text = "This site could not complete your sign-in. Try again in a minute; people who are signed in are not affected."
+	}
+	w.Header().Set("Retry-After", "10")
+	m.refuse(w, r, slog.LevelError, p)
 }
 
 func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {

@@ -233,6 +233,7 @@ var (
 // that an app starts while Microsoft is down. An error names the field that is
 // wrong.
 func New(cfg Config) (*Middleware, error) {
+	wantsOffline := slices.Contains(cfg.Scopes, "offline_access")
 	base, err := cfg.complete()
 	if err != nil {
 		return nil, err
@@ -257,7 +258,8 @@ func New(cfg Config) (*Middleware, error) {
 		cfg:          cfg.withoutSecrets(),
 		base:         base,
 		registration: registration,
-		layout:       layout{cfg.Authority, cfg.ClientID},
+		layout:       layout{authority: cfg.Authority, clientID: cfg.ClientID},
+		wantsOffline: wantsOffline,
 		log:          cfg.Logger,
 		events:       &events{log: cfg.Logger},
 		ended:        newEndedSet(),
@@ -267,6 +269,7 @@ func New(cfg Config) (*Middleware, error) {
 	}
 	m.attempts = newAttempts(ring, registration, m.cookies)
 	m.authority = newAuthority(&cfg, &client)
+	m.layout.keepsIDToken = !m.authority.microsoftIssuer()
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
 	m.scopes = newScopeRules(&cfg, m.authority.microsoftIssuer())
 	m.renewals.rules = m.scopes

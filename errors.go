@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,9 +35,11 @@ var (
 )
 
 // A Class says what an [AuthError] means for the session. Every failure at
-// Microsoft has exactly one, decided by HTTP status, error and suberror;
-// AADSTS numbers never decide, because Microsoft may change them at any time
-// ("Handling errors and exceptions", Microsoft identity platform).
+// Microsoft has exactly one, decided by HTTP status, suberror and error in this
+// order. AADSTS numbers are for texts and logs, because Microsoft may change
+// them at any time ("Handling errors and exceptions", Microsoft identity
+// platform), but for AADSTS50196: Microsoft reports a loop as it reports a
+// revoked token, and nothing but the number says that waiting helps.
 type Class string
 
 const (
@@ -114,6 +117,14 @@ func (e *AuthError) Error() string {
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
+	if e.Class == ClassMisconfigured {
+		for _, number := range e.Numbers {
+			if remedy := remedies[number]; remedy != "" {
+				fmt.Fprintf(&b, ". What helps: %s", remedy)
+				break
+			}
+		}
+	}
 	return b.String()
 }
 
@@ -132,38 +143,94 @@ func (e *AuthError) Is(target error) bool {
 	return false
 }
 
-// classify sorts a failed token request. redeeming tells the redemption of an
-// authorization code from a renewal: the same invalid_grant is a replay there
-// and the end of the session here.
-func classify(status int, code, suberror string, redeeming bool) Class {
-	if status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500 {
+// A grantType is what a token request asks for. The same refusal means
+// different things: a bare invalid_grant is a code that was used before, the
+// end of a session, or a scope that the person has not granted.
+type grantType int
+
+const (
+	grantCode    grantType = iota // a session, for an authorization code
+	grantRenewal                  // newer tokens for a session
+	grantScopes                   // a token for other scopes than the session's own
+)
+
+// personErrors are the values of suberror, or of error, that only the person can
+// mend at Microsoft's sign-in page ("suberror" in the sources of MSAL, whose
+// libraries compare it without regard to case).
+var personErrors = []string{
+	"basic_action", "additional_action", "message_only", "consent_required", "user_password_expired",
+	"protection_policy_required", "device_authentication_failed", "insufficient_device_strength",
+	"interaction_required", "login_required", "account_selection_required", "access_denied",
+}
+
+// deadErrors are the values of suberror that say that a refresh token is over.
+var deadErrors = []string{"bad_token", "token_expired", "user_account_deleted"}
+
+// classify sorts a failed token request.
+func classify(status int, code, suberror string, asked grantType) Class {
+	suberror = strings.ToLower(suberror)
+	switch {
+	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500:
 		return ClassRetry // whatever the body says: a server in trouble ends nobody's session
+	case code == "":
+		return ClassRetry // not an OAuth reply: a proxy, a captive portal, a broken front end
+	case slices.Contains(personErrors, suberror):
+		return ClassStepUp
+	case slices.Contains(deadErrors, suberror) && asked == grantCode:
+		return ClassReplay
+	case slices.Contains(deadErrors, suberror):
+		return ClassSignIn
+	case suberror == "client_mismatch":
+		return ClassMisconfigured
+	case slices.Contains(personErrors, code):
+		return ClassStepUp
 	}
 	switch code {
 	case "invalid_grant":
-		if redeeming {
+		switch asked {
+		case grantCode:
 			return ClassReplay
-		}
-		switch suberror {
-		case "basic_action", "additional_action", "message_only", "consent_required",
-			"user_password_expired", "protection_policy_required", "device_authentication_failed":
+		case grantScopes:
+			// Personal accounts say no more of a scope that was not granted
+			// (AADSTS70000), and work accounts did not always (AADSTS65001).
 			return ClassStepUp
-		case "client_mismatch":
-			return ClassMisconfigured
 		}
 		return ClassSignIn
-	case "interaction_required", "consent_required", "login_required":
-		if redeeming {
-			return ClassReplay
-		}
-		return ClassStepUp
-	case "temporarily_unavailable", "server_error":
+	case "temporarily_unavailable", "server_error", "slow_down", "rate_limit":
 		return ClassRetry
 	}
-	if code == "" {
-		return ClassRetry // not an OAuth reply: a proxy, a captive portal, a broken front end
-	}
 	return ClassMisconfigured
+}
+
+const (
+	loopDetected = 50196 // AADSTS: too many requests alike, whoever makes them
+	// loopPatience is how long to wait then, if Microsoft does not say.
+	loopPatience = 1 * time.Minute
+	// spaPlatform is AADSTS9002327: a code that only a browser may redeem.
+	spaPlatform = 9002327
+)
+
+// remedies say what an operator has to change, by AADSTS number ("Microsoft
+// Entra authentication and authorization error codes").
+var remedies = map[int]string{
+	50011:       `register BaseURL + "/callback" as a redirect URI of the platform Web (Authentication)`,
+	500112:      `register BaseURL + "/callback" as a redirect URI of the platform Web (Authentication)`,
+	spaPlatform: `BaseURL + "/callback" is registered for a single-page application: remove it there and register it on the platform Web (Authentication)`,
+	700025:      `BaseURL + "/callback" is registered for a public client: remove it there and register it on the platform Web (Authentication)`,
+	7000215:     `set Config.ClientSecret to the value of a client secret, not its ID (Certificates & secrets)`,
+	7000222:     `create a new client secret (Certificates & secrets) and set Config.ClientSecret to its value`,
+	7000112:     `enable the application for sign-in (Enterprise applications, Properties)`,
+	700016:      `compare Config.ClientID, Tenant and Authority with the app registration; another organization's administrator may have to consent first`,
+	90002:       `compare Config.Tenant and Authority with the app registration`,
+	900023:      `set Config.Tenant to common, organizations, consumers, a tenant id or a domain of the tenant`,
+	50194:       `set Config.Tenant to the tenant of the app registration, or make that multitenant (Authentication)`,
+	9002331:     `set Config.Tenant to consumers: the app registration is for personal accounts only`,
+	9002346:     `set Config.Tenant to consumers: the app registration is for personal accounts only`,
+	500011:      `Config.Scopes names an API that does not exist in this tenant: compare it with the API's Application ID URI`,
+	650052:      `an administrator of the tenant has to add the API (its service principal) first`,
+	650053:      `compare the scopes with those that the API defines (Expose an API)`,
+	70011:       `compare the scopes with those that the API defines; "/.default" goes with no other scope`,
+	90009:       `name the scopes of the app's own API by its GUID: <client id>/name in place of api://<client id>/name`,
 }
 
 // classifyAnswer sorts an error that came back from the authorization

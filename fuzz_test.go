@@ -51,7 +51,7 @@ func someRecord() *record {
 		base64url.EncodeToString([]byte(`{"aud":"https://graph.microsoft.com","name":"Ada","oid":"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e"}`)) + "." +
 		base64url.EncodeToString(bytes.Repeat([]byte{7, 200, 3}, 80))
 	r := &record{
-		layout: &layout{"https://login.microsoftonline.com", "11111111-2222-3333-4444-555555555555"}, signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
+		layout: &layout{authority: "https://login.microsoftonline.com", clientID: "11111111-2222-3333-4444-555555555555"}, signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
 		user: User{
 			Issuer: "https://login.microsoftonline.com/40a0cffe-4fc9-448b-9790-232954984f24/v2.0", Subject: "sub",
 			TenantID: "40a0cffe-4fc9-448b-9790-232954984f24", ObjectID: "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e",
@@ -166,7 +166,7 @@ func FuzzCallbackQuery(f *testing.F) {
 }
 
 func FuzzTokenReply(f *testing.F) {
-	endpoint := &tokenEndpoint{}
+	endpoint := &tokenEndpoint{authority: &authority{origin: defaultAuthority}}
 	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")
 	f.Add(`{"error":"invalid_grant","suberror":"bad_token","error_codes":[50173],"claims":"{}"}`, 400, "5")
 	f.Add(`{"expires_in":"1e400","refresh_in":-1}`, 200, "Fri, 01 Jan 2100 00:00:00 GMT")
@@ -180,7 +180,7 @@ func FuzzTokenReply(f *testing.F) {
 		if g.expiry <= now.Unix() || g.expiry > now.Add(maxLifetime).Unix() || g.refreshAt > g.expiry || g.refreshAt < now.Unix() {
 			t.Errorf("%q: expires in %d s, renewed after %d s", body, g.expiry-now.Unix(), g.refreshAt-now.Unix())
 		}
-		e := authErrorFrom(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, false)
+		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, grantRenewal)
 		if e.Class == "" || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter || strings.ContainsAny(e.Error(), "\r\n\x00") {
 			t.Errorf("%q: %+v", body, e)
 		}

@@ -176,7 +176,7 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 		if err := r.vault.save(ctx, user, mine); err != nil && !errors.Is(err, ErrConflict) {
 			r.storeFails(key, err)
 			if mine.SignInRequired { // which the entry does not say
-				r.refused.put(key, refusal{err: failed}, time.Now().Add(refusalGrace))
+				r.refuse(key, failed, refusalGrace)
 			}
 		}
 		return nil, failed
@@ -215,7 +215,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 			return nil, nil, &AuthError{Class: ClassSignIn, Err: err}
 		case err != nil:
 			return nil, nil, r.storeFails(key, err)
-		case e.rec.user.Key() != rec.user.Key():
+		case !e.rec.user.samePerson(&rec.user):
 			return nil, nil, &AuthError{Class: ClassSignIn, Err: errAnotherPerson}
 		case e.SignInRequired:
 			return nil, nil, e.refusedBefore()
@@ -315,7 +315,7 @@ func (r *renewals) saveLate(ctx context.Context, user string, late *unsaved) err
 			continue
 		}
 		now, loaded := r.vault.load(ctx, user)
-		if loaded == nil && now.rec.user.Key() == late.mine.rec.user.Key() && now.rec.refresh == late.used && late.mine.rec.refresh != late.used {
+		if loaded == nil && now.rec.user.samePerson(&late.mine.rec.user) && now.rec.refresh == late.used && late.mine.rec.refresh != late.used {
 			late.mine.Version, late.mine.Shared = now.Version, now.Shared
 			continue
 		}
@@ -355,7 +355,7 @@ func (r *renewals) storeFails(key tokenKey, err error) *AuthError {
 	failure := &AuthError{Class: ClassRetry, Err: err}
 	r.events.log.Error("msauth: the token store fails", "event", "token_store_failed", "err", err)
 	if r.refusal(key) == nil {
-		r.refused.put(key, refusal{err: failure}, time.Now().Add(time.Second))
+		r.refuse(key, failure, time.Second)
 	}
 	return failure
 }

@@ -90,6 +90,11 @@ type authorizeOptions struct {
 	demand                                             demand
 	granted                                            string // scopes of the session that it replaces
 	rounds                                             uint8  // sign-ins right before, each after the other
+
+	// challenged is set where the code of a sign-in was refused with the claims
+	// that are now demanded; asked is what that was to bring.
+	challenged bool
+	asked      demandDigest
 }
 
 // Login starts a sign-in and sends the browser to Microsoft. It reads
@@ -230,6 +235,9 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
 	a.user = o.user
 	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
+	if a.challenged = o.challenged; a.challenged {
+		a.asked = o.asked
+	}
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.host = oneLine(r.Host, 100)
 	}
@@ -263,7 +271,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		}
 	}
 	provider := m.oauth
-	provider.Scopes = m.scopesToAsk(scopes)
+	provider.Scopes = m.scopesToAsk(meta, scopes)
 	provider.Endpoint.AuthURL = meta.Authorization
 	m.attempts.set(w, r, a.id, cookie)
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
@@ -271,16 +279,16 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 }
 
 // scopesToAsk are the app's own, and more.
-func (m *Middleware) scopesToAsk(more []string) []string {
-	if len(more) == 0 {
-		return m.cfg.Scopes
-	}
-	if slices.ContainsFunc(slices.Concat(more, m.cfg.Scopes), m.scopes.all) {
+func (m *Middleware) scopesToAsk(meta *metadata, more []string) []string {
+	scopes := slices.Clone(m.cfg.Scopes)
+	if len(more) > 0 && slices.ContainsFunc(slices.Concat(more, scopes), m.scopes.all) {
 		return slices.Concat(signInScopes, more)
 	}
-	scopes := slices.Clone(m.cfg.Scopes)
 	for _, scope := range more {
 		scopes = append(scopes, m.scopes.missing(strings.Join(scopes, " "), []string{scope})...)
+	}
+	if !m.wantsOffline && !m.authority.offersOffline(meta) {
+		scopes = slices.DeleteFunc(scopes, func(scope string) bool { return scope == "offline_access" })
 	}
 	return scopes
 }

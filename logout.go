@@ -94,6 +94,9 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
 	if rec != nil && rec.loginHint != "" {
 		q.Set("logout_hint", rec.loginHint)
 	}
+	if rec != nil && m.layout.keepsIDToken && rec.unpack() == nil && rec.idToken != "" {
+		q.Set("id_token_hint", string(rec.idToken))
+	}
 	u.RawQuery = q.Encode()
 	return u.String()
 }

@@ -31,6 +31,8 @@ type Middleware struct {
 	attempts  *attempts
 	linkKeys  *dailyKeys
 	oauth     oauth2.Config
+	// wantsOffline is set where Config.Scopes names offline_access itself.
+	wantsOffline bool
 
 	vault       *vault // nil without Config.Tokens
 	scopes      scopeRules
@@ -324,10 +326,18 @@ func (m *Middleware) judge(rec *record, ended bool, now time.Time) string {
 		return "idle"
 	case rec.userKey != "" && m.vault == nil:
 		return "without tokens"
-	case !admits(&rec.user, m.cfg.Tenant, m.cfg.AllowedTenants):
+	case !m.admits(&rec.user):
 		return "no longer admitted"
 	}
 	return ""
+}
+
+// admits checks an identity against today's configuration.
+func (m *Middleware) admits(u *User) bool {
+	if u.TenantID == "" && m.authority.microsoftIssuer() && strings.Contains(u.Subject, " ") {
+		return false // of before such people were told apart: see authority.identity
+	}
+	return admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
 }
 
 // reject notes that what a request carries is no session, and clears it on
@@ -423,6 +433,9 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notic
 		m.log.Error("msauth: renewal", "user", rec.user.Key(), "err", err)
 		return fresh, true
 	}
+	if errors.Is(err, errNoRefreshToken) && m.outlivesTokens(rec) {
+		return fresh, true
+	}
 	switch failure.Class {
 	case ClassSignIn:
 		// The id is not added to the ended ones: where a provider rotates
@@ -434,6 +447,31 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notic
 		fresh.stepUp, fresh.claims = true, failure.Claims
 	}
 	return fresh, true
+}
+
+// outlivesTokens reports whether a session without a refresh token goes on when
+// its tokens are over. So it does at other providers, many of which give none,
+// until the app wants the person checked again. What an app keeps of its users'
+// accounts is worth nothing without.
+func (m *Middleware) outlivesTokens(rec *record) bool {
+	return m.cfg.Issuer != "" && rec.userKey == "" &&
+		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.renewed+int64(m.cfg.RecheckAfter/time.Second))
+}
+
+// withoutRefreshToken puts the renewal of a new session off that has no refresh
+// token: for good, or until the app wants the person checked again, which ends
+// it.
+func (m *Middleware) withoutRefreshToken(rec *record) {
+	if rec.refresh != "" || !m.outlivesTokens(rec) {
+		return
+	}
+	rec.refreshAt = rec.signedIn + int64(longestMaxAge/time.Second)
+	ends := "at Config.MaxAge or IdleTimeout, whatever has become of the account: set Config.RecheckAfter to end it sooner"
+	if m.cfg.RecheckAfter > 0 {
+		rec.refreshAt = rec.renewed + int64(m.cfg.RecheckAfter/time.Second)
+		ends = "when Config.RecheckAfter is over, " + m.cfg.RecheckAfter.String() + " after signing in"
+	}
+	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.user.Key(), "session_ends", ends)
 }
 
 // touch notes the use of a session, in steps, and gets rid of cookies that it

@@ -28,7 +28,7 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 		return nil, err
 	case e.SignInRequired:
 		return nil, e.refusedBefore()
-	case !admits(&e.rec.user, m.cfg.Tenant, m.cfg.AllowedTenants):
+	case !m.admits(&e.rec.user):
 		return nil, &AuthError{Class: ClassNotAllowed, Err: errNotAdmitted}
 	}
 	return new(heldSession).of(m, e.rec, nil), nil

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"slices"
@@ -13,14 +14,17 @@ import (
 type layout struct {
 	authority string // issuers follow from it
 	clientID  string
+	// keepsIDToken is set where signing out at the provider needs the latest ID
+	// token: see record.idToken.
+	keepsIDToken bool
 }
 
 // A sessionID is random. It is for telling sessions apart; it opens nothing.
 type sessionID [8]byte
 
 // A record is everything that is kept of one session: the payload of its
-// cookie, or of its entry in a server-side store. Nothing of an ID token but
-// the claims below is kept.
+// cookie, or of its entry in a server-side store. Of an ID token the claims below
+// are kept, and all of it only at providers that are not Microsoft.
 //
 // The payload is a format byte, a length and the identity part, which is read
 // on every request, and the token part to the end, which is unpacked only when
@@ -34,6 +38,7 @@ type record struct {
 	nonce   [8]byte   // digest of that sign-in's nonce, for renewed ID tokens
 
 	signedIn  int64 // Unix seconds, as all times here
+	since     int64 // from when Config.MaxAge counts, 0 for from signedIn
 	used      int64 // last use, noted in steps
 	renewed   int64 // when the tokens were issued
 	expiry    int64 // of the access token
@@ -41,7 +46,6 @@ type record struct {
 	authTime  int64 // auth_time of the ID token, 0 if it had none
 
 	stored bool         // this is the copy that is kept for the app's user
-	mixed  bool         // the sign-in asked for scopes of other APIs too
 	rounds uint8        // sign-ins, each right after another, that led to this one
 	asked  demandDigest // what this sign-in was to bring
 	shed   bool         // the access token was left out
@@ -58,7 +62,10 @@ type record struct {
 	contexts  []string // authentication contexts that the sign-in satisfied
 
 	access, refresh secret
-	packed          []byte // the token part; nil when it must be opened, or made anew
+	// idToken is the latest ID token, for id_token_hint at sign-out; "" at
+	// Microsoft, whose sign-out takes login_hint.
+	idToken secret
+	packed  []byte // the token part; nil when it must be opened, or made anew
 
 	// The token part as a cookie brought it, "" when there is none to open.
 	sealed  string
@@ -77,6 +84,9 @@ const (
 	flagRounds
 	flagAsked
 )
+
+// flagSince stands beside the number of rounds.
+const flagSince = 1 << 7
 
 // epoch is where times are counted from: the start of 2025, UTC.
 const epoch = 1735689600
@@ -106,17 +116,20 @@ func (r *record) encode() (identity, tokens []byte) {
 	e.b = append(e.b, r.nonce[:]...)
 	flags := flag(r.user.EmailVerified, flagEmailVerified) | flag(r.user.GroupsOverage, flagOverage) |
 		flag(r.shed, flagShed) | flag(r.stepUp, flagStepUp) | flag(r.authTime != 0, flagAuthTime) |
-		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.rounds > 0 || r.mixed, flagRounds) |
+		flag(r.user.Email == r.user.Username, flagSameEmail) | flag(r.rounds > 0 || r.since != 0, flagRounds) |
 		flag(r.asked != demandDigest{}, flagAsked)
 	e.b = append(e.b, flags)
-	if r.rounds > 0 || r.mixed {
-		e.b = append(e.b, r.rounds<<1|flag(r.mixed, 1))
+	if r.rounds > 0 || r.since != 0 {
+		e.b = append(e.b, r.rounds<<1|flag(r.since != 0, flagSince))
 	}
 	if r.asked != (demandDigest{}) {
 		e.b = append(e.b, r.asked[:]...)
 	}
 	// Times close to each other, which take a byte or two as differences.
 	e.b = binary.AppendVarint(e.b, r.signedIn-epoch)
+	if r.since != 0 {
+		e.b = binary.AppendVarint(e.b, r.since-r.signedIn)
+	}
 	e.b = binary.AppendVarint(e.b, r.used-r.signedIn)
 	e.b = binary.AppendVarint(e.b, r.renewed-r.used)
 	e.b = binary.AppendVarint(e.b, r.expiry-r.renewed)
@@ -184,6 +197,9 @@ func (r *record) tokens() []byte {
 		e := encoder{b: make([]byte, 0, 3000), known: r.known()}
 		e.token(string(access))
 		e.token(string(r.refresh))
+		if r.idToken != "" {
+			e.token(string(r.idToken))
+		}
 		r.packed = e.b
 	}
 	return r.packed
@@ -212,14 +228,18 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 	r.user.GroupsOverage = flags&flagOverage != 0
 	r.shed = flags&flagShed != 0
 	r.stepUp = flags&flagStepUp != 0
+	var rounds byte
 	if flags&flagRounds != 0 {
-		b := d.flags()
-		r.rounds, r.mixed = b>>1, b&1 != 0
+		rounds = d.flags()
+		r.rounds = rounds &^ flagSince >> 1 // the lowest bit had a meaning once
 	}
 	if flags&flagAsked != 0 {
 		copy(r.asked[:], d.bytes(len(r.asked)))
 	}
 	r.signedIn = d.varint() + epoch
+	if rounds&flagSince != 0 {
+		r.since = d.varint() + r.signedIn
+	}
 	r.used = d.varint() + r.signedIn
 	r.renewed = d.varint() + r.used
 	r.expiry = d.varint() + r.renewed
@@ -317,11 +337,14 @@ func (r *record) unpack() error {
 	if err != nil {
 		return err
 	}
-	access, refresh := d.text(), d.text()
+	access, refresh, idToken := d.text(), d.text(), ""
+	if !d.bad && !d.done() {
+		idToken = d.text()
+	}
 	if !d.done() {
 		return errCompact
 	}
-	r.access, r.refresh, r.packed = secret(access), secret(refresh), d.b
+	r.access, r.refresh, r.idToken, r.packed = secret(access), secret(refresh), secret(idToken), d.b
 	return nil
 }
 
@@ -349,10 +372,23 @@ func (r *record) tokenDecoder() (d decoder, err error) {
 	return d, err
 }
 
-func (r *record) unpacked() bool { return r.access != "" || r.refresh != "" }
+func (r *record) unpacked() bool { return r.access != "" || r.refresh != "" || r.idToken != "" }
+
+// began is from when Config.MaxAge counts: the latest sign-in in which the person
+// entered credentials, as far as that is known.
+func (r *record) began() int64 { return cmp.Or(r.since, r.signedIn) }
 
 // ends is the session's absolute end.
-func (r *record) ends(maxAge time.Duration) time.Time { return time.Unix(r.signedIn, 0).Add(maxAge) }
+func (r *record) ends(maxAge time.Duration) time.Time { return time.Unix(r.began(), 0).Add(maxAge) }
+
+// goesOn makes a sign-in of the person of an older session a part of that: it
+// ends no later, unless credentials were entered anew.
+func (r *record) goesOn(old *record) {
+	entered := cmp.Or(old.authTime, old.signedIn) // at the latest, by then
+	if r.user.samePerson(&old.user) && r.authTime <= entered && old.began() < r.signedIn {
+		r.since = old.began()
+	}
+}
 
 // shrink leaves out the next thing that a session can do without, in the order
 // that Config.CookieBudget documents, and reports what, or "" at the end.
@@ -362,6 +398,9 @@ func (r *record) shrink() string {
 	}
 	r.packed, r.sealed = nil, ""
 	switch {
+	case r.idToken != "":
+		r.idToken = ""
+		return "ID token for signing out"
 	case !r.shed && r.access != "":
 		r.shed = true
 		return "access token"
@@ -390,7 +429,7 @@ func (r *record) renewedBy(g *grant) *record {
 	n := r.clone()
 	n.take(g)
 	if g.identity != nil {
-		n.identify(g.identity)
+		n.update(g.identity)
 	}
 	n.stepUp, n.claims = false, ""
 	return n
@@ -412,22 +451,38 @@ func (r *record) take(g *grant) {
 	if g.scopes != "" {
 		r.scopes = g.scopes
 	}
+	if r.layout.keepsIDToken && !r.stored && g.idToken != "" && len(g.idToken) <= maxIDTokenKept {
+		r.idToken = secret(g.idToken)
+	}
 	r.shed = false
 	r.packed, r.sealed = nil, ""
 }
 
+// maxIDTokenKept is the longest ID token, in bytes, that is kept for signing out:
+// the address of the provider's sign-out page has it, in a line of header that
+// proxies have to let through.
+const maxIDTokenKept = 2500
+
+// identify is for the ID token of a sign-in.
 func (r *record) identify(id *identity) {
 	r.user, r.extra = id.user, id.extra
-	if id.sid != "" {
-		r.sid = id.sid
+	r.sid, r.loginHint, r.authTime, r.contexts = id.sid, id.loginHint, id.authTime, id.contexts
+	r.packed, r.sealed = nil, ""
+}
+
+// update is for the ID token of a renewal. It need not repeat how somebody is
+// called or what the sign-in has proved (OpenID Connect Core section 12.2), and it
+// proves nothing: its auth_time may be a newer one.
+func (r *record) update(id *identity) {
+	before := r.user
+	r.user, r.extra = id.user, id.extra
+	r.user.Name = cmp.Or(r.user.Name, before.Name)
+	r.user.Username = cmp.Or(r.user.Username, before.Username)
+	if r.user.Email == "" {
+		r.user.Email, r.user.EmailVerified = before.Email, before.EmailVerified
 	}
-	if id.loginHint != "" {
-		r.loginHint = id.loginHint
-	}
-	if r.authTime == 0 {
-		r.authTime = id.authTime
-	}
-	if len(id.contexts) > 0 { // a renewal need not repeat them
+	r.sid, r.loginHint = cmp.Or(id.sid, r.sid), cmp.Or(id.loginHint, r.loginHint)
+	if len(id.contexts) > 0 {
 		r.contexts = id.contexts
 	}
 	r.packed, r.sealed = nil, ""
@@ -439,12 +494,13 @@ func (r *record) clone() *record {
 	return &c
 }
 
-// hint leads Microsoft to the person whose session it is.
+// hint leads Microsoft to the person whose session it is, "" if nothing does: a
+// guest's name in the directory is not what the guest signs in with.
 func (r *record) hint() string {
-	if r.loginHint != "" {
-		return r.loginHint
+	if r.loginHint == "" && strings.Contains(strings.ToUpper(r.user.Username), "#EXT#") {
+		return ""
 	}
-	return r.user.Username
+	return cmp.Or(r.loginHint, r.user.Username)
 }
 
 // scopeList parts the granted scopes.

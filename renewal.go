@@ -30,7 +30,8 @@ const (
 	maxFlights = 32 // renewals at one time; more wait their turn
 	mostRaces  = 20 // that one request can lose to others of its session
 
-	pauseAfter     = 5                // failures in a row, of different people
+	longestBackOff = 10 * time.Second // of one refresh token, where the provider does not say
+	pauseAfter     = 5                // failures in a row, as blame counts
 	leaveToOthers  = 5 * time.Second  // by whom a probe has failed
 	longestPause   = 60 * time.Second // that one Retry-After can impose on all
 	troubleRecent  = 10 * time.Minute // Ready fails this long after "app misconfigured"
@@ -45,6 +46,7 @@ type renewals struct {
 	rules        scopeRules
 	scopes       []string // the app's own
 	tenants      int      // of how many tenants people may be; 0 for one, or none
+	oneTenant    bool     // all are of one organization
 	events       *events
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
@@ -84,10 +86,12 @@ type tokenKey [sha256.Size]byte
 
 // A refusal is why asking with one refresh token failed.
 type refusal struct {
-	err *AuthError
-	// outage is set when nobody named a time to wait for: the refusal is void
-	// once the provider has recovered, which recoveries tells.
-	outage     bool
+	err   *AuthError
+	until time.Time // when to ask again
+	// failures is how often that failed in a row where nobody named a time to
+	// wait for, else 0. Such a refusal is void once the provider has recovered,
+	// which recoveries tells.
+	failures   int
 	recoveries uint64
 }
 
@@ -100,6 +104,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		registration: reg,
 		scopes:       cfg.Scopes,
 		tenants:      cfg.manyTenants(),
+		oneTenant:    cfg.Issuer == "" && cfg.Tenant != "consumers" && cfg.manyTenants() == 0,
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
 		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
@@ -180,10 +185,28 @@ func (r *renewals) ownOf(rec *record) (*grant, *AuthError, secret) {
 
 // refusal is why a refresh token, or a wish, gives nothing for now.
 func (r *renewals) refusal(key tokenKey) *AuthError {
-	if last, ok := r.refused.get(key); ok && !(last.outage && last.recoveries != r.recoveries.Load()) {
-		return last.err
+	last, ok := r.refused.get(key)
+	if !ok || !time.Now().Before(last.until) || last.failures > 0 && last.recoveries != r.recoveries.Load() {
+		return nil
 	}
-	return nil
+	return last.err
+}
+
+// refuse notes why a refresh token, or a wish, gives nothing for a while: for as
+// long as the provider asks, or else for longer each time.
+func (r *renewals) refuse(key tokenKey, err *AuthError, grace time.Duration) {
+	now := time.Now()
+	next := refusal{err: err, until: now.Add(max(grace, time.Second))}
+	keep := next.until
+	if grace == 0 {
+		next.failures, next.recoveries = 1, r.recoveries.Load()
+		if last, ok := r.refused.get(key); ok && last.failures > 0 && last.recoveries == next.recoveries {
+			next.failures += last.failures
+		}
+		next.until = now.Add(backOff(next.failures))
+		keep = next.until.Add(outcomeGrace) // or the next failure would be the first again
+	}
+	r.refused.put(key, next, keep)
 }
 
 // A renewal asks for tokens that are newer than those of a record, or others.
@@ -334,6 +357,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	now := time.Now()
 	if err == nil {
 		r.struggling.drop(rec.user.Key())
+		r.refused.drop(key)
 		r.succeeded()
 		switch {
 		case want.wish.scopes != "":
@@ -355,14 +379,12 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	}
 	grace, passing := refusalGrace, err.Class == ClassRetry || err.Class == ClassMisconfigured
 	if passing {
-		if grace = err.RetryAfter; grace == 0 {
-			grace = pauseStep()
-		}
+		grace = err.RetryAfter
 	}
 	// Where tokens are kept for the app's users, the entry says from now on that
 	// it was refused, until there is another: perhaps by a sign-in elsewhere.
 	if rec.userKey == "" || passing || key != r.ownerKey(rec) {
-		r.refused.put(key, refusal{err, passing && err.RetryAfter == 0, r.recoveries.Load()}, now.Add(max(grace, time.Second)))
+		r.refuse(key, err, grace)
 	}
 	if want.wish == (wish{}) {
 		r.failed(rec, err) // a handler can wish for what does not exist
@@ -387,10 +409,10 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
-	if w.scopes == "" && rec.mixed {
-		w.scopes = r.ownScopes(rec.scopeList())
+	g, failed = r.endpoint.refresh(ctx, refresh, r.asks(rec, w))
+	if failed == nil && g.scopes == "" {
+		g.scopes = w.scopes
 	}
-	g, failed = r.endpoint.refresh(ctx, refresh, w)
 	if failed == nil && g.idToken != "" {
 		failed = r.identify(ctx, rec, g)
 	}
@@ -400,14 +422,23 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	return g, failed
 }
 
-// ownScopes are named by a renewal where "as granted" could mean another API:
-// those of the app's own that were granted, as naming others would fail. There is
-// always one: none would mean "as granted" again.
-func (r *renewals) ownScopes(granted []string) string {
-	own, _ := r.rules.byAPI(r.rules.order(r.scopes))
-	missing := r.rules.missing(strings.Join(granted, " "), own)
-	own = slices.DeleteFunc(own, func(scope string) bool { return slices.Contains(missing, scope) })
-	return strings.Join(append(own, "email"), " ")
+// asks is the request that fulfils a wish. Other providers than Microsoft give
+// one access token for all scopes, and a renewal brings none that were not
+// granted: it names none.
+func (r *renewals) asks(rec *record, w wish) refreshRequest {
+	q := refreshRequest{asks: grantRenewal, claims: w.claims, personal: rec.user.Personal()}
+	switch {
+	case w.scopes != "":
+		q.asks = grantScopes
+		// With profile the ID token names the person (oid), who must be the same.
+		q.scopes = "openid profile offline_access " + w.scopes
+		q.fewer = q.scopes
+	case r.rules.apart:
+		all, fewer := r.rules.renewed(r.scopes, rec.scopeList())
+		q.scopes = strings.Join(slices.Concat(signInScopes, all), " ")
+		q.fewer = strings.Join(slices.Concat(signInScopes, fewer), " ")
+	}
+	return q
 }
 
 // identify verifies the ID token of a renewal (OpenID Connect Core section
@@ -425,6 +456,9 @@ func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthErr
 		g.identity = id
 		return nil
 	}
+	if errors.Is(err, errOtherNonce) { // OpenID Connect Core section 12.2
+		return &AuthError{Class: ClassSignIn, Err: err}
+	}
 	// A token that is not even meant for this person and this app ends the
 	// session, whatever else is wrong with it.
 	c, peeked := peek(g.idToken)
@@ -436,8 +470,14 @@ func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthErr
 		// an ID token at all. The old claims stay.
 		return nil
 	}
-	return &AuthError{Class: ClassRetry, Err: err}
+	return &AuthError{Class: ClassRetry, Err: unusableIDToken{err}}
 }
+
+// unusableIDToken is the fault of an ID token that came with good tokens. The
+// provider answers, and answers others well.
+type unusableIDToken struct{ error }
+
+func (e unusableIDToken) Unwrap() error { return e.error }
 
 // keep holds on to a grant that no cookie carries.
 func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
@@ -451,9 +491,10 @@ func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
 }
 
 // A pause spares a provider that is down, and the app's own requests the wait.
-// Failures are counted by person: nobody should be able to stop everybody.
+// Failures are counted such that nobody can stop everybody: see blame.
 type pause struct {
 	failed  map[string]bool // in a row, as blame counts
+	tenants map[string]bool // those of them that are tenants
 	doubts  map[string]bool // tenants that say, in a row, that the app is at fault
 	people  map[string]bool // to whom it happened, then and with probes
 	on      bool
@@ -473,9 +514,18 @@ type struggle struct {
 
 const longestStruggle = 3 // sessions that fail before the person's others wait
 
-// pauseStep is how long to wait where the provider does not say: long enough
-// to spare it (12 requests a minute at most), short enough for a recovery to be
-// noticed within 10 seconds, or 15 where nobody comes who has not failed.
+// backOff is how long one refresh token rests after it has failed so many times in
+// a row, where the provider does not say: a second after the first, which may
+// have been one lost packet, then twice as long each time, up to 10 seconds, and
+// up to a fifth less, so that people do not come back all at once.
+func backOff(failures int) time.Duration {
+	step := min(time.Second<<min(failures-1, 10), longestBackOff)
+	return step - rand.N(step/5) // #nosec G404 -- jitter, no secret
+}
+
+// pauseStep is how long a pause lasts where the provider does not say: long
+// enough to spare it (12 requests a minute at most), short enough for a recovery
+// to be noticed within 10 seconds, or 15 where nobody comes who has not failed.
 func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) } // #nosec G404 -- jitter, no secret
 
 // admit says whether a request may be made now for a person. While paused, one
@@ -555,26 +605,32 @@ func (r *renewals) doubted(err *AuthError) bool {
 }
 
 // blame is by whom a failure is counted: by what one stranger has only one of.
-func (r *renewals) blame(rec *record, err *AuthError) string {
+// Where no OAuth answer came, none can have caused it, and it is counted by
+// person. An answer can be caused by a tenant, whose people sign in where many
+// tenants do, and by a personal account, of which anybody can have several; not
+// so where all are of the one tenant that the app was made for.
+func (r *renewals) blame(rec *record, err *AuthError) (by string, tenant bool) {
 	switch {
 	case err.Code == "invalid_client": // of the app, whoever asks
-		return string(rec.id[:])
-	case r.doubted(err) && !rec.user.Personal():
-		return rec.user.TenantID
+		return string(rec.id[:]), false
+	case err.Code != "" && !r.oneTenant:
+		return "tenant " + rec.user.TenantID, true
 	}
-	return rec.user.Key()
+	return rec.user.Key(), false
 }
 
 // failed notes a failure. A refusal of one person is an answer like any other.
 func (r *renewals) failed(rec *record, err *AuthError) {
-	if r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
+	_, unusable := errors.AsType[unusableIDToken](err)
+	if unusable || r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
 		r.answered()
 		return
 	}
 	if err.Code != "invalid_client" {
 		person := rec.user.Key()
 		own, _ := r.struggling.get(person)
-		r.struggling.put(person, struggle{own.failures + 1, time.Now().Add(pauseStep())}, time.Now().Add(outcomeGrace))
+		own.failures++
+		r.struggling.put(person, struggle{own.failures, time.Now().Add(backOff(own.failures))}, time.Now().Add(outcomeGrace))
 	}
 	believed, began := r.countFailure(rec, err)
 	if began {
@@ -593,16 +649,21 @@ func (r *renewals) countFailure(rec *record, err *AuthError) (believed, began bo
 	p := &r.pause
 	p.class, p.code, p.numbers = err.Class, err.Code, err.Numbers
 	if p.failed == nil || len(p.people) > maxOutcomes {
-		p.failed, p.doubts, p.people = map[string]bool{}, map[string]bool{}, map[string]bool{}
+		p.failed, p.tenants = map[string]bool{}, map[string]bool{}
+		p.doubts, p.people = map[string]bool{}, map[string]bool{}
 	}
-	blamed := r.blame(rec, err)
+	blamed, tenant := r.blame(rec, err)
 	p.failed[blamed], p.people[rec.user.Key()] = true, true
+	several := min(pauseAfter, r.tenants) // where few tenants may sign in
+	if tenant {
+		p.tenants[blamed] = true
+	}
 	if believed = err.Class == ClassMisconfigured; r.doubted(err) {
 		p.doubts[blamed] = true
-		believed = len(p.doubts) >= min(pauseAfter, r.tenants)
+		believed = len(p.doubts) >= several
 	}
 	if !p.on {
-		if len(p.failed) < pauseAfter && !(believed && r.doubted(err)) {
+		if len(p.failed) < pauseAfter && !(several > 1 && len(p.tenants) >= several) {
 			return believed, false
 		}
 		p.on, began = true, true

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,25 +104,29 @@ func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 func TestClassesAreTotal(t *testing.T) {
 	t.Parallel()
 	words := []string{"", "invalid_grant", "interaction_required", "consent_required", "login_required", "invalid_client",
-		"unauthorized_client", "temporarily_unavailable", "server_error", "access_denied", "INVALID_GRANT", "x"}
-	suberrors := []string{"", "bad_token", "token_expired", "basic_action", "additional_action", "message_only", "consent_required",
+		"unauthorized_client", "temporarily_unavailable", "server_error", "access_denied", "user_password_expired", "INVALID_GRANT", "x"}
+	suberrors := []string{"", "bad_token", "BAD_TOKEN", "token_expired", "basic_action", "Basic_Action", "additional_action", "message_only", "consent_required",
 		"user_password_expired", "protection_policy_required", "device_authentication_failed", "client_mismatch", "x"}
 	for status := 0; status < 600; status++ {
 		for _, code := range words {
 			for _, suberror := range suberrors {
-				for _, redeeming := range []bool{false, true} {
-					got := classify(status, code, suberror, redeeming)
-					ends := got == ClassSignIn
+				for _, asked := range []grantType{grantCode, grantRenewal, grantScopes} {
+					got := classify(status, code, suberror, asked)
+					over := slices.Contains([]string{"bad_token", "token_expired"}, strings.ToLower(suberror))
 					trouble := status >= 500 || status == 429 || status == 408
 					switch {
 					case got == ClassDeclined || got == ClassNotAllowed || got == "":
 						t.Fatalf("%d %q %q: class %q", status, code, suberror, got)
 					case trouble && got != ClassRetry:
 						t.Fatalf("%d %q %q: class %q, want %q", status, code, suberror, got, ClassRetry)
-					case ends && (code != "invalid_grant" || redeeming):
+					case got == ClassSignIn && asked == grantCode:
+						t.Fatalf("%d %q %q: a code ends a session", status, code, suberror)
+					case got == ClassSignIn && !over && (code != "invalid_grant" || asked == grantScopes):
 						t.Fatalf("%d %q %q: ends a session", status, code, suberror)
-					case redeeming && got == ClassStepUp:
-						t.Fatalf("%d %q %q: a step-up of a session that is not there yet", status, code, suberror)
+					case got == ClassReplay && asked != grantCode:
+						t.Fatalf("%d %q %q: a renewal is no replay", status, code, suberror)
+					case classify(status, code, strings.ToUpper(suberror), asked) != got:
+						t.Fatalf("%d %q %q: another class in upper case", status, code, suberror)
 					}
 				}
 			}

@@ -57,6 +57,9 @@ func (s scopeRules) api(scope string) string {
 		return ""
 	}
 	api := strings.ToLower(strings.TrimSuffix(scope[:i], "/"))
+	if guid, ok := strings.CutPrefix(api, "api://"); ok && guidForm.MatchString(guid) {
+		api = guid // Microsoft's proposal for the URI of the API with this client ID
+	}
 	if slices.Contains(s.graph, api) || !strings.Contains(api, "://") && !guidForm.MatchString(api) {
 		return ""
 	}
@@ -130,6 +133,38 @@ func (s scopeRules) byAPI(scopes []string) (own []string, others [][]string) {
 		}
 	}
 	return own, others
+}
+
+// renewed are the scopes that a renewal names at Microsoft, where none would mean
+// an API of Microsoft's choice: those of the session's own API that were granted,
+// in the form in which they are configured. fewer are those of them that are
+// configured. /.default goes with no other scope, and replies list it beside
+// what it stands for.
+func (s scopeRules) renewed(configured, granted []string) (all, fewer []string) {
+	own, _ := s.byAPI(s.order(configured))
+	if slices.ContainsFunc(own, s.all) {
+		return own, own
+	}
+	prefix := ""
+	if len(own) > 0 {
+		prefix = own[0][:strings.LastIndexByte(own[0], '/')+1]
+	}
+	have, others := s.byAPI(s.order(granted))
+	for _, scope := range have {
+		if s.all(scope) {
+			continue
+		}
+		i := slices.IndexFunc(own, func(o string) bool { return s.key(o) == s.key(scope) })
+		if i >= 0 {
+			all, fewer = append(all, own[i]), append(fewer, own[i])
+		} else {
+			all = append(all, prefix+scope[strings.LastIndexByte(scope, '/')+1:])
+		}
+	}
+	if len(all) == 0 && (s.own != "" || len(others) > 0 || len(s.graph) == 0) {
+		return own, own // the app asks for another API since, or for one at all
+	}
+	return all, fewer
 }
 
 // errManyAPIs is a mistake of the caller.

@@ -353,6 +353,10 @@ func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token,
 	if w == (wish{}) && access != "" && now.Unix() < rec.expiry {
 		return bearer(access, rec.expiry), nil
 	}
+	if w == (wish{}) && access == "" && !rec.shed {
+		// Asking again would bring none either.
+		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoAccessToken}
+	}
 	usable := func(g *grant) bool { return g.usable(time.Now()) }
 	if w.scopes == "" {
 		return h.renew(ctx, rec, renewal{reason: "asked", due: func(g *grant) bool { return !usable(g) }}, usable)

@@ -1,6 +1,8 @@
 package msauth
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,6 +63,9 @@ type tokenEndpoint struct {
 	capability   string // claims that every request makes
 	recheckAfter time.Duration
 	client       *http.Client
+
+	byGUID      atomic.Bool // the app's own API goes by its GUID
+	atConsumers atomic.Bool // personal accounts are renewed at /consumers, not /common
 }
 
 // redeem exchanges an authorization code, once (RFC 6749 section 4.1.3; RFC
@@ -75,31 +81,95 @@ func (t *tokenEndpoint) redeem(ctx context.Context, code, verifier secret, scope
 	if scopes != "" {
 		form.Set("scope", scopes)
 	}
-	return t.post(ctx, true, form)
+	return t.post(ctx, grantCode, false, form)
 }
 
-// refresh renews (RFC 6749 section 6), or makes a wish come true. A renewal
-// sends no scope: that means as granted.
-func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, w wish) (*grant, *AuthError) {
-	form := url.Values{
-		"grant_type":    {"refresh_token"},
-		"refresh_token": {string(refresh)},
+// A refreshRequest says what a refresh token is used for.
+type refreshRequest struct {
+	asks   grantType
+	scopes string // "" to name none: as granted (RFC 6749 section 6)
+	// fewer are scopes to do with where these were refused for want of consent.
+	// It is the same where there are none to leave out.
+	fewer    string
+	claims   string
+	personal bool // the account is a personal one
+}
+
+// refresh renews, or gets a token for other scopes (RFC 6749 section 6). What
+// Microsoft refuses in one form and gives in another is asked for again, at most
+// once in each form.
+func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, q refreshRequest) (*grant, *AuthError) {
+	scopes, byGUID, atConsumers := q.scopes, t.byGUID.Load(), q.personal && t.atConsumers.Load()
+	var first *AuthError
+	for {
+		form := url.Values{
+			"grant_type":    {"refresh_token"},
+			"refresh_token": {string(refresh)},
+		}
+		if q.claims != "" {
+			form.Set("claims", q.claims)
+		}
+		named := scopes
+		if byGUID {
+			named = t.inGUIDForm(scopes)
+		}
+		if named != "" {
+			form.Set("scope", named)
+		}
+		g, err := t.post(ctx, q.asks, atConsumers, form)
+		if err == nil {
+			// Other sessions need not find out for themselves.
+			if byGUID && named != scopes {
+				t.byGUID.Store(true)
+			}
+			if atConsumers {
+				t.atConsumers.Store(true)
+			}
+			if g.refresh == "" {
+				g.refresh = refresh
+			}
+			return g, nil
+		}
+		switch {
+		case !byGUID && err.Class == ClassMisconfigured && err.Code != "invalid_client" && err.Code != "unauthorized_client" &&
+			t.inGUIDForm(scopes) != scopes:
+			// Microsoft takes the GUID where it does not take the URI made from it
+			// (AADSTS90009).
+			byGUID = true
+		case !atConsumers && q.personal && t.authority.tenant == "common" && strings.EqualFold(err.Suberror, "bad_token"):
+			atConsumers = true // reported by users in June 2026
+		case scopes != q.fewer && lacksConsent(err):
+			scopes = q.fewer
+		case first != nil && err.Class == ClassMisconfigured:
+			return nil, first // the other form was no help
+		default:
+			return g, err
+		}
+		first = err
 	}
-	if w.scopes != "" {
-		// With profile the ID token names the person (oid), who must be the same.
-		form.Set("scope", "openid profile offline_access "+w.scopes)
+}
+
+// errNoAccessToken is what becomes of a wish for a token where none is given.
+var errNoAccessToken = errors.New("msauth: the provider gives no access token for these scopes: add to Config.Scopes one of the API that the token is for, " +
+	"at Azure AD B2C an API's scope or the client ID itself")
+
+// inGUIDForm writes the scopes of the app's own API, if they go by the
+// Application ID URI that Microsoft proposes, by its GUID.
+func (t *tokenEndpoint) inGUIDForm(scopes string) string {
+	list := strings.Fields(scopes)
+	for i, scope := range list {
+		if uri := "api://" + t.clientID + "/"; len(scope) > len(uri) && strings.EqualFold(scope[:len(uri)], uri) {
+			list[i] = strings.TrimPrefix(scope, "api://")
+		}
 	}
-	if w.claims != "" {
-		form.Set("claims", w.claims)
-	}
-	g, err := t.post(ctx, false, form)
-	if err == nil && g.scopes == "" {
-		g.scopes = w.scopes
-	}
-	if err == nil && g.refresh == "" {
-		g.refresh = refresh
-	}
-	return g, err
+	return strings.Join(list, " ")
+}
+
+// lacksConsent reports whether a refusal may be for want of consent, as far as
+// can be told: see classify.
+func lacksConsent(err *AuthError) bool {
+	return strings.EqualFold(err.Suberror, "consent_required") || err.Code == "consent_required" ||
+		err.Code == "invalid_grant" && err.Suberror == "" && err.Class != ClassRetry
 }
 
 // meant tells from unverified claims whether an ID token speaks of the person
@@ -107,29 +177,40 @@ func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, w wish) (*g
 func (t *tokenEndpoint) meant(c claims, rec *record) bool {
 	u := &rec.user
 	return c.text("iss") == u.Issuer && c.text("sub") == u.Subject && slices.Contains(c.texts("aud"), t.clientID) &&
-		(u.TenantID == "" || strings.EqualFold(c.text("tid"), u.TenantID)) &&
+		(u.TenantID == "" || c["tid"] == nil || strings.EqualFold(c.text("tid"), u.TenantID)) &&
 		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID))
 }
 
-func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Values) (*grant, *AuthError) {
+// post makes one token request. Whether it may be sent again on a connection that
+// broke before it was read (RFC 9110 section 9.2.2) is for net/http to say.
+func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bool, form url.Values) (*grant, *AuthError) {
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	m, err := t.authority.metadata.get(ctx)
 	if err != nil {
+		if failure, ok := errors.AsType[*AuthError](err); ok && failure.Class == ClassMisconfigured {
+			return nil, failure
+		}
 		return nil, &AuthError{Class: ClassRetry, Err: err}
 	}
 	if t.capability != "" {
 		form.Set("claims", mergeClaims(form.Get("claims"), t.capability))
 	}
-	form.Set("client_id", t.clientID)
-	form.Set("client_secret", string(t.clientSecret()))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.Token, strings.NewReader(form.Encode()))
+	endpoint, basic, clientSecret := m.Token, t.authority.basicAuth(m), string(t.clientSecret())
+	if atConsumers {
+		endpoint = strings.Replace(endpoint, t.authority.origin+"/common/", t.authority.origin+"/consumers/", 1)
+	}
+	if !basic {
+		form.Set("client_id", t.clientID)
+		form.Set("client_secret", clientSecret)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, &AuthError{Class: ClassRetry, Err: err}
 	}
-	// A transport may send a request again whose connection broke, if it can
-	// rewind the body. A code or a rotating refresh token is good for once.
-	req.GetBody = nil
+	if basic { // RFC 6749 section 2.3.1
+		req.SetBasicAuth(url.QueryEscape(t.clientID), url.QueryEscape(clientSecret))
+	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	res, err := t.client.Do(req)
@@ -142,14 +223,25 @@ func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Value
 		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
 	}
 	var reply claims
-	if err := json.Unmarshal(body, &reply); err != nil {
-		reply = nil // HTML, half a reply, nothing: judged by its status
+	if json.Unmarshal(body, &reply) != nil || reply == nil || res.StatusCode >= 300 && res.StatusCode < 400 {
+		return nil, &AuthError{
+			Class: ClassRetry, StatusCode: res.StatusCode, Err: notJSON("the token endpoint", res, body),
+			RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now()),
+		}
 	}
 	if res.StatusCode != http.StatusOK || reply.text("error") != "" {
+		form.Set("client_secret", clientSecret)
 		reply.hide(form)
-		return nil, authErrorFrom(res, reply, redeeming)
+		return nil, t.failure(res, reply, asks)
 	}
-	if reply.text("access_token") == "" || !strings.EqualFold(reply.text("token_type"), "Bearer") {
+	access := reply.text("access_token")
+	switch none := access == "" && slices.Contains([]string{"", "null", `""`}, string(reply["access_token"])); {
+	case none && reply.text("id_token") != "" && asks == grantScopes:
+		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoAccessToken}
+	case none && reply.text("id_token") != "":
+		// With no scope but those of a sign-in Azure AD B2C sends an ID token
+		// alone.
+	case access == "" || !strings.EqualFold(reply.text("token_type"), "Bearer"):
 		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: errors.New("the token reply holds no bearer token")}
 	}
 	return t.grantFrom(reply, time.Now()), nil
@@ -157,6 +249,9 @@ func (t *tokenEndpoint) post(ctx context.Context, redeeming bool, form url.Value
 
 func (t *tokenEndpoint) grantFrom(reply claims, now time.Time) *grant {
 	lifetime := reply.duration("expires_in")
+	if reply.text("access_token") == "" { // the person is asked about as often all the same
+		lifetime = reply.duration("id_token_expires_in")
+	}
 	if lifetime <= 0 {
 		lifetime = assumedLifetime
 	}
@@ -213,7 +308,22 @@ func (c claims) hide(form url.Values) {
 // error text is as long; a GUID has 36 characters.
 var tokenLike = regexp.MustCompile(`[A-Za-z0-9_.~+=*!$-]{41,}`)
 
-func authErrorFrom(res *http.Response, reply claims, redeeming bool) *AuthError {
+// failure is what an error reply says.
+func (t *tokenEndpoint) failure(res *http.Response, reply claims, asks grantType) *AuthError {
+	e := authErrorFrom(res, reply)
+	e.Claims = checkChallenge(reply.text("claims"))
+	e.Class = classify(e.StatusCode, e.Code, e.Suberror, asks)
+	if e.Claims != "" && (e.Class == ClassSignIn || e.Class == ClassReplay) {
+		e.Class = ClassStepUp
+	}
+	if t.authority.microsoftIssuer() && len(e.Numbers) > 0 && e.Numbers[0] == loopDetected {
+		e.Class, e.RetryAfter = ClassRetry, cmp.Or(e.RetryAfter, loopPatience)
+	}
+	return e
+}
+
+// authErrorFrom reads an error reply; its class is the caller's to say.
+func authErrorFrom(res *http.Response, reply claims) *AuthError {
 	e := &AuthError{
 		StatusCode:    res.StatusCode,
 		Code:          oneLine(reply.text("error"), 100),
@@ -227,15 +337,19 @@ func authErrorFrom(res *http.Response, reply claims, redeeming bool) *AuthError 
 	if len(e.Numbers) == 0 {
 		e.Numbers = aadsts(e.Description)
 	}
-	e.Claims = checkChallenge(reply.text("claims"))
-	if res.StatusCode >= 300 && res.StatusCode < 400 {
-		e.Err = errors.New("the token endpoint redirects, which is not followed")
-	}
-	e.Class = classify(e.StatusCode, e.Code, e.Suberror, redeeming)
-	if e.Claims != "" && e.Class == ClassSignIn {
-		e.Class = ClassStepUp
-	}
 	return e
+}
+
+// notJSON describes an answer that should have been a JSON object.
+func notJSON(who string, res *http.Response, body []byte) error {
+	what := "something else than JSON (" + oneLine(res.Header.Get("Content-Type"), 100) + ")"
+	switch {
+	case res.StatusCode >= 300 && res.StatusCode < 400:
+		return fmt.Errorf("%s redirects with status %d, which is not followed", who, res.StatusCode)
+	case len(bytes.TrimSpace(body)) == 0:
+		what = "nothing"
+	}
+	return fmt.Errorf("%s answered status %d with %s: is there a proxy or a captive portal in between?", who, res.StatusCode, what)
 }
 
 // retryAfter reads the header of RFC 9110 section 10.2.3, bounded.

@@ -236,10 +236,10 @@ func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (b
 				return &outcome{}, nil
 			}
 			kept = rec.movedTo(newest)
-			kept.userKey, kept.stored = in.UserKey, true
+			kept.userKey, kept.stored, kept.idToken = in.UserKey, true, ""
 			undo, err = m.vault.keep(ctx, kept, in.ReplaceAccount, in.ShareAccount)
 			if newest != "" {
-				m.renewals.refused.put(key, refusal{err: &AuthError{Class: ClassRetry, Err: errHandedOver}}, time.Now().Add(outcomeGrace))
+				m.renewals.refuse(key, &AuthError{Class: ClassRetry, Err: errHandedOver}, outcomeGrace)
 			}
 			return &outcome{}, nil
 		})
@@ -249,7 +249,7 @@ func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (b
 	}
 	m.renewals.forgetStored(in.UserKey)
 	browser = kept.movedTo("")
-	browser.stored = false
+	browser.stored, browser.idToken = false, rec.idToken
 	return browser, undo, nil
 }
 
