@@ -668,7 +668,7 @@ func TestClientMeetsAClaimsChallengeSilently(t *testing.T) {
 		}
 		s.wantCalls(t, msauthtest.TokenRefresh, 1)
 		form := s.ms.Calls(msauthtest.TokenRefresh)[0].Form
-		if got := form.Get("claims"); !strings.Contains(got, `"nbf"`) || !strings.Contains(got, `"xms_cc":{"values":["cp1"]}`) || form.Get("scope") != "" {
+		if got := form.Get("claims"); !strings.Contains(got, `"nbf"`) || !strings.Contains(got, `"xms_cc":{"values":["cp1"]}`) || form.Get("scope") != "openid profile email offline_access User.Read" {
 			t.Errorf("claims %s, scope %q", got, form.Get("scope"))
 		}
 		old := b.session()[0].Value
@@ -942,7 +942,8 @@ func TestChallengeIsNoWayRoundInCircles(t *testing.T) {
 	}
 }
 
-// A token that is refused without a word about what would help.
+// A token for another API that is refused without a word about what would help:
+// consent is asked for, once.
 func TestAScriptsWayRoundEndsToo(t *testing.T) {
 	t.Parallel()
 	var s *site
@@ -967,7 +968,7 @@ func TestAScriptsWayRoundEndsToo(t *testing.T) {
 		if p := b.wantProblem(b.fetch("/do"), http.StatusForbidden); p.LoginURL != "" || p.ID == "" {
 			t.Errorf("problem document %+v, want no login_url, and an id", p)
 		}
-		s.wantPage(t, b.get("/do"), http.StatusForbidden, "not-enough", "the same was demanded right after")
+		s.wantPage(t, b.get("/do"), http.StatusForbidden, "not-granted", "scopes not granted: "+ordersRead)
 	}
 	s.wantCalls(t, msauthtest.Authorize, 1)
 	b.wantGreeting(helloAda)
@@ -994,7 +995,7 @@ func TestTheSessionsOwnTokenStaysThatWithoutScopesOfItsOwn(t *testing.T) {
 				}
 				// The code gave a token for the other API; one for the
 				// session's own had to be asked for by name.
-				if got := s.ms.Calls(msauthtest.TokenRefresh)[1].Form.Get("scope"); got != "openid profile offline_access email" {
+				if got := s.ms.Calls(msauthtest.TokenRefresh)[1].Form.Get("scope"); got != "openid profile email offline_access" {
 					t.Errorf("the second token request named %q", got)
 				}
 				for range 3 {

@@ -536,6 +536,14 @@ func (c *Config) manyTenants() int {
 	return math.MaxInt
 }
 
+// oneTenant reports whether all people are of one organization.
+func (c *Config) oneTenant() bool {
+	if len(c.AllowedTenants) == 1 {
+		return c.AllowedTenants[0] != personalTenant
+	}
+	return c.Issuer == "" && c.Tenant != "consumers" && c.Tenant != personalTenant && c.manyTenants() == 0
+}
+
 // A registration names one app at one provider: a session of another one is
 // no session of ours, even if both apps share keys and a host.
 type registration [8]byte

@@ -236,11 +236,11 @@ func TestRetryAfterBindsTheSessionThatGotIt(t *testing.T) {
 	}{
 		{"seconds", func() string { return "120" }, 120 * time.Second, 120 * time.Second},
 		{"a date", func() string { return date(5 * time.Minute) }, 299 * time.Second, 300 * time.Second},
-		{"absent", func() string { return "" }, 5 * time.Second, 10 * time.Second},
-		{"negative", func() string { return "-30" }, 5 * time.Second, 10 * time.Second},
-		{"zero", func() string { return "0" }, 5 * time.Second, 10 * time.Second},
-		{"a date in the past", func() string { return date(-time.Hour) }, 5 * time.Second, 10 * time.Second},
-		{"no number", func() string { return "soon" }, 5 * time.Second, 10 * time.Second},
+		{"absent", func() string { return "" }, 800 * time.Millisecond, time.Second},
+		{"negative", func() string { return "-30" }, 800 * time.Millisecond, time.Second},
+		{"zero", func() string { return "0" }, 800 * time.Millisecond, time.Second},
+		{"a date in the past", func() string { return date(-time.Hour) }, 800 * time.Millisecond, time.Second},
+		{"no number", func() string { return "soon" }, 800 * time.Millisecond, time.Second},
 		{"ten years", func() string { return "315360000" }, time.Hour, time.Hour},
 		{"ten years as a date", func() string { return date(87600 * time.Hour) }, time.Hour, time.Hour},
 		{"more than any integer holds", func() string { return "99999999999999999999999" }, time.Hour, time.Hour},
@@ -263,7 +263,7 @@ func TestRetryAfterBindsTheSessionThatGotIt(t *testing.T) {
 					asked := time.Now()
 					v.wantHello("throttled")
 					o.wantCalls(msauthtest.TokenRefresh, 1)
-					for time.Since(asked) < c.quiet-time.Second {
+					for time.Since(asked) < c.quiet-c.quiet/10 {
 						v.wantHello("meanwhile")
 						if got := v.get("/?token"); got.status != http.StatusBadGateway {
 							t.Fatalf("Token while throttled: status %d", got.status)
@@ -286,7 +286,8 @@ func TestRetryAfterBindsTheSessionThatGotIt(t *testing.T) {
 	}
 }
 
-// Without Retry-After people do not come back all in the same second.
+// Without Retry-After people are tried again after a second, then after twice as
+// long each time up to ten seconds, and do not come back all at once.
 func TestBackOffHasJitter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -303,9 +304,12 @@ func TestBackOffHasJitter(t *testing.T) {
 		calls := o.ms.Calls(msauthtest.TokenRefresh)
 		for i := range calls[1:] {
 			gap := calls[i+1].Time.Sub(calls[i].Time)
-			gaps[gap.Round(time.Second)]++
-			if gap < 5*time.Second || gap > 10*time.Second+100*time.Millisecond {
-				t.Errorf("%v between two calls, want 5 to 10 seconds", gap)
+			want := min(time.Second<<min(i, 10), 10*time.Second)
+			if gap < want*4/5 || gap > want+100*time.Millisecond {
+				t.Errorf("%v after failure %d, want %v or a little less", gap, i+1, want)
+			}
+			if want == 10*time.Second {
+				gaps[gap.Round(500*time.Millisecond)]++
 			}
 		}
 		if len(gaps) < 3 {

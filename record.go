@@ -338,7 +338,7 @@ func (r *record) unpack() error {
 		return err
 	}
 	access, refresh, idToken := d.text(), d.text(), ""
-	if !d.bad && !d.done() {
+	if !d.bad && !d.done() && r.layout.keepsIDToken {
 		idToken = d.text()
 	}
 	if !d.done() {

@@ -104,7 +104,7 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		registration: reg,
 		scopes:       cfg.Scopes,
 		tenants:      cfg.manyTenants(),
-		oneTenant:    cfg.Issuer == "" && cfg.Tenant != "consumers" && cfg.manyTenants() == 0,
+		oneTenant:    cfg.oneTenant(),
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
 		granted:      newExpiring[tokenKey, *grant](maxOutcomes),

@@ -84,7 +84,7 @@ func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 		for i := range maxOutcomes {
 			var key tokenKey
 			binary.BigEndian.PutUint64(key[:], uint64(i))
-			r.refused.put(key, refusal{err: &AuthError{Class: ClassSignIn}}, time.Now().Add(time.Hour))
+			r.refuse(key, &AuthError{Class: ClassSignIn}, time.Hour)
 			r.kept.put(key, &grant{refresh: "x"}, time.Now().Add(time.Hour))
 		}
 		r.granted.put(r.key("old"), &grant{refresh: "new"}, time.Now().Add(outcomeGrace))
@@ -92,7 +92,7 @@ func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 			t.Errorf("the newest token is %q, %v, want new", string(newest), err)
 		}
 		r.granted.put(r.key("new"), &grant{refresh: "newer"}, time.Now().Add(outcomeGrace))
-		r.refused.put(r.key("newer"), refusal{err: &AuthError{Class: ClassSignIn}}, time.Now().Add(2*time.Hour))
+		r.refuse(r.key("newer"), &AuthError{Class: ClassSignIn}, 2*time.Hour)
 		if g, err, newest := r.known("old"); err == nil || newest != "newer" || g == nil || g.refresh != "newer" {
 			t.Errorf("grant %v, error %v, newest %q", g != nil, err, string(newest))
 		}

@@ -83,8 +83,11 @@ func TestRenewalIsOneRequestThatNobodyNotices(t *testing.T) {
 		}
 		form := s.ms.Calls(msauthtest.TokenRefresh)[0].Form
 		got := slices.Sorted(maps.Keys(form))
-		if want := []string{"client_id", "client_secret", "grant_type", "refresh_token"}; !slices.Equal(got, want) {
+		if want := []string{"client_id", "client_secret", "grant_type", "refresh_token", "scope"}; !slices.Equal(got, want) {
 			t.Errorf("the request has %v, want %v", got, want)
+		}
+		if got := form.Get("scope"); got != "openid profile email offline_access User.Read" {
+			t.Errorf("the request names %q", got)
 		}
 		for range 100 { // nothing more to do
 			if res := b.get("/"); len(res.Cookies()) > 0 {
@@ -317,8 +320,8 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		{"120", 120 * time.Second},
 		{"315360000", time.Hour},
 		{"Sat, 01 Jan 2000 01:00:00 GMT", 29 * time.Minute},
-		{"-5", 5 * time.Second},
-		{"soon", 5 * time.Second},
+		{"-5", time.Second},
+		{"soon", time.Second},
 	}
 	for _, test := range tests {
 		t.Run(test.header, func(t *testing.T) {

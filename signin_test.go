@@ -624,7 +624,7 @@ func TestAnswerThatCannotBeCompletedLeavesTheSession(t *testing.T) {
 		{"token endpoint cuts", fail(msauthtest.TokenCode, msauthtest.Failure{Close: true}), 1, 503, "unavailable", "retry"},
 		{"token reply lost", fail(msauthtest.TokenCode, msauthtest.Failure{LoseReply: true}), 1, 503, "unavailable", "retry"},
 		{"token endpoint redirects", fail(msauthtest.TokenCode, msauthtest.Failure{Status: 307, Body: "moved", Header: http.Header{"Location": {"http://evil.example/"}}}), 1, 503, "unavailable", "redirects, which is not followed"},
-		{"token reply is a web page", fail(msauthtest.TokenCode, msauthtest.Failure{Body: "<html>proxy"}), 1, 503, "unavailable", "no bearer token"},
+		{"token reply is a web page", fail(msauthtest.TokenCode, msauthtest.Failure{Body: "<html>proxy"}), 1, 503, "unavailable", "something else than JSON"},
 		{"token reply is empty", fail(msauthtest.TokenCode, msauthtest.Failure{Body: "{}"}), 1, 503, "unavailable", "no bearer token"},
 		{"token reply has no end", fail(msauthtest.TokenCode, msauthtest.Failure{Body: `{"access_token":"` + strings.Repeat("a", 1<<20)}), 1, 503, "unavailable", "reply too large"},
 		{"token of another type", func(b *msauthtest.Behavior) {
@@ -632,7 +632,7 @@ func TestAnswerThatCannotBeCompletedLeavesTheSession(t *testing.T) {
 		}, 1, 503, "unavailable", "no bearer token"},
 		{"no ID token", func(b *msauthtest.Behavior) {
 			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "id_token") }
-		}, 1, 500, "app-error", "sent no ID token"},
+		}, 1, 502, "unavailable", "holds no ID token"},
 		{"keys out of reach", fail(msauthtest.Keys, msauthtest.Failure{Status: 500}), 1, 503, "unavailable", "signing keys: GET"},
 		{"no keys", func(b *msauthtest.Behavior) {
 			b.KeySet = func([]map[string]any) []map[string]any { return nil }

@@ -345,7 +345,7 @@ func notJSON(who string, res *http.Response, body []byte) error {
 	what := "something else than JSON (" + oneLine(res.Header.Get("Content-Type"), 100) + ")"
 	switch {
 	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return fmt.Errorf("%s redirects with status %d, which is not followed", who, res.StatusCode)
+		return fmt.Errorf("%s redirects, which is not followed", who)
 	case len(bytes.TrimSpace(body)) == 0:
 		what = "nothing"
 	}
