@@ -122,6 +122,9 @@ func (r registry) listed(scopes []string, p permission) bool {
 // check refuses scopes that do not exist, and the mixtures that Microsoft does
 // not take.
 func (e *exchange) check(scopes []string) Failure {
+	if e.tenant.family == b2c {
+		return e.checkB2C(scopes)
+	}
 	count, byDefault := 0, false
 	for _, p := range e.apis.permissions(scopes) {
 		if p.resource == "" {
@@ -211,6 +214,9 @@ func (s *Server) consented(signInName string) []permission {
 // for what was granted before, or else for User.Read, with which every
 // registration begins.
 func (e *exchange) lacking(u User, scopes []string) []permission {
+	if e.tenant.family == b2c { // an administrator has granted them to the app
+		return nil
+	}
 	granted := e.consented(u.SignInName)
 	var lacks []permission
 	for _, p := range e.apis.permissions(scopes) {
@@ -256,6 +262,9 @@ type plan struct {
 
 // plan finds the API that a token request is for, and what it is given there.
 func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
+	if e.tenant.family == b2c {
+		return e.planB2C(g, form)
+	}
 	p := plan{scopes: g.scopes}
 	asked := strings.Fields(form("scope"))
 	if len(asked) > 0 {
@@ -277,7 +286,7 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 	}
 	resource = cmp.Or(resource, graphAudience)
 	p.aud = resource
-	if api, ok := e.apis.find(resource); ok && !e.tenant.generic {
+	if api, ok := e.apis.find(resource); ok && e.tenant.family != plain {
 		p.api, p.aud = &api, api.audience()
 	}
 
@@ -296,7 +305,7 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 
 	granted := e.consented(g.user)
 	has := func(q permission) bool {
-		return e.tenant.generic || q.resource == "" || slices.ContainsFunc(granted, q.same)
+		return e.tenant.family == plain || q.resource == "" || slices.ContainsFunc(granted, q.same)
 	}
 	missing := func() Failure {
 		f := refusal(65001, "'"+e.ClientID+"'")
@@ -314,7 +323,7 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 			standard = append(standard, q)
 		case q.resource != resource:
 			continue
-		case q.name == defaultScope && !e.tenant.generic && !has(q):
+		case q.name == defaultScope && e.tenant.family != plain && !has(q):
 			byDefault = true
 		case !has(q) && e.apis.listed(e.behavior.WithholdScopes, q):
 			withheld = true
@@ -327,7 +336,7 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 		full = full || q.resource != "" && strings.Contains(scope, "/")
 		p.reply = append(p.reply, scope)
 	}
-	if !e.tenant.generic {
+	if e.tenant.family != plain {
 		// What was granted before is named too.
 		for _, q := range granted {
 			switch {

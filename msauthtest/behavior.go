@@ -102,6 +102,15 @@ type Behavior struct {
 	// on: an ID token of 12 KB and an access token of 13 KB for Grace.
 	GroupClaims bool
 
+	// B2CPolicyInQuery lists B2C's endpoints with the policy in the query, as
+	// its older documents do: .../oauth2/v2.0/token?p=b2c_1_susi. Both forms
+	// are always served.
+	B2CPolicyInQuery bool
+
+	// B2CSharedSubject puts the sentence "Not supported currently. Use oid
+	// claim." into the claim sub of B2C's ID tokens, for everybody.
+	B2CSharedSubject bool
+
 	// AnswerIssuer adds the parameter iss of RFC 9207 to answers of the
 	// authorize endpoint and announces it in discovery. Microsoft sends none.
 	AnswerIssuer bool

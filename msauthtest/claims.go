@@ -20,16 +20,18 @@ const groupLimit = 200
 func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string) (string, error) {
 	now := time.Now()
 	var claims map[string]any
-	if e.tenant.generic {
-		sum := sha256.Sum256([]byte(accessToken))
+	switch e.tenant.family {
+	case b2c:
+		claims = e.b2cClaims(g, u, accessToken)
+	case plain:
 		claims = map[string]any{
-			"iss":     e.tenant.issuer(e.URL),
+			"iss":     e.tenant.issuer(e.origin),
 			"aud":     e.ClientID,
-			"sub":     e.subject(u),
+			"sub":     e.subjectAt(e.tenant, u),
 			"iat":     now.Unix(),
 			"exp":     now.Add(time.Hour).Unix(),
 			"sid":     g.sid,
-			"at_hash": b64(sum[:16]),
+			"at_hash": halfHash(accessToken),
 		}
 		if has(scopes, "profile") {
 			claims["name"] = u.Name
@@ -44,18 +46,18 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 		if len(u.Roles) > 0 {
 			claims["roles"] = u.Roles
 		}
-	} else {
+	default:
 		life := time.Hour
 		if u.personal() {
 			life = 24 * time.Hour
 		}
 		claims = map[string]any{
 			"aud":        e.ClientID,
-			"iss":        e.tenant.issuerFor(e.URL, u),
+			"iss":        e.tenant.issuerFor(e.origin, u),
 			"iat":        now.Add(-backdate).Unix(),
 			"nbf":        now.Add(-backdate).Unix(),
 			"exp":        now.Add(life).Unix(),
-			"sub":        e.subject(u),
+			"sub":        e.subjectAt(e.tenant, u),
 			"tid":        u.TenantID,
 			"ver":        "2.0",
 			"sid":        g.sid,
@@ -97,6 +99,12 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 	return e.signIDToken(u.personal(), claims)
 }
 
+// halfHash is the claim at_hash (OpenID Connect Core section 3.1.3.6).
+func halfHash(accessToken string) string {
+	sum := sha256.Sum256([]byte(accessToken))
+	return b64(sum[:16])
+}
+
 // addGroups adds the groups, or the marks that there are too many of them.
 func (e *exchange) addGroups(claims map[string]any, u User) {
 	switch {
@@ -115,8 +123,11 @@ func (e *exchange) addGroups(claims map[string]any, u User) {
 // can verify; else for work accounts a JWT, which clients must not look into,
 // for personal accounts and the plain provider an opaque text.
 func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) (string, error) {
-	if e.tenant.generic {
+	if e.tenant.family == plain {
 		return randomText(43), nil
+	}
+	if e.tenant.family == b2c {
+		return e.b2cAccessToken(u, p, life)
 	}
 	if p.api != nil {
 		return e.ownToken(g, u, p, life)
@@ -126,7 +137,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 		return base64.StdEncoding.EncodeToString(append([]byte{0x13, 0x00, 0x68}, randomBytes(1200)...)), nil
 	}
 	now := time.Now()
-	key := e.signingKey(false)
+	key := e.signingKey(e.tenant.class(false))
 	amr := []string{"pwd"}
 	if g.mfa {
 		amr = append(amr, "mfa")
@@ -169,7 +180,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 		"xms_idrel":       "1 24",
 		"xms_sub_fct":     "3 12",
 		"xms_tnt_fct":     "3 8",
-		"xms_st":          map[string]string{"sub": e.subject(u)},
+		"xms_st":          map[string]string{"sub": e.subjectAt(e.tenant, u)},
 		"xms_tcdt":        1589353200,
 	}
 	if p.aud == graphAudience {
@@ -190,10 +201,10 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 // well.
 func (e *exchange) ownToken(g *grant, u User, p plan, life time.Duration) (string, error) {
 	now := time.Now()
-	key := e.signingKey(u.personal())
+	key := e.signingKey(e.tenant.class(u.personal()))
 	claims := map[string]any{
 		"aud":                p.aud,
-		"iss":                e.tenant.issuerFor(e.URL, u),
+		"iss":                e.tenant.issuerFor(e.origin, u),
 		"iat":                now.Add(-backdate).Unix(),
 		"nbf":                now.Add(-backdate).Unix(),
 		"exp":                now.Add(life).Unix(),
@@ -236,8 +247,10 @@ func addDemanded(claims map[string]any, g *grant, p plan) {
 // newRefreshToken makes an opaque refresh token in the shape of the account.
 func newRefreshToken(u User, t tenant) string {
 	switch {
-	case t.generic:
+	case t.family == plain:
 		return randomText(64)
+	case t.family == b2c:
+		return b2cEnvelope()
 	case u.personal():
 		// Standard base64 in another alphabet.
 		text := base64.StdEncoding.EncodeToString(append([]byte{0x0a}, randomBytes(325)...))
@@ -251,8 +264,10 @@ func newRefreshToken(u User, t tenant) string {
 // newCode makes an authorization code in the shape of the account.
 func newCode(u User, t tenant) string {
 	switch {
-	case t.generic:
+	case t.family == plain:
 		return randomText(43)
+	case t.family == b2c:
+		return b2cEnvelope()
 	case u.personal():
 		return "M.C5" + digits(2) + "_BAY.2.U." + newGUID()
 	default:

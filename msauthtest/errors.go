@@ -151,6 +151,10 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 	for name, values := range f.Header {
 		w.Header()[http.CanonicalHeaderKey(name)] = values
 	}
+	if f.Error == "" && len(f.Codes) > 0 && e.kind != Graph && e.kind != Upload && e.kind != OwnAPI {
+		known := refusal(f.Codes[0], "the resource")
+		f.Error = known.Error
+	}
 	switch {
 	case f.Handler != nil:
 		f.Handler(w, r)
@@ -199,6 +203,11 @@ func (e *exchange) refuse(w http.ResponseWriter, r *http.Request, code int, abou
 // failJSON answers with Microsoft's error document, a superset of RFC 6749
 // section 5.2.
 func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
+	if e.tenant.family == b2c {
+		f = f.asB2C()
+		writeJSON(w, f.Status, f.b2cError())
+		return
+	}
 	f = f.complete()
 	now := time.Now()
 	trace, correlation := newGUID(), newGUID()
@@ -229,6 +238,9 @@ func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 // answerError is the error answer of the authorize endpoint (RFC 6749 section
 // 4.1.2.1).
 func (e *exchange) answerError(f Failure) url.Values {
+	if e.tenant.family == b2c {
+		return f.asB2C().b2cAnswer()
+	}
 	f = f.complete()
 	answer := url.Values{
 		"error":             {f.Error},
