@@ -66,7 +66,7 @@ func newSiteInProcess(t *testing.T, changes ...func(*msauth.Config)) *site {
 	t.Helper()
 	s := &site{ms: msauthtest.New("http://localhost:9"), log: &logBuffer{}, Server: &httptest.Server{URL: "https://app.test"}}
 	s.configure(t, &http.Client{Transport: s.ms.Transport(), Timeout: 15 * time.Second}, changes)
-	s.wire = inProcess{"app.test": s, "localhost:9": s.ms}
+	s.wire = inProcess{"app.test": s, "localhost:9": s.ms, "fabrikam.b2clogin.com": s.ms, "fabrikam.ciamlogin.com": s.ms}
 	return s
 }
 
