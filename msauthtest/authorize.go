@@ -414,9 +414,7 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 		e.answerFailure(w, r, req, refusal(90094, appName))
 		return
 	default:
-		f := refusal(65004, "")
-		f.Codes, f.Description, f.Suberror = nil, "The user has cancelled the sign-in.", "cancel"
-		e.answerFailure(w, r, req, f)
+		e.answerFailure(w, r, req, Failure{Error: "access_denied", Description: "The user has cancelled the sign-in.", Suberror: "cancel"})
 		return
 	}
 	name := r.PostForm.Get("user")

@@ -32,10 +32,9 @@ var b2cErrors = map[int]struct{ err, text string }{
 	7000222: {"", "AADB2C90081: The specified client_secret does not match the expected value for this client. Please correct the client_secret and try again."},
 }
 
-// asB2C makes a refusal one of B2C: no numbers but those in the text, no
+// asB2C makes a complete refusal one of B2C: no numbers but those in the text, no
 // suberror.
 func (f Failure) asB2C() Failure {
-	f = f.complete()
 	if len(f.Codes) > 0 && !strings.HasPrefix(f.Description, "AADB2C") {
 		if known, ok := b2cErrors[f.Codes[0]]; ok {
 			f.Description = known.text

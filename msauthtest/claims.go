@@ -15,11 +15,13 @@ const backdate = 5 * time.Minute
 const groupLimit = 200
 
 // idToken makes a signed ID token. Claims are those of Microsoft's "ID token
-// claims reference"; the optional ones of an app that asked for sid,
-// login_hint, email, auth_time and xms_edov.
+// claims reference"; the optional ones of an app that is registered for sid,
+// login_hint, email, auth_time, xms_edov, acrs and groups, which personal
+// accounts do without.
 func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string) (string, error) {
 	now := time.Now()
 	var claims map[string]any
+	optional := true // the optional claims, if the app is registered for them
 	switch e.tenant.family {
 	case b2c:
 		claims = e.b2cClaims(g, u, accessToken)
@@ -52,17 +54,15 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 			life = 24 * time.Hour
 		}
 		claims = map[string]any{
-			"aud":        e.ClientID,
-			"iss":        e.tenant.issuerFor(e.origin, u),
-			"iat":        now.Add(-backdate).Unix(),
-			"nbf":        now.Add(-backdate).Unix(),
-			"exp":        now.Add(life).Unix(),
-			"sub":        e.subjectAt(e.tenant, u),
-			"tid":        u.TenantID,
-			"ver":        "2.0",
-			"sid":        g.sid,
-			"login_hint": e.hint(u),
-			"aio":        opaqueAIO(u),
+			"aud": e.ClientID,
+			"iss": e.tenant.issuerFor(e.origin, u),
+			"iat": now.Add(-backdate).Unix(),
+			"nbf": now.Add(-backdate).Unix(),
+			"exp": now.Add(life).Unix(),
+			"sub": e.subjectAt(e.tenant, u),
+			"tid": u.TenantID,
+			"ver": "2.0",
+			"aio": opaqueAIO(u),
 		}
 		if has(scopes, "profile") {
 			claims["oid"] = u.ObjectID
@@ -71,22 +71,29 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 		}
 		if has(scopes, "email") && u.Email != "" {
 			claims["email"] = u.Email
-			claims["xms_edov"] = true
 		}
 		if !u.personal() {
 			// Tokens of personal accounts have neither.
 			claims["rh"] = opaqueRH()
 			claims["uti"] = randomText(22)
 		}
-		if len(u.Roles) > 0 {
-			claims["roles"] = u.Roles
+		optional = !u.personal() || e.behavior.PersonalClaims
+		if optional {
+			claims["sid"] = g.sid
+			claims["login_hint"] = e.hint(u)
+			if claims["email"] != nil {
+				claims["xms_edov"] = true
+			}
+			if len(u.Roles) > 0 {
+				claims["roles"] = u.Roles
+			}
+			e.addGroups(claims, u)
 		}
-		e.addGroups(claims, u)
 	}
-	if !e.behavior.OmitAuthTime {
+	if optional && !e.behavior.OmitAuthTime {
 		claims["auth_time"] = g.authTime.Unix()
 	}
-	if len(g.acrs) > 0 {
+	if optional && len(g.acrs) > 0 {
 		claims["acrs"] = g.acrs
 	}
 	// OpenID Connect Core section 12.2: a renewed ID token should have no nonce.

@@ -163,7 +163,13 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	p, f := e.plan(c.grant, form.Get)
+	if e.behavior.RequireMFAForCode && !c.grant.mfa && e.tenant.family != b2c {
+		f := refusal(50076, "'"+graphAudience+"'")
+		f.Claims = mfaChallenge()
+		e.failJSON(w, r, f)
+		return
+	}
+	p, f := e.plan(c.grant, u, form.Get)
 	if !f.isZero() {
 		e.failJSON(w, r, f)
 		return
@@ -220,16 +226,20 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case e.behavior.RequireMFA && !g.mfa && e.tenant.family != b2c:
 		f := refusal(50076, "'"+graphAudience+"'")
-		f.Suberror, f.Claims = "basic_action", mfaChallenge()
+		f.Claims = mfaChallenge()
 		e.failJSON(w, r, f)
 		return
 	case e.behavior.RequireConsent && !g.consent && e.tenant.family != b2c:
-		f := refusal(65001, "'"+e.ClientID+"'")
-		f.Error, f.Suberror = "invalid_grant", "consent_required"
+		e.refuse(w, r, 65001, "'"+e.ClientID+"'")
+		return
+	}
+	if e.behavior.RefusePersonalAtCommon && e.tenant.name == "common" && u.personal() {
+		f := refusal(70000, "'refresh_token'")
+		f.Suberror = "bad_token"
 		e.failJSON(w, r, f)
 		return
 	}
-	p, f := e.plan(g, r.PostForm.Get)
+	p, f := e.plan(g, u, r.PostForm.Get)
 	if !f.isZero() {
 		e.failJSON(w, r, f)
 		return
@@ -275,9 +285,7 @@ func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (Use
 		return u, false
 	}
 	if code := e.tenant.admits(u); code != 0 {
-		f := refusal(code, "'"+u.SignInName+"'")
-		f.Error = "invalid_grant"
-		e.failJSON(w, r, f)
+		e.refuse(w, r, code, "'"+u.SignInName+"'")
 		return u, false
 	}
 	return e.tenant.local(u), true
