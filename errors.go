@@ -275,6 +275,7 @@ func oneLine(s string, limit int) string {
 	if len(s) > 4*limit {
 		s = s[:4*limit]
 	}
+	s = strings.ReplaceAll(s, "\r\n", "\n")
 	s = strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\r' || r == '\t' {
 			return ' '
