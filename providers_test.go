@@ -1,0 +1,313 @@
+package msauth_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+// elsewhere runs a test in a bubble at another provider than Entra, with somebody
+// signed in whose session does not end for want of use.
+func elsewhere(t *testing.T, at string, person string, f func(t *testing.T, s *site, b *browser), changes ...func(*msauth.Config)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t, append([]func(*msauth.Config){issuer(at), func(c *msauth.Config) { c.IdleTimeout = 400 * 24 * time.Hour }}, changes...)...)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+		s.routeTokens()
+		b := s.browser(t)
+		b.signIn(person)
+		s.ms.ResetCalls()
+		f(t, s, b)
+		time.Sleep(time.Minute)
+	})
+}
+
+// withoutRefreshToken has the provider give none at sign-in.
+func withoutRefreshToken(b *msauthtest.Behavior) {
+	b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+}
+
+// Azure AD B2C sends no access token where no scope is of an API (azure-docs
+// issue 64582). That is no outage.
+func TestReplyWithoutAnAccessTokenSignsIn(t *testing.T) {
+	elsewhere(t, b2cIssuer, msauthtest.Ada, func(t *testing.T, s *site, b *browser) {
+		b.wantGreeting(helloAda)
+		if res := b.get("/"); res.body != helloAda {
+			t.Errorf("page %q", res.body)
+		}
+		res := b.get("/?token")
+		for _, want := range []string{"app misconfigured", "Config.Scopes", "client ID itself"} {
+			if !strings.Contains(res.body, want) {
+				t.Errorf("Token: status %d, %q, want %q in it", res.StatusCode, res.body, want)
+			}
+		}
+		if got := b.token(); got != "ErrTokenUnavailable" {
+			t.Errorf("Token: %s", got)
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 0) // asking again would bring none
+		if err := s.auth.Ready(t.Context()); err != nil {
+			t.Errorf("Ready returns %v", err)
+		}
+
+		// Disabled people are noticed when the ID token is over.
+		for range 3 {
+			s.ms.ResetCalls()
+			time.Sleep(expired)
+			b.wantGreeting(helloAda)
+			b.wantGreeting(helloAda)
+			s.wantCalls(t, msauthtest.TokenRefresh, 1)
+		}
+		s.ms.Revoke(msauthtest.Ada)
+		time.Sleep(expired)
+		b.wantGreeting(helloNobody)
+	})
+}
+
+func TestB2CIsAlwaysAskedForOfflineAccess(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{b2cIssuer, externalIDIssuer} {
+		s := newSiteInProcess(t, issuer(at))
+		res := s.browser(t).still().get("/")
+		to, err := res.Location()
+		if err != nil || !strings.Contains(to.Query().Get("scope"), "offline_access") {
+			t.Errorf("status %d to %v; log:\n%s", res.StatusCode, to, s.log)
+		}
+	}
+}
+
+// A scope of an API brings an access token, at sign-in or later.
+func TestB2CGivesAnAccessTokenForAScope(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.restart(t, issuer(b2cIssuer))
+		s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+
+		// The operator has read what the error says. Whoever is signed in has
+		// a token after the next renewal.
+		s.restart(t, scopes(s.ms.ClientID))
+		time.Sleep(expired)
+		if res := b.get("/?token"); res.StatusCode != http.StatusOK || res.body == "" {
+			t.Errorf("status %d, %s; log:\n%s", res.StatusCode, res.body, s.log)
+		}
+	})
+}
+
+// Other providers give no refresh token at times. Identity then lives as long as
+// the session, and tokens as long as they do.
+func TestSessionWithoutARefreshTokenLivesOn(t *testing.T) {
+	for name, at := range map[string]string{"plain": "http://localhost:9/generic", "B2C": b2cIssuer, "External ID": externalIDIssuer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, issuer(at), func(c *msauth.Config) { c.IdleTimeout, c.MaxAge = 72*time.Hour, 48*time.Hour })
+				s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour; withoutRefreshToken(b) })
+				s.routeTokens()
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				if lines := s.log.with("event=no_refresh_token"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "RecheckAfter") {
+					t.Errorf("log lines %q, want one warning that names RecheckAfter", lines)
+				}
+				s.ms.ResetCalls()
+				for range 47 {
+					time.Sleep(time.Hour)
+					if res := b.get("/"); res.body != helloAda || len(res.Cookies()) > 0 && name == "plain" && false {
+						t.Fatalf("page %q; log:\n%s", res.body, s.log)
+					}
+				}
+				if got := b.token(); name != "B2C" && got != "ErrSignInRequired" {
+					t.Errorf("Token: %s", got)
+				}
+				b.wantGreeting(helloAda)
+				s.wantCalls(t, msauthtest.TokenRefresh, 0)
+				if got := s.ms.Count(msauthtest.Authorize); got != 0 {
+					t.Errorf("sent to sign in %d times", got)
+				}
+				time.Sleep(time.Hour)
+				b.wantGreeting(helloNobody)
+			})
+		})
+	}
+}
+
+func TestSessionWithoutARefreshTokenEndsWhenItIsToBeRechecked(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		changes []func(*msauth.Config)
+		lasts   time.Duration
+	}{
+		{"RecheckAfter", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.RecheckAfter = 3 * time.Hour }}, 3 * time.Hour},
+		{"RecheckAfter before the token is over", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.RecheckAfter = 10 * time.Minute }}, 10 * time.Minute},
+		{"a user of the app", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.Tokens = &memory{} }}, time.Hour},
+		{"Microsoft", nil, time.Hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, test.changes...)
+				s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour; withoutRefreshToken(b) })
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				s.ms.ResetCalls()
+				time.Sleep(test.lasts - 6*time.Minute)
+				b.wantGreeting(helloAda)
+				time.Sleep(7 * time.Minute)
+				b.wantGreeting(helloNobody)
+				s.wantCalls(t, msauthtest.TokenRefresh, 0)
+			})
+		})
+	}
+}
+
+// An API that does not take the token ends no session either that has no refresh
+// token.
+func TestRejectedTokenWithoutARefreshToken(t *testing.T) {
+	elsewhere(t, "http://localhost:9/generic", msauthtest.Ada, func(t *testing.T, s *site, b *browser) {
+		s.ms.Set(withoutRefreshToken)
+		b.get("/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+		b.signIn(msauthtest.Ada)
+		s.mux.Handle("/api", s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, _ := msauth.FromContext(r.Context())
+			res, err := session.Client(r.Context()).Get("http://localhost:9/v1.0/me")
+			if err == nil {
+				res.Body.Close()
+			}
+			fmt.Fprint(w, errors.Is(err, msauth.ErrSignInRequired))
+		})))
+		time.Sleep(2 * time.Minute)
+		b.get("/api")
+		for range 3 {
+			b.wantGreeting(helloAda)
+		}
+	})
+}
+
+// What a plain provider can be like, each time with a sign-in, a renewal and a
+// sign-out.
+func TestHabitsOfOtherProviders(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		behave  func(*msauthtest.Behavior)
+		offline bool // offline_access is asked for
+		basic   bool // the app proves itself in a header
+	}{
+		{"client_secret_post", func(b *msauthtest.Behavior) { b.PlainAuthMethods = []string{"client_secret_post"} }, true, false},
+		{"client_secret_basic", func(b *msauthtest.Behavior) { b.PlainAuthMethods = []string{"client_secret_basic"} }, true, true},
+		{"both", func(b *msauthtest.Behavior) {
+			b.PlainAuthMethods = []string{"client_secret_basic", "client_secret_post"}
+		}, true, false},
+		{"no list of methods", func(b *msauthtest.Behavior) { b.PlainNoAuthMethods = true }, true, true},
+		{"scopes with offline_access", func(b *msauthtest.Behavior) { b.PlainScopes = []string{"openid", "profile", "email", "offline_access"} }, true, false},
+		{"scopes without offline_access", func(b *msauthtest.Behavior) { b.PlainScopes = []string{"openid", "profile", "email"} }, false, false},
+		{"no list of scopes", func(b *msauthtest.Behavior) { b.Discovery = func(doc map[string]any) { delete(doc, "scopes_supported") } }, true, false},
+		{"sign-out needs the ID token", func(b *msauthtest.Behavior) { b.RequireIDTokenHint = true }, true, false},
+		{"strict rotation, no ID token at renewals", func(b *msauthtest.Behavior) {
+			b.Rotation, b.OmitIDTokenOnRefresh, b.RequireIDTokenHint = msauthtest.RotateStrict, true, true
+		}, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSiteInProcess(t, issuer("http://localhost:9/generic"))
+				s.ms.ClientSecret = "p%ss: word+/&=ü" // RFC 6749 section 2.3.1 has it encoded first
+				s.restart(t, func(c *msauth.Config) { c.ClientSecret = s.ms.ClientSecret })
+				s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour; test.behave(b) })
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				if got := strings.Contains(s.asked(t).Get("scope"), "offline_access"); got != test.offline {
+					t.Errorf("asked for %q", s.asked(t).Get("scope"))
+				}
+				if test.offline {
+					before := b.get("/?token").body
+					time.Sleep(expired)
+					if res := b.get("/?token"); res.StatusCode != http.StatusOK || res.body == before {
+						t.Errorf("renewal: status %d, %s; log:\n%s", res.StatusCode, res.body, s.log)
+					}
+				}
+				for _, call := range append(s.ms.Calls(msauthtest.TokenCode), s.ms.Calls(msauthtest.TokenRefresh)...) {
+					if basic := strings.HasPrefix(call.Header.Get("Authorization"), "Basic "); basic != test.basic || basic == call.Form.Has("client_secret") || basic == call.Form.Has("client_id") {
+						t.Errorf("Basic %t, secret in the form %t", basic, call.Form.Has("client_secret"))
+					}
+				}
+				res := b.get("/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+				if res.Request.URL.Path != "/auth/signed-out" || res.kind() != "signed-out" {
+					t.Errorf("signed out at %s: status %d, page %.200q", res.Request.URL, res.StatusCode, res.body)
+				}
+				b.wantGreeting(helloNobody)
+				calls := s.ms.Calls(msauthtest.Logout)
+				if len(calls) != 1 || calls[0].Query.Get("id_token_hint") == "" {
+					t.Errorf("sign-out at the provider: %v", calls)
+				}
+			})
+		})
+	}
+}
+
+// Whoever lists offline_access gets asked for it even where the provider does not
+// list it.
+func TestOfflineAccessThatTheAppNames(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t, issuer("http://localhost:9/generic"), scopes("offline_access"))
+	s.ms.Set(func(b *msauthtest.Behavior) { b.PlainScopes = []string{"openid", "profile"} })
+	to, err := s.browser(t).still().get("/").Location()
+	if err != nil || !strings.Contains(to.Query().Get("scope"), "offline_access") {
+		t.Errorf("to %v, %v", to, err)
+	}
+}
+
+// Microsoft's sign-out takes login_hint: no ID token is kept, or sent anywhere.
+func TestNoIDTokenGoesToMicrosoftsSignOut(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]string{"Entra": "", "B2C": b2cIssuer, "External ID": externalIDIssuer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSiteInProcess(t)
+			if at != "" {
+				s.restart(t, issuer(at))
+			}
+			b := s.browser(t)
+			b.signIn(msauthtest.Ada)
+			res := b.still().get("/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+			to, err := url.Parse(res.Header.Get("Location"))
+			if err != nil || !strings.Contains(to.Path, "/logout") || to.Query().Has("id_token_hint") {
+				t.Errorf("to %v", to)
+			}
+		})
+	}
+}
+
+// Over budget the ID token is the first thing to go: before the access token.
+func TestIDTokenIsLeftOutFirst(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t, issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.CookieBudget = 1024 })
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["blob"] = strings.Repeat("x9", 300) + claims["sub"].(string) }
+	})
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	if lines := s.log.with("left_out="); len(lines) != 1 || !strings.Contains(lines[0], `left_out="ID token for signing out"`) {
+		t.Errorf("log lines %q", lines)
+	}
+	s.ms.ResetCalls()
+	if res := b.get("/?token"); res.StatusCode != http.StatusOK {
+		t.Errorf("status %d, %s", res.StatusCode, res.body)
+	}
+	s.wantCalls(t, msauthtest.TokenRefresh, 0)
+	res := b.still().get("/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+	if to := res.Header.Get("Location"); !strings.Contains(to, "client_id=") || strings.Contains(to, "id_token_hint") {
+		t.Errorf("to %q", to)
+	}
+}
