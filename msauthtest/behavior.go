@@ -144,6 +144,17 @@ type Behavior struct {
 	// Signing says how ID tokens are signed.
 	Signing Signing
 
+	// AlternateKeys leaves the key that signs now out of every second answer
+	// of the keys endpoint, as the front ends of Microsoft differ for a while
+	// at the edges of a key's life.
+	AlternateKeys bool
+
+	// AppKey signs ID tokens of work accounts as those of an app with claims
+	// mapping: with a key that only {tid}/discovery/v2.0/keys?appid={client
+	// id} publishes, another one in each tenant. The discovery document of
+	// {tid} names that address when it is read with ?appid={client id}.
+	AppKey bool
+
 	// IDToken changes the claims of an ID token before it is signed. grant is
 	// TokenCode or TokenRefresh.
 	IDToken func(grant Kind, claims map[string]any)
@@ -200,19 +211,20 @@ const (
 type Signing string
 
 const (
-	SignRS256        Signing = ""             // as Microsoft does
-	SignPS256        Signing = "PS256"        // RSASSA-PSS with the published RSA key
-	SignES256        Signing = "ES256"        // an elliptic curve key, which is published while this is set
-	SignNone         Signing = "none"         // alg none, empty signature
-	SignHS256Secret  Signing = "HS256 secret" // HMAC with the client secret
-	SignHS256Public  Signing = "HS256 public" // HMAC with the PEM text of the published RSA key (RFC 8725 section 2.1)
-	SignUnknownKey   Signing = "unknown key"  // a key that is not published, under the kid of one that is
-	SignUnpublished  Signing = "unpublished"  // a key that is not published, under a kid of its own
-	SignWithoutKeyID Signing = "no kid"       // a good signature, no kid in the header
-	SignWrongKeyID   Signing = "wrong kid"    // a good signature, under a kid that is not published
-	SignFlippedBit   Signing = "flipped bit"  // one bit of a good signature changed
-	SignTruncated    Signing = "truncated"    // the last byte of a good signature missing
-	SignOtherClass   Signing = "other class"  // the published key of the other class of accounts (work or personal)
+	SignRS256        Signing = ""              // as Microsoft does
+	SignPS256        Signing = "PS256"         // RSASSA-PSS with the published RSA key
+	SignES256        Signing = "ES256"         // an elliptic curve key, which is published while this is set
+	SignNone         Signing = "none"          // alg none, empty signature
+	SignHS256Secret  Signing = "HS256 secret"  // HMAC with the client secret
+	SignHS256Public  Signing = "HS256 public"  // HMAC with the PEM text of the published RSA key (RFC 8725 section 2.1)
+	SignUnknownKey   Signing = "unknown key"   // a key that is not published, under the kid of one that is
+	SignUnpublished  Signing = "unpublished"   // a key that is not published, under a kid of its own
+	SignWithoutKeyID Signing = "no kid"        // a good signature, no kid in the header
+	SignWrongKeyID   Signing = "wrong kid"     // a good signature, under a kid that is not published
+	SignFlippedBit   Signing = "flipped bit"   // one bit of a good signature changed
+	SignTruncated    Signing = "truncated"     // the last byte of a good signature missing
+	SignForeignCloud Signing = "foreign cloud" // the key of another cloud, which common publishes
+	SignOtherClass   Signing = "other class"   // the published key of the other class of accounts (work or personal)
 )
 
 // A Failure is an answer other than the usual one. The zero value is none: in

@@ -103,7 +103,7 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 	if e.behavior.IDToken != nil {
 		e.behavior.IDToken(e.kind, claims)
 	}
-	return e.signIDToken(u.personal(), claims)
+	return e.signIDToken(u, claims)
 }
 
 // halfHash is the claim at_hash (OpenID Connect Core section 3.1.3.6).
