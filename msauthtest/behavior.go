@@ -137,6 +137,45 @@ type Behavior struct {
 	// claim." into the claim sub of B2C's ID tokens, for everybody.
 	B2CSharedSubject bool
 
+	// The next fields are habits of the plain provider, see [Server.Plain], and
+	// change nothing at the others.
+
+	// PlainAuthMethods is token_endpoint_auth_methods_supported, and what the
+	// token endpoint accepts: client_secret_post, client_secret_basic. Nil
+	// means client_secret_post. A request that authenticates in another way
+	// is refused with invalid_client, one that does in two ways with
+	// invalid_request.
+	PlainAuthMethods []string
+
+	// PlainNoAuthMethods leaves that list out of discovery, which means
+	// client_secret_basic alone.
+	PlainNoAuthMethods bool
+
+	// PlainScopes is scopes_supported. Nil means openid, profile, email and
+	// offline_access. Where it lacks offline_access, asking for that is
+	// refused with invalid_scope.
+	PlainScopes []string
+
+	// PlainNoScopes leaves scopes_supported out of discovery. Every scope is
+	// taken.
+	PlainNoScopes bool
+
+	// PlainBareIDToken leaves name, preferred_username and email, and what
+	// goes with them, out of ID tokens: they are at the userinfo endpoint.
+	PlainBareIDToken bool
+
+	// OmitRefreshTokenAtCode gives no refresh token, although offline_access
+	// was asked for.
+	OmitRefreshTokenAtCode bool
+
+	// RequireIDTokenHint refuses a sign-out without an id_token_hint that is
+	// an ID token of the provider for this client. It may have expired.
+	RequireIDTokenHint bool
+
+	// UserInfo changes the document of the userinfo endpoint, at all
+	// providers.
+	UserInfo func(doc map[string]any)
+
 	// AnswerIssuer adds the parameter iss of RFC 9207 to answers of the
 	// authorize endpoint and announces it in discovery. Microsoft sends none.
 	AnswerIssuer bool
@@ -323,7 +362,7 @@ func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration
 	} else {
 		f = b.FailAlways[kind]
 	}
-	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes} {
+	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainScopes} {
 		*list = slices.Clone(*list)
 	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil
