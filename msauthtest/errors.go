@@ -36,6 +36,8 @@ func (e *exchange) complete(f Failure) Failure {
 		switch {
 		case e.kind == Authorize || e.kind == Picked:
 			f.Error = cmp.Or(known.authorize, known.err)
+		case e.tenant.family == plain: // knows no suberrors
+			f.Error = known.err
 		case e.behavior.V1Errors && hasOlder:
 			f.Error, f.Suberror = older.err, cmp.Or(f.Suberror, older.suberror)
 		default:
@@ -145,6 +147,10 @@ func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 		return
 	}
 	f = e.complete(f)
+	if e.tenant.family == plain {
+		writeJSON(w, f.Status, f.plainError())
+		return
+	}
 	now := time.Now()
 	trace, correlation := newGUID(), newGUID()
 	if id := r.Header.Get("Client-Request-Id"); id != "" && len(id) <= 64 {
@@ -178,6 +184,9 @@ func (e *exchange) answerError(f Failure) url.Values {
 		return e.complete(f).asB2C().b2cAnswer()
 	}
 	f = e.complete(f)
+	if e.tenant.family == plain {
+		return f.plainAnswer()
+	}
 	answer := url.Values{
 		"error":             {f.Error},
 		"error_description": {f.describe(newGUID(), newGUID(), time.Now())},

@@ -163,20 +163,6 @@ func selected(doc map[string]any, list string) map[string]any {
 	return cut
 }
 
-// userinfo is the userinfo endpoint (OpenID Connect Core section 5.3).
-func (e *exchange) userinfo(w http.ResponseWriter, r *http.Request) {
-	u, ok := e.bearer(w, r, need{[]string{"openid"}, denied, insufficient})
-	if !ok {
-		return
-	}
-	t, _, _ := e.accessToken(bearerOf(r), graphAudience, e.URL)
-	doc := map[string]any{"sub": t.subject, "name": u.Name, "picture": e.URL + "/v1.0/me/photo/$value"}
-	setText(doc, "given_name", u.GivenName)
-	setText(doc, "family_name", u.FamilyName)
-	setText(doc, "email", u.Email)
-	writeJSON(w, http.StatusOK, doc)
-}
-
 func identity(u User) map[string]any {
 	return map[string]any{"user": map[string]any{"displayName": u.Name, "id": profile(u)["id"], "email": u.SignInName}}
 }
