@@ -75,7 +75,8 @@ type registry []API
 
 func (r registry) find(resource string) (API, bool) {
 	i := slices.IndexFunc(r, func(a API) bool {
-		return a.ID == resource || a.ClientID != "" && strings.EqualFold(a.ClientID, resource)
+		guid := strings.TrimPrefix(resource, "api://") // of the registration: with or without
+		return a.ID == resource || a.ClientID != "" && strings.EqualFold(a.ClientID, guid) || strings.EqualFold(a.ID, "api://"+resource)
 	})
 	if i < 0 {
 		return API{}, false
@@ -122,6 +123,9 @@ func (r registry) listed(scopes []string, p permission) bool {
 // check refuses scopes that do not exist, and the mixtures that Microsoft does
 // not take.
 func (e *exchange) check(scopes []string) Failure {
+	if e.tenant.family == b2c {
+		return e.checkB2C(scopes)
+	}
 	count, byDefault := 0, false
 	for _, p := range e.apis.permissions(scopes) {
 		if p.resource == "" {
@@ -160,7 +164,8 @@ func (s *Server) Consent(signInName string, scopes ...string) {
 
 // Withdraw takes back what a person has granted to the app: these scopes, or
 // everything when there are none. Renewals that ask for them are refused with
-// AADSTS65001. Access tokens stay good until they expire, as with Microsoft.
+// AADSTS65001,
+// of personal accounts with AADSTS70000. Access tokens stay good until they expire, as with Microsoft.
 func (s *Server) Withdraw(signInName string, scopes ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,6 +216,9 @@ func (s *Server) consented(signInName string) []permission {
 // for what was granted before, or else for User.Read, with which every
 // registration begins.
 func (e *exchange) lacking(u User, scopes []string) []permission {
+	if e.tenant.family == b2c { // an administrator has granted them to the app
+		return nil
+	}
 	granted := e.consented(u.SignInName)
 	var lacks []permission
 	for _, p := range e.apis.permissions(scopes) {
@@ -244,6 +252,31 @@ func needsConsent(lacks []permission) []permission {
 	return slices.DeleteFunc(slices.Clone(lacks), func(p permission) bool { return p.resource == "" })
 }
 
+// unauthorizedScopes is the text of AADSTS70000 when a personal account has not
+// granted a scope.
+const unauthorizedScopes = "The request was denied because one or more scopes requested are unauthorized or expired. The user must first sign in and grant the client application access to the requested scope."
+
+// own tells whether an API is that of the app's own registration.
+func (a API) own(clientID string) bool {
+	return strings.EqualFold(a.ClientID, clientID) || strings.EqualFold(a.ID, "api://"+clientID)
+}
+
+// checkOwn refuses the forms in which an app cannot ask for a token for itself.
+// asked are the scopes of the request, api is what the token would be for.
+func (e *exchange) checkOwn(asked []string, api *API) Failure {
+	uri := "api://" + e.ClientID
+	refused := refusal(90009, "'"+e.ClientID+"'("+uri+")")
+	if len(asked) == 0 && e.kind == TokenRefresh && api != nil && api.own(e.ClientID) {
+		return refused
+	}
+	for _, scope := range asked {
+		if e.behavior.RefuseOwnURI && len(scope) > len(uri) && strings.EqualFold(scope[:len(uri)+1], uri+"/") {
+			return refused
+		}
+	}
+	return Failure{}
+}
+
 // A plan is what a token request will be answered with.
 type plan struct {
 	api    *API     // nil for Graph and for resources that were not added
@@ -255,7 +288,10 @@ type plan struct {
 }
 
 // plan finds the API that a token request is for, and what it is given there.
-func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
+func (e *exchange) plan(g *grant, u User, form func(string) string) (plan, Failure) {
+	if e.tenant.family == b2c {
+		return e.planB2C(g, form)
+	}
 	p := plan{scopes: g.scopes}
 	asked := strings.Fields(form("scope"))
 	if len(asked) > 0 {
@@ -277,8 +313,11 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 	}
 	resource = cmp.Or(resource, graphAudience)
 	p.aud = resource
-	if api, ok := e.apis.find(resource); ok && !e.tenant.generic {
+	if api, ok := e.apis.find(resource); ok && e.tenant.family != plain {
 		p.api, p.aud = &api, api.audience()
+	}
+	if f := e.checkOwn(asked, p.api); !f.isZero() && e.tenant.family != plain {
+		return p, f
 	}
 
 	var ok bool
@@ -290,20 +329,24 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 	}
 	if !p.demand.met(g.mfa, g.acrs) {
 		f := refusal(50076, "'"+resource+"'")
-		f.Suberror, f.Claims = "basic_action", form("claims")
+		f.Claims = form("claims")
 		return p, f
 	}
 
 	granted := e.consented(g.user)
 	has := func(q permission) bool {
-		return e.tenant.generic || q.resource == "" || slices.ContainsFunc(granted, q.same)
+		return e.tenant.family == plain || q.resource == "" || slices.ContainsFunc(granted, q.same)
 	}
 	missing := func() Failure {
-		f := refusal(65001, "'"+e.ClientID+"'")
-		f.Error, f.Suberror = "invalid_grant", "consent_required"
-		return f
+		if u.personal() { // which says so without a suberror
+			f := refusal(70000, "")
+			f.Description = unauthorizedScopes
+			return f
+		}
+		return refusal(65001, "'"+e.ClientID+"'")
 	}
 	var given, standard []permission
+	var echo []string // X/.default
 	byDefault, full, withheld := false, resource != graphAudience, false
 	for _, scope := range p.scopes {
 		q := e.apis.permission(scope)
@@ -314,7 +357,7 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 			standard = append(standard, q)
 		case q.resource != resource:
 			continue
-		case q.name == defaultScope && !e.tenant.generic && !has(q):
+		case q.name == defaultScope && e.tenant.family != plain && !has(q):
 			byDefault = true
 		case !has(q) && e.apis.listed(e.behavior.WithholdScopes, q):
 			withheld = true
@@ -325,9 +368,13 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 			given = append(given, q)
 		}
 		full = full || q.resource != "" && strings.Contains(scope, "/")
+		if q.name == defaultScope && byDefault {
+			echo = append(echo, scope)
+			continue
+		}
 		p.reply = append(p.reply, scope)
 	}
-	if !e.tenant.generic {
+	if e.tenant.family != plain {
 		// What was granted before is named too.
 		for _, q := range granted {
 			switch {
@@ -346,6 +393,7 @@ func (e *exchange) plan(g *grant, form func(string) string) (plan, Failure) {
 			}
 			p.reply = append(p.reply, text)
 		}
+		p.reply = append(p.reply, echo...) // last, as in Microsoft's replies
 		if len(given) == 0 && (byDefault || withheld) {
 			return p, missing()
 		}

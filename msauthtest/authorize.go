@@ -136,7 +136,7 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 	if req.demand, ok = parseDemand(q.Get("claims")); !ok {
 		return req, refusal(9002313, "'claims' is not a claims request")
 	}
-	if e.behavior.IgnoreClaims {
+	if e.behavior.IgnoreClaims || e.tenant.family == b2c {
 		req.demand = demand{}
 	}
 	return req, e.check(req.scopes)
@@ -256,6 +256,7 @@ func (e *exchange) silently(req authRequest, session map[string]ssoAccount) (Use
 // signIn signs a person in in this browser, grants what the app asks for, and
 // answers with a code.
 func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authRequest, session map[string]ssoAccount, u User) {
+	u = e.tenant.local(u)
 	now := time.Now()
 	account, ok := session[strings.ToLower(u.SignInName)]
 	stronger := !req.demand.met(account.mfa, account.acrs)
@@ -319,7 +320,7 @@ func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authReques
 	e.mu.Unlock()
 	answer := url.Values{"code": {text}, "session_state": {account.sid}}
 	if e.behavior.AnswerIssuer {
-		answer.Set("iss", e.tenant.issuerFor(e.URL, u))
+		answer.Set("iss", e.tenant.issuerFor(e.origin, u))
 	}
 	e.answer(w, r, req, answer)
 }
@@ -349,15 +350,13 @@ func (e *exchange) answerFailure(w http.ResponseWriter, r *http.Request, req aut
 	}
 	answer := e.answerError(f)
 	if e.behavior.AnswerIssuer {
-		answer.Set("iss", e.tenant.issuer(e.URL))
+		answer.Set("iss", e.tenant.issuer(e.origin))
 	}
 	e.answer(w, r, req, answer)
 }
 
 // failAuthorize sends a scripted failure in place of an answer.
 func (e *exchange) failAuthorize(w http.ResponseWriter, r *http.Request, f Failure) {
-	tenantName, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	e.tenant, _ = e.Server.tenant(tenantName)
 	query := r.URL.RawQuery
 	if e.kind == Picked {
 		query = r.PostForm.Get("request")
@@ -415,9 +414,7 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 		e.answerFailure(w, r, req, refusal(90094, appName))
 		return
 	default:
-		f := refusal(65004, "")
-		f.Codes, f.Description, f.Suberror = nil, "The user has cancelled the sign-in.", "cancel"
-		e.answerFailure(w, r, req, f)
+		e.answerFailure(w, r, req, Failure{Error: "access_denied", Description: "The user has cancelled the sign-in.", Suberror: "cancel"})
 		return
 	}
 	name := r.PostForm.Get("user")
@@ -481,3 +478,8 @@ func (e *exchange) remember(w http.ResponseWriter, r *http.Request, u User, acco
 }
 
 func has(list []string, s string) bool { return slices.Contains(list, s) }
+
+// hasFold is has, upper and lower case alike.
+func hasFold(list []string, s string) bool {
+	return slices.ContainsFunc(list, func(other string) bool { return strings.EqualFold(other, s) })
+}

@@ -54,14 +54,40 @@ type Behavior struct {
 	// are answered with.
 	RefreshAs string
 
-	// RequireMFA refuses renewals with interaction_required, suberror
-	// basic_action and a claims challenge, until the person signs in again
-	// while it is set. RequireConsent refuses them with invalid_grant and
+	// RequireMFA refuses renewals with invalid_grant, suberror basic_action
+	// and a claims challenge, until the person signs in again while it is set. RequireConsent refuses them with invalid_grant and
 	// suberror consent_required in the same way. A stronger sign-in that the
 	// claims parameter asked for counts as MFA. What single scopes need is
 	// always told apart, by what the person has granted.
 	RequireMFA     bool
 	RequireConsent bool
+
+	// RequireMFAForCode refuses the code of a sign-in without MFA in the same
+	// way, as a policy does that is found out at the token endpoint. A sign-in
+	// whose claims parameter carries the challenge passes.
+	RequireMFAForCode bool
+
+	// V1Errors gives refusals of the token endpoint the form of the older
+	// version 1 endpoints: interaction_required in place of invalid_grant
+	// where a person must do something (50076, 53003), AADSTS65001 without a
+	// suberror.
+	V1Errors bool
+
+	// RefuseOwnURI refuses token requests that name the app's own API by its
+	// application ID URI, api://{client id}/x, with AADSTS90009: only the GUID
+	// form {client id}/x works. A renewal without scope for the own API is
+	// always refused so.
+	RefuseOwnURI bool
+
+	// PersonalClaims gives ID tokens of personal accounts the optional claims
+	// too: sid, login_hint, auth_time, xms_edov, acrs, groups, roles.
+	// Microsoft's have none of them.
+	PersonalClaims bool
+
+	// RefusePersonalAtCommon refuses renewals of personal accounts at /common
+	// with invalid_grant, suberror bad_token, as users report of some apps. At
+	// /consumers the same refresh token works.
+	RefusePersonalAtCommon bool
 
 	// AdminScopes need an administrator's consent: a person who is asked for
 	// one of them sees "Need admin approval", and the app gets access_denied
@@ -101,6 +127,15 @@ type Behavior struct {
 	// GroupClaims lists the groups of a person in tokens even from 200 groups
 	// on: an ID token of 12 KB and an access token of 13 KB for Grace.
 	GroupClaims bool
+
+	// B2CPolicyInQuery lists B2C's endpoints with the policy in the query, as
+	// its older documents do: .../oauth2/v2.0/token?p=b2c_1_susi. Both forms
+	// are always served.
+	B2CPolicyInQuery bool
+
+	// B2CSharedSubject puts the sentence "Not supported currently. Use oid
+	// claim." into the claim sub of B2C's ID tokens, for everybody.
+	B2CSharedSubject bool
 
 	// AnswerIssuer adds the parameter iss of RFC 9207 to answers of the
 	// authorize endpoint and announces it in discovery. Microsoft sends none.
@@ -197,13 +232,15 @@ type Failure struct {
 	Claims string
 
 	// Codes are AADSTS numbers. When empty, one that suits Error is chosen.
+	// When Error is empty, it and Suberror are those that come with the first
+	// number.
 	Codes []int
 
 	// Description replaces the text that goes with the first of Codes.
 	Description string
 
 	// Status is the HTTP status. Zero means the one that suits Error, and 500
-	// without Error. 401 of Graph and of protected APIs says invalid_token in
+	// without Error. 200 without Error and Body sends nothing. 401 of Graph and of protected APIs says invalid_token in
 	// WWW-Authenticate, unless Header has one. With a Status the authorize endpoint shows a page in
 	// place of the redirect.
 	Status int

@@ -147,7 +147,7 @@ func (s *Server) VerifyAccessToken(token, audience string) (claims map[string]an
 	}
 	return map[string]any{
 		"aud": t.audience, "scp": strings.Join(t.scopes, " "), "oid": u.ObjectID, "tid": u.TenantID,
-		"sub": s.subject(u), "iat": float64(t.issued.Unix()), "exp": float64(t.expires.Unix()),
+		"sub": t.subject, "iat": float64(t.issued.Unix()), "exp": float64(t.expires.Unix()),
 	}, nil
 }
 

@@ -15,21 +15,25 @@ const backdate = 5 * time.Minute
 const groupLimit = 200
 
 // idToken makes a signed ID token. Claims are those of Microsoft's "ID token
-// claims reference"; the optional ones of an app that asked for sid,
-// login_hint, email, auth_time and xms_edov.
+// claims reference"; the optional ones of an app that is registered for sid,
+// login_hint, email, auth_time, xms_edov, acrs and groups, which personal
+// accounts do without.
 func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string) (string, error) {
 	now := time.Now()
 	var claims map[string]any
-	if e.tenant.generic {
-		sum := sha256.Sum256([]byte(accessToken))
+	optional := true // the optional claims, if the app is registered for them
+	switch e.tenant.family {
+	case b2c:
+		claims = e.b2cClaims(g, u, accessToken)
+	case plain:
 		claims = map[string]any{
-			"iss":     e.tenant.issuer(e.URL),
+			"iss":     e.tenant.issuer(e.origin),
 			"aud":     e.ClientID,
-			"sub":     e.subject(u),
+			"sub":     e.subjectAt(e.tenant, u),
 			"iat":     now.Unix(),
 			"exp":     now.Add(time.Hour).Unix(),
 			"sid":     g.sid,
-			"at_hash": b64(sum[:16]),
+			"at_hash": halfHash(accessToken),
 		}
 		if has(scopes, "profile") {
 			claims["name"] = u.Name
@@ -44,23 +48,21 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 		if len(u.Roles) > 0 {
 			claims["roles"] = u.Roles
 		}
-	} else {
+	default:
 		life := time.Hour
 		if u.personal() {
 			life = 24 * time.Hour
 		}
 		claims = map[string]any{
-			"aud":        e.ClientID,
-			"iss":        e.tenant.issuerFor(e.URL, u),
-			"iat":        now.Add(-backdate).Unix(),
-			"nbf":        now.Add(-backdate).Unix(),
-			"exp":        now.Add(life).Unix(),
-			"sub":        e.subject(u),
-			"tid":        u.TenantID,
-			"ver":        "2.0",
-			"sid":        g.sid,
-			"login_hint": e.hint(u),
-			"aio":        opaqueAIO(u),
+			"aud": e.ClientID,
+			"iss": e.tenant.issuerFor(e.origin, u),
+			"iat": now.Add(-backdate).Unix(),
+			"nbf": now.Add(-backdate).Unix(),
+			"exp": now.Add(life).Unix(),
+			"sub": e.subjectAt(e.tenant, u),
+			"tid": u.TenantID,
+			"ver": "2.0",
+			"aio": opaqueAIO(u),
 		}
 		if has(scopes, "profile") {
 			claims["oid"] = u.ObjectID
@@ -69,22 +71,29 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 		}
 		if has(scopes, "email") && u.Email != "" {
 			claims["email"] = u.Email
-			claims["xms_edov"] = true
 		}
 		if !u.personal() {
 			// Tokens of personal accounts have neither.
 			claims["rh"] = opaqueRH()
 			claims["uti"] = randomText(22)
 		}
-		if len(u.Roles) > 0 {
-			claims["roles"] = u.Roles
+		optional = !u.personal() || e.behavior.PersonalClaims
+		if optional {
+			claims["sid"] = g.sid
+			claims["login_hint"] = e.hint(u)
+			if claims["email"] != nil {
+				claims["xms_edov"] = true
+			}
+			if len(u.Roles) > 0 {
+				claims["roles"] = u.Roles
+			}
+			e.addGroups(claims, u)
 		}
-		e.addGroups(claims, u)
 	}
-	if !e.behavior.OmitAuthTime {
+	if optional && !e.behavior.OmitAuthTime {
 		claims["auth_time"] = g.authTime.Unix()
 	}
-	if len(g.acrs) > 0 {
+	if optional && len(g.acrs) > 0 {
 		claims["acrs"] = g.acrs
 	}
 	// OpenID Connect Core section 12.2: a renewed ID token should have no nonce.
@@ -95,6 +104,12 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 		e.behavior.IDToken(e.kind, claims)
 	}
 	return e.signIDToken(u.personal(), claims)
+}
+
+// halfHash is the claim at_hash (OpenID Connect Core section 3.1.3.6).
+func halfHash(accessToken string) string {
+	sum := sha256.Sum256([]byte(accessToken))
+	return b64(sum[:16])
 }
 
 // addGroups adds the groups, or the marks that there are too many of them.
@@ -115,8 +130,11 @@ func (e *exchange) addGroups(claims map[string]any, u User) {
 // can verify; else for work accounts a JWT, which clients must not look into,
 // for personal accounts and the plain provider an opaque text.
 func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) (string, error) {
-	if e.tenant.generic {
+	if e.tenant.family == plain {
 		return randomText(43), nil
+	}
+	if e.tenant.family == b2c {
+		return e.b2cAccessToken(u, p, life)
 	}
 	if p.api != nil {
 		return e.ownToken(g, u, p, life)
@@ -126,7 +144,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 		return base64.StdEncoding.EncodeToString(append([]byte{0x13, 0x00, 0x68}, randomBytes(1200)...)), nil
 	}
 	now := time.Now()
-	key := e.signingKey(false)
+	key := e.signingKey(e.tenant.class(false))
 	amr := []string{"pwd"}
 	if g.mfa {
 		amr = append(amr, "mfa")
@@ -169,7 +187,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 		"xms_idrel":       "1 24",
 		"xms_sub_fct":     "3 12",
 		"xms_tnt_fct":     "3 8",
-		"xms_st":          map[string]string{"sub": e.subject(u)},
+		"xms_st":          map[string]string{"sub": e.subjectAt(e.tenant, u)},
 		"xms_tcdt":        1589353200,
 	}
 	if p.aud == graphAudience {
@@ -190,10 +208,10 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 // well.
 func (e *exchange) ownToken(g *grant, u User, p plan, life time.Duration) (string, error) {
 	now := time.Now()
-	key := e.signingKey(u.personal())
+	key := e.signingKey(e.tenant.class(u.personal()))
 	claims := map[string]any{
 		"aud":                p.aud,
-		"iss":                e.tenant.issuerFor(e.URL, u),
+		"iss":                e.tenant.issuerFor(e.origin, u),
 		"iat":                now.Add(-backdate).Unix(),
 		"nbf":                now.Add(-backdate).Unix(),
 		"exp":                now.Add(life).Unix(),
@@ -236,8 +254,10 @@ func addDemanded(claims map[string]any, g *grant, p plan) {
 // newRefreshToken makes an opaque refresh token in the shape of the account.
 func newRefreshToken(u User, t tenant) string {
 	switch {
-	case t.generic:
+	case t.family == plain:
 		return randomText(64)
+	case t.family == b2c:
+		return b2cEnvelope()
 	case u.personal():
 		// Standard base64 in another alphabet.
 		text := base64.StdEncoding.EncodeToString(append([]byte{0x0a}, randomBytes(325)...))
@@ -251,8 +271,10 @@ func newRefreshToken(u User, t tenant) string {
 // newCode makes an authorization code in the shape of the account.
 func newCode(u User, t tenant) string {
 	switch {
-	case t.generic:
+	case t.family == plain:
 		return randomText(43)
+	case t.family == b2c:
+		return b2cEnvelope()
 	case u.personal():
 		return "M.C5" + digits(2) + "_BAY.2.U." + newGUID()
 	default:

@@ -45,7 +45,7 @@ func TestOwnAPIs(t *testing.T) {
 		for _, tt := range []struct{ scope, audience, granted, scp string }{
 			{"api://orders/Orders.Read", orders, "api://orders/Orders.Read", "Orders.Read"},
 			{"api://orders/orders.read openid", orders, "api://orders/orders.read openid", "orders.read"},
-			{"api://orders/.default", orders, "api://orders/.default api://orders/Orders.Read", "Orders.Read"},
+			{"api://orders/.default", orders, "api://orders/Orders.Read api://orders/.default", "Orders.Read"},
 			{"api://stock/Stock.Read", "5d2a9c6e-3a3f-4a57-9d2b-0f3f2f1c9a11", "api://stock/Stock.Read", "Stock.Read"},
 		} {
 			got := a.renew(rep, "scope", tt.scope)

@@ -27,7 +27,7 @@ func TestStepUp(t *testing.T) {
 
 	// The token endpoint cannot do it, and prompt=none neither.
 	got := a.renew(rep, "claims", stepUp)
-	wantCode(t, got, 400, "interaction_required", 50076)
+	wantCode(t, got, 400, "invalid_grant", 50076)
 	if got.Suberror != "basic_action" || got.Claims != stepUp {
 		t.Errorf("suberror %s, claims %s", got.Suberror, got.Claims)
 	}
@@ -56,8 +56,8 @@ func TestStepUp(t *testing.T) {
 	if got := a.answer(res); got.Get("code") == "" {
 		t.Errorf("again: %v", got)
 	}
-	wantCode(t, a.renew(strong, "claims", strings.Replace(stepUp, "c1", "c2", 1)), 400, "interaction_required", 50076)
-	wantCode(t, a.renew(rep, "claims", stepUp), 400, "interaction_required", 50076)
+	wantCode(t, a.renew(strong, "claims", strings.Replace(stepUp, "c1", "c2", 1)), 400, "invalid_grant", 50076)
+	wantCode(t, a.renew(rep, "claims", stepUp), 400, "invalid_grant", 50076)
 
 	// What the token endpoint asks for with RequireMFA can be taken to the
 	// authorize endpoint.

@@ -169,7 +169,8 @@ func (e *exchange) userinfo(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	doc := map[string]any{"sub": e.subject(u), "name": u.Name, "picture": e.URL + "/v1.0/me/photo/$value"}
+	t, _, _ := e.accessToken(bearerOf(r), graphAudience, e.URL)
+	doc := map[string]any{"sub": t.subject, "name": u.Name, "picture": e.URL + "/v1.0/me/photo/$value"}
 	setText(doc, "given_name", u.GivenName)
 	setText(doc, "family_name", u.FamilyName)
 	setText(doc, "email", u.Email)

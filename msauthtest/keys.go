@@ -4,9 +4,11 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -31,19 +33,43 @@ type signingKey struct {
 
 // keyPool holds the keys of all servers of the process: making one takes up to
 // a second under the race detector, and tests have hundreds of servers. Each
-// server uses two of each generation, for work and for personal accounts.
+// server uses one of each class and generation.
 var keyPool struct {
 	mu   sync.Mutex
-	keys []*signingKey
+	keys map[poolKey]*signingKey
 }
 
-func pooledKey(n int) *signingKey {
+type poolKey struct {
+	class      keyClass
+	generation int
+}
+
+// A keyClass is what a signing key is for.
+type keyClass int
+
+const (
+	workKey     keyClass = iota // work accounts, and the plain provider
+	personalKey                 // personal accounts
+	externalKey                 // External ID
+	b2cKey                      // B2C
+)
+
+func pooledKey(class keyClass, generation int) *signingKey {
 	keyPool.mu.Lock()
 	defer keyPool.mu.Unlock()
-	for len(keyPool.keys) <= n {
-		keyPool.keys = append(keyPool.keys, newSigningKey())
+	k := poolKey{class, generation}
+	if keyPool.keys == nil {
+		keyPool.keys = map[poolKey]*signingKey{}
 	}
-	return keyPool.keys[n]
+	if keyPool.keys[k] == nil {
+		key := newSigningKey()
+		if class == b2cKey { // of 43 characters
+			sum := sha256.Sum256(key.cert)
+			key.kid = b64(sum[:])
+		}
+		keyPool.keys[k] = key
+	}
+	return keyPool.keys[k]
 }
 
 // strangerKey is published nowhere.
@@ -72,48 +98,67 @@ func newSigningKey() *signingKey {
 	if err != nil {
 		panic("msauthtest: " + err.Error())
 	}
-	// Microsoft's kid is the certificate's SHA-1 thumbprint, 27 characters;
-	// SHA-256 cut to that length also works in FIPS 140-only mode.
-	sum := sha256.Sum256(cert)
-	return &signingKey{private, base64.RawURLEncoding.EncodeToString(sum[:20]), cert}
+	// As Microsoft's, the kid is the certificate's thumbprint, x5t, which RFC
+	// 7517 section 4.8 wants of SHA-1.
+	var sum [sha1.Size]byte
+	fips140.WithoutEnforcement(func() { sum = sha1.Sum(cert) })
+	return &signingKey{private, b64(sum[:]), cert}
 }
 
 // ecKeyID is the kid of the elliptic curve key.
 const ecKeyID = "msauthtest-ec"
 
-// signingKey is the current key for an account of the given class.
-func (s *Server) signingKey(personal bool) *signingKey {
-	s.mu.Lock()
-	n := 2 * s.generation
-	s.mu.Unlock()
-	if personal {
-		n++
+// class is whose key signs for an account.
+func (t tenant) class(personal bool) keyClass {
+	switch {
+	case t.family == external:
+		return externalKey
+	case t.family == b2c:
+		return b2cKey
+	case personal && t.family == entra:
+		return personalKey
 	}
-	return pooledKey(n)
+	return workKey
 }
 
-// keys publishes the signing keys (RFC 7517). Each says which issuer it is
-// for: a template for work accounts, the personal tenant for personal ones.
+// signingKey is the current key of a class.
+func (s *Server) signingKey(class keyClass) *signingKey {
+	s.mu.Lock()
+	n := s.generation
+	s.mu.Unlock()
+	return pooledKey(class, n)
+}
+
+// keys publishes the signing keys (RFC 7517). Each of Entra's says which issuer
+// it is for: a template for work accounts, the personal tenant for personal
+// ones.
 func (e *exchange) keys(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	generation := e.generation
 	e.mu.Unlock()
-	work := tenant{}.issuer(e.URL)
+	work := tenant{}.issuer(e.origin)
 	if e.tenant.id != "" {
-		work = e.tenant.issuer(e.URL)
+		work = e.tenant.issuer(e.origin)
 	}
 	keys := []map[string]any{}
 	for g := range generation + 1 {
-		// A personal key first: who takes just any key takes the wrong one.
-		if e.tenant.generic {
-			keys = append(keys, pooledKey(2*g).public(""))
+		switch {
+		case e.tenant.family == plain:
+			keys = append(keys, pooledKey(workKey, g).plain())
+			continue
+		case e.tenant.family == b2c:
+			keys = append(keys, pooledKey(b2cKey, g).bare())
+			continue
+		case e.tenant.family == external:
+			keys = append(keys, pooledKey(externalKey, g).public(work))
 			continue
 		}
+		// A personal key first: who takes just any key takes the wrong one.
 		if e.tenant.id == "" || e.tenant.id == TenantPersonal {
-			keys = append(keys, pooledKey(2*g+1).public(tenant{id: TenantPersonal}.issuer(e.URL)))
+			keys = append(keys, pooledKey(personalKey, g).public(tenant{id: TenantPersonal}.issuer(e.origin)))
 		}
 		if e.tenant.id != TenantPersonal {
-			keys = append(keys, pooledKey(2*g).public(work))
+			keys = append(keys, pooledKey(workKey, g).public(work))
 		}
 	}
 	if e.behavior.Signing == SignES256 {
@@ -136,19 +181,30 @@ func (e *exchange) keys(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"keys": keys})
 }
 
-func (k *signingKey) public(issuer string) map[string]any {
-	jwk := map[string]any{
+// bare is a key as B2C publishes it.
+func (k *signingKey) bare() map[string]any {
+	return map[string]any{
 		"kty": "RSA", "use": "sig", "kid": k.kid,
-		"n":   b64(k.private.N.Bytes()),
-		"e":   b64(big.NewInt(int64(k.private.E)).Bytes()),
-		"x5c": []string{base64.StdEncoding.EncodeToString(k.cert)},
+		"n": b64(k.private.N.Bytes()),
+		"e": b64(big.NewInt(int64(k.private.E)).Bytes()),
 	}
-	if issuer != "" {
-		jwk["cloud_instance_name"] = "microsoftonline.com"
-		jwk["issuer"] = issuer
-	} else {
-		jwk["alg"] = "RS256"
-	}
+}
+
+// plain is a key as the plain provider publishes it.
+func (k *signingKey) plain() map[string]any {
+	jwk := k.bare()
+	jwk["x5c"] = []string{base64.StdEncoding.EncodeToString(k.cert)}
+	jwk["alg"] = "RS256"
+	return jwk
+}
+
+// public is a key as Entra publishes it.
+func (k *signingKey) public(issuer string) map[string]any {
+	jwk := k.bare()
+	jwk["x5t"] = k.kid
+	jwk["x5c"] = []string{base64.StdEncoding.EncodeToString(k.cert)}
+	jwk["cloud_instance_name"] = "microsoftonline.com"
+	jwk["issuer"] = issuer
 	return jwk
 }
 
@@ -169,10 +225,7 @@ func (e *exchange) signIDToken(personal bool, claims map[string]any) (string, er
 	if err != nil {
 		return "", err
 	}
-	if e.tenant.generic {
-		personal = false
-	}
-	key := e.signingKey(personal)
+	key := e.signingKey(e.tenant.class(personal))
 	header := func(alg, kid string) []byte {
 		text := `{"typ":"JWT","alg":"` + alg + `"`
 		if kid != "" {
@@ -235,7 +288,11 @@ func (e *exchange) signIDToken(personal bool, claims map[string]any) (string, er
 		input, signature := good()
 		return input + b64(signature[:len(signature)-1]), nil
 	case SignOtherClass:
-		other := e.signingKey(!personal)
+		class := personalKey
+		if e.tenant.class(personal) == personalKey {
+			class = workKey
+		}
+		other := e.signingKey(class)
 		return other.signRS256(header("RS256", other.kid), payload), nil
 	default:
 		return key.signRS256(header("RS256", key.kid), payload), nil

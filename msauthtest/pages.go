@@ -192,7 +192,10 @@ func (e *exchange) domainHinted(hint string, u User) bool {
 
 // failPage shows a failure that must not, or need not, reach the app.
 func (e *exchange) failPage(w http.ResponseWriter, _ *http.Request, f Failure) {
-	f = f.complete()
+	f = e.complete(f)
+	if e.tenant.family == b2c {
+		f = f.asB2C()
+	}
 	number := ""
 	if len(f.Codes) > 0 {
 		number = "AADSTS" + strconv.Itoa(f.Codes[0])

@@ -70,8 +70,15 @@
 // person and scope; a renewal that asks for more is refused with AADSTS65001.
 // [Server.Challenge] makes Graph and protected handlers demand other tokens.
 //
-// For clients that are not limited to Microsoft there is a plain OpenID
-// provider with issuer {URL}/generic: no tid, no oid, the same people.
+// # More than Entra
+//
+// The same people can sign in at three more providers: [Server.B2C] and
+// [Server.ExternalID], Microsoft's for customers, each on a custom domain, and
+// [Server.Plain], a plain OpenID provider with issuer {URL}/generic that is not
+// Microsoft's: no tid, no oid. B2C has habits of its own: its discovery names
+// an issuer that is not below the address it was read from, a token reply
+// without a scope of an API has no access token, and refusals have AADB2C
+// numbers.
 package msauthtest
 
 import (
@@ -256,7 +263,7 @@ func (s *Server) Revoke(signInName string) {
 // loopback name: a page elsewhere that has its name resolve to this machine
 // (DNS rebinding) must not get at it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !loopback(r.Host) {
+	if !loopback(r.Host) && !inProcess(r) {
 		http.Error(w, "msauthtest is a local stand-in for Microsoft and answers on loopback only.\n"+
 			"Open it as localhost, a name below .localhost, 127.0.0.1 or [::1].", http.StatusForbidden)
 		return
@@ -293,7 +300,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle
 	if !sleep(r.Context(), delay) {
 		panic(http.ErrAbortHandler)
 	}
-	e := &exchange{Server: s, kind: kind, behavior: b, apis: apis}
+	e := &exchange{Server: s, origin: s.origin(r), kind: kind, behavior: b, apis: apis}
+	if kind != OwnAPI {
+		name, _ := tenantPath(r)
+		e.tenant, _ = s.tenant(name)
+	}
 	if f.LoseReply {
 		handle(e, &recorder{}, r)
 		panic(http.ErrAbortHandler)
@@ -309,6 +320,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle
 // toward this request.
 type exchange struct {
 	*Server
+	origin   string // where the provider is reached
 	kind     Kind
 	behavior Behavior
 	apis     registry
@@ -321,6 +333,7 @@ type handler func(e *exchange, w http.ResponseWriter, r *http.Request)
 func (s *Server) route(r *http.Request) (Kind, handler) {
 	path := r.URL.Path
 	switch {
+	case s.origin(r) != s.URL: // a stock name has nothing but its provider
 	case path == "/":
 		return Other, (*exchange).welcome
 	case path == "/error":
@@ -336,7 +349,7 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 	case strings.HasPrefix(path, "/monitor/"):
 		return Other, (*exchange).monitor
 	}
-	name, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	name, rest := tenantPath(r)
 	var kind Kind
 	var handle handler
 	// The plain provider has the same endpoints, but for discovery, which
@@ -362,12 +375,10 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 		return Other, func(_ *exchange, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
 	}
 	return kind, func(e *exchange, w http.ResponseWriter, r *http.Request) {
-		t, ok := s.tenant(name)
-		if !ok {
+		if e.tenant.name == "" || !e.tenant.served(e.origin) {
 			e.refuse(w, r, 90002, "'"+name+"'")
 			return
 		}
-		e.tenant = t
 		handle(e, w, r)
 	}
 }

@@ -45,6 +45,7 @@ type refreshToken struct {
 
 type accessToken struct {
 	user         string
+	subject      string // sub of the ID token that came with it
 	resource     string // as in scopes: API.ID, or the same as audience
 	audience     string // the claim aud
 	scopes       []string
@@ -162,7 +163,13 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	p, f := e.plan(c.grant, form.Get)
+	if e.behavior.RequireMFAForCode && !c.grant.mfa && e.tenant.family != b2c {
+		f := refusal(50076, "'"+graphAudience+"'")
+		f.Claims = mfaChallenge()
+		e.failJSON(w, r, f)
+		return
+	}
+	p, f := e.plan(c.grant, u, form.Get)
 	if !f.isZero() {
 		e.failJSON(w, r, f)
 		return
@@ -190,7 +197,11 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 	expired, revoked := false, false
 	if ok {
 		g = t.grant
-		expired = time.Since(t.issued) > refreshLife
+		life := refreshLife
+		if g.tenant.family == b2c {
+			life = b2cRefresh
+		}
+		expired = time.Since(t.issued) > life
 		if strict && t.used {
 			g.revoked = true
 		}
@@ -213,18 +224,22 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
-	case e.behavior.RequireMFA && !g.mfa:
+	case e.behavior.RequireMFA && !g.mfa && e.tenant.family != b2c:
 		f := refusal(50076, "'"+graphAudience+"'")
-		f.Suberror, f.Claims = "basic_action", mfaChallenge()
+		f.Claims = mfaChallenge()
 		e.failJSON(w, r, f)
 		return
-	case e.behavior.RequireConsent && !g.consent:
-		f := refusal(65001, "'"+e.ClientID+"'")
-		f.Error, f.Suberror = "invalid_grant", "consent_required"
+	case e.behavior.RequireConsent && !g.consent && e.tenant.family != b2c:
+		e.refuse(w, r, 65001, "'"+e.ClientID+"'")
+		return
+	}
+	if e.behavior.RefusePersonalAtCommon && e.tenant.name == "common" && u.personal() {
+		f := refusal(70000, "'refresh_token'")
+		f.Suberror = "bad_token"
 		e.failJSON(w, r, f)
 		return
 	}
-	p, f := e.plan(g, r.PostForm.Get)
+	p, f := e.plan(g, u, r.PostForm.Get)
 	if !f.isZero() {
 		e.failJSON(w, r, f)
 		return
@@ -244,7 +259,7 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 			e.refuse(w, r, 50034, "'"+name+"'")
 			return
 		}
-		u = other
+		u = e.tenant.local(other)
 	}
 	e.issue(w, r, g, u, p, t)
 }
@@ -265,24 +280,26 @@ func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (Use
 		e.refuse(w, r, 50034, "'"+g.user+"'")
 		return u, false
 	}
-	if e.tenant.generic != g.tenant.generic {
+	if e.tenant.family != g.tenant.family {
 		e.refuse(w, r, 70000, "'code' or 'refresh_token'")
 		return u, false
 	}
 	if code := e.tenant.admits(u); code != 0 {
-		f := refusal(code, "'"+u.SignInName+"'")
-		f.Error = "invalid_grant"
-		e.failJSON(w, r, f)
+		e.refuse(w, r, code, "'"+u.SignInName+"'")
 		return u, false
 	}
-	return u, true
+	return e.tenant.local(u), true
 }
 
 // issue answers with tokens. used is the refresh token of a renewal.
 func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u User, p plan, used *refreshToken) {
+	if e.tenant.family == b2c {
+		e.issueB2C(w, r, g, u, p, used)
+		return
+	}
 	b := &e.behavior
 	// Personal accounts have no continuous access evaluation.
-	capable := !u.personal() && !e.tenant.generic && has(p.demand.capabilities, "cp1")
+	capable := !u.personal() && e.tenant.family != plain && has(p.demand.capabilities, "cp1")
 	if !capable {
 		p.demand.capabilities = nil
 	}
@@ -305,7 +322,6 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 		"ext_expires_in": int64(life / time.Second),
 		"access_token":   access,
 	}
-	secrets := []string{access}
 	if has(p.scopes, "openid") && !(used != nil && b.OmitIDTokenOnRefresh) {
 		idToken, err := e.idToken(g, u, p.scopes, access)
 		if err != nil {
@@ -313,18 +329,9 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 			return
 		}
 		reply["id_token"] = idToken
-		secrets = append(secrets, idToken)
+		e.addSecrets(idToken)
 	}
-	switch {
-	case used == nil && !has(g.scopes, "offline_access"):
-	case used != nil && b.OmitRefreshToken:
-	case used != nil && b.Rotation == RotateSame:
-		reply["refresh_token"] = r.PostForm.Get("refresh_token")
-	default:
-		text := newRefreshToken(u, g.tenant)
-		reply["refresh_token"] = text
-		secrets = append(secrets, text)
-	}
+	e.addRefreshToken(r, reply, g, u, used)
 	if b.RefreshIn > 0 {
 		reply["refresh_in"] = int64(b.RefreshIn / time.Second)
 	}
@@ -335,13 +342,33 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 	default:
 		reply["expires_in"] = b.ExpiresIn
 	}
-	e.addSecrets(secrets...)
+	e.keepTokens(r, reply, g, used)
+	e.keepAccess(access, g, u, p, life)
+	e.reply(w, reply)
+}
 
-	now := time.Now()
+// addRefreshToken adds a refresh token to a reply, if there is to be one.
+func (e *exchange) addRefreshToken(r *http.Request, reply map[string]any, g *grant, u User, used *refreshToken) {
+	b := &e.behavior
+	switch {
+	case used == nil && !has(g.scopes, "offline_access"):
+	case used != nil && b.OmitRefreshToken:
+	case used != nil && b.Rotation == RotateSame:
+		reply["refresh_token"] = r.PostForm.Get("refresh_token")
+	default:
+		text := newRefreshToken(u, g.tenant)
+		reply["refresh_token"] = text
+		e.addSecrets(text)
+	}
+}
+
+// keepTokens remembers the refresh token of a reply. used is that of a renewal.
+func (e *exchange) keepTokens(r *http.Request, reply map[string]any, g *grant, used *refreshToken) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if text, ok := reply["refresh_token"].(string); ok && (used == nil || text != r.PostForm.Get("refresh_token")) {
 		key := sha256.Sum256([]byte(text))
-		e.refresh[key] = &refreshToken{grant: g, issued: now}
+		e.refresh[key] = &refreshToken{grant: g, issued: time.Now()}
 		g.family = append(g.family, key)
 		if len(g.family) > maxRefreshTokens {
 			delete(e.refresh, g.family[0])
@@ -350,6 +377,14 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 	} else if used != nil {
 		used.used = false // it goes on
 	}
+}
+
+// keepAccess remembers an access token.
+func (e *exchange) keepAccess(text string, g *grant, u User, p plan, life time.Duration) {
+	now := time.Now()
+	e.addSecrets(text)
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if len(e.access) >= keep {
 		for key, old := range e.access {
 			if now.After(old.expires) {
@@ -359,17 +394,19 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 	}
 	e.serial++
 	t := accessToken{
-		user: u.SignInName, resource: p.aud, audience: p.aud, scopes: p.scp,
+		user: u.SignInName, subject: e.subjectAt(g.tenant, u), resource: p.aud, audience: p.aud, scopes: p.scp,
 		acrs: g.acrs, capabilities: p.demand.capabilities, serial: e.serial, issued: now, expires: now.Add(life),
 	}
 	if p.api != nil {
 		t.resource = p.api.ID
 	}
-	e.access[sha256.Sum256([]byte(access))] = t
-	e.mu.Unlock()
+	e.access[sha256.Sum256([]byte(text))] = t
+}
 
-	if b.TokenReply != nil {
-		b.TokenReply(e.kind, reply)
+// reply sends a successful reply.
+func (e *exchange) reply(w http.ResponseWriter, reply map[string]any) {
+	if e.behavior.TokenReply != nil {
+		e.behavior.TokenReply(e.kind, reply)
 	}
 	writeJSON(w, http.StatusOK, reply)
 }

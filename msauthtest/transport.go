@@ -1,6 +1,7 @@
 package msauthtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +13,28 @@ import (
 // Transport returns a [http.RoundTripper] that calls the handler in process,
 // without a network. It suits a testing/synctest bubble: the handler runs in
 // the caller's goroutine, starts none, and waits on nothing but timers and the
-// request's context. Requests to another host fail. The reply's body is in
-// memory.
+// request's context. Requests to another host fail, but for the stock names of
+// [Server.B2C] and [Server.ExternalID]. The reply's body is in memory.
 //
 //	client := &http.Client{Transport: ms.Transport(), Timeout: 10 * time.Second}
 func (s *Server) Transport() http.RoundTripper { return transport{s} }
 
 type transport struct{ s *Server }
+
+// stockKey is the context key of the stock name that a request in process went
+// to. Nothing that comes over a network has it.
+type stockKey struct{}
+
+// inProcess tells whether a request went to a stock name, in process.
+func inProcess(r *http.Request) bool { return r.Context().Value(stockKey{}) != nil }
+
+// origin is where the provider of a request is reached.
+func (s *Server) origin(r *http.Request) string {
+	if origin, ok := r.Context().Value(stockKey{}).(string); ok {
+		return origin
+	}
+	return s.URL
+}
 
 var errCut = errors.New("connection cut without an answer")
 
@@ -30,13 +46,18 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	origin := req.URL.Scheme + "://" + strings.ToLower(req.URL.Host)
-	if origin != t.s.URL && origin != t.s.otherURL {
+	stock := origin == b2cOrigin || origin == externalOrigin || origin == externalIDOrigin
+	if origin != t.s.URL && origin != t.s.otherURL && !stock {
 		return nil, fmt.Errorf("msauthtest: no such host: %s", req.URL.Host)
 	}
 	if t.s.closed.Load() {
 		return nil, errors.New("msauthtest: connection refused: server closed")
 	}
-	in := req.Clone(req.Context())
+	ctx := req.Context()
+	if stock {
+		ctx = context.WithValue(ctx, stockKey{}, origin)
+	}
+	in := req.Clone(ctx)
 	in.RequestURI = req.URL.RequestURI()
 	in.RemoteAddr = "127.0.0.1:1"
 	if in.Host == "" {

@@ -13,13 +13,15 @@ import (
 )
 
 // Tenants of the people that a new [Server] knows. TenantPersonal is the
-// tenant that Microsoft uses for every personal account; the other two are
-// made up. At the endpoints a work tenant goes by its GUID or by the domain of
-// its people: contoso.example and fabrikam.example.
+// tenant that Microsoft uses for every personal account; the others are made
+// up. At the endpoints a work tenant goes by its GUID or by the domain of its
+// people: contoso.example and fabrikam.example. TenantExternal is the directory
+// of the B2C and External ID providers, in which everybody has an account.
 const (
 	TenantContoso  = "40a0cffe-4fc9-448b-9790-232954984f24"
 	TenantFabrikam = "fa7c7377-ff53-432d-be5e-18211903ec03"
 	TenantPersonal = "9188040d-6c67-4c5b-b112-36a304b66dad"
+	TenantExternal = "b4d1f6a2-93c7-4e58-8a0d-6f25c97e31b0"
 )
 
 // Sign-in names of the people that a new [Server] knows.
@@ -180,8 +182,13 @@ func (s *Server) loginHint(signInName string) string {
 	return hint
 }
 
-// subject is the claim sub of ID tokens.
-func (s *Server) subject(u User) string { return s.subjectFor(s.ClientID, u) }
+// subjectAt is the claim sub of a provider's ID tokens: at B2C that is oid.
+func (s *Server) subjectAt(t tenant, u User) string {
+	if t.family == b2c {
+		return u.ObjectID
+	}
+	return s.subjectFor(s.ClientID, u)
+}
 
 // subjectFor is the claim sub of tokens for an audience: another value for each,
 // as with Microsoft.
@@ -192,73 +199,6 @@ func (s *Server) subjectFor(audience string, u User) string {
 		return "AAAAAAAAAAAAAAAAAAAAA" + text[:22]
 	}
 	return text
-}
-
-// A tenant is the first element of a path: whom the endpoints below it admit.
-type tenant struct {
-	name    string // as in the path
-	id      string // GUID; empty for common, organizations and generic
-	generic bool   // the provider that is not Microsoft
-}
-
-// tenant resolves a path element.
-func (s *Server) tenant(name string) (tenant, bool) {
-	switch lower := strings.ToLower(name); lower {
-	case "common", "organizations":
-		return tenant{name: lower}, true
-	case "consumers":
-		return tenant{name: lower, id: TenantPersonal}, true
-	case "generic":
-		return tenant{name: lower, generic: true}, true
-	case TenantContoso, TenantFabrikam, TenantPersonal:
-		return tenant{name: lower, id: lower}, true
-	case "contoso.example":
-		return tenant{name: lower, id: TenantContoso}, true
-	case "fabrikam.example":
-		return tenant{name: lower, id: TenantFabrikam}, true
-	default:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, u := range s.users {
-			if lower == u.TenantID || !u.personal() && lower == u.domain() {
-				return tenant{name: lower, id: u.TenantID}, true
-			}
-		}
-		return tenant{}, false
-	}
-}
-
-// admits answers 0, or the AADSTS number that says why u cannot sign in here.
-func (t tenant) admits(u User) int {
-	switch {
-	case u.Disabled:
-		return 50057
-	case t.name == "organizations" && u.personal():
-		return 500200
-	case t.id != "" && t.id != u.TenantID:
-		return 50020
-	}
-	return 0
-}
-
-// issuer is what discovery of this tenant publishes: for common and
-// organizations a template, taken literally.
-func (t tenant) issuer(origin string) string {
-	switch {
-	case t.generic:
-		return origin + "/generic"
-	case t.id == "":
-		return origin + "/{tenantid}/v2.0"
-	}
-	return origin + "/" + t.id + "/v2.0"
-}
-
-// issuerFor is the issuer of a token for u.
-func (t tenant) issuerFor(origin string, u User) string {
-	if t.generic {
-		return t.issuer(origin)
-	}
-	return origin + "/" + u.TenantID + "/v2.0"
 }
 
 func randomBytes(n int) []byte {
