@@ -831,7 +831,7 @@ func TestBadChallengesAreNoChallenges(t *testing.T) {
 		{"over 512 bytes", encode(`{"access_token":{"x":"` + strings.Repeat("x", 512) + `"}}`)},
 		{"claims twice", encode(`{"id_token":{}}`) + `, claims="e30="`},
 		{"another scheme", strings.Replace(encode(`{"id_token":{}}`), "Bearer", "Basic", 1)},
-		{"another error", strings.Replace(encode(`{"id_token":{}}`), "insufficient_claims", "invalid_token", 1)},
+		{"another error", strings.Replace(encode(`{"id_token":{}}`), "insufficient_claims", "insufficient_scope", 1)},
 		{"an open quote", `Bearer error="insufficient_claims`},
 		{"nothing", ""},
 		{"commas", ",,,,,Bearer,,,=,"},

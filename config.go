@@ -50,8 +50,21 @@ type Config struct {
 	// Issuer selects any other OpenID provider (Entra External ID and Azure AD
 	// B2C among them) in place of Authority and Tenant: the URL below which
 	// /.well-known/openid-configuration is found, exactly as the provider
-	// names itself.
+	// names itself. The issuers of External ID and B2C are other URLs by
+	// design: theirs is the one that discovery is read below, such as
+	// "https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0"
+	// or "https://fabrikam.ciamlogin.com/<tenant id>/v2.0".
 	Issuer string
+
+	// MicrosoftIssuer is the issuer that discovery below Issuer publishes,
+	// where that is another: a custom domain of Entra External ID or Azure AD
+	// B2C. It says that the provider is Microsoft's, and has the form
+	// "https://<tenant id>.ciamlogin.com/<tenant id>/v2.0" or
+	// "https://login.example.com/<tenant id>/v2.0/". Discovery must publish
+	// exactly this; where it is missing, the error names the one that it
+	// publishes. Issuers of B2C with /tfp/ in them are not supported. Default:
+	// none is needed at ciamlogin.com and b2clogin.com.
+	MicrosoftIssuer string
 
 	// BaseURL is where people reach this Middleware, such as
 	// "https://app.example.com/auth". BaseURL + "/callback" is the redirect
@@ -374,54 +387,6 @@ func checkURL(field, s string, anyHTTP bool) (*url.URL, error) {
 		return nil, fieldError(field, "%q must be https: plain http is for loopback hosts such as localhost", s)
 	}
 	return u, nil
-}
-
-func (c *Config) completeProvider() error {
-	if c.Issuer != "" {
-		if c.Authority != "" || c.Tenant != "" {
-			return fieldError("Issuer", "cannot be combined with Authority or Tenant")
-		}
-		if len(c.AllowedTenants) > 0 {
-			return fieldError("AllowedTenants", "cannot be combined with Issuer")
-		}
-		_, err := checkURL("Issuer", c.Issuer, false)
-		return err
-	}
-	if c.Authority == "" {
-		c.Authority = defaultAuthority
-	}
-	u, err := checkURL("Authority", c.Authority, false)
-	if err != nil {
-		return err
-	}
-	if strings.Trim(u.Path, "/") != "" {
-		return fieldError("Authority", "%q must have no path: the tenant goes to Config.Tenant", c.Authority)
-	}
-	c.Authority = u.Scheme + "://" + strings.ToLower(u.Host)
-
-	switch {
-	case c.Tenant == "":
-		c.Tenant = "common"
-	case guidForm.MatchString(c.Tenant), domainForm.MatchString(c.Tenant):
-		c.Tenant = strings.ToLower(c.Tenant)
-	case c.Tenant == "common", c.Tenant == "organizations", c.Tenant == "consumers":
-	default:
-		return fieldError("Tenant", "%q must be common, organizations, consumers, a tenant id or a domain name", c.Tenant)
-	}
-	c.AllowedTenants = slices.Clone(c.AllowedTenants)
-	for i, id := range c.AllowedTenants {
-		if !guidForm.MatchString(id) {
-			return fieldError("AllowedTenants", "has %q, which is no tenant id (a GUID)", id)
-		}
-		c.AllowedTenants[i] = strings.ToLower(id)
-	}
-	if len(c.AllowedTenants) > 0 && c.Tenant != "common" && c.Tenant != "organizations" {
-		return fieldError("AllowedTenants", "needs Tenant common or organizations")
-	}
-	if c.Tenant == "organizations" && slices.Contains(c.AllowedTenants, personalTenant) {
-		return fieldError("AllowedTenants", "names the tenant of personal accounts, which Tenant organizations excludes")
-	}
-	return nil
 }
 
 func (c *Config) completeScopes() error {

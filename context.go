@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,10 @@ type User struct {
 	Issuer, Subject string
 
 	// TenantID is the directory (tid) and ObjectID the person in it (oid),
-	// both GUIDs in lower case; empty at providers that are not Microsoft.
+	// both GUIDs in lower case; empty at providers that are not Microsoft. At
+	// Azure AD B2C, whose tokens have no tid, TenantID is empty too, unless sub
+	// is the sentence that is the same for everybody: then it is the directory
+	// that the issuer names.
 	TenantID, ObjectID string
 
 	// Name is for greeting people. Not unique, changeable by the person.
@@ -84,8 +88,10 @@ type User struct {
 
 // Key is the stable key of the account, for the app's own database: tenant
 // and object id ("tid.oid") in lower case for Microsoft accounts, and
-// issuer + "#" + subject otherwise. It never changes between versions of this
-// package. It is empty for the zero User.
+// issuer + "#" + subject otherwise. At Azure AD B2C that is issuer + "#" +
+// subject too, where TenantID is empty. It never changes between versions of
+// this package, and no two people have the same: a token that does not tell
+// them apart is refused. It is empty for the zero User.
 func (u User) Key() string {
 	switch {
 	case u.TenantID != "" && u.ObjectID != "":
@@ -94,6 +100,12 @@ func (u User) Key() string {
 		return u.Issuer + "#" + u.Subject
 	}
 	return ""
+}
+
+// samePerson compares all that identifies. Key alone would do for one provider
+// with one configuration; what was kept may be of another.
+func (u *User) samePerson(v *User) bool {
+	return u.Issuer == v.Issuer && u.Subject == v.Subject && u.TenantID == v.TenantID && u.ObjectID == v.ObjectID
 }
 
 // Personal reports whether this is a personal Microsoft account (Outlook.com,
@@ -264,15 +276,43 @@ func NewContext(ctx context.Context, s *Session) context.Context {
 	return &attached{Context: ctx, session: s}
 }
 
-// NewSession makes a session out of parts, for tests of handlers and for
-// programs that got their tokens elsewhere. Its Client sends the token to
-// Microsoft Graph and to loopback hosts. There is one token, whatever scopes are
-// asked for. src may be nil: Token then fails with [ErrTokenUnavailable].
-func NewSession(u User, src oauth2.TokenSource) *Session {
-	return &Session{User: u, tokens: givenTokens{src}}
+// SessionParts are what [NewSessionFrom] makes a session of.
+type SessionParts struct {
+	User User
+	// TokenSource may be nil: Token then fails with [ErrTokenUnavailable].
+	// There is one token, whatever scopes are asked for.
+	TokenSource oauth2.TokenSource
+	// AppData is what [Session.AppData] is to be.
+	AppData string
+	// Scopes are the granted ones, as [Session.Scopes] and [Session.HasScope]
+	// know them. Default none.
+	Scopes []string
+	// SignedIn, Renewed, Expiry, AuthTime and Ends are what the methods of a
+	// [Session] by these names return. Default the zero Time.
+	SignedIn, Renewed, Expiry, AuthTime, Ends time.Time
 }
 
-type givenTokens struct{ src oauth2.TokenSource }
+// NewSessionFrom makes a session out of parts, for tests of handlers and for
+// programs that got their tokens elsewhere. Its Client sends the token to
+// Microsoft Graph and to loopback hosts.
+func NewSessionFrom(p SessionParts) *Session {
+	return &Session{User: p.User, AppData: p.AppData, tokens: givenTokens{p.TokenSource, tokenInfo{
+		expiry: p.Expiry, renewed: p.Renewed, signedIn: p.SignedIn, ends: p.Ends, auth: p.AuthTime,
+		scopes: slices.Clone(p.Scopes),
+		rules:  newScopeRules(&Config{Authority: defaultAuthority, Scopes: p.Scopes}, true),
+	}}}
+}
+
+// NewSession is [NewSessionFrom] of a person and a source of tokens, which may
+// be nil.
+func NewSession(u User, src oauth2.TokenSource) *Session {
+	return NewSessionFrom(SessionParts{User: u, TokenSource: src})
+}
+
+type givenTokens struct {
+	src   oauth2.TokenSource
+	about tokenInfo
+}
 
 func (g givenTokens) token(context.Context, []string) (*oauth2.Token, error) {
 	if g.src == nil {
@@ -288,7 +328,7 @@ func (g givenTokens) token(context.Context, []string) (*oauth2.Token, error) {
 	return t, nil
 }
 
-func (g givenTokens) info() tokenInfo { return tokenInfo{} }
+func (g givenTokens) info() tokenInfo { return g.about }
 
 func (g givenTokens) memberOf(_ context.Context, u *User, groups []string) ([]string, error) {
 	if u.GroupsOverage {

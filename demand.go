@@ -150,19 +150,25 @@ func checkChallenge(text string) string {
 	return short.String()
 }
 
-// insufficientClaims is the error of a claims challenge.
-const insufficientClaims = "insufficient_claims"
+// insufficientClaims is the error of a claims challenge, and invalidToken what
+// Azure Resource Manager says in its place. Without claims the latter is but a
+// token that is not good.
+const (
+	insufficientClaims = "insufficient_claims"
+	invalidToken       = "invalid_token"
+)
 
 // challengeIn finds the claims challenge in an API's answer, "" if there is
 // none that can be used: a Bearer challenge (RFC 9110 section 11.6.1, RFC 6750
-// section 3) with error="insufficient_claims" and claims in base64.
+// section 3) with error="insufficient_claims", or invalid_token, and claims in
+// base64.
 func challengeIn(h http.Header) string {
 	for _, line := range h["Www-Authenticate"] {
 		if len(line) > 16<<10 {
 			continue
 		}
 		for challenge := range challenges(line) {
-			if !strings.EqualFold(challenge.scheme, "Bearer") || challenge.params["error"] != insufficientClaims {
+			if code := challenge.params["error"]; !strings.EqualFold(challenge.scheme, "Bearer") || code != insufficientClaims && code != invalidToken {
 				continue
 			}
 			// Microsoft's resources use both alphabets, with and without padding.
@@ -222,11 +228,16 @@ func challenges(line string) func(yield func(authChallenge) bool) {
 	}
 }
 
-// paramValue reads a token or a quoted text (RFC 9110 section 5.6.4).
+// paramValue reads a quoted text (RFC 9110 section 5.6.4) or, in place of a
+// token, whatever there is up to a comma or white space: Microsoft Graph has
+// been seen to send URLs without quotes.
 func paramValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
-		n := tokenLength(s)
-		return s[:n], strings.TrimLeft(s[n:], "="), true // "=" ends a token68, which is no parameter
+		n := strings.IndexAny(s, ", \t\r\n")
+		if n < 0 {
+			n = len(s)
+		}
+		return s[:n], s[n:], true
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {

@@ -1,8 +1,10 @@
 package msauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +26,8 @@ const (
 // fetched when first needed, by one request at a time whoever needs it, kept
 // for a day, and kept longer when the provider is out of reach.
 type document[T any] struct {
-	fetch func(context.Context) (T, error)
+	fetch    func(context.Context) (T, error)
+	patience time.Duration // after a refusal, where that is not documentPause
 
 	flight singleflight.Group
 	mu     sync.Mutex
@@ -70,6 +73,20 @@ func (d *document[T]) again(ctx context.Context, every time.Duration) (T, error)
 	return d.renew(ctx)
 }
 
+// last returns the document at hand, without asking anybody.
+func (d *document[T]) last() T {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.value
+}
+
+// age is how long ago the document was last fetched.
+func (d *document[T]) age() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Since(d.at)
+}
+
 // renew waits for a fetch, its own or the one under way.
 func (d *document[T]) renew(ctx context.Context) (T, error) {
 	select {
@@ -88,7 +105,11 @@ func (d *document[T]) start() <-chan singleflight.Result {
 		d.mu.Lock()
 		failed, last := d.failed, d.err
 		d.mu.Unlock()
-		if last != nil && time.Since(failed) < documentPause {
+		pause := documentPause
+		if refusal, ok := errors.AsType[*AuthError](last); ok && refusal.Class == ClassMisconfigured {
+			pause = max(pause, d.patience)
+		}
+		if last != nil && time.Since(failed) < pause {
 			return d.value, last
 		}
 		// Not the visitor's context: others wait for the same answer.
@@ -106,29 +127,110 @@ func (d *document[T]) start() <-chan singleflight.Result {
 	})
 }
 
-// getJSON reads a document of at most maxDocument bytes into v.
-func getJSON(ctx context.Context, client *http.Client, url string, v any) error {
+// A documentFault is why a document could not be had: the text as it has always
+// been logged, and below it what callers branch on.
+type documentFault struct {
+	text  string
+	fault *AuthError
+}
+
+func (e *documentFault) Error() string { return e.text }
+func (e *documentFault) Unwrap() error { return e.fault }
+
+// wrapFault puts what was wanted before the text of a fault.
+func wrapFault(what string, err error) error {
+	if e, ok := errors.AsType[*documentFault](err); ok {
+		return &documentFault{what + ": " + e.text, e.fault}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// refusedDocument is the fault of a document that was read and cannot be used:
+// a matter of configuration, the app's or the provider's.
+func refusedDocument(what, where string, reason error) error {
+	return &documentFault{
+		fmt.Sprintf("msauth: %s at %s: %v", what, where, reason),
+		&AuthError{Class: ClassMisconfigured, StatusCode: http.StatusOK, Err: reason},
+	}
+}
+
+// getJSON reads a document of at most maxDocument bytes, a JSON object. Its
+// error is a documentFault.
+func getJSON(ctx context.Context, client *http.Client, url string) (claims, error) {
+	fault := func(e *AuthError) (claims, error) {
+		text := "GET " + url + ": "
+		switch {
+		case e.Code != "":
+			text += fmt.Sprintf("HTTP status %d: %s: %s", e.StatusCode, e.Code, e.Description)
+		case e.Err != nil:
+			text += e.Err.Error()
+		default:
+			text += fmt.Sprintf("HTTP status %d", e.StatusCode)
+		}
+		return nil, &documentFault{text, e}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, &documentFault{err.Error(), &AuthError{Class: ClassMisconfigured, Err: err}}
 	}
 	req.Header.Set("Accept", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, &documentFault{err.Error(), &AuthError{Class: ClassRetry, Err: err}}
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: HTTP status %d", url, res.StatusCode)
-	}
 	body, err := readAtMost(res.Body, maxDocument)
+	var c claims
+	isObject := err == nil && json.Unmarshal(body, &c) == nil && c != nil
+	if res.StatusCode != http.StatusOK {
+		return fault(documentRefusal(res, c))
+	}
 	if err != nil {
-		return fmt.Errorf("GET %s: %w", url, err)
+		return fault(&AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: err})
 	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("GET %s: %w", url, err)
+	if !isObject {
+		return fault(&AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: notJSON(res, body)})
 	}
-	return nil
+	return c, nil
+}
+
+// documentRefusal is an answer with another status than 200. Entra refuses
+// discovery of a tenant that is not there with the body of an OAuth error.
+func documentRefusal(res *http.Response, body claims) *AuthError {
+	e := &AuthError{Class: ClassMisconfigured, StatusCode: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+	if body.text("error") != "" {
+		e.Code = oneLine(body.text("error"), 100)
+		e.Description = oneLine(body.text("error_description"), 500)
+		e.TraceID = oneLine(body.text("trace_id"), 100)
+		e.CorrelationID = oneLine(body.text("correlation_id"), 100)
+		if json.Unmarshal(body["error_codes"], &e.Numbers) != nil || len(e.Numbers) == 0 {
+			e.Numbers = aadsts(e.Description)
+		}
+	}
+	switch status := res.StatusCode; {
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
+		e.Class = ClassRetry
+	case status >= 300 && status < 400 && e.Code == "":
+		e.Err = fmt.Errorf("HTTP status %d: redirects, which is not followed", status)
+	}
+	return e
+}
+
+// notJSON says what came in place of JSON: what answers so is seldom the
+// provider.
+func notJSON(res *http.Response, body []byte) error {
+	const who = "not JSON: does a proxy or a captive portal stand between this server and the provider?"
+	if len(bytes.TrimSpace(body)) == 0 {
+		return errors.New("nothing, " + who)
+	}
+	kind := oneLine(res.Header.Get("Content-Type"), 100)
+	if kind == "" {
+		kind = "no content type"
+	}
+	if json.Valid(body) {
+		return fmt.Errorf("%s, not JSON of the kind that is wanted, an object", kind)
+	}
+	return fmt.Errorf("%s, %s", kind, who)
 }
 
 func readAtMost(r io.Reader, limit int64) ([]byte, error) {

@@ -1,0 +1,91 @@
+package msauth
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxAppKeys is of how many tenants the keys of the app are kept.
+const maxAppKeys = 100
+
+// appKeys are those that tenants use for this app alone: where claims mapping
+// is set up for it, its tokens are signed with a key that only discovery with
+// the app's id leads to ("Customize claims issued in the JSON web token"). They
+// are good for tokens of that tenant: its administrators choose them.
+type appKeys struct {
+	mu      sync.Mutex
+	tenants []*tenantKeys // the latest used first
+}
+
+type tenantKeys struct {
+	tenant string
+	document[[]publishedKey]
+}
+
+// known are the keys of a tenant that was asked for before, or nil.
+func (k *appKeys) known(tenant string) *document[[]publishedKey] {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.find(tenant)
+}
+
+func (k *appKeys) find(tenant string) *document[[]publishedKey] {
+	i := slices.IndexFunc(k.tenants, func(t *tenantKeys) bool { return t.tenant == tenant })
+	if i < 0 {
+		return nil
+	}
+	t := k.tenants[i]
+	copy(k.tenants[1:], k.tenants[:i])
+	k.tenants[0] = t
+	return &t.document
+}
+
+// of are the keys of a tenant, which fetch reads.
+func (k *appKeys) of(tenant string, fetch func(context.Context) ([]publishedKey, error)) *document[[]publishedKey] {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d := k.find(tenant); d != nil {
+		return d
+	}
+	t := &tenantKeys{tenant: tenant}
+	t.patience = keysRefetch // a tenant that refuses is not asked with every token of it
+	t.fetch = func(ctx context.Context) ([]publishedKey, error) {
+		keys, err := fetch(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return withLastGood(keys, t.last(), time.Now()), nil
+	}
+	k.tenants = slices.Insert(k.tenants, 0, t)
+	k.tenants = slices.Delete(k.tenants, min(len(k.tenants), maxAppKeys), len(k.tenants))
+	return &t.document
+}
+
+// fetchAppKeys reads the keys of this app in a tenant.
+func (a *authority) fetchAppKeys(ctx context.Context, tenant string) ([]publishedKey, error) {
+	where := a.discoveryURL(tenant) + "?appid=" + url.QueryEscape(a.clientID)
+	m, err := a.readMetadata(ctx, where)
+	if err != nil {
+		return nil, err
+	}
+	if a.kind == entra {
+		if m.Issuer != tenantIssuer(a.origin, tenant) {
+			return nil, refusedDocument("discovery", where, fmt.Errorf("names the issuer %q, which is not that of tenant %q", oneLine(m.Issuer, 200), tenant))
+		}
+	} else if err := a.checkIssuer(m); err != nil {
+		return nil, refusedDocument("discovery", where, err)
+	}
+	keys, err := url.Parse(m.Keys)
+	if err != nil {
+		return nil, err // seen by readMetadata
+	}
+	if !keys.Query().Has("appid") {
+		keys.RawQuery = strings.TrimPrefix(keys.RawQuery+"&appid="+url.QueryEscape(a.clientID), "&")
+	}
+	return a.readKeys(ctx, keys.String())
+}
