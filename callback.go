@@ -567,11 +567,6 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // nobody is there to read it
 	}
-	failure, ok := errors.AsType[*AuthError](err)
-	if ok && failure.Class == ClassMisconfigured {
-		m.appError(w, r, err)
-		return
-	}
 	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "Microsoft cannot be reached right now",
@@ -579,13 +574,21 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 		Err:   err,
 	}
-	if ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError { // it answered, or somebody in its place
+	switch failure, ok := errors.AsType[*AuthError](err); {
+	case ok && failure.Class == ClassMisconfigured:
+		p.Title, p.Text = notSetUp, notYou
+	case ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError: // it answered, or somebody in its place
 		p.Title = "Signing in is not possible right now"
 		p.Text = "This site could not complete your sign-in. Try again in a minute; people who are signed in are not affected."
 	}
 	w.Header().Set("Retry-After", "10")
 	m.refuse(w, r, slog.LevelError, p)
 }
+
+const (
+	notSetUp = "This site is not set up correctly for signing in"
+	notYou   = "You did nothing wrong. Tell the people who run this site."
+)
 
 func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
 	attrs := []any{}
@@ -594,8 +597,7 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 	}
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusInternalServerError,
-		Title: "This site is not set up correctly for signing in",
-		Text:  "You did nothing wrong. Tell the people who run this site.",
+		Title: notSetUp, Text: notYou,
 		Links: []Link{{URL: "/", Label: "Home page"}},
 		Err:   err,
 	}, attrs...)

@@ -114,7 +114,7 @@ func TestCase103_RenewedIDToken(t *testing.T) {
 		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
 			claims["nonce"], claims["name"] = "other", "Ada Renamed"
 		}
-	}, helloAda, "nonce is missing or of another attempt")
+	}, helloNobody, `event=session_ended`)
 	renewed("old", func(b *msauthtest.Behavior) {
 		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
 			claims["exp"], claims["name"] = time.Now().Add(-time.Hour).Unix(), "Ada Renamed"

@@ -167,7 +167,7 @@ func getJSON(ctx context.Context, client *http.Client, url string) (claims, erro
 		default:
 			text += fmt.Sprintf("HTTP status %d", e.StatusCode)
 		}
-		return nil, &documentFault{text, e}
+		return nil, &documentFault{text + remedy(e.Numbers), e}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -197,21 +197,14 @@ func getJSON(ctx context.Context, client *http.Client, url string) (claims, erro
 // documentRefusal is an answer with another status than 200. Entra refuses
 // discovery of a tenant that is not there with the body of an OAuth error.
 func documentRefusal(res *http.Response, body claims) *AuthError {
-	e := &AuthError{Class: ClassMisconfigured, StatusCode: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
-	if body.text("error") != "" {
-		e.Code = oneLine(body.text("error"), 100)
-		e.Description = oneLine(body.text("error_description"), 500)
-		e.TraceID = oneLine(body.text("trace_id"), 100)
-		e.CorrelationID = oneLine(body.text("correlation_id"), 100)
-		if json.Unmarshal(body["error_codes"], &e.Numbers) != nil || len(e.Numbers) == 0 {
-			e.Numbers = aadsts(e.Description)
-		}
-	}
+	e := authErrorFrom(res, body)
 	switch status := res.StatusCode; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
 		e.Class = ClassRetry
-	case status >= 300 && status < 400 && e.Code == "":
-		e.Err = fmt.Errorf("HTTP status %d: redirects, which is not followed", status)
+	case redirects(res) && e.Code == "":
+		e.Class, e.Err = ClassMisconfigured, fmt.Errorf("HTTP status %d: %w", status, errRedirects)
+	default:
+		e.Class = ClassMisconfigured
 	}
 	return e
 }

@@ -118,14 +118,19 @@ func (e *AuthError) Error() string {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
 	if e.Class == ClassMisconfigured {
-		for _, number := range e.Numbers {
-			if remedy := remedies[number]; remedy != "" {
-				fmt.Fprintf(&b, ". What helps: %s", remedy)
-				break
-			}
-		}
+		b.WriteString(remedy(e.Numbers))
 	}
 	return b.String()
+}
+
+// remedy is what an operator can do about AADSTS numbers, as the end of a text.
+func remedy(numbers []int) string {
+	for _, number := range numbers {
+		if remedy := remedies[number]; remedy != "" {
+			return ". What helps: " + remedy
+		}
+	}
+	return ""
 }
 
 // Unwrap returns the cause.

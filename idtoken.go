@@ -288,8 +288,11 @@ func (a *authority) checkPerson(u *User) error {
 // Azure AD B2C sends that way says "Not supported currently. Use oid claim."
 // At other providers a subject may hold spaces, as the names of LDAP do.
 func sharedSubject(subject string, kind providerKind) bool {
+	if !strings.ContainsFunc(subject, unicode.IsSpace) {
+		return false
+	}
 	return strings.Contains(strings.ToLower(subject), "use oid claim") ||
-		(kind == b2c || kind == externalID) && strings.ContainsFunc(subject, unicode.IsSpace)
+		kind == b2c || kind == externalID
 }
 
 // checkTimes says by how much the clocks differ: a server whose clock is off

@@ -334,10 +334,8 @@ func (m *Middleware) judge(rec *record, ended bool, now time.Time) string {
 
 // admits checks an identity against today's configuration.
 func (m *Middleware) admits(u *User) bool {
-	if u.TenantID == "" && m.authority.microsoftIssuer() && strings.Contains(u.Subject, " ") {
-		return false // of before such people were told apart: see authority.identity
-	}
-	return admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
+	// Sessions of before people were told apart whose subject is a sentence.
+	return m.authority.checkPerson(u) == nil && admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
 }
 
 // reject notes that what a request carries is no session, and clears it on

@@ -150,8 +150,8 @@ func TestSessionWithoutARefreshTokenEndsWhenItIsToBeRechecked(t *testing.T) {
 	}{
 		{"RecheckAfter", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.RecheckAfter = 3 * time.Hour }}, 3 * time.Hour},
 		{"RecheckAfter before the token is over", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.RecheckAfter = 10 * time.Minute }}, 10 * time.Minute},
-		{"a user of the app", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.Tokens = &memory{} }}, time.Hour},
-		{"Microsoft", nil, time.Hour},
+		{"a user of the app", []func(*msauth.Config){issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.Tokens = &memory{entries: map[string]msauth.StoredTokens{}} }}, 58 * time.Minute},
+		{"Microsoft", nil, 58 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -161,9 +161,9 @@ func TestSessionWithoutARefreshTokenEndsWhenItIsToBeRechecked(t *testing.T) {
 				b := s.browser(t)
 				b.signIn(msauthtest.Ada)
 				s.ms.ResetCalls()
-				time.Sleep(test.lasts - 6*time.Minute)
+				time.Sleep(test.lasts - 9*time.Minute)
 				b.wantGreeting(helloAda)
-				time.Sleep(7 * time.Minute)
+				time.Sleep(10 * time.Minute)
 				b.wantGreeting(helloNobody)
 				s.wantCalls(t, msauthtest.TokenRefresh, 0)
 			})
@@ -212,7 +212,9 @@ func TestHabitsOfOtherProviders(t *testing.T) {
 		{"no list of methods", func(b *msauthtest.Behavior) { b.PlainNoAuthMethods = true }, true, true},
 		{"scopes with offline_access", func(b *msauthtest.Behavior) { b.PlainScopes = []string{"openid", "profile", "email", "offline_access"} }, true, false},
 		{"scopes without offline_access", func(b *msauthtest.Behavior) { b.PlainScopes = []string{"openid", "profile", "email"} }, false, false},
-		{"no list of scopes", func(b *msauthtest.Behavior) { b.Discovery = func(doc map[string]any) { delete(doc, "scopes_supported") } }, true, false},
+		{"no list of scopes", func(b *msauthtest.Behavior) {
+			b.Discovery = func(doc map[string]any) { delete(doc, "scopes_supported") }
+		}, true, false},
 		{"sign-out needs the ID token", func(b *msauthtest.Behavior) { b.RequireIDTokenHint = true }, true, false},
 		{"strict rotation, no ID token at renewals", func(b *msauthtest.Behavior) {
 			b.Rotation, b.OmitIDTokenOnRefresh, b.RequireIDTokenHint = msauthtest.RotateStrict, true, true
@@ -294,7 +296,9 @@ func TestIDTokenIsLeftOutFirst(t *testing.T) {
 	t.Parallel()
 	s := newSiteInProcess(t, issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.CookieBudget = 1024 })
 	s.ms.Set(func(b *msauthtest.Behavior) {
-		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["blob"] = strings.Repeat("x9", 300) + claims["sub"].(string) }
+		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
+			claims["blob"] = strings.Repeat("x9", 300) + claims["sub"].(string)
+		}
 	})
 	b := s.browser(t)
 	b.signIn(msauthtest.Ada)

@@ -360,8 +360,8 @@ func TestAnswersThatAreNoJSON(t *testing.T) {
 		title   string
 		reason  string
 	}{
-		{"HTML as the token reply", msauthtest.TokenCode, msauthtest.Failure{Body: "<title>Log in to the Wi-Fi</title>", Header: html}, 503, "unavailable", "Signing in is not possible right now", "something else than JSON (text/html"},
-		{"nothing as the token reply", msauthtest.TokenCode, msauthtest.Failure{Handler: func(http.ResponseWriter, *http.Request) {}}, 503, "unavailable", "Signing in is not possible right now", "status 200 with nothing"},
+		{"HTML as the token reply", msauthtest.TokenCode, msauthtest.Failure{Body: "<title>Log in to the Wi-Fi</title>", Header: html}, 503, "unavailable", "Signing in is not possible right now", "text/html; charset=utf-8, not JSON"},
+		{"nothing as the token reply", msauthtest.TokenCode, msauthtest.Failure{Handler: func(http.ResponseWriter, *http.Request) {}}, 503, "unavailable", "Signing in is not possible right now", "answered with nothing, not JSON"},
 		{"no token endpoint", msauthtest.TokenCode, msauthtest.Failure{Close: true}, 503, "unavailable", "Microsoft cannot be reached right now", "EOF"},
 		{"a code that only a browser may redeem", msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_request", Codes: []int{9002327}}, 500, "app-error", "not set up correctly", "register it on the platform Web"},
 		{"a public client", msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_client", Codes: []int{700025}}, 500, "app-error", "not set up correctly", "register it on the platform Web"},
@@ -397,8 +397,8 @@ func TestDiscoveryThatIsRefused(t *testing.T) {
 		title   string
 		reason  string
 	}{
-		{"unknown tenant", msauthtest.Failure{Status: 400, Error: "invalid_tenant", Codes: []int{90002}}, 500, "app-error", "not set up correctly", "AADSTS90002"},
-		{"not found", msauthtest.Failure{Status: 404, Body: "not found"}, 500, "app-error", "not set up correctly", "status 404"},
+		{"unknown tenant", msauthtest.Failure{Status: 400, Error: "invalid_tenant", Codes: []int{90002}}, 503, "unavailable", "not set up correctly", "AADSTS90002"},
+		{"not found", msauthtest.Failure{Status: 404, Body: "not found"}, 503, "unavailable", "not set up correctly", "status 404"},
 		{"HTML", msauthtest.Failure{Body: "<html>", Header: http.Header{"Content-Type": {"text/html"}}}, 503, "unavailable", "Signing in is not possible right now", "text/html"},
 		{"down", msauthtest.Failure{Status: 503}, 503, "unavailable", "Microsoft cannot be reached right now", "503"},
 		{"throttled", msauthtest.Failure{Status: 429}, 503, "unavailable", "Signing in is not possible right now", "429"},

@@ -624,7 +624,7 @@ func TestAnswerThatCannotBeCompletedLeavesTheSession(t *testing.T) {
 		{"token endpoint cuts", fail(msauthtest.TokenCode, msauthtest.Failure{Close: true}), 1, 503, "unavailable", "retry"},
 		{"token reply lost", fail(msauthtest.TokenCode, msauthtest.Failure{LoseReply: true}), 1, 503, "unavailable", "retry"},
 		{"token endpoint redirects", fail(msauthtest.TokenCode, msauthtest.Failure{Status: 307, Body: "moved", Header: http.Header{"Location": {"http://evil.example/"}}}), 1, 503, "unavailable", "redirects, which is not followed"},
-		{"token reply is a web page", fail(msauthtest.TokenCode, msauthtest.Failure{Body: "<html>proxy"}), 1, 503, "unavailable", "something else than JSON"},
+		{"token reply is a web page", fail(msauthtest.TokenCode, msauthtest.Failure{Body: "<html>proxy"}), 1, 503, "unavailable", "not JSON"},
 		{"token reply is empty", fail(msauthtest.TokenCode, msauthtest.Failure{Body: "{}"}), 1, 503, "unavailable", "no bearer token"},
 		{"token reply has no end", fail(msauthtest.TokenCode, msauthtest.Failure{Body: `{"access_token":"` + strings.Repeat("a", 1<<20)}), 1, 503, "unavailable", "reply too large"},
 		{"token of another type", func(b *msauthtest.Behavior) {

@@ -1,7 +1,6 @@
 package msauth
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -188,10 +187,12 @@ func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bo
 	defer cancel()
 	m, err := t.authority.metadata.get(ctx)
 	if err != nil {
-		if failure, ok := errors.AsType[*AuthError](err); ok && failure.Class == ClassMisconfigured {
-			return nil, failure
+		failure := AuthError{Class: ClassRetry}
+		if fault, ok := errors.AsType[*AuthError](err); ok {
+			failure = *fault
 		}
-		return nil, &AuthError{Class: ClassRetry, Err: err}
+		failure.Err = err
+		return nil, &failure
 	}
 	if t.capability != "" {
 		form.Set("claims", mergeClaims(form.Get("claims"), t.capability))
@@ -223,11 +224,12 @@ func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bo
 		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
 	}
 	var reply claims
-	if json.Unmarshal(body, &reply) != nil || reply == nil || res.StatusCode >= 300 && res.StatusCode < 400 {
-		return nil, &AuthError{
-			Class: ClassRetry, StatusCode: res.StatusCode, Err: notJSON("the token endpoint", res, body),
-			RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now()),
+	if json.Unmarshal(body, &reply) != nil || reply == nil || redirects(res) {
+		failure := &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+		if failure.Err = fmt.Errorf("the token endpoint answered with %w", notJSON(res, body)); redirects(res) {
+			failure.Err = errRedirects
 		}
+		return nil, failure
 	}
 	if res.StatusCode != http.StatusOK || reply.text("error") != "" {
 		form.Set("client_secret", clientSecret)
@@ -322,6 +324,12 @@ func (t *tokenEndpoint) failure(res *http.Response, reply claims, asks grantType
 	return e
 }
 
+// redirects reports whether an answer leads elsewhere: nothing that carries a
+// secret goes along.
+func redirects(res *http.Response) bool { return res.StatusCode >= 300 && res.StatusCode < 400 }
+
+var errRedirects = errors.New("it redirects, which is not followed")
+
 // authErrorFrom reads an error reply; its class is the caller's to say.
 func authErrorFrom(res *http.Response, reply claims) *AuthError {
 	e := &AuthError{
@@ -338,18 +346,6 @@ func authErrorFrom(res *http.Response, reply claims) *AuthError {
 		e.Numbers = aadsts(e.Description)
 	}
 	return e
-}
-
-// notJSON describes an answer that should have been a JSON object.
-func notJSON(who string, res *http.Response, body []byte) error {
-	what := "something else than JSON (" + oneLine(res.Header.Get("Content-Type"), 100) + ")"
-	switch {
-	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return fmt.Errorf("%s redirects, which is not followed", who)
-	case len(bytes.TrimSpace(body)) == 0:
-		what = "nothing"
-	}
-	return fmt.Errorf("%s answered status %d with %s: is there a proxy or a captive portal in between?", who, res.StatusCode, what)
 }
 
 // retryAfter reads the header of RFC 9110 section 10.2.3, bounded.

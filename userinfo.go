@@ -65,8 +65,8 @@ func (a *authority) readUserinfo(ctx context.Context, access secret) (claims, er
 	}
 	defer res.Body.Close()
 	switch {
-	case res.StatusCode >= 300 && res.StatusCode < 400:
-		return nil, fmt.Errorf("HTTP status %d: redirects, which is not followed", res.StatusCode)
+	case redirects(res):
+		return nil, fmt.Errorf("HTTP status %d: %w", res.StatusCode, errRedirects)
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("HTTP status %d", res.StatusCode)
 	}
