@@ -297,6 +297,8 @@ type Failure struct {
 	Status int
 
 	// Header is added to the answer: Retry-After, Location, WWW-Authenticate.
+	// With Status 429 it should have a Retry-After, as Graph's answers do: of
+	// a OneDrive they say activityLimitReached, else TooManyRequests.
 	Header http.Header
 
 	// Body, when not empty, is sent as it is, as application/json unless

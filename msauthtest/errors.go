@@ -104,13 +104,17 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 		w.WriteHeader(cmp.Or(f.Status, http.StatusOK))
 		w.Write([]byte(f.Body))
 	case f.Claims != "" && (e.kind == Graph || e.kind == OwnAPI):
-		e.deny(w, r, f.Claims, cmp.Or(f.Description, "Continuous access evaluation resulted in challenge."))
+		e.challengeWith(w, r, ChallengeBearer, f.Claims, cmp.Or(f.Description, "Continuous access evaluation resulted in challenge."))
 	case f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == OwnAPI,
 		f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == Graph && f.Error == "":
-		e.deny(w, r, "", cmp.Or(f.Description, "Invalid access token."))
+		e.deny(w, r, cmp.Or(f.Description, "Invalid access token."))
 	case e.kind == Graph || e.kind == Upload:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
-		graphError(w, r, status, cmp.Or(f.Error, graphCode(status)), cmp.Or(f.Description, http.StatusText(status)))
+		code := graphCode(status)
+		if status == http.StatusTooManyRequests && (e.kind == Upload || inDrive(r)) {
+			code = "activityLimitReached" // OneDrive's own
+		}
+		graphError(w, r, status, cmp.Or(f.Error, code), cmp.Or(f.Description, http.StatusText(status)))
 	case f.Error == "" && len(f.Codes) == 0:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
 		if status < 300 { // nothing at all
