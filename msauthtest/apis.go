@@ -123,8 +123,13 @@ func (r registry) listed(scopes []string, p permission) bool {
 // check refuses scopes that do not exist, and the mixtures that Microsoft does
 // not take.
 func (e *exchange) check(scopes []string) Failure {
-	if e.tenant.family == b2c {
+	switch e.tenant.family {
+	case b2c:
 		return e.checkB2C(scopes)
+	case plain:
+		if f := e.checkPlain(scopes); !f.isZero() {
+			return f
+		}
 	}
 	count, byDefault := 0, false
 	for _, p := range e.apis.permissions(scopes) {
@@ -299,6 +304,11 @@ func (e *exchange) plan(g *grant, u User, form func(string) string) (plan, Failu
 	}
 	if f := e.check(p.scopes); !f.isZero() {
 		return p, f
+	}
+	if e.tenant.family == plain {
+		if f := checkGranted(asked, g.scopes); !f.isZero() {
+			return p, f
+		}
 	}
 	resource := ""
 	for _, q := range e.apis.permissions(p.scopes) {

@@ -137,12 +137,62 @@ type Behavior struct {
 	// claim." into the claim sub of B2C's ID tokens, for everybody.
 	B2CSharedSubject bool
 
+	// The next fields are habits of the plain provider, see [Server.Plain], and
+	// change nothing at the others.
+
+	// PlainAuthMethods is token_endpoint_auth_methods_supported, and what the
+	// token endpoint accepts: client_secret_post, client_secret_basic. Nil
+	// means client_secret_post. A request that authenticates in another way
+	// is refused with invalid_client, one that does in two ways with
+	// invalid_request.
+	PlainAuthMethods []string
+
+	// PlainNoAuthMethods leaves that list out of discovery, which means
+	// client_secret_basic alone.
+	PlainNoAuthMethods bool
+
+	// PlainScopes is scopes_supported. Nil means openid, profile, email and
+	// offline_access. Where it lacks offline_access, asking for that is
+	// refused with invalid_scope.
+	PlainScopes []string
+
+	// PlainNoScopes leaves scopes_supported out of discovery. Every scope is
+	// taken.
+	PlainNoScopes bool
+
+	// PlainBareIDToken leaves name, preferred_username and email, and what
+	// goes with them, out of ID tokens: they are at the userinfo endpoint.
+	PlainBareIDToken bool
+
+	// OmitRefreshTokenAtCode gives no refresh token, although offline_access
+	// was asked for.
+	OmitRefreshTokenAtCode bool
+
+	// RequireIDTokenHint refuses a sign-out without an id_token_hint that is
+	// an ID token of the provider for this client. It may have expired.
+	RequireIDTokenHint bool
+
+	// UserInfo changes the document of the userinfo endpoint, at all
+	// providers.
+	UserInfo func(doc map[string]any)
+
 	// AnswerIssuer adds the parameter iss of RFC 9207 to answers of the
 	// authorize endpoint and announces it in discovery. Microsoft sends none.
 	AnswerIssuer bool
 
 	// Signing says how ID tokens are signed.
 	Signing Signing
+
+	// AlternateKeys leaves the key that signs now out of every second answer
+	// of the keys endpoint, as the front ends of Microsoft differ for a while
+	// at the edges of a key's life.
+	AlternateKeys bool
+
+	// AppKey signs ID tokens of work accounts as those of an app with claims
+	// mapping: with a key that only {tid}/discovery/v2.0/keys?appid={client
+	// id} publishes, another one in each tenant. The discovery document of
+	// {tid} names that address when it is read with ?appid={client id}.
+	AppKey bool
 
 	// IDToken changes the claims of an ID token before it is signed. grant is
 	// TokenCode or TokenRefresh.
@@ -200,19 +250,20 @@ const (
 type Signing string
 
 const (
-	SignRS256        Signing = ""             // as Microsoft does
-	SignPS256        Signing = "PS256"        // RSASSA-PSS with the published RSA key
-	SignES256        Signing = "ES256"        // an elliptic curve key, which is published while this is set
-	SignNone         Signing = "none"         // alg none, empty signature
-	SignHS256Secret  Signing = "HS256 secret" // HMAC with the client secret
-	SignHS256Public  Signing = "HS256 public" // HMAC with the PEM text of the published RSA key (RFC 8725 section 2.1)
-	SignUnknownKey   Signing = "unknown key"  // a key that is not published, under the kid of one that is
-	SignUnpublished  Signing = "unpublished"  // a key that is not published, under a kid of its own
-	SignWithoutKeyID Signing = "no kid"       // a good signature, no kid in the header
-	SignWrongKeyID   Signing = "wrong kid"    // a good signature, under a kid that is not published
-	SignFlippedBit   Signing = "flipped bit"  // one bit of a good signature changed
-	SignTruncated    Signing = "truncated"    // the last byte of a good signature missing
-	SignOtherClass   Signing = "other class"  // the published key of the other class of accounts (work or personal)
+	SignRS256        Signing = ""              // as Microsoft does
+	SignPS256        Signing = "PS256"         // RSASSA-PSS with the published RSA key
+	SignES256        Signing = "ES256"         // an elliptic curve key, which is published while this is set
+	SignNone         Signing = "none"          // alg none, empty signature
+	SignHS256Secret  Signing = "HS256 secret"  // HMAC with the client secret
+	SignHS256Public  Signing = "HS256 public"  // HMAC with the PEM text of the published RSA key (RFC 8725 section 2.1)
+	SignUnknownKey   Signing = "unknown key"   // a key that is not published, under the kid of one that is
+	SignUnpublished  Signing = "unpublished"   // a key that is not published, under a kid of its own
+	SignWithoutKeyID Signing = "no kid"        // a good signature, no kid in the header
+	SignWrongKeyID   Signing = "wrong kid"     // a good signature, under a kid that is not published
+	SignFlippedBit   Signing = "flipped bit"   // one bit of a good signature changed
+	SignTruncated    Signing = "truncated"     // the last byte of a good signature missing
+	SignForeignCloud Signing = "foreign cloud" // the key of another cloud, which common publishes
+	SignOtherClass   Signing = "other class"   // the published key of the other class of accounts (work or personal)
 )
 
 // A Failure is an answer other than the usual one. The zero value is none: in
@@ -246,6 +297,8 @@ type Failure struct {
 	Status int
 
 	// Header is added to the answer: Retry-After, Location, WWW-Authenticate.
+	// With Status 429 it should have a Retry-After, as Graph's answers do: of
+	// a OneDrive they say activityLimitReached, else TooManyRequests.
 	Header http.Header
 
 	// Body, when not empty, is sent as it is, as application/json unless
@@ -311,7 +364,7 @@ func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration
 	} else {
 		f = b.FailAlways[kind]
 	}
-	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes} {
+	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainScopes} {
 		*list = slices.Clone(*list)
 	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil

@@ -44,6 +44,9 @@ type Challenge struct {
 	// CapableOnly challenges only tokens whose claim xms_cc has cp1, and lets
 	// others in, as Graph does. By default everybody is challenged.
 	CapableOnly bool
+
+	// Form is how the demand is written. The zero value is ChallengeBearer.
+	Form ChallengeForm
 }
 
 // maxChallenges is how many challenges are held, the newest ones.
@@ -66,6 +69,9 @@ func (s *Server) Challenge(c Challenge) (withdraw func()) {
 	if c.ACRS != "" {
 		want = map[string]any{"acrs": map[string]any{"essential": true, "value": c.ACRS}}
 	}
+	if c.Form == ChallengeCAEError {
+		want["xms_caeerror"] = map[string]any{"value": "10012"}
+	}
 	text, _ := json.Marshal(map[string]any{"access_token": want}) // strings and bools: cannot fail
 	held.claims = string(text)
 	s.challenges = append(s.challenges, held)
@@ -80,7 +86,7 @@ func (s *Server) Challenge(c Challenge) (withdraw func()) {
 }
 
 // challenged returns the claims that an access token is challenged for.
-func (s *Server) challenged(t accessToken) (claims string) {
+func (s *Server) challenged(t accessToken) (claims string, form ChallengeForm) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.challenges {
@@ -99,10 +105,10 @@ func (s *Server) challenged(t accessToken) (claims string) {
 					s.challenges = slices.DeleteFunc(slices.Clone(s.challenges), func(other *challenge) bool { return other == c })
 				}
 			}
-			return c.claims
+			return c.claims, c.Form
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // accessToken finds an access token that is good at one of the audiences, or
@@ -194,7 +200,7 @@ func bearerOf(r *http.Request) string {
 // admit finds whom a request acts for, or answers 401 or 403.
 func (e *exchange) admit(w http.ResponseWriter, r *http.Request, need need, audiences ...string) (User, bool) {
 	deny := func(message string) (User, bool) {
-		e.deny(w, r, "", message)
+		e.deny(w, r, message)
 		return User{}, false
 	}
 	token := bearerOf(r)
@@ -205,8 +211,8 @@ func (e *exchange) admit(w http.ResponseWriter, r *http.Request, need need, audi
 	if problem != "" {
 		return deny(problem)
 	}
-	if claims := e.challenged(t); claims != "" {
-		e.deny(w, r, claims, "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp")
+	if claims, form := e.challenged(t); claims != "" {
+		e.challengeWith(w, r, form, claims, revokedText)
 		return User{}, false
 	}
 	if !need.met(t.scopes) {
@@ -219,28 +225,4 @@ func (e *exchange) admit(w http.ResponseWriter, r *http.Request, need need, audi
 		return User{}, false
 	}
 	return u, true
-}
-
-// deny answers 401, as Graph or as an API of the app's own. claims makes it a
-// challenge.
-func (e *exchange) deny(w http.ResponseWriter, r *http.Request, claims, message string) {
-	header := `Bearer realm="", authorization_uri="` + e.URL + `/common/oauth2/v2.0/authorize"`
-	if e.kind != OwnAPI {
-		header += `, client_id="` + graphClientID + `"`
-	}
-	oauthError := ""
-	switch {
-	case claims != "":
-		oauthError = "insufficient_claims"
-		header += `, error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
-	case r.Header.Get("Authorization") != "":
-		oauthError = "invalid_token"
-		header += `, error="invalid_token"`
-	}
-	w.Header().Set("WWW-Authenticate", header)
-	if e.kind != OwnAPI {
-		graphError(w, r, http.StatusUnauthorized, graphCode(http.StatusUnauthorized), message)
-		return
-	}
-	writeJSON(w, http.StatusUnauthorized, map[string]any{"error": oauthError, "error_description": message})
 }

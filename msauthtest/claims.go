@@ -35,13 +35,13 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 			"sid":     g.sid,
 			"at_hash": halfHash(accessToken),
 		}
-		if has(scopes, "profile") {
+		if has(scopes, "profile") && !e.behavior.PlainBareIDToken {
 			claims["name"] = u.Name
 			claims["preferred_username"] = u.SignInName
 			setText(claims, "given_name", u.GivenName)
 			setText(claims, "family_name", u.FamilyName)
 		}
-		if has(scopes, "email") && u.Email != "" {
+		if has(scopes, "email") && u.Email != "" && !e.behavior.PlainBareIDToken {
 			claims["email"] = u.Email
 			claims["email_verified"] = true
 		}
@@ -103,7 +103,7 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 	if e.behavior.IDToken != nil {
 		e.behavior.IDToken(e.kind, claims)
 	}
-	return e.signIDToken(u.personal(), claims)
+	return e.signIDToken(u, claims)
 }
 
 // halfHash is the claim at_hash (OpenID Connect Core section 3.1.3.6).

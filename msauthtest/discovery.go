@@ -15,7 +15,7 @@ func (e *exchange) discover(w http.ResponseWriter, r *http.Request) {
 	case b2c:
 		doc = e.b2cDiscovery()
 	default:
-		doc = e.entraDiscovery()
+		doc = e.entraDiscovery(r)
 	}
 	if e.behavior.AnswerIssuer {
 		doc["authorization_response_iss_parameter_supported"] = true
@@ -29,7 +29,7 @@ func (e *exchange) discover(w http.ResponseWriter, r *http.Request) {
 
 // entraDiscovery is the document of Entra and of External ID. As Microsoft's
 // it has no code_challenge_methods_supported.
-func (e *exchange) entraDiscovery() map[string]any {
+func (e *exchange) entraDiscovery(r *http.Request) map[string]any {
 	base := e.origin + "/" + e.tenant.name
 	graph, _ := url.Parse(e.URL)
 	doc := map[string]any{
@@ -56,6 +56,9 @@ func (e *exchange) entraDiscovery() map[string]any {
 	}
 	if e.tenant.id != "" && e.tenant.id != TenantPersonal {
 		doc["tenant_region_scope"] = "EU"
+	}
+	if e.forApp(r) {
+		doc["jwks_uri"] = base + "/discovery/v2.0/keys?appid=" + url.QueryEscape(e.ClientID)
 	}
 	if e.tenant.family == entra {
 		doc["claims_supported"] = []string{"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email"}

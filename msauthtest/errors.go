@@ -36,6 +36,8 @@ func (e *exchange) complete(f Failure) Failure {
 		switch {
 		case e.kind == Authorize || e.kind == Picked:
 			f.Error = cmp.Or(known.authorize, known.err)
+		case e.tenant.family == plain: // knows no suberrors
+			f.Error = known.err
 		case e.behavior.V1Errors && hasOlder:
 			f.Error, f.Suberror = older.err, cmp.Or(f.Suberror, older.suberror)
 		default:
@@ -102,13 +104,17 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 		w.WriteHeader(cmp.Or(f.Status, http.StatusOK))
 		w.Write([]byte(f.Body))
 	case f.Claims != "" && (e.kind == Graph || e.kind == OwnAPI):
-		e.deny(w, r, f.Claims, cmp.Or(f.Description, "Continuous access evaluation resulted in challenge."))
+		e.challengeWith(w, r, ChallengeBearer, f.Claims, cmp.Or(f.Description, "Continuous access evaluation resulted in challenge."))
 	case f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == OwnAPI,
 		f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == Graph && f.Error == "":
-		e.deny(w, r, "", cmp.Or(f.Description, "Invalid access token."))
+		e.deny(w, r, cmp.Or(f.Description, "Invalid access token."))
 	case e.kind == Graph || e.kind == Upload:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
-		graphError(w, r, status, cmp.Or(f.Error, graphCode(status)), cmp.Or(f.Description, http.StatusText(status)))
+		code := graphCode(status)
+		if status == http.StatusTooManyRequests && (e.kind == Upload || inDrive(r)) {
+			code = "activityLimitReached" // OneDrive's own
+		}
+		graphError(w, r, status, cmp.Or(f.Error, code), cmp.Or(f.Description, http.StatusText(status)))
 	case f.Error == "" && len(f.Codes) == 0:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
 		if status < 300 { // nothing at all
@@ -145,6 +151,10 @@ func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 		return
 	}
 	f = e.complete(f)
+	if e.tenant.family == plain {
+		writeJSON(w, f.Status, f.plainError())
+		return
+	}
 	now := time.Now()
 	trace, correlation := newGUID(), newGUID()
 	if id := r.Header.Get("Client-Request-Id"); id != "" && len(id) <= 64 {
@@ -178,6 +188,9 @@ func (e *exchange) answerError(f Failure) url.Values {
 		return e.complete(f).asB2C().b2cAnswer()
 	}
 	f = e.complete(f)
+	if e.tenant.family == plain {
+		return f.plainAnswer()
+	}
 	answer := url.Values{
 		"error":             {f.Error},
 		"error_description": {f.describe(newGUID(), newGUID(), time.Now())},

@@ -69,10 +69,20 @@ func (e *exchange) bearer(w http.ResponseWriter, r *http.Request, need need) (Us
 	return e.admit(w, r, need, graphAudience, e.URL)
 }
 
+func graphPath(r *http.Request) string {
+	return strings.Trim(strings.TrimPrefix(r.URL.Path, "/v1.0"), "/")
+}
+
+// inDrive tells whether a request to Graph is about a OneDrive.
+func inDrive(r *http.Request) bool {
+	path := graphPath(r)
+	return path == "me/drives" || path == "me/drive" || strings.HasPrefix(path, "me/drive/") || strings.HasPrefix(path, "drives/")
+}
+
 // graph answers below /v1.0.
 func (e *exchange) graph(w http.ResponseWriter, r *http.Request) {
-	path := strings.Trim(strings.TrimPrefix(r.URL.Path, "/v1.0"), "/")
-	if path == "me/drives" || path == "me/drive" || strings.HasPrefix(path, "me/drive/") || strings.HasPrefix(path, "drives/") {
+	path := graphPath(r)
+	if inDrive(r) {
 		e.drive(w, r, path)
 		return
 	}
@@ -82,6 +92,10 @@ func (e *exchange) graph(w http.ResponseWriter, r *http.Request) {
 	}
 	u, ok := e.bearer(w, r, profileNeed)
 	if !ok || !readOnly(w, r) {
+		return
+	}
+	if u.NoPhoto && (path == "me/photo" || path == "me/photo/$value") {
+		graphError(w, r, http.StatusNotFound, "ImageNotFound", "Exception of type 'Microsoft.Fast.Profile.Core.Exception.ImageNotFoundException' was thrown.")
 		return
 	}
 	switch path {
@@ -161,20 +175,6 @@ func selected(doc map[string]any, list string) map[string]any {
 		}
 	}
 	return cut
-}
-
-// userinfo is the userinfo endpoint (OpenID Connect Core section 5.3).
-func (e *exchange) userinfo(w http.ResponseWriter, r *http.Request) {
-	u, ok := e.bearer(w, r, need{[]string{"openid"}, denied, insufficient})
-	if !ok {
-		return
-	}
-	t, _, _ := e.accessToken(bearerOf(r), graphAudience, e.URL)
-	doc := map[string]any{"sub": t.subject, "name": u.Name, "picture": e.URL + "/v1.0/me/photo/$value"}
-	setText(doc, "given_name", u.GivenName)
-	setText(doc, "family_name", u.FamilyName)
-	setText(doc, "email", u.Email)
-	writeJSON(w, http.StatusOK, doc)
 }
 
 func identity(u User) map[string]any {

@@ -1,11 +1,9 @@
 package msauthtest
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/fips140"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -13,8 +11,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
 	"math/big"
 	"net/http"
 	"slices"
@@ -41,6 +37,7 @@ var keyPool struct {
 
 type poolKey struct {
 	class      keyClass
+	tenant     string // of an appKey
 	generation int
 }
 
@@ -52,18 +49,23 @@ const (
 	personalKey                 // personal accounts
 	externalKey                 // External ID
 	b2cKey                      // B2C
+	foreignKey                  // another cloud, which common publishes too
+	appKey                      // an app with claims mapping, in one tenant
 )
 
 func pooledKey(class keyClass, generation int) *signingKey {
+	return poolKey{class: class, generation: generation}.key()
+}
+
+func (k poolKey) key() *signingKey {
 	keyPool.mu.Lock()
 	defer keyPool.mu.Unlock()
-	k := poolKey{class, generation}
 	if keyPool.keys == nil {
 		keyPool.keys = map[poolKey]*signingKey{}
 	}
 	if keyPool.keys[k] == nil {
 		key := newSigningKey()
-		if class == b2cKey { // of 43 characters
+		if k.class == b2cKey { // of 43 characters
 			sum := sha256.Sum256(key.cert)
 			key.kid = b64(sum[:])
 		}
@@ -129,37 +131,47 @@ func (s *Server) signingKey(class keyClass) *signingKey {
 	return pooledKey(class, n)
 }
 
+// idTokenKey is the key that signs a person's ID token.
+func (e *exchange) idTokenKey(u User) *signingKey {
+	class := e.tenant.class(u.personal())
+	if e.behavior.AppKey && (class == workKey && e.tenant.family == entra || class == externalKey) {
+		e.mu.Lock()
+		k := poolKey{appKey, u.TenantID, e.generation}
+		e.mu.Unlock()
+		return k.key()
+	}
+	return e.signingKey(class)
+}
+
+// forApp tells whether a request for a document of one tenant is about this
+// app, which has a key of its own there.
+func (e *exchange) forApp(r *http.Request) bool {
+	return e.behavior.AppKey && e.tenant.id != "" && e.tenant.id != TenantPersonal && strings.EqualFold(r.URL.Query().Get("appid"), e.ClientID)
+}
+
 // keys publishes the signing keys (RFC 7517). Each of Entra's says which issuer
 // it is for: a template for work accounts, the personal tenant for personal
 // ones.
 func (e *exchange) keys(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
-	generation := e.generation
-	e.mu.Unlock()
-	work := tenant{}.issuer(e.origin)
-	if e.tenant.id != "" {
-		work = e.tenant.issuer(e.origin)
+	newest := e.generation
+	if e.behavior.AlternateKeys {
+		if e.keyAnswers++; e.keyAnswers%2 == 0 {
+			newest--
+		}
 	}
+	e.mu.Unlock()
 	keys := []map[string]any{}
-	for g := range generation + 1 {
-		switch {
-		case e.tenant.family == plain:
-			keys = append(keys, pooledKey(workKey, g).plain())
-			continue
-		case e.tenant.family == b2c:
-			keys = append(keys, pooledKey(b2cKey, g).bare())
-			continue
-		case e.tenant.family == external:
-			keys = append(keys, pooledKey(externalKey, g).public(work))
-			continue
+	for g := range newest + 1 {
+		keys = append(keys, e.published(g)...)
+		if e.forApp(r) {
+			keys = append(keys, poolKey{appKey, e.tenant.id, g}.key().public(e.tenant.issuer(e.origin)))
 		}
-		// A personal key first: who takes just any key takes the wrong one.
-		if e.tenant.id == "" || e.tenant.id == TenantPersonal {
-			keys = append(keys, pooledKey(personalKey, g).public(tenant{id: TenantPersonal}.issuer(e.origin)))
-		}
-		if e.tenant.id != TenantPersonal {
-			keys = append(keys, pooledKey(workKey, g).public(work))
-		}
+	}
+	if e.tenant.id == "" && e.tenant.family == entra {
+		foreign := pooledKey(foreignKey, 0).public(e.tenant.issuer(e.origin))
+		foreign["cloud_instance_name"] = "microsoftonline.us"
+		keys = append(keys, foreign)
 	}
 	if e.behavior.Signing == SignES256 {
 		point, err := ecKey().PublicKey.Bytes() // 0x04, X, Y
@@ -179,6 +191,27 @@ func (e *exchange) keys(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "max-age=86400, private")
 	writeJSON(w, http.StatusOK, map[string]any{"keys": keys})
+}
+
+// published are the keys of a generation that a tenant lists.
+func (e *exchange) published(generation int) (keys []map[string]any) {
+	issuer := e.tenant.issuer(e.origin)
+	switch e.tenant.family {
+	case plain:
+		return append(keys, pooledKey(workKey, generation).plain())
+	case b2c:
+		return append(keys, pooledKey(b2cKey, generation).bare())
+	case external:
+		return append(keys, pooledKey(externalKey, generation).public(issuer))
+	}
+	// A personal key first: who takes just any key takes the wrong one.
+	if e.tenant.id == "" || e.tenant.id == TenantPersonal {
+		keys = append(keys, pooledKey(personalKey, generation).public(tenant{id: TenantPersonal}.issuer(e.origin)))
+	}
+	if e.tenant.id != TenantPersonal {
+		keys = append(keys, pooledKey(workKey, generation).public(issuer))
+	}
+	return keys
 }
 
 // bare is a key as B2C publishes it.
@@ -207,136 +240,3 @@ func (k *signingKey) public(issuer string) map[string]any {
 	jwk["issuer"] = issuer
 	return jwk
 }
-
-// signRS256 makes a compact JWS (RFC 7515) as Microsoft signs its tokens.
-func (k *signingKey) signRS256(header, payload []byte) string {
-	input := b64(header) + "." + b64(payload)
-	sum := sha256.Sum256([]byte(input))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, k.private, crypto.SHA256, sum[:])
-	if err != nil {
-		panic("msauthtest: " + err.Error())
-	}
-	return input + "." + b64(signature)
-}
-
-// signIDToken signs as the behavior says.
-func (e *exchange) signIDToken(personal bool, claims map[string]any) (string, error) {
-	payload, err := marshalClaims(claims)
-	if err != nil {
-		return "", err
-	}
-	key := e.signingKey(e.tenant.class(personal))
-	header := func(alg, kid string) []byte {
-		text := `{"typ":"JWT","alg":"` + alg + `"`
-		if kid != "" {
-			text += `,"kid":"` + kid + `"`
-		}
-		return []byte(text + "}")
-	}
-	good := func() (input string, signature []byte) {
-		token := key.signRS256(header("RS256", key.kid), payload)
-		i := strings.LastIndexByte(token, '.')
-		signature, _ = base64.RawURLEncoding.DecodeString(token[i+1:])
-		return token[:i+1], signature
-	}
-	mac := func(secret []byte) string {
-		input := b64(header("HS256", key.kid)) + "." + b64(payload)
-		h := hmac.New(sha256.New, secret)
-		h.Write([]byte(input))
-		return input + "." + b64(h.Sum(nil))
-	}
-	switch e.behavior.Signing {
-	case SignPS256:
-		input := b64(header("PS256", key.kid)) + "." + b64(payload)
-		sum := sha256.Sum256([]byte(input))
-		signature, err := rsa.SignPSS(rand.Reader, key.private, crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
-		return input + "." + b64(signature), err
-	case SignES256:
-		input := b64(header("ES256", ecKeyID)) + "." + b64(payload)
-		sum := sha256.Sum256([]byte(input))
-		r, s, err := ecdsa.Sign(rand.Reader, ecKey(), sum[:])
-		if err != nil {
-			return "", err
-		}
-		signature := make([]byte, 64)
-		r.FillBytes(signature[:32])
-		s.FillBytes(signature[32:])
-		return input + "." + b64(signature), nil
-	case SignNone:
-		return b64(header("none", "")) + "." + b64(payload) + ".", nil
-	case SignHS256Secret:
-		return mac([]byte(e.ClientSecret)), nil
-	case SignHS256Public:
-		der, err := x509.MarshalPKIXPublicKey(key.private.Public())
-		if err != nil {
-			return "", err
-		}
-		return mac(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
-	case SignUnknownKey:
-		return strangerKey().signRS256(header("RS256", key.kid), payload), nil
-	case SignUnpublished:
-		return strangerKey().signRS256(header("RS256", strangerKey().kid), payload), nil
-	case SignWithoutKeyID:
-		return key.signRS256(header("RS256", ""), payload), nil
-	case SignWrongKeyID:
-		return key.signRS256(header("RS256", randomText(27)), payload), nil
-	case SignFlippedBit:
-		input, signature := good()
-		signature[len(signature)/2] ^= 1
-		return input + b64(signature), nil
-	case SignTruncated:
-		input, signature := good()
-		return input + b64(signature[:len(signature)-1]), nil
-	case SignOtherClass:
-		class := personalKey
-		if e.tenant.class(personal) == personalKey {
-			class = workKey
-		}
-		other := e.signingKey(class)
-		return other.signRS256(header("RS256", other.kid), payload), nil
-	default:
-		return key.signRS256(header("RS256", key.kid), payload), nil
-	}
-}
-
-// marshalClaims writes claims in Microsoft's order: these first, the others by
-// name.
-func marshalClaims(claims map[string]any) ([]byte, error) {
-	first := []string{"aud", "iss", "iat", "nbf", "exp"}
-	var names []string
-	for name := range claims {
-		if !slices.Contains(first, name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	var b strings.Builder
-	sep := "{"
-	for _, name := range append(first, names...) {
-		value, ok := claims[name]
-		if !ok {
-			continue
-		}
-		b.WriteString(sep)
-		sep = ","
-		for i, v := range []any{name, value} {
-			var text strings.Builder
-			enc := json.NewEncoder(&text)
-			enc.SetEscapeHTML(false)
-			if err := enc.Encode(v); err != nil {
-				return nil, err
-			}
-			b.WriteString(strings.TrimSuffix(text.String(), "\n"))
-			if i == 0 {
-				b.WriteByte(':')
-			}
-		}
-	}
-	if sep == "{" {
-		return []byte("{}"), nil
-	}
-	b.WriteByte('}')
-	return []byte(b.String()), nil
-}
-
-func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

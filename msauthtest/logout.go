@@ -13,6 +13,10 @@ func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		q = r.PostForm
 	}
+	if e.tenant.family == plain && e.behavior.RequireIDTokenHint && !e.hinted(q.Get("id_token_hint")) {
+		e.failPage(w, r, Failure{Error: "invalid_request", Description: "The parameter id_token_hint is missing, or is not an ID token of this provider for a client of it."})
+		return
+	}
 	hinted, known := e.user(q.Get("logout_hint"))
 	if c, err := r.Cookie(e.cookie); err == nil {
 		e.mu.Lock()

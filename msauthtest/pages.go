@@ -197,7 +197,7 @@ func (e *exchange) failPage(w http.ResponseWriter, _ *http.Request, f Failure) {
 		f = f.asB2C()
 	}
 	number := ""
-	if len(f.Codes) > 0 {
+	if len(f.Codes) > 0 && e.tenant.family != plain {
 		number = "AADSTS" + strconv.Itoa(f.Codes[0])
 	}
 	render(w, f.Status, "error", page{Title: "We cannot sign you in", Data: map[string]any{

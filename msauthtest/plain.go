@@ -1,9 +1,16 @@
 package msauthtest
 
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"strings"
+)
+
 // plainDiscovery is the document of the plain provider.
 func (e *exchange) plainDiscovery() map[string]any {
 	base := e.origin + "/" + e.tenant.name
-	return map[string]any{
+	doc := map[string]any{
 		"issuer":                                e.tenant.issuer(e.origin),
 		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
 		"token_endpoint":                        base + "/oauth2/v2.0/token",
@@ -12,12 +19,83 @@ func (e *exchange) plainDiscovery() map[string]any {
 		"userinfo_endpoint":                     e.URL + "/oidc/userinfo",
 		"response_types_supported":              []string{"code"},
 		"response_modes_supported":              []string{"query"},
-		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 		"subject_types_supported":               []string{"public"},
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post"},
 		"code_challenge_methods_supported":      []string{"S256"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"request_uri_parameter_supported":       false,
 		"claims_supported":                      []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "sid", "name", "given_name", "family_name", "preferred_username", "email", "email_verified"},
 	}
+	if methods, listed := e.authMethods(); listed {
+		doc["token_endpoint_auth_methods_supported"] = methods
+	}
+	if scopes := e.plainScopes(); scopes != nil {
+		doc["scopes_supported"] = scopes
+	}
+	return doc
+}
+
+// plainScopes is scopes_supported; nil when the document has no such list.
+func (e *exchange) plainScopes() []string {
+	switch {
+	case e.behavior.PlainNoScopes:
+		return nil
+	case e.behavior.PlainScopes != nil:
+		return e.behavior.PlainScopes
+	}
+	return []string{"openid", "profile", "email", "offline_access"}
+}
+
+// checkPlain refuses offline_access where it is not supported.
+func (e *exchange) checkPlain(scopes []string) Failure {
+	if supported := e.plainScopes(); supported != nil && has(scopes, "offline_access") && !has(supported, "offline_access") {
+		return Failure{Error: "invalid_scope", Description: "The scope offline_access is not supported."}
+	}
+	return Failure{}
+}
+
+// checkGranted refuses scopes of a renewal that the sign-in did not grant (RFC
+// 6749 section 6).
+func checkGranted(asked, granted []string) Failure {
+	for _, scope := range asked {
+		if !has(granted, scope) {
+			return Failure{Error: "invalid_scope", Description: "The scope " + scope + " was not granted."}
+		}
+	}
+	return Failure{}
+}
+
+// plainError is the error document of RFC 6749 section 5.2.
+func (f Failure) plainError() map[string]any {
+	doc := map[string]any{"error": f.Error, "error_description": f.Description}
+	setText(doc, "suberror", f.Suberror)
+	setText(doc, "claims", f.Claims)
+	return doc
+}
+
+// plainAnswer is the error answer of the authorize endpoint.
+func (f Failure) plainAnswer() url.Values {
+	return url.Values{"error": {f.Error}, "error_description": {f.Description}}
+}
+
+// hinted tells whether an id_token_hint is an ID token of the plain provider
+// for this client (OpenID Connect RP-Initiated Logout section 2): one that has
+// expired will do.
+func (e *exchange) hinted(token string) bool {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return false
+	}
+	e.mu.Lock()
+	generation := e.generation
+	e.mu.Unlock()
+	signed := false
+	for g := range generation + 1 {
+		signed = signed || pooledKey(workKey, g).verifies(parts)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || !signed {
+		return false
+	}
+	var claims struct{ Iss, Aud string }
+	return json.Unmarshal(payload, &claims) == nil && claims.Iss == e.tenant.issuer(e.origin) && claims.Aud == e.ClientID
 }

@@ -124,6 +124,7 @@ type Server struct {
 	users      []*User
 	hints      map[string]string // sign-in name in lower case -> login_hint claim
 	generation int               // of signing keys
+	keyAnswers int               // of the keys endpoint, under Behavior.AlternateKeys
 	sessions   map[string]*ssoSession
 	codes      map[string]*code
 	refresh    map[[32]byte]*refreshToken

@@ -3,7 +3,6 @@ package msauthtest
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"math/big"
 	"mime"
 	"net/http"
@@ -45,6 +44,7 @@ type refreshToken struct {
 
 type accessToken struct {
 	user         string
+	family       family
 	subject      string // sub of the ID token that came with it
 	resource     string // as in scopes: API.ID, or the same as audience
 	audience     string // the claim aud
@@ -87,24 +87,11 @@ func (e *exchange) token(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	form := r.PostForm
-	switch secret := form.Get("client_secret"); {
-	case form.Get("grant_type") == "":
+	if form.Get("grant_type") == "" {
 		e.refuse(w, r, 900144, "'grant_type'")
 		return
-	case form.Get("client_id") == "":
-		e.refuse(w, r, 900144, "'client_id'")
-		return
-	case !strings.EqualFold(form.Get("client_id"), e.ClientID):
-		e.refuse(w, r, 700016, "'"+form.Get("client_id")+"'")
-		return
-	case secret == "":
-		e.refuse(w, r, 7000218, "")
-		return
-	case subtle.ConstantTimeCompare([]byte(secret), []byte(e.ClientSecret)) != 1:
-		e.refuse(w, r, 7000215, "'"+e.ClientID+"'")
-		return
-	case e.behavior.SecretExpired:
-		e.refuse(w, r, 7000222, "'"+e.ClientID+"'")
+	}
+	if !e.authenticate(w, r) {
 		return
 	}
 	switch e.kind {
@@ -352,6 +339,7 @@ func (e *exchange) addRefreshToken(r *http.Request, reply map[string]any, g *gra
 	b := &e.behavior
 	switch {
 	case used == nil && !has(g.scopes, "offline_access"):
+	case e.tenant.family == plain && b.OmitRefreshTokenAtCode:
 	case used != nil && b.OmitRefreshToken:
 	case used != nil && b.Rotation == RotateSame:
 		reply["refresh_token"] = r.PostForm.Get("refresh_token")
@@ -394,7 +382,7 @@ func (e *exchange) keepAccess(text string, g *grant, u User, p plan, life time.D
 	}
 	e.serial++
 	t := accessToken{
-		user: u.SignInName, subject: e.subjectAt(g.tenant, u), resource: p.aud, audience: p.aud, scopes: p.scp,
+		user: u.SignInName, family: g.tenant.family, subject: e.subjectAt(g.tenant, u), resource: p.aud, audience: p.aud, scopes: p.scp,
 		acrs: g.acrs, capabilities: p.demand.capabilities, serial: e.serial, issued: now, expires: now.Add(life),
 	}
 	if p.api != nil {

@@ -561,15 +561,15 @@ func TestKeys(t *testing.T) {
 	ms := newServer(t)
 	a := newApp(t, ms)
 	before := a.signIn(msauthtest.Ada)
-	if got := len(a.keySet().Keys); got != 2 {
-		t.Errorf("%d keys, want one for each class of accounts", got)
+	if got := len(a.keySet().Keys); got != 3 {
+		t.Errorf("%d keys, want one for each class of accounts and one of another cloud", got)
 	}
 	ms.RollKeys()
 	after := a.signIn(msauthtest.Ada)
 	if header(t, before.IDToken)["kid"] == header(t, after.IDToken)["kid"] {
 		t.Error("RollKeys: the same key signs")
 	}
-	if got := len(a.keySet().Keys); got != 4 {
+	if got := len(a.keySet().Keys); got != 5 {
 		t.Errorf("%d keys", got)
 	}
 	a.claims(before.IDToken)
@@ -592,6 +592,7 @@ func TestKeys(t *testing.T) {
 		{msauthtest.SignPS256, "PS256", true, true},
 		{msauthtest.SignES256, "ES256", true, true},
 		{msauthtest.SignOtherClass, "RS256", true, true},
+		{msauthtest.SignForeignCloud, "RS256", true, true},
 		{msauthtest.SignWithoutKeyID, "RS256", false, false}, // go-jose asks for one when there are several keys
 		{msauthtest.SignNone, "none", false, false},
 		{msauthtest.SignHS256Secret, "HS256", true, false},

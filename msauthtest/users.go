@@ -65,6 +65,10 @@ type User struct {
 	// roles of access tokens for them.
 	APIRoles map[string][]string
 
+	// NoPhoto answers requests for the photo at Graph with 404 ImageNotFound,
+	// as for most people.
+	NoPhoto bool
+
 	// Disabled refuses sign-in and renewal with AADSTS50057.
 	Disabled bool
 }

@@ -1,0 +1,92 @@
+package msauthtest
+
+import (
+	"encoding/base64"
+	"net/http"
+)
+
+// A ChallengeForm is a way to write a claims challenge in WWW-Authenticate.
+// Graph's 401 has been seen in several, Azure Resource Manager's in another.
+type ChallengeForm string
+
+const (
+	// ChallengeBearer has realm, authorization_uri, client_id,
+	// error="insufficient_claims" and claims.
+	ChallengeBearer ChallengeForm = ""
+
+	// ChallengePoP has a challenge of the scheme PoP before that of Bearer,
+	// in one line, and an error_description before the error.
+	ChallengePoP ChallengeForm = "PoP"
+
+	// ChallengeUnquoted has an authorization_uri without quotes, and an
+	// errorDescription after the claims.
+	ChallengeUnquoted ChallengeForm = "unquoted"
+
+	// ChallengeCAEError has no client_id, and claims that name an error of
+	// continuous access evaluation beside the demand: xms_caeerror.
+	ChallengeCAEError ChallengeForm = "xms_caeerror"
+
+	// ChallengeARM is that of Azure Resource Manager: error="invalid_token"
+	// with claims, no realm.
+	ChallengeARM ChallengeForm = "ARM"
+)
+
+// revokedText is what Graph says when it challenges a token.
+const revokedText = "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp"
+
+// header is the value of WWW-Authenticate. client is the part client_id, with
+// its comma, where the resource names one.
+func (f ChallengeForm) header(origin, client, claims string) string {
+	uri := origin + "/common/oauth2/v2.0/authorize"
+	text := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
+	where := `realm="", authorization_uri="` + uri + `"`
+	switch f {
+	case ChallengePoP:
+		return `PoP ` + where + client + `, nonce="` + b64(randomBytes(24)) + `", Bearer ` + where + client +
+			`, error_description="` + revokedText + `", error="insufficient_claims", ` + text
+	case ChallengeUnquoted:
+		return `Bearer realm="", authorization_uri=` + uri + client + `, error="insufficient_claims", ` + text + `, errorDescription="` + revokedText + `"`
+	case ChallengeCAEError:
+		return `Bearer ` + where + `, error="insufficient_claims", ` + text
+	case ChallengeARM:
+		return `Bearer authorization_uri="https://login.windows.net/", error="invalid_token", error_description="User session has been revoked", ` + text
+	}
+	return `Bearer ` + where + client + `, error="insufficient_claims", ` + text
+}
+
+// challengeWith answers 401 with a claims challenge.
+func (e *exchange) challengeWith(w http.ResponseWriter, r *http.Request, form ChallengeForm, claims, message string) {
+	client := ""
+	if e.kind != OwnAPI {
+		client = `, client_id="` + graphClientID + `"`
+	}
+	w.Header().Set("WWW-Authenticate", form.header(e.URL, client, claims))
+	code, oauthError := graphCode(http.StatusUnauthorized), "insufficient_claims"
+	if form == ChallengeARM {
+		code, oauthError, message = "AuthenticationFailed", "invalid_token", "Authentication failed."
+	}
+	e.unauthorized(w, r, code, oauthError, message)
+}
+
+// deny answers 401, as Graph or as an API of the app's own.
+func (e *exchange) deny(w http.ResponseWriter, r *http.Request, message string) {
+	header := `Bearer realm="", authorization_uri="` + e.URL + `/common/oauth2/v2.0/authorize"`
+	if e.kind != OwnAPI {
+		header += `, client_id="` + graphClientID + `"`
+	}
+	oauthError := ""
+	if r.Header.Get("Authorization") != "" {
+		oauthError = "invalid_token"
+		header += `, error="invalid_token"`
+	}
+	w.Header().Set("WWW-Authenticate", header)
+	e.unauthorized(w, r, graphCode(http.StatusUnauthorized), oauthError, message)
+}
+
+func (e *exchange) unauthorized(w http.ResponseWriter, r *http.Request, code, oauthError, message string) {
+	if e.kind != OwnAPI {
+		graphError(w, r, http.StatusUnauthorized, code, message)
+		return
+	}
+	writeJSON(w, http.StatusUnauthorized, map[string]any{"error": oauthError, "error_description": message})
+}

@@ -1,0 +1,162 @@
+package msauthtest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"slices"
+	"strings"
+)
+
+// signRS256 makes a compact JWS (RFC 7515) as Microsoft signs its tokens.
+func (k *signingKey) signRS256(header, payload []byte) string {
+	input := b64(header) + "." + b64(payload)
+	sum := sha256.Sum256([]byte(input))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, k.private, crypto.SHA256, sum[:])
+	if err != nil {
+		panic("msauthtest: " + err.Error())
+	}
+	return input + "." + b64(signature)
+}
+
+// verifies tells whether the key signed a compact JWS, in RS256.
+func (k *signingKey) verifies(parts []string) bool {
+	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil {
+		return false
+	}
+	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+	return rsa.VerifyPKCS1v15(&k.private.PublicKey, crypto.SHA256, sum[:], signature) == nil
+}
+
+// signIDToken signs as the behavior says.
+func (e *exchange) signIDToken(u User, claims map[string]any) (string, error) {
+	payload, err := marshalClaims(claims)
+	if err != nil {
+		return "", err
+	}
+	key := e.idTokenKey(u)
+	header := func(alg, kid string) []byte {
+		text := `{"typ":"JWT","alg":"` + alg + `"`
+		if kid != "" {
+			text += `,"kid":"` + kid + `"`
+		}
+		return []byte(text + "}")
+	}
+	good := func() (input string, signature []byte) {
+		token := key.signRS256(header("RS256", key.kid), payload)
+		i := strings.LastIndexByte(token, '.')
+		signature, _ = base64.RawURLEncoding.DecodeString(token[i+1:])
+		return token[:i+1], signature
+	}
+	mac := func(secret []byte) string {
+		input := b64(header("HS256", key.kid)) + "." + b64(payload)
+		h := hmac.New(sha256.New, secret)
+		h.Write([]byte(input))
+		return input + "." + b64(h.Sum(nil))
+	}
+	switch e.behavior.Signing {
+	case SignPS256:
+		input := b64(header("PS256", key.kid)) + "." + b64(payload)
+		sum := sha256.Sum256([]byte(input))
+		signature, err := rsa.SignPSS(rand.Reader, key.private, crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+		return input + "." + b64(signature), err
+	case SignES256:
+		input := b64(header("ES256", ecKeyID)) + "." + b64(payload)
+		sum := sha256.Sum256([]byte(input))
+		r, s, err := ecdsa.Sign(rand.Reader, ecKey(), sum[:])
+		if err != nil {
+			return "", err
+		}
+		signature := make([]byte, 64)
+		r.FillBytes(signature[:32])
+		s.FillBytes(signature[32:])
+		return input + "." + b64(signature), nil
+	case SignNone:
+		return b64(header("none", "")) + "." + b64(payload) + ".", nil
+	case SignHS256Secret:
+		return mac([]byte(e.ClientSecret)), nil
+	case SignHS256Public:
+		der, err := x509.MarshalPKIXPublicKey(key.private.Public())
+		if err != nil {
+			return "", err
+		}
+		return mac(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+	case SignUnknownKey:
+		return strangerKey().signRS256(header("RS256", key.kid), payload), nil
+	case SignUnpublished:
+		return strangerKey().signRS256(header("RS256", strangerKey().kid), payload), nil
+	case SignWithoutKeyID:
+		return key.signRS256(header("RS256", ""), payload), nil
+	case SignWrongKeyID:
+		return key.signRS256(header("RS256", randomText(27)), payload), nil
+	case SignFlippedBit:
+		input, signature := good()
+		signature[len(signature)/2] ^= 1
+		return input + b64(signature), nil
+	case SignTruncated:
+		input, signature := good()
+		return input + b64(signature[:len(signature)-1]), nil
+	case SignForeignCloud:
+		foreign := pooledKey(foreignKey, 0)
+		return foreign.signRS256(header("RS256", foreign.kid), payload), nil
+	case SignOtherClass:
+		class := personalKey
+		if e.tenant.class(u.personal()) == personalKey {
+			class = workKey
+		}
+		other := e.signingKey(class)
+		return other.signRS256(header("RS256", other.kid), payload), nil
+	default:
+		return key.signRS256(header("RS256", key.kid), payload), nil
+	}
+}
+
+// marshalClaims writes claims in Microsoft's order: these first, the others by
+// name.
+func marshalClaims(claims map[string]any) ([]byte, error) {
+	first := []string{"aud", "iss", "iat", "nbf", "exp"}
+	var names []string
+	for name := range claims {
+		if !slices.Contains(first, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	sep := "{"
+	for _, name := range append(first, names...) {
+		value, ok := claims[name]
+		if !ok {
+			continue
+		}
+		b.WriteString(sep)
+		sep = ","
+		for i, v := range []any{name, value} {
+			var text strings.Builder
+			enc := json.NewEncoder(&text)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(v); err != nil {
+				return nil, err
+			}
+			b.WriteString(strings.TrimSuffix(text.String(), "\n"))
+			if i == 0 {
+				b.WriteByte(':')
+			}
+		}
+	}
+	if sep == "{" {
+		return []byte("{}"), nil
+	}
+	b.WriteByte('}')
+	return []byte(b.String()), nil
+}
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
