@@ -114,7 +114,8 @@ type Config struct {
 	// CookieBudget limits the bytes of all Set-Cookie lines of a session,
 	// from 1024 to 7168. Raise it together with the header limits of the
 	// proxies in front, of which nginx's 4 KB is the lowest in wide use. A
-	// session over budget leaves out, in this order: the access token (it is
+	// session over budget leaves out, in this order: the ID token for signing
+	// out (kept at providers that are not Microsoft), the access token (it is
 	// then fetched when asked for), the groups, the claims named by Claims.
 	// Default 3300, which leaves room for the other lines of an answer.
 	CookieBudget int
@@ -124,7 +125,8 @@ type Config struct {
 	Claims []string
 
 	// MaxAge ends a session this long after sign-in, at most 400 days,
-	// whatever happens. Default 7 days.
+	// whatever happens: a further sign-in of the same person puts the end off
+	// only if credentials were entered anew (claim auth_time). Default 7 days.
 	MaxAge time.Duration
 
 	// IdleTimeout ends a session that was not used for this long. Use is
@@ -139,8 +141,9 @@ type Config struct {
 	// RecheckAfter renews the tokens when they were issued this long ago,
 	// even if they are valid for longer, so that a person who was disabled
 	// or signed out everywhere by an administrator is out after at most this
-	// time. At least one minute. Default: when the access token is due, after
-	// about an hour.
+	// time. A session without a refresh token ends then. At least one minute.
+	// Default: when the access token is due, after about an hour; never where
+	// a provider at Issuer gave no refresh token.
 	RecheckAfter time.Duration
 
 	// PostLogoutURL is where Microsoft sends people after they signed out:

@@ -59,7 +59,23 @@
 //     Microsoft, to be signed out there too, and on to
 //     [Config.PostLogoutURL].
 //
+// # Other providers
+//
 // Where [Config.Issuer] names another OpenID provider, the same happens there.
+// Entra External ID and Azure AD B2C are Microsoft's: their people are known by
+// tenant and object id, and renewals name their scopes. On a custom domain
+// [Config.MicrosoftIssuer] says so. Issuers of B2C in the form with /tfp/ are
+// not supported.
+//
+// What others leave out is done without. A provider that gives no refresh token
+// gives sessions that last until MaxAge or IdleTimeout, whatever becomes of the
+// account, unless [Config.RecheckAfter] ends them; their tokens end when they
+// do. One that gives no access token, as B2C without a scope of an API, gives
+// sessions without: [Session.Token] then says what to configure. Names that an
+// ID token lacks are read from userinfo, once, at sign-in. The app proves itself
+// by client_secret_post where discovery lists that, else by Basic. The latest
+// ID token is kept for signing out at the provider (id_token_hint).
+//
 //
 // # Asking for more
 //
@@ -118,7 +134,11 @@
 //
 // A session ends [Config.MaxAge] after sign-in, and [Config.IdleTimeout] after
 // it was last used. Both are inside the sealed value and enforced by the
-// server. Cookies are written before the handler runs; the ResponseWriter is
+// server. A further sign-in of the same person, for consent, a step-up or by a
+// link, does not put the end off, unless credentials were entered anew: that
+// takes the claim auth_time, later than the one before. A sign-in of somebody
+// else, or after the end, begins a session of its own. Renewals change no end.
+// Cookies are written before the handler runs; the ResponseWriter is
 // passed on as it came. A response that sets one says Cache-Control: no-store.
 //
 // # Keys and rotation
@@ -137,8 +157,9 @@
 //
 // # Failure behaviour
 //
-// Every failure at Microsoft is an [AuthError] of one [Class], and the class
-// says what becomes of the session:
+// Every failure at Microsoft is an [AuthError] of one [Class], decided by the
+// HTTP status, then suberror, then error. The class says what becomes of the
+// session:
 //
 //	sign in again      revoked, disabled, expired: the session ends
 //	step up            another factor or consent is needed: the session is kept,
@@ -158,10 +179,12 @@
 // An outage of Microsoft thus stops new sign-ins, with a page of status 503, and
 // leaves sessions as they are. A request waits for a renewal at most 1 second
 // while its token is valid, and 5 seconds once that has expired; the renewal
-// goes on without it. After failures of 5 people in a row renewals pause and are
-// tried every 5 to 10 seconds; Retry-After is obeyed. What one tenant's
-// directory says of the app or its API (other than invalid_client) counts for
-// that tenant alone where several sign in.
+// goes on without it. What has failed is tried again after a second, then after
+// twice as long each time, up to 10 seconds; Retry-After is obeyed. After
+// failures of 5 people in a row renewals pause for everybody and are tried every
+// 5 to 10 seconds. An answer with an OAuth error counts once for all people of a
+// tenant, and once for all personal accounts, where several tenants sign in: no
+// stranger can bring about a pause.
 //
 // A cookie that cannot be read is as good as none; it is deleted at the next
 // navigation. If [Config.Store] fails, Require answers 503, Load goes on without
