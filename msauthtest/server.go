@@ -18,6 +18,10 @@
 //		...
 //	})
 //
+// [Client] returns an HTTP client that is signed in to the app as a person:
+//
+//	client, err := msauthtest.Client(site.URL+"/page", msauthtest.Ada)
+//
 // With [Behavior.AutoSignIn] a client with a cookie jar that follows redirects
 // is signed in without a page. Without it, the authorize endpoint shows a page
 // on which a person, or a browser test, picks who to be:
