@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -102,8 +103,6 @@ func TestClientOfRefusedPage(t *testing.T) {
 
 func TestClientRefuses(t *testing.T) {
 	t.Parallel()
-	elsewhere := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(elsewhere.Close)
 	for _, tt := range []struct {
 		name   string
 		change func(*msauth.Config)
@@ -149,6 +148,44 @@ func TestClientRefuses(t *testing.T) {
 		if _, err := msauthtest.Client(site, msauthtest.Ada); err == nil || !strings.Contains(err.Error(), "is not an http or https URL") {
 			t.Errorf("%q: %v", site, err)
 		}
+	}
+}
+
+// Certificates of hosts that are not loopback are checked.
+func TestClientChecksCertificates(t *testing.T) {
+	t.Parallel()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l net.Listener
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() && l == nil {
+			l, _ = net.Listen("tcp", net.JoinHostPort(n.IP.String(), "0"))
+		}
+	}
+	if l == nil {
+		t.Skip("this computer has loopback addresses only")
+	}
+	far := httptest.NewUnstartedServer(http.NotFoundHandler())
+	far.Listener.Close()
+	far.Listener = l
+	far.Config.ErrorLog = log.New(io.Discard, "", 0)
+	far.StartTLS()
+	t.Cleanup(far.Close)
+	near := httptest.NewTLSServer(http.RedirectHandler(far.URL, http.StatusFound))
+	t.Cleanup(near.Close)
+	if _, err := msauthtest.Client(near.URL, msauthtest.Ada); err == nil || !strings.Contains(err.Error(), "x509: ") {
+		t.Errorf("error %v, want one about the certificate", err)
+	}
+	ms := newServer(t)
+	client, err := msauthtest.Client(newSite(t, ms, true, nil).URL+"/page", msauthtest.Ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := client.Get(far.URL); err == nil {
+		res.Body.Close()
+		t.Error("the client takes any certificate of another host")
 	}
 }
 
