@@ -169,6 +169,9 @@ func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	session := e.session(r)
 
+	if r.Header.Get(alwaysPage) != "" {
+		e.behavior.AutoSignIn = ""
+	}
 	if name := e.behavior.AutoSignIn; name != "" && !slices.Contains(req.prompt, "none") {
 		u, ok := e.user(name)
 		if !ok {

@@ -185,7 +185,7 @@ type Behavior struct {
 
 	// AlternateKeys leaves the key that signs now out of every second answer
 	// of the keys endpoint, as the front ends of Microsoft differ for a while
-	// at the edges of a key's life.
+	// at the edges of a key's life. The keys before [Server.RollKeys] stay.
 	AlternateKeys bool
 
 	// AppKey signs ID tokens of work accounts as those of an app with claims

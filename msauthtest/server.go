@@ -18,6 +18,10 @@
 //		...
 //	})
 //
+// [Client] returns an HTTP client that is signed in to the app as a person:
+//
+//	client, err := msauthtest.Client(site.URL+"/page", msauthtest.Ada)
+//
 // With [Behavior.AutoSignIn] a client with a cookie jar that follows redirects
 // is signed in without a page. Without it, the authorize endpoint shows a page
 // on which a person, or a browser test, picks who to be:
@@ -48,7 +52,10 @@
 // common, organizations, consumers, a GUID or a domain. Tokens have the claims,
 // the shapes and about the sizes of Microsoft's, and errors its documents with
 // AADSTS numbers. As Microsoft does, it dates tokens five minutes back, keeps
-// old refresh tokens valid, and gives opaque access tokens to personal accounts.
+// old refresh tokens valid, and gives opaque access tokens to personal accounts,
+// whose ID tokens have none of the optional claims. A refusal has the error and
+// the suberror that come with its number, and a renewal for an API of the app's
+// own registration must name its scopes (AADSTS90009).
 //
 // It is stricter than Microsoft in what RFC 9700 asks of clients anyway: an
 // authorize request needs state, nonce and a PKCE challenge (S256).
@@ -67,8 +74,10 @@
 //
 // [Server.AddAPI] registers APIs of the app's own, and [Server.Protect] guards a
 // handler as such an API does. What people have granted is remembered per
-// person and scope; a renewal that asks for more is refused with AADSTS65001.
-// [Server.Challenge] makes Graph and protected handlers demand other tokens.
+// person and scope; a renewal that asks for more is refused with AADSTS65001,
+// that of a personal account with AADSTS70000. [Server.Challenge] makes Graph
+// and protected handlers demand other tokens, in each [ChallengeForm] that
+// Microsoft's resources have been seen to use.
 //
 // # More than Entra
 //
@@ -78,7 +87,7 @@
 // Microsoft's: no tid, no oid. B2C has habits of its own: its discovery names
 // an issuer that is not below the address it was read from, a token reply
 // without a scope of an API has no access token, and refusals have AADB2C
-// numbers.
+// numbers. The plain provider can be given habits by fields of [Behavior].
 package msauthtest
 
 import (

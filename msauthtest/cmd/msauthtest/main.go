@@ -1,10 +1,16 @@
 // Command msauthtest runs a local Microsoft on a port of this computer, for
 // trying an app without an account.
 //
-//	go run ./msauthtest/cmd/msauthtest -addr localhost:9090
+//	go run ./msauthtest/cmd/msauthtest
 //
 // It prints the authority, the client id and secret, and the environment lines
-// to paste. It listens on loopback only.
+// to paste. It listens on loopback only: at -addr, else at localhost:9090 or,
+// when that is taken, on a free port.
+//
+// People get app roles with -role, which may be repeated. A person is named by
+// sign-in name or by first name:
+//
+//	go run ./msauthtest/cmd/msauthtest -role Ada=Admin -role bruno@fabrikam.example=Reader
 package main
 
 import (
@@ -19,6 +25,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,14 +45,38 @@ func main() {
 	}
 }
 
+// defaultAddr is where the command listens when that is free.
+const defaultAddr = "localhost:9090"
+
+// find looks a person up by sign-in name or by first name.
+func find(ms *msauthtest.Server, name string) (msauthtest.User, error) {
+	var people []string
+	for _, u := range ms.Users() {
+		first, _, _ := strings.Cut(u.Name, " ")
+		if strings.EqualFold(name, u.SignInName) || strings.EqualFold(name, first) {
+			return u, nil
+		}
+		people = append(people, first+" ("+u.SignInName+")")
+	}
+	return msauthtest.User{}, fmt.Errorf("nobody is called %q; there are %s", name, strings.Join(people, ", "))
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("msauthtest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	addr := flags.String("addr", "localhost:9090", "loopback `address` to listen on; port 0 takes a free one")
+	addr := flags.String("addr", "", "loopback `address` to listen on; port 0 takes a free one (default "+defaultAddr+", or a free port when that is taken)")
 	clientID := flags.String("client-id", "", "the app's client `id` (default random)")
 	clientSecret := flags.String("client-secret", "", "the app's client `secret` (default random)")
 	lifetime := flags.Duration("lifetime", 0, "lifetime of access tokens (default 60 to 90 minutes, at random)")
 	autoSignIn := flags.String("auto-sign-in", "", "sign in this `person` without showing the page")
+	var roles []string
+	flags.Func("role", "give a person an app role, as in Ada=Admin; may be repeated (`person=role`)", func(text string) error {
+		if name, role, ok := strings.Cut(text, "="); !ok || name == "" || role == "" {
+			return errors.New("want person=role, such as Ada=Admin")
+		}
+		roles = append(roles, text)
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -55,18 +86,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *lifetime < 0 {
 		return errors.New("-lifetime must not be negative")
 	}
-	host, _, err := net.SplitHostPort(*addr)
+	listenAt := cmp.Or(*addr, defaultAddr)
+	host, _, err := net.SplitHostPort(listenAt)
 	if err != nil {
 		return fmt.Errorf("-addr: %w", err)
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && !strings.HasSuffix(host, ".localhost") && (err != nil || !ip.IsLoopback()) {
 		return fmt.Errorf("-addr: %q is not a loopback host: a server that lets everybody be anybody must not be reachable from elsewhere; use localhost:9090", host)
 	}
-	listen := *addr
 	if strings.HasSuffix(host, ".localhost") { // browsers resolve these by themselves
-		listen = "127.0.0.1" + strings.TrimPrefix(*addr, host)
+		listenAt = "127.0.0.1" + strings.TrimPrefix(listenAt, host)
 	}
-	l, err := net.Listen("tcp", listen)
+	l, err := net.Listen("tcp", listenAt)
+	if err != nil && *addr == "" { // taken
+		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		return err
 	}
@@ -80,6 +114,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer ms.Close()
 	ms.ClientID = cmp.Or(*clientID, ms.ClientID)
 	ms.ClientSecret = cmp.Or(*clientSecret, ms.ClientSecret)
+	for _, text := range roles {
+		name, role, _ := strings.Cut(text, "=")
+		u, err := find(ms, name)
+		if err != nil {
+			return fmt.Errorf("-role: %w", err)
+		}
+		if !slices.Contains(u.Roles, role) {
+			u.Roles = append(u.Roles, role)
+		}
+		ms.SetUser(u)
+	}
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.AccessTokenLifetime = *lifetime
 		b.AutoSignIn = *autoSignIn

@@ -3,8 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -62,10 +67,108 @@ func TestRunRefuses(t *testing.T) {
 		{"-addr localhost", "-addr"},
 		{"-lifetime -5m", "-lifetime"},
 		{"serve", "unexpected argument"},
+		{"-role Ada", "want person=role"},
+		{"-role =Admin", "want person=role"},
+		{"-addr localhost:0 -role Eve=Admin", `-role: nobody is called "Eve"; there are Ada (ada@contoso.example), Bruno (bruno@fabrikam.example), Mia (mia@outlook.example), Grace (grace@contoso.example)`},
 	} {
 		err := run(t.Context(), strings.Fields(tt.args), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.args, err)
+		}
+	}
+}
+
+// started runs the command and returns the authority that it prints.
+func started(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, args, in, io.Discard)
+		in.Close()
+	}()
+	t.Cleanup(func() {
+		cancel()
+		go io.Copy(io.Discard, out)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), "AZURE_AUTHORITY_HOST="); ok {
+			go io.Copy(io.Discard, out)
+			return strings.TrimSuffix(v, "/")
+		}
+	}
+	t.Fatal("no authority")
+	return ""
+}
+
+// Without -addr the command takes a free port when its own is taken.
+func TestFreePort(t *testing.T) {
+	t.Parallel()
+	if l, err := net.Listen("tcp", defaultAddr); err == nil {
+		defer l.Close()
+	} // else somebody else has it
+	authority := started(t)
+	if authority == "http://"+defaultAddr || !strings.HasPrefix(authority, "http://localhost:") {
+		t.Errorf("authority %s", authority)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := run(t.Context(), []string{"-addr", l.Addr().String()}, io.Discard, io.Discard); err == nil {
+		t.Error("an address that was named and is taken: no error")
+	}
+}
+
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	authority := started(t, "-addr", "127.0.0.1:0", "-client-id", "the-client", "-client-secret", "secret",
+		"-role", "ada=Admin", "-role", "ADA@contoso.example=Reader", "-role", "Bruno=Reader")
+	for person, want := range map[string]string{"ada@contoso.example": `"roles":["Admin","Reader"]`, "bruno@fabrikam.example": `"roles":["Reader"]`, "grace@contoso.example": ""} {
+		const verifier = "a-verifier-of-43-characters-or-more-0123456789"
+		sum := sha256.Sum256([]byte(verifier))
+		request := url.Values{
+			"client_id": {"the-client"}, "redirect_uri": {"http://localhost:8080/"}, "response_type": {"code"}, "scope": {"openid"},
+			"state": {"s"}, "nonce": {"n"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+		}
+		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		res, err := client.PostForm(authority+"/common/signin", url.Values{"user": {person}, "request": {request.Encode()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		answer, err := res.Location()
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err = client.PostForm(authority+"/common/oauth2/v2.0/token", url.Values{
+			"grant_type": {"authorization_code"}, "client_id": {"the-client"}, "client_secret": {"secret"}, "code": {answer.Query().Get("code")},
+			"redirect_uri": {"http://localhost:8080/"}, "code_verifier": {verifier},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reply struct {
+			IDToken string `json:"id_token"`
+		}
+		err = json.NewDecoder(res.Body).Decode(&reply)
+		res.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(reply.IDToken, ".")
+		if len(parts) != 3 {
+			t.Fatalf("%s: no ID token", person)
+		}
+		claims, _ := base64.RawURLEncoding.DecodeString(parts[1])
+		if !strings.Contains(string(claims), want) || want == "" && strings.Contains(string(claims), "roles") {
+			t.Errorf("%s: %s, want %s", person, claims, want)
 		}
 	}
 }

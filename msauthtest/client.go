@@ -1,0 +1,233 @@
+package msauthtest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// signInTime is how long [Client] may take.
+const signInTime = 30 * time.Second
+
+// maxPages is how many pages of the stand-in [Client] answers: one to pick a
+// person, and those that ask for consent or a stronger sign-in.
+const maxPages = 5
+
+// Client returns an HTTP client with cookies that is signed in to an app under
+// test. site is the URL of a page of the app that needs a signed-in person, or
+// of its sign-in link; the app has a [Server] as its authority or issuer.
+// person is a sign-in name, such as [Ada]. Client follows the redirects, picks
+// the person on the stand-in's page, grants what is asked for, and follows back
+// to the app. It does so whoever [Behavior.AutoSignIn] names.
+//
+// The client follows redirects and accepts any certificate of a loopback host,
+// such as that of httptest.NewTLSServer, but not of other hosts. It is an
+// error when nobody is called person or may sign in, when site does not lead to
+// a sign-in page, and when the sign-in ends on an error page. It is none when
+// the app then refuses the page to that person (403, 404): they are signed in.
+func Client(site, person string) (*http.Client, error) {
+	start, err := url.Parse(site)
+	if err != nil || start.Scheme != "http" && start.Scheme != "https" || start.Host == "" {
+		return nil, fmt.Errorf("msauthtest: Client: %q is not an http or https URL", site)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, fmt.Errorf("msauthtest: Client: %w", err)
+	}
+	transport := newLoopbackTransport()
+	s := &signInWalk{transport: transport, person: person}
+	ctx, cancel := context.WithTimeout(context.Background(), signInTime)
+	defer cancel()
+	if err := s.walk(ctx, &http.Client{Transport: s, Jar: jar}, start); err != nil {
+		transport.CloseIdleConnections()
+		return nil, fmt.Errorf("msauthtest: Client: %w", err)
+	}
+	return &http.Client{Transport: transport, Jar: jar}, nil
+}
+
+// A signInWalk is one sign-in. As a transport it makes requests look like a
+// browser's navigation, and notes where they lead.
+type signInWalk struct {
+	transport http.RoundTripper
+	person    string
+	asked     bool   // a sign-in page of a stand-in was asked for
+	callback  string // its redirect_uri
+}
+
+// alwaysPage is a header that makes the authorize endpoint show its page
+// although Behavior.AutoSignIn is set.
+const alwaysPage = "Msauthtest-Page"
+
+func (s *signInWalk) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	if strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/authorize") {
+		s.asked, s.callback = true, r.URL.Query().Get("redirect_uri")
+		r.Header.Set(alwaysPage, "1")
+	}
+	return s.transport.RoundTrip(r)
+}
+
+// walk follows site to the stand-in and back.
+func (s *signInWalk) walk(ctx context.Context, client *http.Client, site *url.URL) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, site.String(), nil)
+	if err != nil {
+		return err
+	}
+	for range maxPages {
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+		res.Body.Close()
+		if err != nil {
+			return err
+		}
+		at := res.Request.URL
+		page := readPage(string(text))
+		switch {
+		case !s.asked:
+			return fmt.Errorf("%s did not lead to a sign-in page of msauthtest: it ended at %s: %s, %q", site, bare(at), res.Status, page.title)
+		case page.standIn:
+			form, err := page.answer(s.person)
+			if err != nil {
+				return err
+			}
+			target, err := at.Parse(page.action)
+			if err != nil {
+				return err
+			}
+			req, err = http.NewRequestWithContext(ctx, http.MethodPost, target.String(), strings.NewReader(form.Encode()))
+			if err != nil {
+				return err
+			}
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			continue
+		case bare(at) == s.callback || res.StatusCode >= 500:
+			return fmt.Errorf("the sign-in ended on an error page: %s, %q", res.Status, page.title)
+		}
+		return nil
+	}
+	return errors.New("the sign-in does not end: the stand-in asks again and again")
+}
+
+// bare is a URL without its query, which may hold a code.
+func bare(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
+
+// A signInPage is what matters of a page.
+type signInPage struct {
+	title   string
+	standIn bool // a page of this package
+	problem string
+	action  string
+	hidden  url.Values
+	people  []string // on its buttons
+}
+
+var (
+	titlePattern   = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
+	problemPattern = regexp.MustCompile(`(?s)<p class="problem" id="problem"[^>]*>(.*?)</p>`)
+	actionPattern  = regexp.MustCompile(`<form method="post" action="([^"]*)">`)
+	hiddenPattern  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+	personPattern  = regexp.MustCompile(`name="user" value="([^"]*)"`)
+	tagPattern     = regexp.MustCompile(`<[^>]*>`)
+)
+
+// titleEnd is how the titles of this package's pages end: see layout.html.
+const titleEnd = " – local stand-in for Microsoft"
+
+func readPage(text string) signInPage {
+	first := func(p *regexp.Regexp) string {
+		if m := p.FindStringSubmatch(text); m != nil {
+			return strings.Join(strings.Fields(html.UnescapeString(tagPattern.ReplaceAllString(m[1], ""))), " ")
+		}
+		return ""
+	}
+	p := signInPage{title: first(titlePattern), problem: first(problemPattern), action: first(actionPattern), hidden: url.Values{}}
+	p.title, p.standIn = strings.CutSuffix(p.title, titleEnd)
+	for _, m := range hiddenPattern.FindAllStringSubmatch(text, -1) {
+		p.hidden.Set(html.UnescapeString(m[1]), html.UnescapeString(m[2]))
+	}
+	for _, m := range personPattern.FindAllStringSubmatch(text, -1) {
+		p.people = append(p.people, html.UnescapeString(m[1]))
+	}
+	return p
+}
+
+// answer is the form with which a person goes on.
+func (p signInPage) answer(person string) (url.Values, error) {
+	i := slices.IndexFunc(p.people, func(name string) bool { return strings.EqualFold(name, person) })
+	switch {
+	case p.problem != "":
+		return nil, fmt.Errorf("the stand-in refuses the sign-in: %s", p.problem)
+	case p.action == "":
+		return nil, fmt.Errorf("the sign-in ended on a page of the stand-in: %q", p.title)
+	case i < 0:
+		return nil, fmt.Errorf("nobody signs in as %q; there are %s", person, strings.Join(p.people, ", "))
+	}
+	form := url.Values{"user": {p.people[i]}}
+	for name, values := range p.hidden {
+		form[name] = values
+	}
+	return form, nil
+}
+
+// A loopbackTransport accepts any certificate of loopback hosts, and checks
+// those of others.
+type loopbackTransport struct{ local, other *http.Transport }
+
+func newLoopbackTransport() *loopbackTransport {
+	base, ok := http.DefaultTransport.(*http.Transport)
+	if !ok { // a program put in its own
+		base = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	}
+	local, other := base.Clone(), base.Clone()
+	local.Proxy = nil
+	local.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // this computer: see RoundTrip and dialLoopback
+	local.DialContext = dialLoopback
+	return &loopbackTransport{local, other}
+}
+
+func (t *loopbackTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if loopback(r.URL.Host) {
+		return t.local.RoundTrip(r)
+	}
+	return t.other.RoundTrip(r)
+}
+
+func (t *loopbackTransport) CloseIdleConnections() {
+	t.local.CloseIdleConnections()
+	t.other.CloseIdleConnections()
+}
+
+// dialLoopback connects to this computer, whatever a name below .localhost
+// resolves to.
+func dialLoopback(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	if net.ParseIP(host) != nil {
+		return d.DialContext(ctx, network, address)
+	}
+	conn, err := d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		return d.DialContext(ctx, network, net.JoinHostPort("::1", port))
+	}
+	return conn, nil
+}
