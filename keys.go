@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -106,12 +104,7 @@ func (a *authority) readKeys(ctx context.Context, where string) ([]publishedKey,
 		}
 	}
 	if len(keys) == 0 {
-		// Perhaps of one front end, and for now.
-		reason := errors.New("none that can be used")
-		return nil, &documentFault{
-			fmt.Sprintf("msauth: signing keys at %s: %v", where, reason),
-			&AuthError{Class: ClassRetry, StatusCode: http.StatusOK, Err: reason},
-		}
+		return nil, refusedDocument("signing keys", where, errors.New("none that can be used"))
 	}
 	return keys, nil
 }

@@ -328,7 +328,7 @@ func (t *tokenEndpoint) failure(res *http.Response, reply claims, asks grantType
 // secret goes along.
 func redirects(res *http.Response) bool { return res.StatusCode >= 300 && res.StatusCode < 400 }
 
-var errRedirects = errors.New("it redirects, which is not followed")
+var errRedirects = errors.New("redirects, which is not followed")
 
 // authErrorFrom reads an error reply; its class is the caller's to say.
 func authErrorFrom(res *http.Response, reply claims) *AuthError {
