@@ -224,8 +224,8 @@ func repeatedMember(data []byte) (string, error) {
 		if n := len(open); n > 0 && open[n-1].names != nil && !open[n-1].value && token != json.Delim('}') {
 			name, _ := token.(string) // no other token can be here
 			key := name
-			if lower := strings.ToLower(name); n == 1 && slices.Contains(tokenMembers, lower) {
-				key = lower
+			if i := slices.IndexFunc(tokenMembers, func(m string) bool { return strings.EqualFold(m, name) }); n == 1 && i >= 0 {
+				key = tokenMembers[i]
 			}
 			if open[n-1].names[key] {
 				return name, nil

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -221,8 +222,14 @@ func (c *Config) completeIssuer() error {
 		if f.value == "" {
 			continue
 		}
+		if before, _, found := strings.Cut(f.value, "/.well-known/"); found {
+			return fieldError(f.field, "%q must end before /.well-known/: set it to %q", f.value, before)
+		}
 		u, err := checkURL(f.field, f.value, false)
 		if err != nil {
+			if u, bad := url.Parse(f.value); bad == nil && f.field == "Issuer" && u.Query().Has("p") {
+				return fmt.Errorf("%w: a user flow of Azure AD B2C goes into the path, as in https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0", err)
+			}
 			return err
 		}
 		if cloud := cloudOf(u); cloud != "" {

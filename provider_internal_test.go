@@ -406,6 +406,7 @@ func TestMembersThatAreThereTwice(t *testing.T) {
 		{"sub", string(header), add(claims, `"sub":"BBBB"`), `"sub" is twice in its claims`},
 		{"sub, escaped", string(header), add(claims, `"s\u0075b":"BBBB"`), `"sub" is twice in its claims`},
 		{"aud in capitals", string(header), add(claims, `"AUD":"x"`), `"AUD" is twice in its claims`},
+		{"iss with a long s", string(header), add(claims, `"i\u017fs":"x"`), `"iſs" is twice in its claims`},
 		{"roles", string(header), add(claims, `"roles":[],"roles":["Admin"]`), `"roles" is twice`},
 		{"nested", string(header), add(claims, `"a":{"b":{"c":1,"c":2}}`), `"c" is twice`},
 		{"in a list", string(header), add(claims, `"a":[1,[{"b":null,"b":null}]]`), `"b" is twice`},

@@ -65,6 +65,11 @@ func TestNewNamesTheSettingsOfMicrosoftsServices(t *testing.T) {
 		{"B2C with its path as authority", authority("https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi"), "Authority", "set Issuer to the URL"},
 		{"External ID as authority", authority("https://Fabrikam.CIAMlogin.com/"), "Authority", "set Issuer to the URL"},
 
+		{"the address of discovery", issuer("https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0/.well-known/openid-configuration"), "Issuer",
+			`set it to "https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0"`},
+		{"the address of discovery, with a query", issuer("https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/v2.0/.well-known/openid-configuration?p=b2c_1_susi"), "Issuer", "must end before /.well-known/"},
+		{"a user flow in the query", issuer("https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/v2.0?p=b2c_1_susi"), "Issuer", "a user flow of Azure AD B2C goes into the path"},
+
 		{"Microsoft's issuer alone", func(c *msauth.Config) {
 			c.MicrosoftIssuer = "https://login.fabrikam.example/" + someDirectory + "/v2.0/"
 		}, "MicrosoftIssuer", "needs Issuer"},
