@@ -532,7 +532,11 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			m.notAllowed(w, r, a, failure, "provider", m.currentUser(r))
 			return
 		}
-		m.renewals.reportTrouble(r.Context(), failure)
+		if failure.Code == "invalid_client" && !slices.Contains(failure.Numbers, spaPlatform) {
+			m.renewals.suspect(r.Context(), failure)
+		} else {
+			m.renewals.reportTrouble(r.Context(), failure)
+		}
 		m.appError(w, r, failure)
 	default:
 		m.startAgain(w, r, a, failure)

@@ -16,6 +16,7 @@ type events struct {
 
 	mu    sync.Mutex
 	stats Stats
+	weak  map[string]*weakness
 }
 
 // Stats counts what a Middleware has done since it was made, for metrics.
@@ -57,6 +58,20 @@ type Stats struct {
 	RenewalsFailed map[Class]uint64
 	// Paused is whether renewals are paused because Microsoft fails.
 	Paused bool
+	// Degraded lists what does not work while people can sign in, in order:
+	//
+	//	renewals paused           because Microsoft fails
+	//	client secret suspected   a code was refused with invalid_client, and it
+	//	                          is not known yet whether by the visitor's doing
+	//	tokens of an API refused  Microsoft refuses the app, not the person, a
+	//	                          token for another API than that of Scopes
+	//	token store fails         Config.Tokens
+	//	session store fails       Config.Store
+	//	app misconfigured         Microsoft refuses the app: Ready fails too
+	//
+	// What is not seen again goes after ten minutes, a failing Config.Store
+	// after one.
+	Degraded []string
 }
 
 // Stats returns the counts as they are now.
@@ -66,6 +81,7 @@ func (m *Middleware) Stats() Stats {
 	s := m.events.stats
 	s.RenewalsFailed = maps.Clone(s.RenewalsFailed)
 	s.Refused = maps.Clone(s.Refused)
+	s.Degraded = m.events.degraded()
 	return s
 }
 

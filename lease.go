@@ -186,6 +186,7 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 		r.retrySave(user, late, firstRetry)
 		return nil, r.storeFails(want.asker, key, err)
 	}
+	r.events.mend(want.asker, weakTokens, "")
 	if failed != nil {
 		return nil, failed
 	}
@@ -354,6 +355,7 @@ func (r *renewals) retrySave(user string, late *unsaved, after time.Duration) {
 func (r *renewals) storeFails(ctx context.Context, key tokenKey, err error) *AuthError {
 	failure := &AuthError{Class: ClassRetry, Err: err}
 	r.events.log.ErrorContext(ctx, "msauth: the token store fails", "event", "token_store_failed", "err", err)
+	r.events.weaken(ctx, weakTokens, "", weakFor, err)
 	if r.refusal(key) == nil {
 		r.refuse(key, failure, time.Second)
 	}

@@ -236,6 +236,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	rec, sent, err := m.sessions.load(r)
 	if err != nil {
 		m.log.ErrorContext(r.Context(), "msauth: the session store fails", "err", err)
+		m.events.weaken(r.Context(), weakSessions, "", storeWeakFor, err)
 		v.err = err
 		return
 	}
@@ -522,8 +523,11 @@ func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 
 // Ready reports whether people can sign in: discovery and signing keys can be
 // read, and Microsoft has not lately refused the app itself, for example for
-// an expired secret. It is for readiness probes; after the first call it
-// usually costs no network.
+// an expired secret. It is for alerts and for a look at start-up; after the
+// first call it usually costs no network. Take no server out of a load balancer
+// by it: during an outage of Microsoft, or with an expired secret, no other
+// server could sign people in either, and those who are signed in are served as
+// before. What is weaker while people can sign in stands in [Stats.Degraded].
 func (m *Middleware) Ready(ctx context.Context) error {
 	if err := m.authority.ready(ctx); err != nil {
 		return err

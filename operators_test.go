@@ -222,3 +222,159 @@ func TestStatsAreACopy(t *testing.T) {
 		t.Errorf("%d of junk, want 2", got)
 	}
 }
+
+// A visitor can have the provider say invalid_client, with a code that was made
+// for another redirect URI of the same app. What it says of a refresh token that
+// the visitor has not chosen decides.
+func TestReadyDoesNotBelieveARefusedCode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.as(msauthtest.Ada)
+		foreign := msauthtest.Failure{Error: "invalid_client", Codes: []int{500112}}
+		s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.TokenCode] = foreign })
+		b := s.browser(t)
+		for range 3 {
+			b.wantRefused(b.get("/auth/login"), 500, "app-error", "AADSTS500112")
+		}
+		if err := s.auth.Ready(t.Context()); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		if got := s.auth.Stats().Degraded; len(got) != 0 {
+			t.Errorf("degraded: %q", got)
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 1)
+		for event, want := range map[string]int{"degraded": 1, "degraded_end": 1, "app_misconfigured": 0} {
+			if lines := s.log.with("event=" + event + " "); len(lines) != want {
+				t.Errorf("lines of event %s: %q, want %d", event, lines, want)
+			}
+		}
+
+		// The provider does not say: the suspicion stays.
+		time.Sleep(time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: 503}
+		})
+		for range 3 {
+			b.get("/auth/login")
+		}
+		if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{"client secret suspected"}) || s.auth.Ready(t.Context()) != nil {
+			t.Errorf("degraded %q, Ready %v", got, s.auth.Ready(t.Context()))
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 2)
+
+		// It is the secret.
+		time.Sleep(time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.SecretExpired = true; clear(b.FailAlways) })
+		b.get("/auth/login")
+		s.wantCalls(t, msauthtest.TokenRefresh, 3)
+		if err := s.auth.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "create a new client secret") {
+			t.Errorf("Ready returns %v", err)
+		}
+		if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{"app misconfigured"}) {
+			t.Errorf("degraded: %q", got)
+		}
+		if lines := s.log.with("event=app_misconfigured "); len(lines) != 1 || !strings.Contains(lines[0], "aadsts=[7000222]") {
+			t.Errorf("lines %q, want one of event app_misconfigured", lines)
+		}
+
+		// It was not, or is mended at the provider.
+		time.Sleep(2 * time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.SecretExpired = false; b.FailAlways[msauthtest.TokenCode] = foreign })
+		b.get("/auth/login")
+		if err := s.auth.Ready(t.Context()); err != nil || len(s.auth.Stats().Degraded) > 0 {
+			t.Errorf("Ready returns %v, degraded %q", err, s.auth.Stats().Degraded)
+		}
+	})
+}
+
+// A probe that hangs keeps nobody for longer than a second.
+func TestSuspicionKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.as(msauthtest.Ada)
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.FailAlways[msauthtest.TokenCode] = msauthtest.Failure{Error: "invalid_client"}
+			b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Hang: true}
+		})
+		for i, most := range []time.Duration{time.Second, 0} {
+			began := time.Now()
+			s.browser(t).get("/auth/login")
+			if took := time.Since(began); took > most {
+				t.Errorf("sign-in %d took %v, want %v at most", i, took, most)
+			}
+		}
+		if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{"client secret suspected"}) {
+			t.Errorf("degraded: %q", got)
+		}
+		time.Sleep(11 * time.Minute) // nothing more is heard
+		if got := s.auth.Stats().Degraded; len(got) != 0 {
+			t.Errorf("degraded: %q", got)
+		}
+	})
+}
+
+func TestStatsSayWhatIsWeaker(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		want   string
+		weaken func(*testing.T, *site, *browser, *tokens)
+		mend   func(*testing.T, *site, *browser, *tokens)
+	}{
+		{"tokens of an API refused", func(t *testing.T, s *site, b *browser, _ *tokens) {
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Error: "invalid_resource", Codes: []int{500011}}
+			})
+			s.guard("/orders", s.auth.RequireScopes(ordersRead))
+			b.get("/orders")
+		}, func(t *testing.T, s *site, b *browser, _ *tokens) {
+			s.ms.Set(func(b *msauthtest.Behavior) { clear(b.FailAlways) })
+			time.Sleep(20 * time.Second)
+			b.get("/orders")
+		}},
+		{"session store fails", func(t *testing.T, s *site, b *browser, _ *tokens) {
+			store := newFiles(t)
+			store.breaks("New", 0, io.ErrUnexpectedEOF)
+			s.restart(t, func(c *msauth.Config) { c.Store = store })
+			b.get("/public/")
+		}, func(*testing.T, *site, *browser, *tokens) { time.Sleep(time.Minute + time.Second) }},
+		{"token store fails", func(t *testing.T, s *site, b *browser, kept *tokens) {
+			time.Sleep(2 * time.Hour)
+			kept.set(func(string) error { return io.ErrUnexpectedEOF })
+			b.get("/")
+		}, func(t *testing.T, s *site, b *browser, kept *tokens) {
+			kept.set(nil)
+			time.Sleep(20 * time.Second)
+			b.get("/")
+		}},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newTokens()
+				s := newSiteInProcess(t, func(c *msauth.Config) {
+					if test.want == "token store fails" {
+						c.Tokens = kept
+					}
+				})
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				test.weaken(t, s, b, kept)
+				if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{test.want}) {
+					t.Errorf("degraded: %q, want %q; log:\n%s", got, test.want, s.log)
+				}
+				if err := s.auth.Ready(t.Context()); err != nil {
+					t.Errorf("not ready: %v", err)
+				}
+				test.mend(t, s, b, kept)
+				if got := s.auth.Stats().Degraded; len(got) != 0 {
+					t.Errorf("degraded: %q, want nothing; log:\n%s", got, s.log)
+				}
+				if begins, ends := s.log.with("event=degraded "), s.log.with("event=degraded_end "); len(begins) != 1 || len(ends) != 1 {
+					t.Errorf("lines %q, %q, want one of each", begins, ends)
+				}
+			})
+		})
+	}
+}

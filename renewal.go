@@ -79,6 +79,7 @@ type renewals struct {
 	trouble  *AuthError // the latest answer of class "app misconfigured"
 	troubled time.Time
 	logged   time.Time
+	probed   time.Time // when a suspicion has last cost a request
 }
 
 // A tokenKey stands for a refresh token, in place of the token itself.
@@ -364,6 +365,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 		r.succeeded(want.asker)
 		switch {
 		case want.wish.scopes != "":
+			r.events.mend(want.asker, weakAPI, want.wish.scopes)
 			r.grantOther(want, rec, refresh, g)
 		case rec.userKey == "": // else once it is saved
 			r.granted.put(key, g, now.Add(outcomeGrace))
@@ -388,6 +390,9 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	// it was refused, until there is another: perhaps by a sign-in elsewhere.
 	if rec.userKey == "" || passing || key != r.ownerKey(rec) {
 		r.refuse(key, err, grace)
+	}
+	if want.wish.scopes != "" && err.Class == ClassMisconfigured {
+		r.events.weaken(want.asker, weakAPI, want.wish.scopes, weakFor, err)
 	}
 	if want.wish == (wish{}) {
 		r.failed(want.asker, rec, err) // a handler can wish for what does not exist
@@ -575,8 +580,12 @@ func (r *renewals) judgeAdmission(person string, asks bool) *AuthError {
 // succeeded notes that the provider serves this app.
 func (r *renewals) succeeded(ctx context.Context) {
 	r.mu.Lock()
+	troubled := r.trouble != nil
 	r.trouble = nil
 	r.mu.Unlock()
+	if troubled {
+		r.events.mend(ctx, weakApp, "")
+	}
 	r.answered(ctx)
 }
 
@@ -695,6 +704,7 @@ func (r *renewals) reportTrouble(ctx context.Context, err *AuthError) {
 	if due {
 		r.events.troubled(ctx, err)
 	}
+	r.events.weaken(ctx, weakApp, "", weakFor, nil)
 }
 
 // ready returns the latest trouble, if it is recent.
