@@ -179,7 +179,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		m.notRedeemed(w, r, a, failure)
 		return
 	}
-	m.renewals.succeeded()
+	m.renewals.succeeded(ctx)
 	if g.idToken == "" {
 		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "unavailable", Status: http.StatusBadGateway,
@@ -210,7 +210,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 	if !m.admits(&id.user) {
-		m.notAllowed(w, r, a, &AuthError{Class: ClassNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)})
+		m.notAllowed(w, r, a, &AuthError{Class: ClassNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)}, "tenant", &id.user)
 		return
 	}
 
@@ -262,7 +262,7 @@ func (m *Middleware) fillInNames(ctx context.Context, id *identity, access secre
 	}
 	names, err := m.authority.userinfo(ctx, access, u.Subject)
 	if err != nil {
-		m.log.Warn("msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
+		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
 		return
 	}
 	u.Name, u.Username, u.Email = names.name, cmp.Or(u.Username, names.username), names.email
@@ -289,7 +289,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
 			Links: []Link{{URL: "/", Label: "Home page"}},
 			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
-		})
+		}, m.events.refused("fresh_sign_in", &id.user, a.returnTo)...)
 	case age > a.maxAge+expLeeway:
 		m.refuse(w, r, slog.LevelWarn, Page{
 			Kind: "not-enough", Status: http.StatusForbidden,
@@ -297,7 +297,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
 			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: "/", Label: "Home page"}},
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.maxAge),
-		})
+		}, m.events.refused("fresh_sign_in", &id.user, a.returnTo)...)
 	default:
 		return true
 	}
@@ -306,7 +306,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 
 // admit asks the app, makes the session and leads on.
 func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) {
-	if a.user != "" && !m.stillThere(w, r, a) {
+	if a.user != "" && !m.stillThere(w, r, a, &rec.user) {
 		return
 	}
 	session := new(heldSession).of(m, rec, nil)
@@ -323,7 +323,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 				m.appError(w, r, err)
 				return
 			}
-			m.notAllowed(w, r, a, err)
+			m.notAllowed(w, r, a, err, "on_sign_in", &rec.user)
 			return
 		}
 		if len(in.AppData) > maxAppData {
@@ -342,7 +342,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	if m.vault != nil && in.UserKey != "" {
 		kept, takeBack, err := m.keepTokens(r.Context(), rec, in)
 		if err != nil {
-			m.notKept(w, r, a, err)
+			m.notKept(w, r, a, &rec.user, err)
 			return
 		}
 		rec, undo = kept, takeBack
@@ -354,7 +354,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	if a.user != "" && !in.MakeSession {
 		if rec.userKey != "" {
-			m.events.connected(rec)
+			m.events.connected(r.Context(), rec)
 		}
 		redirect(w, m.returnPath(in.ReturnTo))
 		return
@@ -366,7 +366,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	m.withoutRefreshToken(rec)
 	if err := m.sessions.create(w, r, rec); err != nil {
 		if err := undo(); err != nil {
-			m.log.Error("msauth: putting back the tokens of before a sign-in that failed", "err", err)
+			m.log.ErrorContext(r.Context(), "msauth: putting back the tokens of before a sign-in that failed", "err", err)
 		}
 		if errors.Is(err, ErrCookieTooLarge) {
 			m.tooLarge(w, r, err)
@@ -389,10 +389,10 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		m.ended.add(old, m.cfg.MaxAge, grace)
 	}
 	m.setMarker(w)
-	m.events.signedIn(rec)
+	m.events.signedIn(r.Context(), rec)
 	own, _ := m.scopes.byAPI(m.scopes.order(slices.Concat(m.cfg.Scopes, strings.Fields(a.scopes))))
 	if missing := m.scopes.missing(rec.scopes, own); len(missing) > 0 {
-		m.log.Info("msauth: fewer scopes granted than asked for", "user", rec.user.Key(), "missing", strings.Join(missing, " "))
+		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.user.Key(), "missing", strings.Join(missing, " "))
 	}
 	redirect(w, m.returnPath(in.ReturnTo))
 }
@@ -446,7 +446,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	}
 	failure.Numbers = aadsts(failure.Description)
 	if slices.Contains(failure.Numbers, 50105) || slices.Contains(failure.Numbers, 90072) {
-		m.notAllowed(w, r, a, failure) // a better text for the same refusal
+		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // a better text for the same refusal
 		return
 	}
 	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}}, Err: failure}
@@ -510,7 +510,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 		m.unavailable(w, r, a, failure)
 	case ClassStepUp:
 		if failure.Claims != "" && !a.challenged {
-			m.log.Info("msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
+			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
 				returnTo: a.returnTo, appState: a.appState, user: a.user, rounds: a.rounds,
 				demand:     demand{scopes: strings.Fields(a.scopes), claims: failure.Claims, maxAge: a.maxAge},
@@ -524,7 +524,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
 			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 			Err:   failure,
-		}, "aadsts", failure.Numbers)
+		}, append(m.events.refused("provider", m.currentUser(r), a.returnTo), "aadsts", failure.Numbers)...)
 	case ClassMisconfigured:
 		// Other errors can come of a code that the visitor made up.
 		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !slices.Contains(failure.Numbers, spaPlatform) {
@@ -532,10 +532,14 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			return
 		}
 		if m.renewals.bound(failure) {
-			m.notAllowed(w, r, a, failure)
+			m.notAllowed(w, r, a, failure, "provider", m.currentUser(r))
 			return
 		}
-		m.renewals.reportTrouble(failure)
+		if failure.Code == "invalid_client" && !slices.Contains(failure.Numbers, spaPlatform) {
+			m.renewals.suspect(r.Context(), failure)
+		} else {
+			m.renewals.reportTrouble(r.Context(), failure)
+		}
 		m.appError(w, r, failure)
 	default:
 		m.startAgain(w, r, a, failure)
@@ -557,13 +561,17 @@ func (m *Middleware) againLink(a *attempt) Link {
 }
 
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
-	m.refuse(w, r, slog.LevelWarn, Page{
+	level, attrs := slog.LevelWarn, []any(nil)
+	if a.id == (attemptID{}) { // no state of ours: anybody can send that, at any rate
+		level, attrs = slog.LevelInfo, m.events.refused("junk", nil, requestPath(r))
+	}
+	m.refuse(w, r, level, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
 		Title: "This sign-in cannot be finished",
 		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
 		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
 		Err:   err,
-	})
+	}, attrs...)
 }
 
 func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
@@ -616,7 +624,7 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 	})
 }
 
-func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
+func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error, kind string, u *User) {
 	p := Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this site",
@@ -632,5 +640,5 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attem
 		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
 		p.Links = []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
 	}
-	m.refuse(w, r, slog.LevelInfo, p)
+	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.returnTo)...)
 }

@@ -45,7 +45,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 				Text:  "Sign in to this site first, and connect a Microsoft account from its own pages.",
 				Links: []Link{{URL: "/", Label: "Home page"}},
 				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
-			})
+			}, append(m.events.refused("connect", m.currentUser(r), requestPath(r)), "event", "access_refused")...)
 			return
 		}
 		d := demand{scopes: wanted, claims: m.claimsFor(r, user)}
@@ -73,7 +73,7 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			m.log.Error("msauth: Config.User panicked", "panic", p)
+			m.log.ErrorContext(r.Context(), "msauth: Config.User panicked", "panic", p)
 			user = ""
 		}
 	}()
@@ -82,7 +82,7 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 
 // stillThere reports whether the app's user who began to connect an account is
 // the one who comes back.
-func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attempt) bool {
+func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attempt, u *User) bool {
 	if m.vault != nil && m.appUser(r) == a.user {
 		return true
 	}
@@ -92,12 +92,12 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attem
 		Text:  "You are no longer signed in to this site as you were when you began. Sign in again and start over: nothing has changed.",
 		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: "/", Label: "Home page"}},
 		Err:   errors.New("another user, or nobody, is signed in to the app than when this began"),
-	})
+	}, m.events.refused("connect", u, a.returnTo)...)
 	return false
 }
 
 // notKept ends a sign-in whose tokens are not kept.
-func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
+func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, u *User, err error) {
 	p := Page{
 		Kind: "account-taken", Status: http.StatusForbidden,
 		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: "/", Label: "Home page"}}, Err: err,
@@ -122,5 +122,5 @@ func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt,
 		m.refuse(w, r, slog.LevelError, p)
 		return
 	}
-	m.refuse(w, r, slog.LevelInfo, p)
+	m.refuse(w, r, slog.LevelInfo, p, m.events.refused("account_taken", u, a.returnTo)...)
 }

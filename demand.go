@@ -265,3 +265,19 @@ func tokenLength(s string) int {
 	}
 	return i
 }
+
+// missing names what a demand that was not met is about: its kind, as
+// [Stats.Refused] counts it, and what a log line says.
+func (d demand) missing() (kind, what string) {
+	switch {
+	case len(d.scopes) > 0:
+		return "scope", "scopes not granted: " + strings.Join(d.scopes, " ")
+	case d.maxAge > 0:
+		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + d.maxAge.String() + " ago"
+	case asksFor(d.claims, "acrs"):
+		return "auth_context", "missing authentication context: " + oneLine(d.claims, maxChallenge)
+	case d.claims != "":
+		return "claims", "missing claims: " + oneLine(d.claims, maxChallenge)
+	}
+	return "claims", "missing sign-in that a handler asked for"
+}

@@ -167,7 +167,9 @@
 //	                   and Session.Token fails with ErrTokenUnavailable once the
 //	                   old token has expired
 //	app misconfigured  Microsoft refuses the app, say for an expired secret: as
-//	                   with retry; logged as an error, and Ready fails
+//	                   with retry; logged as an error, and Ready fails. Of
+//	                   invalid_client for a code, which a visitor can bring
+//	                   about, Microsoft is asked once more
 //	declined           the person pressed Cancel: a page says so
 //	not allowed        an account the app does not admit: a page with status 403
 //	replay             the code was used before: a page offers to start again
@@ -196,10 +198,14 @@
 // [Config.Page] replaces them. Each page about a failure shows an id that
 // stands in its log line too. Log lines go to [Config.Logger]. Those that an
 // operator may want to count or to be woken by have the attribute "event", which
-// stays the same between versions: sign_in, sign_in_refused, sign_out,
-// session_ended, renewal, renewal_pause, renewal_resume, app_misconfigured,
-// connected, token_store_failed.
-// [Middleware.Stats] has counts. No line, error or page holds a token,
+// stays the same between versions: sign_in, sign_in_refused, access_refused,
+// sign_out, session_ended, renewal, renewal_pause, renewal_resume, degraded,
+// degraded_end, app_misconfigured, connected, no_refresh_token,
+// token_store_failed. Lines about a request carry its context, so that a Handler
+// of package slog can add what it finds there. A refusal's line says which
+// account (user, username), which page (path), what kind (refused) and what was
+// missing (err). [Middleware.Stats] has counts, of refusals by kind, and what is
+// weaker for now. No line, error or page holds a token,
 // code, key or secret.
 //
 // # Requests that are not page loads

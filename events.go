@@ -1,8 +1,10 @@
 package msauth
 
 import (
+	"context"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,6 +16,7 @@ type events struct {
 
 	mu    sync.Mutex
 	stats Stats
+	weak  map[string]*weakness
 }
 
 // Stats counts what a Middleware has done since it was made, for metrics.
@@ -23,6 +26,27 @@ type Stats struct {
 	// SignInsRefused counts sign-ins that ended on a page instead, or could
 	// not begin.
 	SignInsRefused uint64
+	// Refused counts refusals by their kind: of sign-ins, by handlers under
+	// [Middleware.RequireRole] and its kin, and by [Middleware.Connect]. The
+	// kinds are
+	//
+	//	on_sign_in     Config.OnSignIn returned an error
+	//	tenant         AllowedTenants or RequireTenant does not admit the account
+	//	role, group    RequireRole, RequireGroup
+	//	scope          RequireScopes, Challenge: Microsoft was asked in vain
+	//	fresh_sign_in  RequireFreshSignIn: credentials were entered too long ago
+	//	auth_context   RequireAuthContext: Microsoft was asked in vain
+	//	claims         a claims challenge, or Challenge without one, likewise
+	//	provider       Microsoft does not give this account to the app
+	//	connect        Connect: a form of another site, or nobody, or somebody
+	//	               else, is signed in to the app
+	//	account_taken  Connect: the account, or the user, is connected already
+	//	junk           calls of BaseURL + "/callback" without a state, or with a
+	//	               malformed query: by nobody who has come from Microsoft
+	//	foreign_state  such calls with a state that looks like one of ours and
+	//	               does not open: of another app, altered, over a day old, or
+	//	               sealed with a key that this server lacks
+	Refused map[string]uint64
 	// SessionsEnded counts the times that Microsoft refused to renew a
 	// session for good: revoked, disabled, password changed.
 	SessionsEnded uint64
@@ -34,6 +58,20 @@ type Stats struct {
 	RenewalsFailed map[Class]uint64
 	// Paused is whether renewals are paused because Microsoft fails.
 	Paused bool
+	// Degraded lists what does not work while people can sign in, in order:
+	//
+	//	renewals paused           because Microsoft fails
+	//	client secret suspected   a code was refused with invalid_client, and it
+	//	                          is not known yet whether by the visitor's doing
+	//	tokens of an API refused  Microsoft refuses the app, not the person, a
+	//	                          token for another API than that of Scopes
+	//	token store fails         Config.Tokens
+	//	session store fails       Config.Store
+	//	app misconfigured         Microsoft refuses the app: Ready fails too
+	//
+	// What is not seen again goes after ten minutes, a failing Config.Store
+	// after one.
+	Degraded []string
 }
 
 // Stats returns the counts as they are now.
@@ -42,6 +80,8 @@ func (m *Middleware) Stats() Stats {
 	defer m.events.mu.Unlock()
 	s := m.events.stats
 	s.RenewalsFailed = maps.Clone(s.RenewalsFailed)
+	s.Refused = maps.Clone(s.Refused)
+	s.Degraded = m.events.degraded()
 	return s
 }
 
@@ -51,24 +91,41 @@ func (e *events) count(f func(*Stats)) {
 	f(&e.stats)
 }
 
-func (e *events) signedIn(rec *record) {
+// refused counts a refusal. It returns what the log line says of it: its kind,
+// the page that was wanted, without its query, and whom it is about, if known.
+func (e *events) refused(kind string, u *User, page string) []any {
+	e.count(func(s *Stats) {
+		if s.Refused == nil {
+			s.Refused = map[string]uint64{}
+		}
+		s.Refused[kind]++
+	})
+	path, _, _ := strings.Cut(page, "?")
+	attrs := []any{"refused", kind, "path", oneLine(path, 200)}
+	if u != nil {
+		attrs = append(attrs, "user", u.Key(), "username", oneLine(u.Username, 100))
+	}
+	return attrs
+}
+
+func (e *events) signedIn(ctx context.Context, rec *record) {
 	e.count(func(s *Stats) { s.SignIns++ })
-	e.log.Info("msauth: signed in", "event", "sign_in", "user", rec.user.Key())
+	e.log.InfoContext(ctx, "msauth: signed in", "event", "sign_in", "user", rec.user.Key())
 }
 
-func (e *events) connected(rec *record) {
-	e.log.Info("msauth: account connected", "event", "connected", "user", rec.user.Key())
+func (e *events) connected(ctx context.Context, rec *record) {
+	e.log.InfoContext(ctx, "msauth: account connected", "event", "connected", "user", rec.user.Key())
 }
 
-func (e *events) signedOut(rec *record) {
+func (e *events) signedOut(ctx context.Context, rec *record) {
 	e.count(func(s *Stats) { s.SignOuts++ })
-	e.log.Info("msauth: signed out", "event", "sign_out", "user", rec.user.Key())
+	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.user.Key())
 }
 
-func (e *events) sessionEnded(rec *record, err *AuthError) {
+func (e *events) sessionEnded(ctx context.Context, rec *record, err *AuthError) {
 	defer survive()
 	e.count(func(s *Stats) { s.SessionsEnded++ })
-	e.log.Info("msauth: session ended by the provider", "event", "session_ended", "user", rec.user.Key(), "err", err)
+	e.log.InfoContext(ctx, "msauth: session ended by the provider", "event", "session_ended", "user", rec.user.Key(), "err", err)
 }
 
 // survive is deferred where a Logger that panics must not be the loss of tokens.
@@ -83,7 +140,7 @@ func (e *events) renewed(rec *record, want renewal, took time.Duration) {
 	if want.wish.scopes == "" {
 		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
 	}
-	e.log.Debug("msauth: tokens renewed", "event", "renewal", "user", rec.user.Key(),
+	e.log.DebugContext(want.asker, "msauth: tokens renewed", "event", "renewal", "user", rec.user.Key(),
 		"reason", want.reason, "duration", took, "outcome", "renewed")
 }
 
@@ -97,25 +154,25 @@ func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, er
 			s.RenewalsFailed[err.Class]++
 		})
 	}
-	e.log.Info("msauth: tokens not renewed", "event", "renewal", "user", rec.user.Key(),
+	e.log.InfoContext(want.asker, "msauth: tokens not renewed", "event", "renewal", "user", rec.user.Key(),
 		"reason", want.reason, "duration", took, "outcome", string(err.Class), "err", err)
 }
 
-func (e *events) paused(err *AuthError) {
+func (e *events) paused(ctx context.Context, err *AuthError) {
 	defer survive()
 	e.count(func(s *Stats) { s.Paused = true })
-	e.log.Warn("msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
+	e.log.WarnContext(ctx, "msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
 }
 
-func (e *events) resumed() {
+func (e *events) resumed(ctx context.Context) {
 	defer survive()
 	e.count(func(s *Stats) { s.Paused = false })
-	e.log.Info("msauth: renewals go on: the provider answers", "event", "renewal_resume")
+	e.log.InfoContext(ctx, "msauth: renewals go on: the provider answers", "event", "renewal_resume")
 }
 
 // troubled reports what an operator must mend.
-func (e *events) troubled(err *AuthError) {
+func (e *events) troubled(ctx context.Context, err *AuthError) {
 	defer survive()
-	e.log.Error("msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
+	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }

@@ -161,7 +161,7 @@ func ExampleMiddleware_LoginURL() {
 	// /auth/logout
 }
 
-// Ready tells a load balancer whether people can sign in.
+// Ready tells an alert whether people can sign in.
 func ExampleMiddleware_Ready() {
 	microsoft := msauthtest.NewServer()
 	auth, err := msauth.New(exampleConfig(microsoft))

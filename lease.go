@@ -174,7 +174,7 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 	ctx = context.WithoutCancel(ctx)
 	if g == nil {
 		if err := r.vault.save(ctx, user, mine); err != nil && !errors.Is(err, ErrConflict) {
-			r.storeFails(key, err)
+			r.storeFails(want.asker, key, err)
 			if mine.SignInRequired { // which the entry does not say
 				r.refuse(key, failed, refusalGrace)
 			}
@@ -184,8 +184,9 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 	r.unsaved.put(r.lateKey(mine.rec), late, time.Now().Add(refreshExpiry))
 	if err := r.saveLate(ctx, user, late); err != nil {
 		r.retrySave(user, late, firstRetry)
-		return nil, r.storeFails(key, err)
+		return nil, r.storeFails(want.asker, key, err)
 	}
+	r.events.mend(want.asker, weakTokens, "")
 	if failed != nil {
 		return nil, failed
 	}
@@ -205,7 +206,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 		if err == nil {
 			if late, ok := r.unsaved.get(r.lateKey(e.rec)); ok {
 				if err := r.saveLate(ctx, user, late); err != nil {
-					return nil, nil, r.storeFails(key, err)
+					return nil, nil, r.storeFails(want.asker, key, err)
 				}
 				continue
 			}
@@ -214,7 +215,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 		case errors.Is(err, ErrNoTokens), errors.Is(err, errEntry):
 			return nil, nil, &AuthError{Class: ClassSignIn, Err: err}
 		case err != nil:
-			return nil, nil, r.storeFails(key, err)
+			return nil, nil, r.storeFails(want.asker, key, err)
 		case !e.rec.user.samePerson(&rec.user):
 			return nil, nil, &AuthError{Class: ClassSignIn, Err: errAnotherPerson}
 		case e.SignInRequired:
@@ -237,7 +238,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 			_ = wait.pause(ctx)
 			continue
 		} else if err != nil {
-			return nil, nil, r.storeFails(key, err)
+			return nil, nil, r.storeFails(want.asker, key, err)
 		}
 		switch err := r.takeSlot(ctx, user, e); {
 		case err == nil:
@@ -246,7 +247,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 			e.Lease = time.Time{}
 			_ = r.vault.save(context.WithoutCancel(ctx), user, e)
 		case !errors.Is(err, ErrConflict):
-			return nil, nil, r.storeFails(key, err)
+			return nil, nil, r.storeFails(want.asker, key, err)
 		}
 	}
 }
@@ -351,9 +352,10 @@ func (r *renewals) retrySave(user string, late *unsaved, after time.Duration) {
 
 // storeFails makes an error of a store one that passes. It does not name what
 // is stored.
-func (r *renewals) storeFails(key tokenKey, err error) *AuthError {
+func (r *renewals) storeFails(ctx context.Context, key tokenKey, err error) *AuthError {
 	failure := &AuthError{Class: ClassRetry, Err: err}
-	r.events.log.Error("msauth: the token store fails", "event", "token_store_failed", "err", err)
+	r.events.log.ErrorContext(ctx, "msauth: the token store fails", "event", "token_store_failed", "err", err)
+	r.events.weaken(ctx, weakTokens, "", weakFor, err)
 	if r.refusal(key) == nil {
 		r.refuse(key, failure, time.Second)
 	}

@@ -42,7 +42,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	rec, _, err := m.sessions.load(r)
 	if rec != nil {
 		m.ended.add(rec, m.cfg.MaxAge, 0)
-		m.events.signedOut(rec)
+		m.events.signedOut(r.Context(), rec)
 	}
 	if removed := m.sessions.remove(w, r); removed != nil && err == nil {
 		err = removed
@@ -78,7 +78,7 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
 		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 		defer cancel()
 		if meta, err = m.authority.metadata.get(ctx); err != nil {
-			m.log.Warn("msauth: signed out here, but not at the provider", "err", err)
+			m.log.WarnContext(r.Context(), "msauth: signed out here, but not at the provider", "err", err)
 			return m.cfg.PostLogoutURL
 		}
 	}

@@ -79,7 +79,9 @@ func (m *Middleware) askedInVain(rec *record, d demand) bool {
 
 // inVain tells a person that Microsoft was asked and the handler is still not
 // content.
-func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
+func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
+	kind, missing := d.missing()
+	attrs := m.accessRefused(r, kind, rec)
 	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
 	if len(d.scopes) > 0 {
 		m.deny(w, r, slog.LevelInfo, Page{
@@ -87,8 +89,8 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
 			Title: "This page needs more permissions",
 			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
 			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: "/", Label: "Home page"}},
-			Err:   errors.New("scopes not granted: " + strings.Join(d.scopes, " ")),
-		})
+			Err:   errors.New(missing),
+		}, attrs...)
 		return
 	}
 	m.deny(w, r, slog.LevelWarn, Page{
@@ -100,8 +102,8 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
 			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
 			{URL: "/", Label: "Home page"},
 		},
-		Err: errors.New("the same was demanded right after a sign-in that was to bring it, claims: " + oneLine(d.claims, maxChallenge)),
-	})
+		Err: errors.New(missing + ", right after a sign-in that was to bring it"),
+	}, attrs...)
 }
 
 // againPage stands in for the third sign-in within seconds: a page of the app

@@ -235,7 +235,8 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	v.justSignedIn = m.sentMarker(r)
 	rec, sent, err := m.sessions.load(r)
 	if err != nil {
-		m.log.Error("msauth: the session store fails", "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: the session store fails", "err", err)
+		m.events.weaken(r.Context(), weakSessions, "", storeWeakFor, err)
 		v.err = err
 		return
 	}
@@ -293,7 +294,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		case err == nil && noticed:
 			m.renewals.settle(rec.id, n)
 		case err != nil:
-			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
+			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
 				m.keepUndelivered(rec, fresh.grant())
 			}
@@ -313,6 +314,14 @@ func (m *Middleware) current(r *http.Request) *record {
 		return nil
 	}
 	return rec
+}
+
+// currentUser is whom that session is of.
+func (m *Middleware) currentUser(r *http.Request) *User {
+	if rec := m.current(r); rec != nil {
+		return &rec.user
+	}
+	return nil
 }
 
 // judge says why a session that opens is over, or "".
@@ -347,13 +356,13 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 		attrs = append(attrs, "user", rec.user.Key())
 	}
 	if isNavigation(r) {
-		m.log.Info("msauth: session cleared", attrs...)
+		m.log.InfoContext(r.Context(), "msauth: session cleared", attrs...)
 		if err := m.sessions.remove(w, r); err != nil {
-			m.log.Error("msauth: clearing a session", "err", err)
+			m.log.ErrorContext(r.Context(), "msauth: clearing a session", "err", err)
 		}
 		return
 	}
-	m.log.Debug("msauth: session not accepted", attrs...)
+	m.log.DebugContext(r.Context(), "msauth: session not accepted", attrs...)
 }
 
 // A howToRenew is what a request does about tokens that are due.
@@ -428,7 +437,7 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notic
 	}
 	failure, ok := errors.AsType[*AuthError](err)
 	if !ok {
-		m.log.Error("msauth: renewal", "user", rec.user.Key(), "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.user.Key(), "err", err)
 		return fresh, true
 	}
 	if errors.Is(err, errNoRefreshToken) && m.outlivesTokens(rec) {
@@ -514,8 +523,11 @@ func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 
 // Ready reports whether people can sign in: discovery and signing keys can be
 // read, and Microsoft has not lately refused the app itself, for example for
-// an expired secret. It is for readiness probes; after the first call it
-// usually costs no network.
+// an expired secret. It is for alerts and for a look at start-up; after the
+// first call it usually costs no network. Take no server out of a load balancer
+// by it: during an outage of Microsoft, or with an expired secret, no other
+// server could sign people in either, and those who are signed in are served as
+// before. What is weaker while people can sign in stands in [Stats.Degraded].
 func (m *Middleware) Ready(ctx context.Context) error {
 	if err := m.authority.ready(ctx); err != nil {
 		return err

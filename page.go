@@ -89,7 +89,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 		Page
 		Style template.CSS
 	}{p, template.CSS(pageCSS)}); /* #nosec G203 -- a constant */ err != nil {
-		m.log.Debug("msauth: writing a page", "err", err)
+		m.log.DebugContext(r.Context(), "msauth: writing a page", "err", err)
 	}
 }
 

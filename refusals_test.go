@@ -371,7 +371,12 @@ func TestAnswersThatAreNoJSON(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.as(msauthtest.Ada)
-			s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[test.kind] = test.failure })
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.FailAlways[test.kind] = test.failure
+				if test.failure.Error == "invalid_client" { // what is wrong with the app is not with the code alone
+					b.FailAlways[msauthtest.TokenRefresh] = test.failure
+				}
+			})
 			b := s.browser(t)
 			res := b.get("/")
 			b.wantRefused(res, test.status, test.page, test.reason)

@@ -79,6 +79,7 @@ type renewals struct {
 	trouble  *AuthError // the latest answer of class "app misconfigured"
 	troubled time.Time
 	logged   time.Time
+	probed   time.Time // when a suspicion has last cost a request
 }
 
 // A tokenKey stands for a refresh token, in place of the token itself.
@@ -216,6 +217,7 @@ type renewal struct {
 	reason   string            // for the log
 	due      func(*grant) bool // tells whether a remembered grant is too old to be an answer
 	patience time.Duration     // how long to wait, 0 for as long as the context lasts
+	asker    context.Context   // whose request began the flight, for the log; set by renew
 	// onlyKnown is for those who must not ask: they get what is remembered.
 	onlyKnown bool
 	// keepUntil is how long the browser may come with the refresh token that
@@ -259,6 +261,8 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 			// Nothing could recover a panic of the app's transport, logger or
 			// store from here on up.
 			defer recoverInto(&err)
+			want := want
+			want.asker = context.WithoutCancel(ctx)
 			if rec.userKey != "" {
 				return r.flyStored(want, rec)
 			}
@@ -322,7 +326,7 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, err
 	if want.reload != nil {
 		switch newer, err := want.reload(); {
 		case err != nil:
-			r.events.log.Error("msauth: the session store fails", "err", err)
+			r.events.log.ErrorContext(want.asker, "msauth: the session store fails", "err", err)
 			return o, &AuthError{Class: ClassRetry, Err: err}
 		case newer == nil || newer.id != rec.id:
 			return o, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
@@ -358,9 +362,10 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	if err == nil {
 		r.struggling.drop(rec.user.Key())
 		r.refused.drop(key)
-		r.succeeded()
+		r.succeeded(want.asker)
 		switch {
 		case want.wish.scopes != "":
+			r.events.mend(want.asker, weakAPI, want.wish.scopes)
 			r.grantOther(want, rec, refresh, g)
 		case rec.userKey == "": // else once it is saved
 			r.granted.put(key, g, now.Add(outcomeGrace))
@@ -386,13 +391,16 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	if rec.userKey == "" || passing || key != r.ownerKey(rec) {
 		r.refuse(key, err, grace)
 	}
+	if want.wish.scopes != "" && err.Class == ClassMisconfigured {
+		r.events.weaken(want.asker, weakAPI, want.wish.scopes, weakFor, err)
+	}
 	if want.wish == (wish{}) {
-		r.failed(rec, err) // a handler can wish for what does not exist
+		r.failed(want.asker, rec, err) // a handler can wish for what does not exist
 	}
 	r.events.renewalFailed(rec, want, now.Sub(began), err)
 	if err.Class == ClassSignIn && want.wish.scopes == "" {
 		// Once for each session, whoever comes with its cookie afterwards.
-		r.events.sessionEnded(rec, err)
+		r.events.sessionEnded(want.asker, rec, err)
 	}
 	return g, err
 }
@@ -570,23 +578,27 @@ func (r *renewals) judgeAdmission(person string, asks bool) *AuthError {
 }
 
 // succeeded notes that the provider serves this app.
-func (r *renewals) succeeded() {
+func (r *renewals) succeeded(ctx context.Context) {
 	r.mu.Lock()
+	troubled := r.trouble != nil
 	r.trouble = nil
 	r.mu.Unlock()
-	r.answered()
+	if troubled {
+		r.events.mend(ctx, weakApp, "")
+	}
+	r.answered(ctx)
 }
 
 // answered notes that the provider answers. Nothing is logged under the lock:
 // a log may take its time, or ask Ready.
-func (r *renewals) answered() {
+func (r *renewals) answered(ctx context.Context) {
 	r.mu.Lock()
 	resumed := r.pause.on
 	r.pause = pause{}
 	r.mu.Unlock()
 	if resumed {
 		r.recoveries.Add(1)
-		r.events.resumed()
+		r.events.resumed(ctx)
 	}
 }
 
@@ -620,10 +632,10 @@ func (r *renewals) blame(rec *record, err *AuthError) (by string, tenant bool) {
 }
 
 // failed notes a failure. A refusal of one person is an answer like any other.
-func (r *renewals) failed(rec *record, err *AuthError) {
+func (r *renewals) failed(ctx context.Context, rec *record, err *AuthError) {
 	_, unusable := errors.AsType[unusableIDToken](err)
 	if unusable || r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
-		r.answered()
+		r.answered(ctx)
 		return
 	}
 	if err.Code != "invalid_client" {
@@ -634,10 +646,10 @@ func (r *renewals) failed(rec *record, err *AuthError) {
 	}
 	believed, began := r.countFailure(rec, err)
 	if began {
-		r.events.paused(err)
+		r.events.paused(ctx, err)
 	}
 	if believed {
-		r.reportTrouble(err)
+		r.reportTrouble(ctx, err)
 	}
 }
 
@@ -677,7 +689,7 @@ func (r *renewals) countFailure(rec *record, err *AuthError) (believed, began bo
 }
 
 // reportTrouble logs failures that an operator must mend, once a minute.
-func (r *renewals) reportTrouble(err *AuthError) {
+func (r *renewals) reportTrouble(ctx context.Context, err *AuthError) {
 	if err.Class != ClassMisconfigured {
 		return
 	}
@@ -690,8 +702,9 @@ func (r *renewals) reportTrouble(err *AuthError) {
 	}
 	r.mu.Unlock()
 	if due {
-		r.events.troubled(err)
+		r.events.troubled(ctx, err)
 	}
+	r.events.weaken(ctx, weakApp, "", weakFor, nil)
 }
 
 // ready returns the latest trouble, if it is recent.

@@ -16,10 +16,10 @@ const shortestMaxAge = 1 * time.Minute
 
 // A shortfall is why a session does not do for a handler.
 type shortfall struct {
-	forbidden bool   // another sign-in of the person would not change it
+	forbidden string // the kind of a refusal that another sign-in would not change
 	asks      bool   // Microsoft has to be asked, and should not for a prefetch
 	demand    demand // what else another sign-in is to bring
-	err       error  // set when it could not be found out
+	err       error  // why it is forbidden, or could not be found out
 }
 
 // shortOf makes of the error of a token request what the person can do about
@@ -41,6 +41,11 @@ func shortOf(err error, scopes []string) *shortfall {
 	return short
 }
 
+// forbidden is what those come short of who have none of what one may have.
+func forbidden(kind string, oneOf []string) *shortfall {
+	return &shortfall{forbidden: kind, err: errors.New("missing " + kind + ": " + oneLine(strings.Join(oneOf, " or "), 500))}
+}
+
 // requireMore is Require with something more to judge. People who are not
 // signed in are asked at once for what is certain to be demanded of them.
 func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
@@ -53,10 +58,10 @@ func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *
 			next.ServeHTTP(w, r)
 		case short.asks:
 			refusePrefetch(w)
+		case short.forbidden != "":
+			m.forbid(w, r, v.rec, short)
 		case short.err != nil:
 			m.undecided(w, r, short.err)
-		case short.forbidden:
-			m.forbid(w, r, v.rec)
 		default:
 			m.ask(w, r, v.rec, short.demand)
 		}
@@ -80,7 +85,7 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	}
 	fresh = fresh.renewedBy(own)
 	if gone, err := m.sessions.update(w, r, fresh); err != nil {
-		m.log.Error("msauth: writing the session", "user", fresh.user.Key(), "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", fresh.user.Key(), "err", err)
 	} else if !gone {
 		v.rec = fresh
 		m.renewals.settle(fresh.id, n)
@@ -184,6 +189,7 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 // the app roles. Others get a page with status 403, or a problem document if
 // they are scripts, and are never sent to sign in: that would not change it.
 func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handler {
+	short := forbidden("role", roles)
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
 			for _, role := range roles {
@@ -191,7 +197,7 @@ func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handle
 					return nil
 				}
 			}
-			return &shortfall{forbidden: true}
+			return short
 		})
 	}
 }
@@ -206,6 +212,7 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 			return m.misused(fmt.Errorf("RequireTenant: %q is not a tenant id (a GUID)", id))
 		}
 	}
+	short := forbidden("tenant", ids)
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
 			for _, id := range ids {
@@ -213,7 +220,7 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 					return nil
 				}
 			}
-			return &shortfall{forbidden: true}
+			return short
 		})
 	}
 }
@@ -226,6 +233,7 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 	if _, err := NewSession(User{}, nil).MemberOf(context.Background(), ids...); err != nil {
 		return m.misused(fmt.Errorf("RequireGroup: %w", err))
 	}
+	short := forbidden("group", ids)
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
 			if v.session.User.GroupsOverage && isPrefetch(r) {
@@ -233,7 +241,7 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 			}
 			in, err := v.session.MemberOf(r.Context(), ids...)
 			if err == nil && len(in) == 0 {
-				return &shortfall{forbidden: true}
+				return short
 			}
 			return shortOf(err, nil)
 		})
@@ -283,7 +291,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d 
 	case rec == nil && m.sentMarker(r) && isNavigation(r):
 		m.loopPage(w, r)
 	case rec != nil && m.askedInVain(rec, d):
-		m.inVain(w, r, d)
+		m.inVain(w, r, rec, d)
 	case rec != nil && m.roundsAfter(rec) >= mostRounds:
 		m.againPage(w, r, m.askedPage(r))
 	case !isNavigation(r):
@@ -298,7 +306,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d 
 }
 
 // forbid answers people who are signed in and may not.
-func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record) {
+func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record, short *shortfall) {
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this page",
@@ -308,8 +316,13 @@ func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record)
 			{URL: m.LogoutURL(), Label: "Sign out"},
 			{URL: "/", Label: "Home page"},
 		},
-		Err: errors.New("neither role nor tenant nor group"),
-	}, "user", rec.user.Key())
+		Err: short.err,
+	}, m.accessRefused(r, short.forbidden, rec)...)
+}
+
+// accessRefused counts a handler's refusal, for its log line.
+func (m *Middleware) accessRefused(r *http.Request, kind string, rec *record) []any {
+	return append(m.events.refused(kind, &rec.user, requestPath(r)), "event", "access_refused")
 }
 
 // undecided answers where it cannot be known for now whether somebody may.

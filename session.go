@@ -88,7 +88,7 @@ func (s cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *recor
 		_, _, total := s.m.cookies.lines(len(identity), len(tokens), age)
 		if total <= s.m.cookies.budget {
 			if log && len(without) > 0 {
-				s.m.log.Info("msauth: session over its cookie budget", "user", rec.user.Key(),
+				s.m.log.InfoContext(r.Context(), "msauth: session over its cookie budget", "user", rec.user.Key(),
 					"budget", s.m.cookies.budget, "left_out", strings.Join(without, ", "))
 			}
 			if lean.shed && lean.access != "" {
@@ -204,7 +204,7 @@ func (s storedSessions) create(w http.ResponseWriter, r *http.Request, rec *reco
 		return err // and the session before goes on
 	}
 	if err := s.erase(r, old); err != nil {
-		s.m.log.Error("msauth: deleting the session before", "user", rec.user.Key(), "err", err)
+		s.m.log.ErrorContext(r.Context(), "msauth: deleting the session before", "user", rec.user.Key(), "err", err)
 	}
 	return nil
 }

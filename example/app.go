@@ -219,8 +219,9 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// ready is for a load balancer: is Microsoft there, and does it accept this
-// app? Whether the process runs at all is what /healthz tells.
+// ready is for an alert: is Microsoft there, and does it accept this app? No load
+// balancer should act on it: people who are signed in are served all the same.
+// Whether the process runs at all is what /healthz tells.
 func (a *app) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()

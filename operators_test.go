@@ -1,0 +1,380 @@
+package msauth_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+// wantRefusal checks that one refusal of a kind is counted, and that its line
+// says what it says. attrs are texts of that line.
+func (s *site) wantRefusal(t *testing.T, kind string, attrs ...string) {
+	t.Helper()
+	if got := s.auth.Stats().Refused; len(got) != 1 || got[kind] != 1 {
+		t.Errorf("refusals %v, want one of kind %s", got, kind)
+	}
+	lines := s.log.with(" refused=" + kind + " ")
+	if len(lines) != 1 {
+		t.Fatalf("lines %q, want one refusal of kind %s; log:\n%s", lines, kind, s.log)
+	}
+	for _, attr := range attrs {
+		if !strings.Contains(lines[0], attr) {
+			t.Errorf("the line %q lacks %s", lines[0], attr)
+		}
+	}
+	if strings.Contains(lines[0], "secret-of-the-query") {
+		t.Errorf("the line %q has the query of the page", lines[0])
+	}
+}
+
+func TestRefusalsSayWhoWasRefusedWhereAndWhy(t *testing.T) {
+	t.Parallel()
+	const (
+		page  = "/guarded?q=secret-of-the-query"
+		group = "0b1f4ae6-0000-4000-8000-000000000001"
+		ada   = " username=ada@contoso.example"
+	)
+	guarded := func(require func(*msauth.Middleware) func(http.Handler) http.Handler) func(*testing.T, *site, *browser) {
+		return func(t *testing.T, s *site, b *browser) {
+			b.signIn(msauthtest.Ada)
+			s.guard("/guarded", require(s.auth))
+			if res := b.get(page); res.StatusCode != http.StatusForbidden {
+				t.Errorf("status %d, page %q", res.StatusCode, res.body)
+			}
+		}
+	}
+	here := func(t *testing.T, s *site, b *browser) {
+		s.as(msauthtest.Ada)
+		if res := b.get(page); res.StatusCode != http.StatusForbidden {
+			t.Errorf("status %d, page %q", res.StatusCode, res.body)
+		}
+	}
+	for _, test := range []struct {
+		kind, name string
+		change     func(*msauth.Config)
+		behave     func(*msauthtest.Behavior)
+		refuse     func(t *testing.T, s *site, b *browser)
+		want       []string
+	}{
+		{kind: "on_sign_in", change: func(c *msauth.Config) {
+			c.OnSignIn = func(http.ResponseWriter, *http.Request, *msauth.SignIn) error { return errors.New("no licence") }
+		}, refuse: here, want: []string{`err="no licence"`, "event=sign_in_refused", ada, " path=/guarded ", " user="}},
+		{kind: "tenant", name: "AllowedTenants", change: func(c *msauth.Config) { c.AllowedTenants = []string{msauthtest.TenantFabrikam} },
+			refuse: here, want: []string{msauthtest.TenantContoso, "event=sign_in_refused", ada, " path=/guarded ", " user="}},
+		{kind: "tenant", refuse: guarded(func(m *msauth.Middleware) func(http.Handler) http.Handler {
+			return m.RequireTenant(msauthtest.TenantFabrikam)
+		}), want: []string{`err="missing tenant: ` + msauthtest.TenantFabrikam, "event=access_refused", ada, " path=/guarded ", " user="}},
+		{kind: "role", refuse: guarded(func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireRole("Admin", "Owner") }),
+			want: []string{`err="missing role: Admin or Owner"`, "event=access_refused", ada, " path=/guarded ", " user="}},
+		{kind: "group", refuse: guarded(func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireGroup(group) }),
+			want: []string{`err="missing group: ` + group, "event=access_refused", ada, " path=/guarded "}},
+		{kind: "scope", behave: func(b *msauthtest.Behavior) { b.WithholdScopes = []string{"Calendars.Read"} },
+			refuse: guarded(func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireScopes("Calendars.Read") }),
+			want:   []string{`err="scopes not granted: Calendars.Read"`, "event=access_refused", ada, " path=/guarded "}},
+		{kind: "auth_context", behave: func(b *msauthtest.Behavior) { b.IgnoreClaims = true },
+			refuse: guarded(func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireAuthContext("c1") }),
+			want:   []string{`err="missing authentication context: `, "event=access_refused", ada, " path=/guarded "}},
+		{kind: "fresh_sign_in", behave: func(b *msauthtest.Behavior) { b.OmitAuthTime = true },
+			refuse: guarded(func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireFreshSignIn(time.Minute) }),
+			want:   []string{"auth_time is missing", "event=sign_in_refused", ada, " path=/guarded "}},
+		{kind: "claims", refuse: func(t *testing.T, s *site, b *browser) {
+			b.signIn(msauthtest.Ada)
+			s.mux.Handle("/guarded", s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s.auth.Challenge(w, r, &msauth.AuthError{Class: msauth.ClassStepUp})
+			})))
+			if res := b.get(page); res.StatusCode != http.StatusForbidden {
+				t.Errorf("status %d, page %q", res.StatusCode, res.body)
+			}
+		}, want: []string{"missing sign-in that a handler asked for", "event=access_refused", ada, " path=/guarded "}},
+		{kind: "provider", refuse: func(t *testing.T, s *site, b *browser) {
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.Fail[msauthtest.Authorize] = []msauthtest.Failure{{Error: "access_denied", Description: "AADSTS50105: not assigned to a role for the application"}}
+			})
+			here(t, s, b)
+		}, want: []string{"AADSTS50105", "event=sign_in_refused", " path=/guarded "}},
+		{kind: "connect", change: ofItsOwn(newTokens()), refuse: func(t *testing.T, s *site, b *browser) {
+			s.mux.Handle("/guarded", s.auth.Connect("/public/settings"))
+			b.do(http.MethodPost, page, "Sec-Fetch-Site", "same-origin", "Origin", s.URL)
+		}, want: []string{"nobody is signed in to the app", "event=access_refused", " path=/guarded "}},
+		{kind: "account_taken", change: ofItsOwn(newTokens()), refuse: func(t *testing.T, s *site, b *browser) {
+			s.mux.Handle("/connect", s.auth.Connect(page))
+			s.as(msauthtest.Ada)
+			for _, user := range []string{"zoe", "yan"} {
+				b.keep("app", user)
+				b.connect()
+			}
+		}, want: []string{"event=sign_in_refused", ada, " path=/guarded "}},
+		{kind: "junk", name: "no state", refuse: func(t *testing.T, s *site, b *browser) { b.get("/auth/callback?code=secret-of-the-query") },
+			want: []string{"level=INFO", "event=sign_in_refused", " path=/auth/callback "}},
+		{kind: "junk", name: "malformed", refuse: func(t *testing.T, s *site, b *browser) { b.get("/auth/callback?state=1&state=2&code=3") },
+			want: []string{"level=INFO", "state is repeated"}},
+		{kind: "junk", name: "not ours", refuse: func(t *testing.T, s *site, b *browser) { b.get("/auth/callback?state=af0ifjsldkj&code=3") },
+			want: []string{"level=INFO", "event=sign_in_refused"}},
+	} {
+		t.Run(test.kind+" "+test.name, func(t *testing.T) {
+			t.Parallel()
+			change := test.change
+			if change == nil {
+				change = func(*msauth.Config) {}
+			}
+			s := newSite(t, change)
+			if test.behave != nil {
+				s.ms.Set(test.behave)
+			}
+			test.refuse(t, s, s.browser(t))
+			s.wantRefusal(t, test.kind, test.want...)
+		})
+	}
+}
+
+// requestLog adds to each line the id of the request that it is about, as
+// handlers of the app's do that read it from the context.
+type requestLog struct{ slog.Handler }
+
+type requestID struct{}
+
+func (h requestLog) Handle(ctx context.Context, r slog.Record) error {
+	if id, ok := ctx.Value(requestID{}).(string); ok {
+		r.AddAttrs(slog.String("request", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestLogLinesHaveTheContextOfTheirRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &logBuffer{}
+		kept := newTokens()
+		s := newSiteInProcess(t, ofItsOwn(kept), func(c *msauth.Config) {
+			c.Logger = slog.New(requestLog{slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})})
+		})
+		s.mux.Handle("/connect", s.auth.Connect("/public/settings"))
+		s.guard("/admin", s.auth.RequireRole("Admin"))
+		log.mu.Lock()
+		log.b.Reset() // what is logged before is about no request
+		log.mu.Unlock()
+		site := s.mux
+		counted := http.NewServeMux()
+		counted.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			site.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestID{}, r.URL.Path)))
+		})
+		s.current.Store(counted)
+
+		b, other := s.browser(t), s.browser(t)
+		b.signIn(msauthtest.Ada)
+		b.get("/admin")
+		b.get("/auth/callback")
+		b.keep("app", "zoe")
+		b.connect()
+		time.Sleep(time.Hour + 50*time.Minute)
+		b.get("/")
+		kept.set(func(string) error { return io.ErrUnexpectedEOF })
+		other.keep("app", "yan")
+		other.connect()
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.TokenRefresh] = []msauthtest.Failure{
+				{Error: "invalid_client", Codes: []int{7000222}}, {Error: "invalid_grant", Codes: []int{50173}}}
+		})
+		time.Sleep(time.Hour + 50*time.Minute)
+		b.get("/")
+		time.Sleep(time.Hour)
+		b.get("/")
+		synctest.Wait()
+		b.signIn(msauthtest.Ada)
+		b.do(http.MethodPost, "/auth/logout", "Sec-Fetch-Site", "same-origin", "Origin", s.URL)
+
+		for _, event := range []string{"sign_in", "sign_out", "access_refused", "sign_in_refused", "connected", "renewal", "session_ended", "app_misconfigured"} {
+			if len(log.with("event="+event+" ")) == 0 {
+				t.Errorf("no line of event %s", event)
+			}
+		}
+		for line := range strings.Lines(log.String()) {
+			if !strings.Contains(line, " request=/") {
+				t.Errorf("the line is not about a request: %s", line)
+			}
+		}
+		s.wantNoSecrets(t, "the log", log.String())
+	})
+}
+
+func TestStatsAreACopy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.browser(t).get("/auth/callback")
+	before := s.auth.Stats().Refused
+	s.browser(t).get("/auth/callback")
+	if before["junk"] != 1 || !slices.Equal(slices.Collect(maps.Keys(before)), []string{"junk"}) {
+		t.Errorf("counts %v, want one of junk", before)
+	}
+	clear(s.auth.Stats().Refused)
+	if got := s.auth.Stats().Refused["junk"]; got != 2 {
+		t.Errorf("%d of junk, want 2", got)
+	}
+}
+
+// A visitor can have the provider say invalid_client, with a code that was made
+// for another redirect URI of the same app. What it says of a refresh token that
+// the visitor has not chosen decides.
+func TestReadyDoesNotBelieveARefusedCode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.as(msauthtest.Ada)
+		foreign := msauthtest.Failure{Error: "invalid_client", Codes: []int{500112}}
+		s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.TokenCode] = foreign })
+		b := s.browser(t)
+		for range 3 {
+			b.wantRefused(b.get("/auth/login"), 500, "app-error", "AADSTS500112")
+		}
+		if err := s.auth.Ready(t.Context()); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		if got := s.auth.Stats().Degraded; len(got) != 0 {
+			t.Errorf("degraded: %q", got)
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 1)
+		for event, want := range map[string]int{"degraded": 1, "degraded_end": 1, "app_misconfigured": 0} {
+			if lines := s.log.with("event=" + event + " "); len(lines) != want {
+				t.Errorf("lines of event %s: %q, want %d", event, lines, want)
+			}
+		}
+
+		// The provider does not say: the suspicion stays.
+		time.Sleep(time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: 503}
+		})
+		for range 3 {
+			b.get("/auth/login")
+		}
+		if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{"client secret suspected"}) || s.auth.Ready(t.Context()) != nil {
+			t.Errorf("degraded %q, Ready %v", got, s.auth.Ready(t.Context()))
+		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 2)
+
+		// It is the secret.
+		time.Sleep(time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.SecretExpired = true; clear(b.FailAlways) })
+		b.get("/auth/login")
+		s.wantCalls(t, msauthtest.TokenRefresh, 3)
+		if err := s.auth.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "create a new client secret") {
+			t.Errorf("Ready returns %v", err)
+		}
+		if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{"app misconfigured"}) {
+			t.Errorf("degraded: %q", got)
+		}
+		if lines := s.log.with("event=app_misconfigured "); len(lines) != 1 || !strings.Contains(lines[0], "aadsts=[7000222]") {
+			t.Errorf("lines %q, want one of event app_misconfigured", lines)
+		}
+
+		// It was not, or is mended at the provider.
+		time.Sleep(2 * time.Minute)
+		s.ms.Set(func(b *msauthtest.Behavior) { b.SecretExpired = false; b.FailAlways[msauthtest.TokenCode] = foreign })
+		b.get("/auth/login")
+		if err := s.auth.Ready(t.Context()); err != nil || len(s.auth.Stats().Degraded) > 0 {
+			t.Errorf("Ready returns %v, degraded %q", err, s.auth.Stats().Degraded)
+		}
+	})
+}
+
+// A probe that hangs keeps nobody for longer than a second.
+func TestSuspicionKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t)
+		s.as(msauthtest.Ada)
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.FailAlways[msauthtest.TokenCode] = msauthtest.Failure{Error: "invalid_client"}
+			b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Hang: true}
+		})
+		for i, most := range []time.Duration{time.Second, 0} {
+			began := time.Now()
+			s.browser(t).get("/auth/login")
+			if took := time.Since(began); took > most {
+				t.Errorf("sign-in %d took %v, want %v at most", i, took, most)
+			}
+		}
+		if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{"client secret suspected"}) {
+			t.Errorf("degraded: %q", got)
+		}
+		time.Sleep(11 * time.Minute) // nothing more is heard
+		if got := s.auth.Stats().Degraded; len(got) != 0 {
+			t.Errorf("degraded: %q", got)
+		}
+	})
+}
+
+func TestStatsSayWhatIsWeaker(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		want   string
+		weaken func(*testing.T, *site, *browser, *tokens)
+		mend   func(*testing.T, *site, *browser, *tokens)
+	}{
+		{"tokens of an API refused", func(t *testing.T, s *site, b *browser, _ *tokens) {
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Error: "invalid_resource", Codes: []int{500011}}
+			})
+			s.guard("/orders", s.auth.RequireScopes(ordersRead))
+			b.get("/orders")
+		}, func(t *testing.T, s *site, b *browser, _ *tokens) {
+			s.ms.Set(func(b *msauthtest.Behavior) { clear(b.FailAlways) })
+			time.Sleep(20 * time.Second)
+			b.get("/orders")
+		}},
+		{"session store fails", func(t *testing.T, s *site, b *browser, _ *tokens) {
+			store := newFiles(t)
+			store.breaks("New", 0, io.ErrUnexpectedEOF)
+			s.restart(t, func(c *msauth.Config) { c.Store = store })
+			b.get("/public/")
+		}, func(*testing.T, *site, *browser, *tokens) { time.Sleep(time.Minute + time.Second) }},
+		{"token store fails", func(t *testing.T, s *site, b *browser, kept *tokens) {
+			time.Sleep(2 * time.Hour)
+			kept.set(func(string) error { return io.ErrUnexpectedEOF })
+			b.get("/")
+		}, func(t *testing.T, s *site, b *browser, kept *tokens) {
+			kept.set(nil)
+			time.Sleep(20 * time.Second)
+			b.get("/")
+		}},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				kept := newTokens()
+				s := newSiteInProcess(t, func(c *msauth.Config) {
+					if test.want == "token store fails" {
+						c.Tokens = kept
+					}
+				})
+				b := s.browser(t)
+				b.signIn(msauthtest.Ada)
+				test.weaken(t, s, b, kept)
+				if got := s.auth.Stats().Degraded; !slices.Equal(got, []string{test.want}) {
+					t.Errorf("degraded: %q, want %q; log:\n%s", got, test.want, s.log)
+				}
+				if err := s.auth.Ready(t.Context()); err != nil {
+					t.Errorf("not ready: %v", err)
+				}
+				test.mend(t, s, b, kept)
+				if got := s.auth.Stats().Degraded; len(got) != 0 {
+					t.Errorf("degraded: %q, want nothing; log:\n%s", got, s.log)
+				}
+				if begins, ends := s.log.with("event=degraded "), s.log.with("event=degraded_end "); len(begins) != 1 || len(ends) != 1 {
+					t.Errorf("lines %q, %q, want one of each", begins, ends)
+				}
+			})
+		})
+	}
+}
