@@ -105,7 +105,7 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	select {
 	case result := <-flight:
 		found, _ := result.Val.([]string)
-		return among(found, groups), result.Err
+		return among(found, groups), ownError(result.Err)
 	case <-ctx.Done():
 		return nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
 	}
