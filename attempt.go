@@ -101,8 +101,8 @@ type attempts struct {
 	additional []byte // authenticated data of state
 	cookies    *cookieFormat
 
-	// finished are attempts that this process has seen the end of. It serves
-	// to say the right thing to people who go back to one.
+	// finished are attempts that this process has seen the end of. None is
+	// finished twice.
 	finished *expiring[attemptID, struct{}]
 }
 
@@ -118,6 +118,11 @@ func newAttempts(ring keyring, reg registration, cookies *cookieFormat) *attempt
 func (s *attempts) over(id attemptID) bool {
 	_, over := s.finished.get(id)
 	return over
+}
+
+// finish notes that an attempt is over. It reports false where it was before.
+func (s *attempts) finish(id attemptID) bool {
+	return s.finished.add(id, struct{}{}, id.started().Add(attemptLifetime))
 }
 
 // seal makes the state parameter.

@@ -98,9 +98,13 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		m.unbound(w, r, a, cookie != "")
 		return
 	}
-	// The attempt is over, however it ends.
+	// The attempt is over, however it ends: also for whoever has copied its cookie
+	// before.
 	m.attempts.clear(w, a.id.String())
-	m.attempts.finished.put(a.id, struct{}{}, a.id.started().Add(attemptLifetime))
+	if !m.attempts.finish(a.id) {
+		m.unbound(w, r, a, false)
+		return
+	}
 	m.finish(w, r, a, ans, cookie)
 }
 

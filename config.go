@@ -351,6 +351,7 @@ func (c *Config) complete() (base *url.URL, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Logger = slog.New(calm{c.Logger.Handler()})
 	return base, nil
 }
 

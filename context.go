@@ -82,7 +82,8 @@ type User struct {
 	GroupsOverage bool
 
 	// Claims are the further claims of the ID token that [Config.Claims]
-	// names, as encoding/json decodes them. Do not modify.
+	// names, as encoding/json decodes them. Like Roles and Groups they are this
+	// request's own: changing them changes nothing elsewhere.
 	Claims map[string]any
 }
 

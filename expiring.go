@@ -45,6 +45,10 @@ func (m *expiring[K, V]) get(key K) (value V, ok bool) {
 func (m *expiring[K, V]) put(key K, value V, until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.store(key, value, until)
+}
+
+func (m *expiring[K, V]) store(key K, value V, until time.Time) {
 	if old := m.entries[key]; old != nil {
 		heap.Remove(&m.byTime, old.index)
 	}
@@ -61,6 +65,17 @@ func (m *expiring[K, V]) put(key K, value V, until time.Time) {
 		m.sweeping = true
 		time.AfterFunc(sweepEvery, m.sweep)
 	}
+}
+
+// add is put for a key that is not there, and reports whether it was so.
+func (m *expiring[K, V]) add(key K, value V, until time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[key]; e != nil && time.Now().Before(e.until) {
+		return false
+	}
+	m.store(key, value, until)
+	return true
 }
 
 // drop forgets an entry.

@@ -29,11 +29,14 @@ const (
 // in too many for their tokens.
 type memberships struct {
 	known   *expiring[tokenKey, []string]
+	refused *expiring[tokenKey, refusal] // by person
 	flights *singleflight.Group
 }
 
 func newMemberships() memberships {
-	return memberships{newExpiring[tokenKey, []string](maxMemberships), new(singleflight.Group)}
+	return memberships{
+		newExpiring[tokenKey, []string](maxMemberships), newExpiring[tokenKey, refusal](maxOutcomes), new(singleflight.Group),
+	}
 }
 
 // MemberOf returns those of the groups (object ids, at most 20) that the person
@@ -41,7 +44,9 @@ func newMemberships() memberships {
 // tokens. It is known from [User.Groups], which needs the optional claim
 // "groups" in the app registration; where these are too many
 // ([User.GroupsOverage]), Microsoft Graph is asked, once for each renewal. That
-// needs the scope User.Read ("checkMemberGroups", Microsoft Graph). Errors are
+// needs the scope User.Read ("checkMemberGroups", Microsoft Graph). What Graph
+// refuses is not asked again before its Retry-After, of an hour at most, is over,
+// or else a second, then twice as long each time, up to 10 seconds. Errors are
 // those of [Session.Token].
 func (s *Session) MemberOf(ctx context.Context, groups ...string) ([]string, error) {
 	if s == nil || s.tokens == nil {
@@ -91,13 +96,27 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	if known, ok := h.m.memberships.known.get(key); ok {
 		return among(known, groups), nil
 	}
+	// Graph's limits are by person: other groups, or another session, fare no
+	// better.
+	person := h.m.renewals.key(secret("\x00groups " + rec.user.Key()))
+	refused := func() *AuthError { return h.m.renewals.refusalIn(h.m.memberships.refused, person) }
+	if failure := refused(); failure != nil {
+		return nil, ownError(failure)
+	}
 	flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
 		defer recoverInto(&err)
 		// Others wait for this answer too, whoever goes away.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
 		defer cancel()
-		found, err := h.checkMemberGroups(ctx, asked)
+		if failure := refused(); failure != nil { // by what was asked before this
+			return nil, failure
+		}
+		found, asking, err := h.askGraph(ctx, asked)
+		if failure, ok := errors.AsType[*AuthError](err); ok && asking {
+			h.m.renewals.refuseIn(h.m.memberships.refused, person, failure, failure.RetryAfter)
+		}
 		if err == nil {
+			h.m.memberships.refused.drop(person)
 			h.m.memberships.known.put(key, found, time.Now().Add(membershipGrace))
 		}
 		return found, err
@@ -105,11 +124,29 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	select {
 	case result := <-flight:
 		found, _ := result.Val.([]string)
-		return among(found, groups), result.Err
+		return among(found, groups), ownError(result.Err)
 	case <-ctx.Done():
 		return nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
 	}
 }
+
+// askGraph is checkMemberGroups, and reports whether a failure is that of Graph
+// and not of the token for it, which is remembered elsewhere.
+func (h *heldTokens) askGraph(ctx context.Context, groups []string) (found []string, asked bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			asked, err = true, &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	found, err = h.checkMemberGroups(ctx, groups)
+	_, asked = errors.AsType[graphFailure](err)
+	return found, asked, err
+}
+
+// graphFailure is what an [AuthError] wraps that is not about a token.
+type graphFailure struct{ error }
+
+func (e graphFailure) Unwrap() error { return e.error }
 
 // checkMemberGroups asks Graph.
 func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]string, error) {
@@ -131,12 +168,13 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrTokenUnavailable) || errors.Is(err, ErrNoSession) {
 			return nil, err
 		}
-		return nil, &AuthError{Class: ClassRetry, Err: err}
+		return nil, &AuthError{Class: ClassRetry, Err: graphFailure{err}}
 	}
 	defer res.Body.Close()
+	wait := retryAfter(res.Header.Get("Retry-After"), time.Now())
 	reply, err := readAtMost(res.Body, maxGraphReply)
 	if err != nil {
-		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: err}
+		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
 	}
 	var doc struct {
 		Value []string
@@ -145,8 +183,8 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	err = json.Unmarshal(reply, &doc)
 	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
 		return nil, &AuthError{
-			Class: ClassRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100),
-			Err: errors.New("the answer of Graph does not tell the person's groups"),
+			Class: ClassRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100), RetryAfter: wait,
+			Err: graphFailure{errors.New("the answer of Graph does not tell the person's groups")},
 		}
 	}
 	return doc.Value, nil

@@ -42,10 +42,12 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	rec, _, err := m.sessions.load(r)
 	if rec != nil {
 		m.ended.add(rec, m.cfg.MaxAge, 0)
-		m.events.signedOut(r.Context(), rec)
 	}
 	if removed := m.sessions.remove(w, r); removed != nil && err == nil {
 		err = removed
+	}
+	if rec != nil {
+		m.events.signedOut(r.Context(), rec)
 	}
 	ids, _ := m.attempts.sent(r.Header, "")
 	for _, id := range ids {

@@ -72,6 +72,10 @@ type record struct {
 	cookies *cookieFormat
 
 	surplus bool // cookies came that the session no longer needs
+
+	// What user has of these once more, for a handler to do with as it likes.
+	// They are made together with user's own, in one piece of memory.
+	given struct{ roles, groups []string }
 }
 
 const (
@@ -297,16 +301,18 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 		*text = next(i)
 	}
 	if roles > 0 {
-		u.Roles = make([]string, roles)
+		u.Roles, r.given.roles = twice(roles)
 		for i := range u.Roles {
 			u.Roles[i] = next(len(texts) + i)
 		}
+		copy(r.given.roles, u.Roles)
 	}
 	if groups > 0 {
-		u.Groups = make([]string, groups)
+		u.Groups, r.given.groups = twice(groups)
 		for i := range u.Groups {
 			u.Groups[i] = next(len(texts) + roles + i)
 		}
+		copy(r.given.groups, u.Groups)
 	}
 	if contexts > 0 {
 		r.contexts = make([]string, contexts)
@@ -326,6 +332,41 @@ func decodeRecord(identity []byte, of *layout) (*record, error) {
 		}
 	}
 	return r, nil
+}
+
+// twice makes two lists of n texts in one piece of memory, of which none grows
+// into the other.
+func twice(n int) (one, other []string) {
+	both := make([]string, 2*n)
+	return both[:n:n], both[n:]
+}
+
+// give is the user for a handler, who may change it. What the record holds is
+// needed to read its tokens, and other requests share it. It is called once for
+// a record of decodeRecord.
+func (r *record) give() User {
+	u := r.user
+	if u.Roles != nil {
+		if u.Roles = r.given.roles; u.Roles == nil {
+			u.Roles = slices.Clone(r.user.Roles)
+		}
+	}
+	if u.Groups != nil {
+		if u.Groups = r.given.groups; u.Groups == nil {
+			u.Groups = slices.Clone(r.user.Groups)
+		}
+	}
+	return u
+}
+
+// own makes the user's lists and claims those of this record alone, where they
+// came from somewhere else.
+func (r *record) own() {
+	r.user.Roles, r.user.Groups = slices.Clone(r.user.Roles), slices.Clone(r.user.Groups)
+	r.given.roles, r.given.groups = nil, nil
+	if r.user.Claims = nil; r.extra != "" {
+		_ = json.Unmarshal([]byte(r.extra), &r.user.Claims) // which was made of them
+	}
 }
 
 // unpack makes access and refresh readable.
@@ -405,7 +446,7 @@ func (r *record) shrink() string {
 		r.shed = true
 		return "access token"
 	case len(r.user.Groups) > 0:
-		r.user.Groups, r.user.GroupsOverage = nil, true
+		r.user.Groups, r.given.groups, r.user.GroupsOverage = nil, nil, true
 		return "groups"
 	case r.extra != "":
 		r.extra, r.user.Claims = "", nil
@@ -466,6 +507,7 @@ const maxIDTokenKept = 2500
 // identify is for the ID token of a sign-in.
 func (r *record) identify(id *identity) {
 	r.user, r.extra = id.user, id.extra
+	r.own()
 	r.sid, r.loginHint, r.authTime, r.contexts = id.sid, id.loginHint, id.authTime, id.contexts
 	r.packed, r.sealed = nil, ""
 }
@@ -476,6 +518,7 @@ func (r *record) identify(id *identity) {
 func (r *record) update(id *identity) {
 	before := r.user
 	r.user, r.extra = id.user, id.extra
+	r.own() // whoever waited for this renewal has the same identity
 	r.user.Name = cmp.Or(r.user.Name, before.Name)
 	r.user.Username = cmp.Or(r.user.Username, before.Username)
 	if r.user.Email == "" {

@@ -185,8 +185,11 @@ func (r *renewals) ownOf(rec *record) (*grant, *AuthError, secret) {
 }
 
 // refusal is why a refresh token, or a wish, gives nothing for now.
-func (r *renewals) refusal(key tokenKey) *AuthError {
-	last, ok := r.refused.get(key)
+func (r *renewals) refusal(key tokenKey) *AuthError { return r.refusalIn(r.refused, key) }
+
+// refusalIn is refusal among those of another kind.
+func (r *renewals) refusalIn(refused *expiring[tokenKey, refusal], key tokenKey) *AuthError {
+	last, ok := refused.get(key)
 	if !ok || !time.Now().Before(last.until) || last.failures > 0 && last.recoveries != r.recoveries.Load() {
 		return nil
 	}
@@ -196,18 +199,23 @@ func (r *renewals) refusal(key tokenKey) *AuthError {
 // refuse notes why a refresh token, or a wish, gives nothing for a while: for as
 // long as the provider asks, or else for longer each time.
 func (r *renewals) refuse(key tokenKey, err *AuthError, grace time.Duration) {
+	r.refuseIn(r.refused, key, err, grace)
+}
+
+// refuseIn is refuse among those of another kind.
+func (r *renewals) refuseIn(refused *expiring[tokenKey, refusal], key tokenKey, err *AuthError, grace time.Duration) {
 	now := time.Now()
 	next := refusal{err: err, until: now.Add(max(grace, time.Second))}
 	keep := next.until
 	if grace == 0 {
 		next.failures, next.recoveries = 1, r.recoveries.Load()
-		if last, ok := r.refused.get(key); ok && last.failures > 0 && last.recoveries == next.recoveries {
+		if last, ok := refused.get(key); ok && last.failures > 0 && last.recoveries == next.recoveries {
 			next.failures += last.failures
 		}
 		next.until = now.Add(backOff(next.failures))
 		keep = next.until.Add(outcomeGrace) // or the next failure would be the first again
 	}
-	r.refused.put(key, next, keep)
+	refused.put(key, next, keep)
 }
 
 // A renewal asks for tokens that are newer than those of a record, or others.
@@ -618,14 +626,16 @@ func (r *renewals) doubted(err *AuthError) bool {
 
 // blame is by whom a failure is counted: by what one stranger has only one of.
 // Where no OAuth answer came, none can have caused it, and it is counted by
-// person. An answer can be caused by a tenant, whose people sign in where many
+// person, but for status 429 and its like, which anybody can bring upon personal
+// accounts of theirs. An answer can be caused by a tenant, whose people sign in where many
 // tenants do, and by a personal account, of which anybody can have several; not
 // so where all are of the one tenant that the app was made for.
 func (r *renewals) blame(rec *record, err *AuthError) (by string, tenant bool) {
 	switch {
 	case err.Code == "invalid_client": // of the app, whoever asks
 		return string(rec.id[:]), false
-	case err.Code != "" && !r.oneTenant:
+	case r.oneTenant:
+	case err.Code != "", rec.user.Personal() && err.StatusCode >= 400 && err.StatusCode < 500:
 		return "tenant " + rec.user.TenantID, true
 	}
 	return rec.user.Key(), false

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -332,6 +333,23 @@ type heldTokens struct {
 }
 
 func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token, error) {
+	token, err := h.find(ctx, scopes)
+	return token, ownError(err)
+}
+
+// ownError is an error that its receiver may change: a failure is remembered,
+// and answers others too.
+func ownError(err error) error {
+	failure, ok := err.(*AuthError)
+	if !ok {
+		return err
+	}
+	own := *failure
+	own.Numbers, own.Scopes = slices.Clone(own.Numbers), slices.Clone(own.Scopes)
+	return &own
+}
+
+func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, error) {
 	w, err := h.wishFor(scopes)
 	if err != nil {
 		return nil, err
@@ -524,7 +542,7 @@ func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, cla
 		err = failure
 	}
 	h.note(rec, w, rejected, failure)
-	return token, err
+	return token, ownError(err)
 }
 
 // errNotReplaced means that there is no other token to be had.
@@ -630,6 +648,6 @@ type heldSession struct {
 // of makes what a handler sees of a record.
 func (h *heldSession) of(m *Middleware, rec *record, reload func() (*record, error)) *Session {
 	h.tokens.m, h.tokens.rec, h.tokens.reload = m, rec, reload
-	h.session = Session{User: rec.user, AppData: rec.appData, tokens: &h.tokens}
+	h.session = Session{User: rec.give(), AppData: rec.appData, tokens: &h.tokens}
 	return &h.session
 }
