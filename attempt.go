@@ -100,17 +100,19 @@ type attempts struct {
 	keys       *dailyKeys
 	additional []byte // authenticated data of state
 	cookies    *cookieFormat
+	home       string // what "" stands for as the address to return to
 
 	// finished are attempts that this process has seen the end of. It serves
 	// to say the right thing to people who go back to one.
 	finished *expiring[attemptID, struct{}]
 }
 
-func newAttempts(ring keyring, reg registration, cookies *cookieFormat) *attempts {
+func newAttempts(ring keyring, reg registration, cookies *cookieFormat, home string) *attempts {
 	return &attempts{
 		keys:       ring.daily("msauth state v1"),
 		additional: append([]byte("msauth state v1\x00"), reg[:]...),
 		cookies:    cookies,
+		home:       home,
 		finished:   newExpiring[attemptID, struct{}](maxFinished),
 	}
 }
@@ -126,7 +128,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		return "", errAppState
 	}
 	path, _, _ := strings.Cut(a.returnTo, "?")
-	for _, returnTo := range []string{a.returnTo, path, "/"} {
+	for _, returnTo := range []string{a.returnTo, path, ""} {
 		e := encoder{b: []byte{attemptFormat}}
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)
@@ -170,6 +172,9 @@ func (s *attempts) open(state string) (*attempt, error) {
 	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()
 	if !d.done() {
 		return nil, errState
+	}
+	if a.returnTo == "" {
+		a.returnTo = s.home
 	}
 	if age := time.Since(a.id.started()); age > attemptLifetime || age < -time.Minute {
 		return a, errStateExpired

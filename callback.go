@@ -73,7 +73,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	ans, err := readAnswer(r)
 	if err != nil {
-		m.startAgain(w, r, &attempt{returnTo: "/"}, err)
+		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)
 		return
 	}
 	a, err := m.attempts.open(ans.state)
@@ -83,13 +83,13 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
 			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", attemptLifetime/time.Minute),
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
 	}
 	if err != nil {
-		m.startAgain(w, r, &attempt{returnTo: "/"}, err)
+		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)
 		return
 	}
 	_, cookie := m.attempts.sent(r.Header, a.id.String())
@@ -120,7 +120,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 	if began == "" {
 		began = m.base.Host
 	}
-	links := []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
+	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	switch {
 	case !wrong && a.host != "" && !strings.EqualFold(began, host):
 		from := "another address"
@@ -185,7 +185,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 			Kind: "unavailable", Status: http.StatusBadGateway,
 			Title: "Signing in did not work",
 			Text:  "The answer to your sign-in was incomplete. Try again; if it happens again, tell the people who run this site.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New("msauth: the token reply holds no ID token, though the scope openid was asked for"),
 		})
 		return
@@ -204,7 +204,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 			Kind: "start-again", Status: http.StatusBadRequest,
 			Title: "Signing in did not work",
 			Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -284,7 +284,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 			Kind: "no-auth-time", Status: http.StatusForbidden,
 			Title: "This site is not set up correctly for this page",
 			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
-			Links: []Link{{URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
 		})
 	case age > a.maxAge+expLeeway:
@@ -292,7 +292,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 			Kind: "not-enough", Status: http.StatusForbidden,
 			Title: "You were not asked to sign in again",
 			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.maxAge),
 		})
 	default:
@@ -373,7 +373,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
 			Title: "Signing in is not possible right now",
 			Text:  "The site could not keep your session. Try again in a moment.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -446,7 +446,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		m.notAllowed(w, r, a, failure) // a better text for the same refusal
 		return
 	}
-	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}}, Err: failure}
+	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
 	level := slog.LevelInfo
 	switch failure.Class {
 	case ClassDeclined:
@@ -490,7 +490,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
 	p.Title = "That part of the site stays closed"
 	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: "/", Label: "Home page"}}
+	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
 	switch { // for the text only: Microsoft asks not to react to numbers
 	case slices.Contains(failure.Numbers, 90094):
 		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
@@ -519,7 +519,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			Kind: "not-enough", Status: http.StatusForbidden,
 			Title: "Microsoft did not give this site access",
 			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   failure,
 		}, "aadsts", failure.Numbers)
 	case ClassMisconfigured:
@@ -558,7 +558,7 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attem
 		Kind: "start-again", Status: http.StatusBadRequest,
 		Title: "This sign-in cannot be finished",
 		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
-		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	})
 }
@@ -571,7 +571,7 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "Microsoft cannot be reached right now",
 		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
-		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}
 	switch failure, ok := errors.AsType[*AuthError](err); {
@@ -598,7 +598,7 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusInternalServerError,
 		Title: notSetUp, Text: notYou,
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}, attrs...)
 }
@@ -608,7 +608,7 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 		Kind: "too-large", Status: http.StatusForbidden,
 		Title: "Your account has too much in it for this site",
 		Text:  "Microsoft signed you in, but a session of this size cannot be kept. Tell the people who run this site; trying again will not help.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	})
 }
@@ -627,7 +627,7 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attem
 	if a.user != "" {
 		p.Title = "The account was not connected"
 		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
-		p.Links = []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
+		p.Links = []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	}
 	m.refuse(w, r, slog.LevelInfo, p)
 }

@@ -76,7 +76,6 @@
 // by client_secret_post where discovery lists that, else by Basic. The latest
 // ID token is kept for signing out at the provider (id_token_hint).
 //
-//
 // # Asking for more
 //
 // One sign-in serves several APIs: [Session.Token] takes scopes, and

@@ -16,7 +16,7 @@ import (
 // LoginOptions shape the link that [Middleware.LoginURL] makes.
 type LoginOptions struct {
 	// ReturnTo is the local path, with or without a query, to come back to.
-	// Default "/".
+	// Default [Config.Home].
 	ReturnTo string
 	// Prompt is "select_account" to choose among accounts or "login" to enter
 	// credentials again; Microsoft decides if it is empty.
@@ -51,7 +51,7 @@ func (m *Middleware) LoginURL(o LoginOptions) string {
 // loginURL makes a link to a sign-in that meets a demand.
 func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 	q := url.Values{}
-	if p := m.returnPath(o.ReturnTo); p != "/" {
+	if p := m.returnPath(o.ReturnTo); p != m.cfg.Home {
 		q.Set("return_to", p)
 	}
 	for name, value := range map[string]string{
@@ -120,7 +120,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 			Kind: "bad-request", Status: http.StatusBadRequest,
 			Title: "This sign-in link does not work",
 			Text:  "The link is damaged or too old. Start again from here.",
-			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -130,10 +130,10 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		// A script or a frame cannot go there: the same link, to click. What is
 		// sealed is good for as long as it was.
 		q := r.URL.Query()
-		if q.Del("return_to"); opts.returnTo == "/" {
+		if q.Del("return_to"); opts.returnTo == m.cfg.Home {
 			opts.returnTo = m.seenPage(r)
 		}
-		if opts.returnTo != "/" {
+		if opts.returnTo != m.cfg.Home {
 			q.Set("return_to", opts.returnTo)
 		}
 		m.unauthorized(w, r, !opts.demand.empty() && m.current(r) != nil, m.loginLink(q))
@@ -171,7 +171,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 
 // loginOptions reads the query of the login link.
 func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
-	o.returnTo = "/"
+	o.returnTo = m.cfg.Home
 	sealed := ""
 	q, err := url.ParseQuery(query)
 	if err != nil {

@@ -53,7 +53,7 @@ func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "Signing in worked, but did not last",
 		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
 	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
 }
@@ -86,7 +86,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
 			Kind: "not-granted", Status: http.StatusForbidden,
 			Title: "This page needs more permissions",
 			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
-			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New("scopes not granted: " + strings.Join(d.scopes, " ")),
 		})
 		return
@@ -98,7 +98,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, d demand) {
 		Links: []Link{
 			{URL: again, Label: "Sign in again"},
 			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
-			{URL: "/", Label: "Home page"},
+			{URL: m.cfg.Home, Label: "Home page"},
 		},
 		Err: errors.New("the same was demanded right after a sign-in that was to bring it, claims: " + oneLine(d.claims, maxChallenge)),
 	})
@@ -111,7 +111,7 @@ func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo 
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "You are signed in, but that was not enough",
 		Text:  "A page of this site sent you to sign in again right after you had. Another account may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("signed in twice within seconds, and sent to sign in once more: does a handler ask for that whenever it gets no token?"),
 	})
 }

@@ -117,7 +117,7 @@ func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
 	m.showPage(w, r, Page{
 		Kind: "not-found", Status: http.StatusNotFound,
 		Title: "Page not found", Text: "There is nothing at this address.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 	})
 }
 
@@ -126,6 +126,6 @@ func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow s
 	m.showPage(w, r, Page{
 		Kind: "bad-request", Status: http.StatusMethodNotAllowed,
 		Title: "This address cannot be used like that", Text: "Begin again from the home page.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 	})
 }
