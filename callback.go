@@ -120,6 +120,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 	if began == "" {
 		began = m.base.Host
 	}
+	a.unseen = !wrong
 	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	switch {
 	case !wrong && a.host != "" && !strings.EqualFold(began, host):
@@ -136,8 +137,8 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Links: links,
 			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
 		})
-	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.over(a.id):
-		text := "Your browser came back without the cookie that it was given, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
+	case !wrong && a.retried && !m.sentOwn(r) && !m.attempts.over(a.id):
+		text := "Your browser came back without the cookie that it was given, for the second time, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
 		if m.base.Scheme == "http" {
 			text += " Some versions of Safari also drop these cookies on http://localhost: use https or another browser there."
 		}
@@ -145,11 +146,31 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Kind: "cookies-blocked", Status: http.StatusBadRequest,
 			Title: "Your browser does not keep cookies for this site",
 			Text:  text, Links: links,
-			Err: errors.New("msauth: no cookie of this attempt, nor any other"),
+			Err: errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
+		})
+	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.over(a.id):
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "start-again", Status: http.StatusBadRequest,
+			Title: "Start signing in again from here",
+			Text:  "Your browser came back without the cookie of this sign-in. Either signing in began somewhere else, such as in an Office program, a mail program or another browser profile, or your browser does not keep cookies for this site. Start again from here to find out.",
+			Links: links[:1],
+			Err:   errors.New("msauth: no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked"),
 		})
 	default:
 		m.startAgain(w, r, a, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
 	}
+}
+
+// sentOwn reports whether a request carries any cookie of ours.
+func (m *Middleware) sentOwn(r *http.Request) bool {
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), m.cookies.name); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "-")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // finish completes an attempt that is known to be this browser's.
@@ -549,6 +570,9 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.L
 func (m *Middleware) againLink(a *attempt) Link {
 	if a.user != "" {
 		return Link{URL: a.returnTo, Label: "Back"}
+	}
+	if a.unseen {
+		return Link{URL: m.retryURL(a.returnTo), Label: "Start again"}
 	}
 	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.returnTo}), Label: "Start again"}
 }

@@ -70,6 +70,24 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 	return m.loginLink(q)
 }
 
+// retryURL begins again what came back without a cookie, and notes it: one
+// answer cannot tell a sign-in that began in another browser from cookies that
+// are blocked.
+func (m *Middleware) retryURL(returnTo string) string {
+	e := encoder{}
+	e.text("")
+	demand{}.append(&e)
+	e.b = append(e.b, linkRetried)
+	q := url.Values{"sealed": {m.linkKeys.seal(e.b, m.linkData())}}
+	if p := m.returnPath(returnTo); p != m.cfg.Home {
+		q.Set("return_to", p)
+	}
+	return m.loginLink(q)
+}
+
+// linkRetried may follow what a link has sealed.
+const linkRetried = 1
+
 func (m *Middleware) loginLink(q url.Values) string {
 	link := m.base.Path + "/login"
 	if len(q) > 0 {
@@ -95,6 +113,9 @@ type authorizeOptions struct {
 	// that are now demanded; asked is what that was to bring.
 	challenged bool
 	asked      demandDigest
+
+	retried bool // the sign-in before came back without a cookie
+	wait    bool // not at once
 }
 
 // Login starts a sign-in and sends the browser to Microsoft. It reads
@@ -162,8 +183,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 				opts.loginHint = rec.hint()
 			}
 		case opts.rounds >= 2 && same && opts.prompt == "" && opts.appState == "":
-			m.againPage(w, r, opts.returnTo)
-			return
+			opts.wait = true
 		}
 	}
 	m.begin(w, r, opts)
@@ -210,7 +230,9 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 	if sealed != "" {
 		plain, err := m.linkKeys.open(sealed, m.linkData())
 		d := decoder{b: plain}
-		o.appState, o.demand = d.text(), readDemand(&d)
+		if o.appState, o.demand = d.text(), readDemand(&d); d.at < len(d.b) {
+			o.retried = d.flags() == linkRetried
+		}
 		if err != nil || !d.done() {
 			return o, errors.New("msauth: sealed is damaged or too old")
 		}
@@ -233,7 +255,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	a, cookie := newAttempt()
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
-	a.user = o.user
+	a.user, a.retried = o.user, o.retried
 	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
 	if a.challenged = o.challenged; a.challenged {
 		a.asked = o.asked
@@ -275,7 +297,12 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	provider.Endpoint.AuthURL = meta.Authorization
 	m.attempts.set(w, r, a.id, cookie)
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	redirect(w, provider.AuthCodeURL(state, params...))
+	target := provider.AuthCodeURL(state, params...)
+	if o.wait {
+		m.waitPage(w, r, target)
+		return
+	}
+	redirect(w, target)
 }
 
 // scopesToAsk are the app's own, and more.
