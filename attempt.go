@@ -37,14 +37,22 @@ type attempt struct {
 	// challenged is set where the code of the attempt before was refused with a
 	// claims challenge, which this one is to meet: once is enough.
 	challenged bool
-	scopes     string        // asked for beyond Config.Scopes
-	asked      demandDigest  // all that it is to bring
-	user       string        // of the app, who connects an account
-	maxAge     time.Duration // how long ago credentials may have been entered, 0 for whenever
+	// retried is set where the sign-in before came back without a cookie: this
+	// one began in the browser that it is to come back to.
+	retried bool
+	unseen  bool          // has come back without its cookie; not in state
+	scopes  string        // asked for beyond Config.Scopes
+	asked   demandDigest  // all that it is to bring
+	user    string        // of the app, who connects an account
+	maxAge  time.Duration // how long ago credentials may have been entered, 0 for whenever
 }
 
-// flagChallenged stands beside the number of rounds.
-const flagChallenged = 1 << 7
+// Flags stand beside the number of rounds.
+const (
+	flagChallenged = 1 << 7
+	flagRetried    = 1 << 6
+	maskRounds     = 1<<4 - 1
+)
 
 // attemptID begins with the time: it tells an attempt's age and sorts.
 type attemptID [8]byte
@@ -100,17 +108,19 @@ type attempts struct {
 	keys       *dailyKeys
 	additional []byte // authenticated data of state
 	cookies    *cookieFormat
+	home       string // what "" stands for as the address to return to
 
 	// finished are attempts that this process has seen the end of. None is
 	// finished twice.
 	finished *expiring[attemptID, struct{}]
 }
 
-func newAttempts(ring keyring, reg registration, cookies *cookieFormat) *attempts {
+func newAttempts(ring keyring, reg registration, cookies *cookieFormat, home string) *attempts {
 	return &attempts{
 		keys:       ring.daily("msauth state v1"),
 		additional: append([]byte("msauth state v1\x00"), reg[:]...),
 		cookies:    cookies,
+		home:       home,
 		finished:   newExpiring[attemptID, struct{}](maxFinished),
 	}
 }
@@ -131,12 +141,12 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		return "", errAppState
 	}
 	path, _, _ := strings.Cut(a.returnTo, "?")
-	for _, returnTo := range []string{a.returnTo, path, "/"} {
+	for _, returnTo := range []string{a.returnTo, path, ""} {
 		e := encoder{b: []byte{attemptFormat}}
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)
 		e.b = append(e.b, a.binding[:]...)
-		e.b = append(e.b, a.rounds|flag(a.challenged, flagChallenged))
+		e.b = append(e.b, a.rounds|flag(a.challenged, flagChallenged)|flag(a.retried, flagRetried))
 		e.b = append(e.b, a.asked[:]...)
 		e.b = binary.AppendUvarint(e.b, uint64(a.maxAge/time.Second))
 		e.text(returnTo)
@@ -168,13 +178,16 @@ func (s *attempts) open(state string) (*attempt, error) {
 	copy(a.id[:], d.bytes(len(a.id)))
 	copy(a.seed[:], d.bytes(len(a.seed)))
 	copy(a.binding[:], d.bytes(len(a.binding)))
-	rounds := d.flags()
-	a.rounds, a.challenged = rounds&^flagChallenged, rounds&flagChallenged != 0
+	flags := d.flags()
+	a.rounds, a.challenged, a.retried = flags&maskRounds, flags&flagChallenged != 0, flags&flagRetried != 0
 	copy(a.asked[:], d.bytes(len(a.asked)))
 	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
 	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()
 	if !d.done() {
 		return nil, errState
+	}
+	if a.returnTo == "" {
+		a.returnTo = s.home
 	}
 	if age := time.Since(a.id.started()); age > attemptLifetime || age < -time.Minute {
 		return a, errStateExpired

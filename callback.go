@@ -73,7 +73,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 	}
 	ans, err := readAnswer(r)
 	if err != nil {
-		m.startAgain(w, r, &attempt{returnTo: "/"}, err)
+		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)
 		return
 	}
 	a, err := m.attempts.open(ans.state)
@@ -83,13 +83,13 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
 			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", attemptLifetime/time.Minute),
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
 	}
 	if err != nil {
-		m.startAgain(w, r, &attempt{returnTo: "/"}, err)
+		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)
 		return
 	}
 	_, cookie := m.attempts.sent(r.Header, a.id.String())
@@ -124,7 +124,8 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 	if began == "" {
 		began = m.base.Host
 	}
-	links := []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
+	a.unseen = !wrong
+	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	switch {
 	case !wrong && a.host != "" && !strings.EqualFold(began, host):
 		from := "another address"
@@ -140,8 +141,8 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Links: links,
 			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
 		})
-	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.over(a.id):
-		text := "Your browser came back without the cookie that it was given, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
+	case !wrong && a.retried && !m.sentOwn(r) && !m.attempts.over(a.id):
+		text := "Your browser came back without the cookie that it was given, for the second time, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
 		if m.base.Scheme == "http" {
 			text += " Some versions of Safari also drop these cookies on http://localhost: use https or another browser there."
 		}
@@ -149,11 +150,31 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Kind: "cookies-blocked", Status: http.StatusBadRequest,
 			Title: "Your browser does not keep cookies for this site",
 			Text:  text, Links: links,
-			Err: errors.New("msauth: no cookie of this attempt, nor any other"),
+			Err: errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
+		})
+	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.over(a.id):
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "start-again", Status: http.StatusBadRequest,
+			Title: "Start signing in again from here",
+			Text:  "Your browser came back without the cookie of this sign-in. Either signing in began somewhere else, such as in an Office program, a mail program or another browser profile, or your browser does not keep cookies for this site. Start again from here to find out.",
+			Links: links[:1],
+			Err:   errors.New("msauth: no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked"),
 		})
 	default:
 		m.startAgain(w, r, a, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
 	}
+}
+
+// sentOwn reports whether a request carries any cookie of ours.
+func (m *Middleware) sentOwn(r *http.Request) bool {
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), m.cookies.name); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "-")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // finish completes an attempt that is known to be this browser's.
@@ -189,7 +210,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 			Kind: "unavailable", Status: http.StatusBadGateway,
 			Title: "Signing in did not work",
 			Text:  "The answer to your sign-in was incomplete. Try again; if it happens again, tell the people who run this site.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New("msauth: the token reply holds no ID token, though the scope openid was asked for"),
 		})
 		return
@@ -208,7 +229,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 			Kind: "start-again", Status: http.StatusBadRequest,
 			Title: "Signing in did not work",
 			Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -291,7 +312,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 			Kind: "no-auth-time", Status: http.StatusForbidden,
 			Title: "This site is not set up correctly for this page",
 			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
-			Links: []Link{{URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
 		}, m.events.refused("fresh_sign_in", &id.user, a.returnTo)...)
 	case age > a.maxAge+expLeeway:
@@ -299,7 +320,7 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 			Kind: "not-enough", Status: http.StatusForbidden,
 			Title: "You were not asked to sign in again",
 			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.maxAge),
 		}, m.events.refused("fresh_sign_in", &id.user, a.returnTo)...)
 	default:
@@ -380,7 +401,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
 			Title: "Signing in is not possible right now",
 			Text:  "The site could not keep your session. Try again in a moment.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -453,7 +474,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // a better text for the same refusal
 		return
 	}
-	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}}, Err: failure}
+	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
 	level := slog.LevelInfo
 	switch failure.Class {
 	case ClassDeclined:
@@ -497,7 +518,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
 	p.Title = "That part of the site stays closed"
 	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: "/", Label: "Home page"}}
+	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
 	switch { // for the text only: Microsoft asks not to react to numbers
 	case slices.Contains(failure.Numbers, 90094):
 		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
@@ -526,7 +547,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			Kind: "not-enough", Status: http.StatusForbidden,
 			Title: "Microsoft did not give this site access",
 			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
-			Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   failure,
 		}, append(m.events.refused("provider", m.currentUser(r), a.returnTo), "aadsts", failure.Numbers)...)
 	case ClassMisconfigured:
@@ -561,6 +582,9 @@ func (m *Middleware) againLink(a *attempt) Link {
 	if a.user != "" {
 		return Link{URL: a.returnTo, Label: "Back"}
 	}
+	if a.unseen {
+		return Link{URL: m.retryURL(a.returnTo), Label: "Start again"}
+	}
 	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.returnTo}), Label: "Start again"}
 }
 
@@ -573,7 +597,7 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attem
 		Kind: "start-again", Status: http.StatusBadRequest,
 		Title: "This sign-in cannot be finished",
 		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
-		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}, attrs...)
 }
@@ -586,7 +610,7 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "Microsoft cannot be reached right now",
 		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
-		Links: []Link{m.againLink(a), {URL: "/", Label: "Home page"}},
+		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}
 	switch failure, ok := errors.AsType[*AuthError](err); {
@@ -613,7 +637,7 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusInternalServerError,
 		Title: notSetUp, Text: notYou,
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}, attrs...)
 }
@@ -623,7 +647,7 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 		Kind: "too-large", Status: http.StatusForbidden,
 		Title: "Your account has too much in it for this site",
 		Text:  "Microsoft signed you in, but a session of this size cannot be kept. Tell the people who run this site; trying again will not help.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	})
 }
@@ -642,7 +666,7 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attem
 	if a.user != "" {
 		p.Title = "The account was not connected"
 		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
-		p.Links = []Link{m.againLink(a), {URL: "/", Label: "Home page"}}
+		p.Links = []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	}
 	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.returnTo)...)
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 )
 
@@ -255,15 +257,31 @@ func TestCase098_CookiesDisabled(t *testing.T) {
 	b := s.browser(t)
 	b.Jar = noCookies{}
 	res := b.get("/a")
-	c.refused(b, res, 400, "cookies-blocked", "no cookie of this attempt, nor any other")
+	c.refused(b, res, 400, "start-again", "no cookie of this attempt, nor any other")
 	c.calls(s, msauthtest.Authorize, 1)
+	c.refused(b, b.get(linksOf(res)[0]), 400, "cookies-blocked", "no cookie of this attempt, nor any other")
+	c.calls(s, msauthtest.Authorize, 2)
 	c.calls(s, msauthtest.TokenCode, 0)
 	// Cookies that are taken, but never sent for long: those of attempts only.
 	jar, _ := cookiejar.New(nil)
 	b.Jar = forgetful{jar}
 	res = b.get("/a")
 	c.page(s, res, 400, "loop", "was the cookie dropped or cut")
-	c.calls(s, msauthtest.Authorize, 2)
+	c.calls(s, msauthtest.Authorize, 3)
+}
+
+// blockedPage is what a browser gets that never brings a cookie back.
+func blockedPage(t *testing.T, s *site, b *browser) seen {
+	t.Helper()
+	cfg := s.cfg
+	cfg.Page = nil
+	plain, err := msauth.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := newRecorder()
+	plain.Callback(first, httptest.NewRequest(http.MethodGet, b.attempt("/auth/login"), nil))
+	return s.browser(t).get(b.attempt(linksOf(seen{body: first.Body.String()})[0]))
 }
 
 type noCookies struct{}
@@ -286,7 +304,7 @@ func TestCase099_FramingAndReferrers(t *testing.T) {
 	pages := map[string]seen{
 		"confirm-sign-out": b.get("/auth/logout"), "signed-out": b.get("/auth/signed-out"), "not-found": b.get("/auth/x"),
 		"start-again": b.get("/auth/callback"), "bad-request": b.get("/auth/login?prompt=x"),
-		"sign-in-required": b.do("POST", "/a", "Accept", "text/html"), "cookies-blocked": s.browser(t).get(b.attempt("/a")),
+		"sign-in-required": b.do("POST", "/a", "Accept", "text/html"), "cookies-blocked": blockedPage(t, s, b),
 	}
 	for kind, res := range pages {
 		if res.kind() != kind {

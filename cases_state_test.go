@@ -81,7 +81,7 @@ func TestCase003_CallbackOfAnAttackerSignsNobodyIn(t *testing.T) {
 		name, kind, reason string
 		prepare            func(b *browser)
 	}{
-		{"who was never here", "cookies-blocked", "no cookie of this attempt", func(*browser) {}},
+		{"who was never here", "start-again", "no cookie of this attempt", func(*browser) {}},
 		{"who has other cookies", "start-again", "no cookie of this attempt", func(b *browser) { b.keep("theme", "dark") }},
 		{"who is signing in", "start-again", "no cookie of this attempt", func(b *browser) { b.attempt("/mine") }},
 		{"who is signed in", "start-again", "no cookie of this attempt", func(b *browser) { b.signIn(msauthtest.Ada) }},

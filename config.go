@@ -152,6 +152,13 @@ type Config struct {
 	// BaseURL + "/signed-out".
 	PostLogoutURL string
 
+	// Home is the path of the site's home page, such as "/expenses/", with or
+	// without a query: where pages of this package link to, and where people
+	// come to after signing in if nothing else was wanted. Default: the parent
+	// of BaseURL's path, "/expenses/" for "https://corp.example/expenses/auth"
+	// and "/" for "https://app.example.com/auth".
+	Home string
+
 	// TokenHosts are further hosts, such as "api.example.com" or
 	// "localhost:8081", to which [Session.Client] sends an access token: one
 	// with the scopes that are named, such as "api://orders/.default", all of
@@ -206,7 +213,7 @@ type SignIn struct {
 	// AppData becomes [Session.AppData]: at most 512 bytes.
 	AppData string
 	// ReturnTo is the local path that the person will come to. Anything that
-	// is not a path on this site is replaced by "/".
+	// is not a path on this site is replaced by [Config.Home].
 	ReturnTo string
 
 	// UserKey is the app's user under whom [Config.Tokens] keeps the tokens, at
@@ -235,6 +242,7 @@ const (
 	defaultCookieBudget = 3300
 	largestCookieBudget = 7168
 	maxAppData          = 512
+	maxHome             = 200
 	personalTenant      = "9188040d-6c67-4c5b-b112-36a304b66dad"
 )
 
@@ -283,7 +291,7 @@ func New(cfg Config) (*Middleware, error) {
 		cookies: newCookieFormat(cfg.CookieName, registration[:], sealer{ring.derive("msauth session v1")},
 			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
 	}
-	m.attempts = newAttempts(ring, registration, m.cookies)
+	m.attempts = newAttempts(ring, registration, m.cookies, cfg.Home)
 	m.authority = newAuthority(&cfg, &client)
 	m.layout.keepsIDToken = !m.authority.microsoftIssuer()
 	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
@@ -370,7 +378,24 @@ func (c *Config) completeURLs() (*url.URL, error) {
 	} else if u, err := url.Parse(c.PostLogoutURL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil {
 		return nil, fieldError("PostLogoutURL", "%q must be an absolute URL that is registered as a redirect URI", c.PostLogoutURL)
 	}
-	return base, nil
+	return base, c.completeHome(base)
+}
+
+// completeHome finds the site's home page.
+func (c *Config) completeHome(base *url.URL) error {
+	if c.Home == "" {
+		escaped := asciiURL(base.EscapedPath())
+		c.Home = escaped[:strings.LastIndexByte(escaped, '/')+1]
+		if c.Home == "" {
+			c.Home = "/"
+		}
+		return nil
+	}
+	own := func(p string) bool { return ownRoute(base.Path, p) }
+	if len(c.Home) > maxHome || localPath(c.Home, own, "") != c.Home {
+		return fieldError("Home", "%q must be the path of a page of this site, such as /expenses/, of at most %d bytes", c.Home, maxHome)
+	}
+	return nil
 }
 
 // checkURL accepts an absolute URL without query, fragment or user, on https

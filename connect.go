@@ -43,7 +43,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 				Kind: "not-allowed", Status: http.StatusForbidden,
 				Title: "No account can be connected like that",
 				Text:  "Sign in to this site first, and connect a Microsoft account from its own pages.",
-				Links: []Link{{URL: "/", Label: "Home page"}},
+				Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
 			}, append(m.events.refused("connect", m.currentUser(r), requestPath(r)), "event", "access_refused")...)
 			return
@@ -90,7 +90,7 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attem
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "The account was not connected",
 		Text:  "You are no longer signed in to this site as you were when you began. Sign in again and start over: nothing has changed.",
-		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("another user, or nobody, is signed in to the app than when this began"),
 	}, m.events.refused("connect", u, a.returnTo)...)
 	return false
@@ -100,7 +100,7 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attem
 func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, u *User, err error) {
 	p := Page{
 		Kind: "account-taken", Status: http.StatusForbidden,
-		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: "/", Label: "Home page"}}, Err: err,
+		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
 	}
 	switch {
 	case errors.Is(err, ErrAccountTaken):

@@ -191,8 +191,12 @@
 // navigation. If [Config.Store] fails, Require answers 503, Load goes on without
 // a session, and nobody is signed out. Should a browser come back from a
 // sign-in without its session, it gets a page that names the likely causes in
-// place of a second round; a handler that sends people to sign in whoever is
-// signed in ends on such a page too.
+// place of a second round. Where a handler sends people to sign in whoever is
+// signed in, each sign-in from the third on waits for 5 seconds, on a page that
+// goes on by itself; after eight there is an error page. A sign-in that comes
+// back without its cookie was begun elsewhere (Office opens links like that), or
+// the browser keeps no cookies: one page offers to start again, and the second
+// time it is certain.
 //
 // Pages say what happened and what to do, in English, without scripts.
 // [Config.Page] replaces them. Each page about a failure shows an id that

@@ -16,7 +16,7 @@ import (
 // LoginOptions shape the link that [Middleware.LoginURL] makes.
 type LoginOptions struct {
 	// ReturnTo is the local path, with or without a query, to come back to.
-	// Default "/".
+	// Default [Config.Home].
 	ReturnTo string
 	// Prompt is "select_account" to choose among accounts or "login" to enter
 	// credentials again; Microsoft decides if it is empty.
@@ -51,7 +51,7 @@ func (m *Middleware) LoginURL(o LoginOptions) string {
 // loginURL makes a link to a sign-in that meets a demand.
 func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 	q := url.Values{}
-	if p := m.returnPath(o.ReturnTo); p != "/" {
+	if p := m.returnPath(o.ReturnTo); p != m.cfg.Home {
 		q.Set("return_to", p)
 	}
 	for name, value := range map[string]string{
@@ -69,6 +69,24 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 	}
 	return m.loginLink(q)
 }
+
+// retryURL begins again what came back without a cookie, and notes it: one
+// answer cannot tell a sign-in that began in another browser from cookies that
+// are blocked.
+func (m *Middleware) retryURL(returnTo string) string {
+	e := encoder{}
+	e.text("")
+	demand{}.append(&e)
+	e.b = append(e.b, linkRetried)
+	q := url.Values{"sealed": {m.linkKeys.seal(e.b, m.linkData())}}
+	if p := m.returnPath(returnTo); p != m.cfg.Home {
+		q.Set("return_to", p)
+	}
+	return m.loginLink(q)
+}
+
+// linkRetried may follow what a link has sealed.
+const linkRetried = 1
 
 func (m *Middleware) loginLink(q url.Values) string {
 	link := m.base.Path + "/login"
@@ -95,6 +113,9 @@ type authorizeOptions struct {
 	// that are now demanded; asked is what that was to bring.
 	challenged bool
 	asked      demandDigest
+
+	retried bool // the sign-in before came back without a cookie
+	wait    bool // not at once
 }
 
 // Login starts a sign-in and sends the browser to Microsoft. It reads
@@ -120,7 +141,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 			Kind: "bad-request", Status: http.StatusBadRequest,
 			Title: "This sign-in link does not work",
 			Text:  "The link is damaged or too old. Start again from here.",
-			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -130,10 +151,10 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		// A script or a frame cannot go there: the same link, to click. What is
 		// sealed is good for as long as it was.
 		q := r.URL.Query()
-		if q.Del("return_to"); opts.returnTo == "/" {
+		if q.Del("return_to"); opts.returnTo == m.cfg.Home {
 			opts.returnTo = m.seenPage(r)
 		}
-		if opts.returnTo != "/" {
+		if opts.returnTo != m.cfg.Home {
 			q.Set("return_to", opts.returnTo)
 		}
 		m.unauthorized(w, r, !opts.demand.empty() && m.current(r) != nil, m.loginLink(q))
@@ -162,8 +183,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 				opts.loginHint = rec.hint()
 			}
 		case opts.rounds >= 2 && same && opts.prompt == "" && opts.appState == "":
-			m.againPage(w, r, opts.returnTo)
-			return
+			opts.wait = true
 		}
 	}
 	m.begin(w, r, opts)
@@ -171,7 +191,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 
 // loginOptions reads the query of the login link.
 func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
-	o.returnTo = "/"
+	o.returnTo = m.cfg.Home
 	sealed := ""
 	q, err := url.ParseQuery(query)
 	if err != nil {
@@ -210,7 +230,9 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 	if sealed != "" {
 		plain, err := m.linkKeys.open(sealed, m.linkData())
 		d := decoder{b: plain}
-		o.appState, o.demand = d.text(), readDemand(&d)
+		if o.appState, o.demand = d.text(), readDemand(&d); d.at < len(d.b) {
+			o.retried = d.flags() == linkRetried
+		}
 		if err != nil || !d.done() {
 			return o, errors.New("msauth: sealed is damaged or too old")
 		}
@@ -233,7 +255,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	a, cookie := newAttempt()
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
-	a.user = o.user
+	a.user, a.retried = o.user, o.retried
 	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
 	if a.challenged = o.challenged; a.challenged {
 		a.asked = o.asked
@@ -275,7 +297,12 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	provider.Endpoint.AuthURL = meta.Authorization
 	m.attempts.set(w, r, a.id, cookie)
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	redirect(w, provider.AuthCodeURL(state, params...))
+	target := provider.AuthCodeURL(state, params...)
+	if o.wait {
+		m.waitPage(w, r, target)
+		return
+	}
+	redirect(w, target)
 }
 
 // scopesToAsk are the app's own, and more.

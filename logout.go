@@ -34,7 +34,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 			Kind: "confirm-sign-out", Status: http.StatusOK,
 			Title: "Sign out?",
 			Text:  "You will be signed out of this site and of Microsoft in this browser.",
-			Links: []Link{{URL: m.LogoutURL(), Label: "Sign out", Post: true}, {URL: "/", Label: "Stay signed in"}},
+			Links: []Link{{URL: m.LogoutURL(), Label: "Sign out", Post: true}, {URL: m.cfg.Home, Label: "Stay signed in"}},
 		})
 		return
 	}
@@ -63,7 +63,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
 			Title: "Signing out could not be completed",
 			Text:  "This browser has forgotten your session, but the site could not delete it. Try again in a moment.",
-			Links: []Link{{URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
@@ -130,6 +130,6 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
 		Kind: "signed-out", Status: http.StatusOK,
 		Title: "You are signed out",
 		Text:  "On a shared computer, close the browser as well.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
 	})
 }

@@ -2,6 +2,7 @@ package msauth
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -15,6 +16,8 @@ const (
 	// mostRounds is how many sign-ins, each right after another, a person is
 	// led through without a click.
 	mostRounds = 8
+	// waitBefore is how long the third one in a row, and each after it, waits.
+	waitBefore = 5 * time.Second
 	// demandRest is how long nobody is sent to Microsoft again for what a
 	// sign-in was to bring and has not brought.
 	demandRest = 5 * time.Minute
@@ -53,7 +56,7 @@ func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "Signing in worked, but did not last",
 		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
 	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
 }
@@ -88,7 +91,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record,
 			Kind: "not-granted", Status: http.StatusForbidden,
 			Title: "This page needs more permissions",
 			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
-			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: "/", Label: "Home page"}},
+			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New(missing),
 		}, attrs...)
 		return
@@ -100,20 +103,33 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record,
 		Links: []Link{
 			{URL: again, Label: "Sign in again"},
 			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
-			{URL: "/", Label: "Home page"},
+			{URL: m.cfg.Home, Label: "Home page"},
 		},
 		Err: errors.New(missing + ", right after a sign-in that was to bring it"),
 	}, attrs...)
 }
 
-// againPage stands in for the third sign-in within seconds: a page of the app
-// asks for one, whoever is signed in.
+// waitPage leads to the third sign-in within seconds, and to those after it,
+// at a slower pace: a fast person is not stopped, and a loop is.
+func (m *Middleware) waitPage(w http.ResponseWriter, r *http.Request, target string) {
+	m.log.InfoContext(r.Context(), "msauth: signed in twice within seconds, and sent to sign in once more", "wait", waitBefore)
+	m.showPage(w, r, Page{
+		Kind: "wait", Status: http.StatusOK,
+		Title:   "Signing in again",
+		Text:    fmt.Sprintf("You have signed in several times within a few seconds. Signing in continues by itself in %d seconds.", waitBefore/time.Second),
+		Links:   []Link{{URL: target, Label: "Continue now"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Refresh: waitBefore,
+	})
+}
+
+// againPage stands in for one more sign-in after many within seconds: a page of
+// the app asks for one, whoever is signed in.
 func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
 	m.deny(w, r, slog.LevelWarn, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "You are signed in, but that was not enough",
 		Text:  "A page of this site sent you to sign in again right after you had. Another account may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: "/", Label: "Home page"}},
-		Err:   errors.New("signed in twice within seconds, and sent to sign in once more: does a handler ask for that whenever it gets no token?"),
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("signed in many times, each within seconds of the one before, and sent to sign in once more: does a handler ask for that whenever it gets no token?"),
 	})
 }

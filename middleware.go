@@ -516,7 +516,7 @@ func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 		Kind: "app-error", Status: http.StatusBadRequest,
 		Title: "This site is not set up correctly for signing in",
 		Text:  "Microsoft signed you in, but its answer went to the wrong part of this site. You did nothing wrong. Tell the people who run it.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("the answer to a sign-in did not reach Callback: does something in front change the path of BaseURL?"),
 	}, "path", oneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
 }

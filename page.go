@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"time"
 )
 
 // A Page is what this package wants to tell a person; see [Config.Page].
@@ -15,7 +16,7 @@ type Page struct {
 	// Kind is stable and says which page it is: "signed-out",
 	// "confirm-sign-out", "sign-in-required", "declined", "not-allowed",
 	// "not-granted", "not-enough", "no-auth-time", "account-taken",
-	// "start-again", "expired", "cookies-blocked", "wrong-host", "loop",
+	// "start-again", "expired", "cookies-blocked", "wrong-host", "wait", "loop",
 	// "unavailable", "app-error", "too-large", "bad-request" or "not-found".
 	Kind string
 	// Status is the HTTP status to send.
@@ -24,6 +25,10 @@ type Page struct {
 	Title, Text string
 	// Links are what the person can do next, the best first.
 	Links []Link
+	// Refresh is after how long the page goes on to its first link by itself, 0
+	// for pages that do not: <meta http-equiv="refresh"> does it under the strict
+	// headers too. Only "wait" has it.
+	Refresh time.Duration
 	// ID is also in the log line about this page; empty for pages that report
 	// no failure.
 	ID string
@@ -88,7 +93,8 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	if err := pageTemplate.Execute(w, struct {
 		Page
 		Style template.CSS
-	}{p, template.CSS(pageCSS)}); /* #nosec G203 -- a constant */ err != nil {
+		After int
+	}{p, template.CSS(pageCSS), int(p.Refresh / time.Second)}); /* #nosec G203 -- a constant */ err != nil {
 		m.log.DebugContext(r.Context(), "msauth: writing a page", "err", err)
 	}
 }
@@ -117,7 +123,7 @@ func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
 	m.showPage(w, r, Page{
 		Kind: "not-found", Status: http.StatusNotFound,
 		Title: "Page not found", Text: "There is nothing at this address.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 	})
 }
 
@@ -126,6 +132,6 @@ func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow s
 	m.showPage(w, r, Page{
 		Kind: "bad-request", Status: http.StatusMethodNotAllowed,
 		Title: "This address cannot be used like that", Text: "Begin again from the home page.",
-		Links: []Link{{URL: "/", Label: "Home page"}},
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 	})
 }

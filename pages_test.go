@@ -52,7 +52,7 @@ func pages(t *testing.T, changes ...func(*msauth.Config)) (s *site, b *browser, 
 			time.Sleep(31 * time.Minute)
 			return b.get(back)
 		},
-		"cookies-blocked": func() seen { return s.browser(t).get(b.attempt("/auth/login")) },
+		"cookies-blocked": func() seen { return blockedPage(t, s, b) },
 		"wrong-host": func() seen {
 			s.wire.(inProcess)["other.test"] = s
 			return b.get("https://other.test/auth/login")

@@ -92,7 +92,7 @@ func (m *Middleware) seenPage(r *http.Request) string {
 			return m.returnPath(u.RequestURI())
 		}
 	}
-	return "/"
+	return m.cfg.Home
 }
 
 // unauthorized answers a request that is no page load: 401, for scripts with a

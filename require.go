@@ -314,7 +314,7 @@ func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record,
 		Links: []Link{
 			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
 			{URL: m.LogoutURL(), Label: "Sign out"},
-			{URL: "/", Label: "Home page"},
+			{URL: m.cfg.Home, Label: "Home page"},
 		},
 		Err: short.err,
 	}, m.accessRefused(r, short.forbidden, rec)...)

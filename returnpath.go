@@ -9,8 +9,8 @@ import (
 
 // localPath returns s if it is the path of a page on this site, with or
 // without a query, such that every browser stays on the site when it follows
-// it; else "/". own are paths that nobody may be returned to.
-func localPath(s string, own func(path string) bool) string {
+// it; else home. own are paths that nobody may be returned to.
+func localPath(s string, own func(path string) bool, home string) string {
 	if p, ok := checkLocalPath(s); ok && (own == nil || !own(p)) {
 		s = asciiURL(s)
 		if len(s) > maxReturnTo {
@@ -21,7 +21,7 @@ func localPath(s string, own func(path string) bool) string {
 			return s
 		}
 	}
-	return "/"
+	return home
 }
 
 // checkLocalPath decides and returns the decoded, cleaned path.
@@ -88,7 +88,8 @@ func asciiURL(s string) string {
 }
 
 // requestPath is the path and query that the browser asked for. http.StripPrefix
-// shortens r.URL and leaves r.RequestURI alone.
+// shortens r.URL and leaves r.RequestURI alone. It is "" where no path was asked
+// for.
 func requestPath(r *http.Request) string {
 	s := r.RequestURI
 	if s == "" {
@@ -100,14 +101,16 @@ func requestPath(r *http.Request) string {
 	if u, err := url.Parse(s); err == nil && u.Host != "" {
 		return u.RequestURI() // absolute form, RFC 9112 section 3.2.2
 	}
-	return "/"
+	return ""
 }
 
 // ownRoute reports whether a cleaned path is one of ours: returning there
-// after signing in would sign out, or start over.
-func (m *Middleware) ownRoute(p string) bool {
-	name, below := strings.CutPrefix(p, m.base.Path+"/")
+// after signing in would sign out, or start over. base is BaseURL's path.
+func ownRoute(base, p string) bool {
+	name, below := strings.CutPrefix(p, base+"/")
 	return below && route(name) != nil
 }
 
-func (m *Middleware) returnPath(s string) string { return localPath(s, m.ownRoute) }
+func (m *Middleware) ownRoute(p string) bool { return ownRoute(m.base.Path, p) }
+
+func (m *Middleware) returnPath(s string) string { return localPath(s, m.ownRoute, m.cfg.Home) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"maps"
 	"net/http"
 	"net/url"
@@ -413,7 +414,7 @@ func TestCallbackRefusesWithItsReason(t *testing.T) {
 		}, 400, "start-again", unbound},
 		{"browser without cookies", func(s *site, b *browser, good *url.URL, q url.Values) seen {
 			return s.browser(b.t).get(good.String())
-		}, 400, "cookies-blocked", unbound},
+		}, 400, "start-again", unbound},
 		{"cookie of the attempt changed", func(s *site, b *browser, good *url.URL, q url.Values) seen {
 			for _, c := range b.cookies() {
 				b.keep(c.Name, flip(c.Value, 5))
@@ -542,7 +543,7 @@ func TestRefusedPageOffersTheSamePageAgain(t *testing.T) {
 	s.as(msauthtest.Ada)
 	good := s.browser(t).attempt("/page?x=1")
 	res := s.browser(t).get(good)
-	if want := `href="/auth/login?return_to=%2Fpage%3Fx%3D1"`; !strings.Contains(res.body, want) {
+	if want := `href="/auth/login?return_to=%2Fpage%3Fx%3D1&amp;sealed=`; !strings.Contains(res.body, want) {
 		t.Errorf("page %s, want %s", res.body, want)
 	}
 }
@@ -855,13 +856,75 @@ func TestBrowserWithoutCookiesIsToldSoAfterOneRound(t *testing.T) {
 		s.as(msauthtest.Ada)
 		b := s.browser(t)
 		b.Jar = nil
-		res := b.get("/page")
-		b.wantRefused(res, 400, "cookies-blocked", "no cookie of this attempt, nor any other")
+		// One round cannot tell that from a sign-in that began elsewhere.
+		res := b.get("/page?x=1")
+		b.wantRefused(res, 400, "start-again", "no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked")
 		s.wantCalls(t, msauthtest.Authorize, 1)
+		if links := linksOf(res); len(links) != 1 || !strings.Contains(res.body, "Office") || !strings.Contains(res.body, "does not keep cookies") {
+			t.Errorf("links %q, want one, and both causes: %s", links, res.body)
+		}
+		for range 2 { // as often as it is tried
+			res = b.get(linksOf(res)[0])
+			b.wantRefused(res, 400, "cookies-blocked", "no cookie of this attempt, nor any other, for the second time")
+		}
+		s.wantCalls(t, msauthtest.Authorize, 3)
 		if strings.Contains(res.body, "Safari") != strings.HasPrefix(base, "http:") {
 			t.Errorf("%s: page %s: Safari is named on http only", base, res.body)
 		}
 	}
+}
+
+// linksOf are the addresses that a page links to.
+func linksOf(res seen) (links []string) {
+	for _, m := range regexp.MustCompile(`<a href="([^"]*)"`).FindAllStringSubmatch(res.body, -1) {
+		links = append(links, html.UnescapeString(m[1]))
+	}
+	return links
+}
+
+// A link that was opened from Office, or from another browser profile, comes
+// back in a browser that never began to sign in. One click, and it is done.
+func TestSignInBegunElsewhereGoesOnFromItsPage(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Ada)
+	for _, test := range []struct {
+		name    string
+		prepare func(b *browser)
+		links   int
+	}{
+		{"a browser that has no cookies yet", func(*browser) {}, 1},
+		{"one with cookies of the app's own", func(b *browser) { b.keep("theme", "dark") }, 2},
+	} {
+		elsewhere, b := s.browser(t), s.browser(t)
+		test.prepare(b)
+		back := elsewhere.attempt("/page?x=1")
+		res := b.get(back)
+		b.wantRefused(res, 400, "start-again", "no cookie of this attempt")
+		if links := linksOf(res); len(links) != test.links {
+			t.Errorf("%s: links %q, want %d", test.name, links, test.links)
+		}
+		end := b.get(linksOf(res)[0])
+		if end.body != helloAda || end.Request.URL.RequestURI() != "/page?x=1" {
+			t.Errorf("%s: the page's button leads to %s, %.100q", test.name, end.Request.URL, end.body)
+		}
+	}
+	// Once more somewhere else: the page's link was copied to another browser.
+	// That browser's cookies are not to blame where it sends some.
+	elsewhere, b := s.browser(t), s.browser(t)
+	again := linksOf(s.browser(t).get(elsewhere.attempt("/page")))[0]
+	back := elsewhere.attempt(again)
+	b.signIn(msauthtest.Ada)
+	b.wantRefused(b.get(back), 400, "start-again", "no cookie of this attempt")
+	// And one that keeps the app's cookies, but never ours.
+	blocked := s.browser(t)
+	blocked.keep("theme", "dark")
+	blocked.wantRefused(blocked.get(elsewhere.attempt(again)), 400, "cookies-blocked", "for the second time")
+	// Nobody else can make such a link.
+	u, _ := url.Parse(again)
+	q := u.Query()
+	q.Set("sealed", flip(q.Get("sealed"), 10))
+	s.wantPage(t, b.get("/auth/login?"+q.Encode()), 400, "bad-request", "sealed is damaged")
 }
 
 func TestTabsDoNotDisturbEachOther(t *testing.T) {
