@@ -288,6 +288,7 @@ func New(cfg Config) (*Middleware, error) {
 		events:       &events{log: cfg.Logger},
 		ended:        newEndedSet(),
 		linkKeys:     ring.daily("msauth login link v1"),
+		formKeys:     ring.daily("msauth form v1"),
 		cookies: newCookieFormat(cfg.CookieName, registration[:], sealer{ring.derive("msauth session v1")},
 			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
 	}

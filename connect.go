@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 )
 
 // Connect is a handler that connects a Microsoft account to the app's user who
@@ -19,7 +20,8 @@ import (
 // The form leads on to Microsoft: a Content-Security-Policy of the app must name
 // Microsoft's origin in form-action.
 //
-// It acts only on a POST from a page of this site, and the account is connected
+// It acts only on a form of a page of this site; where a service worker passes
+// requests on, which hides who asked, the person is asked first. The account is connected
 // only if the same user is still signed in to the same browser when the person
 // comes back: nobody can be made to connect an account that is not theirs, or
 // to another's user.
@@ -38,7 +40,11 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 			return
 		}
 		user := m.appUser(r)
-		if !m.meant(r) || !m.fromHere(r) || user == "" || len(user) > maxUserKey {
+		signedIn := user != "" && len(user) <= maxUserKey
+		action := strings.Join(append([]string{"connect", returnTo}, wanted...), " ")
+		switch {
+		case signedIn && m.agreed(w, r, action, user):
+		case !signedIn || !m.seemsMeant(r) || !m.fromHere(r):
 			m.fail(w, r, slog.LevelWarn, Page{
 				Kind: "not-allowed", Status: http.StatusForbidden,
 				Title: "No account can be connected like that",
@@ -47,9 +53,31 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
 			}, append(m.events.refused("connect", m.currentUser(r), requestPath(r)), "event", "access_refused")...)
 			return
+		case !provesWhoAsked(r.Header):
+			m.confirmConnect(w, r, action, user, returnTo)
+			return
 		}
 		d := demand{scopes: wanted, claims: m.claimsFor(r, user)}
 		m.begin(w, r, authorizeOptions{returnTo: m.returnPath(returnTo), user: user, prompt: "select_account", demand: d})
+	})
+}
+
+// confirmConnect asks where a service worker may have passed on the form of
+// another site.
+func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, action, user, returnTo string) {
+	returnTo = m.returnPath(returnTo)
+	if _, err := m.authority.metadata.get(r.Context()); err != nil { // the policy names Microsoft's origin
+		m.unavailable(w, r, &attempt{returnTo: returnTo, user: user}, err)
+		return
+	}
+	m.showPage(w, r, Page{
+		Kind: "confirm-connect", Status: askingStatus(r),
+		Title: "Connect a Microsoft account?",
+		Text:  "You choose the account at Microsoft next. This site can then use it in your name.",
+		Links: []Link{
+			{URL: localPath(requestPath(r), nil), Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
+			{URL: returnTo, Label: "Back"},
+		},
 	})
 }
 

@@ -217,9 +217,19 @@
 // Only a navigation of the top window is sent to Microsoft: a GET or HEAD that
 // browsers mark with Sec-Fetch-Mode: navigate and Sec-Fetch-Dest: document, or,
 // where the first is absent, one whose Accept names text/html and that does not
-// come from a script (X-Requested-With, HX-Request) or ask for an Upgrade. A
-// prefetch never is; where its session would have to be renewed first, it is
-// answered 503.
+// come from a script (X-Requested-With: XMLHttpRequest, HX-Request) or ask for
+// an Upgrade. A prefetch never is; where its session would have to be renewed
+// first, it is answered 503.
+//
+// A page load that a service worker passes on, with fetch(event.request) or a
+// new Request made of it, is told by its Accept and Upgrade-Insecure-Requests
+// headers and sent to Microsoft too; so is a frame's, which then looks the same.
+// What a worker fetches by address alone looks like a script's request and gets
+// 401: let workers leave page loads alone, or fetch the request itself. Such
+// requests do not tell whether a page of this site or of another one wanted
+// them. Where that matters, for [Middleware.Logout] and [Middleware.Connect],
+// the person is asked, on a page whose form carries a token that other sites
+// cannot know ([Link].Token).
 //
 // Everything else gets 401 from Require: a problem document (RFC 9457) whose
 // login_url a script can open, or a short page with a link where HTML is

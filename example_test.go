@@ -243,7 +243,7 @@ func ExampleConfig_page() {
 	defer microsoft.Close()
 	branded := template.Must(template.New("").Parse(
 		`<title>{{.Title}}</title><h1>{{.Title}}</h1><p>{{.Text}}</p>` +
-			`{{range .Links}}{{if .Post}}<form method="post" action="{{.URL}}"><button>{{.Label}}</button></form>` +
+			`{{range .Links}}{{if .Post}}<form method="post" action="{{.URL}}"><input type="hidden" name="msauth_token" value="{{.Token}}"><button>{{.Label}}</button></form>` +
 			`{{else}}<a href="{{.URL}}">{{.Label}}</a> {{end}}{{end}}`))
 	cfg := exampleConfig(microsoft)
 	cfg.Page = func(w http.ResponseWriter, r *http.Request, p msauth.Page) {

@@ -146,8 +146,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" && (mode != "navigate" || dest != "document") {
+	if first(r.Header["Sec-Fetch-Mode"]) != "" && !isPageLoad(r) {
 		// A script or a frame cannot go there: the same link, to click. What is
 		// sealed is good for as long as it was.
 		q := r.URL.Query()

@@ -15,8 +15,11 @@ func (m *Middleware) LogoutURL() string { return m.base.Path + "/logout" }
 
 // Logout signs the person out here and then at Microsoft. Signing out here
 // comes first and holds even if Microsoft cannot be reached. Since any site
-// can make a browser open this address, it acts only on a POST from a page of
+// can make a browser open this address, it acts only on a form of a page of
 // this site or on a link that was followed there; everybody else is asked.
+// Where a service worker passes requests on, that is everybody: one cannot tell
+// then who asked. A script signs out by submitting a form; what it posts with
+// fetch is answered with the page that asks, and status 403.
 func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
 	switch r.Method {
@@ -29,17 +32,20 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		refusePrefetch(w)
 		return
 	}
-	if !m.meant(r) {
+	rec, _, err := m.sessions.load(r)
+	if subject := m.sessionSubject(r, rec); !m.meant(r) && !m.agreed(w, r, actionSignOut, subject) {
 		m.showPage(w, r, Page{
-			Kind: "confirm-sign-out", Status: http.StatusOK,
+			Kind: "confirm-sign-out", Status: askingStatus(r),
 			Title: "Sign out?",
 			Text:  "You will be signed out of this site and of Microsoft in this browser.",
-			Links: []Link{{URL: m.LogoutURL(), Label: "Sign out", Post: true}, {URL: m.cfg.Home, Label: "Stay signed in"}},
+			Links: []Link{
+				{URL: m.LogoutURL(), Label: "Sign out", Post: true, Token: m.formToken(actionSignOut, subject)},
+				{URL: m.cfg.Home, Label: "Stay signed in"},
+			},
 		})
 		return
 	}
 
-	rec, _, err := m.sessions.load(r)
 	if rec != nil {
 		m.ended.add(rec, m.cfg.MaxAge, 0)
 	}
@@ -103,9 +109,9 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
 	return u.String()
 }
 
-// endSessionOrigin is the origin for form-action, with a space before it, or
-// nothing.
-func (m *Middleware) endSessionOrigin() string {
+// formOrigins are the origins of the provider for form-action, each with a space
+// before it.
+func (m *Middleware) formOrigins() (origins string) {
 	meta, err := m.authority.known()
 	if err != nil {
 		if m.cfg.Authority != "" {
@@ -113,11 +119,16 @@ func (m *Middleware) endSessionOrigin() string {
 		}
 		return ""
 	}
-	u, err := url.Parse(meta.EndSession)
-	if err != nil || u.Host == "" {
-		return ""
+	for _, endpoint := range [...]string{meta.EndSession, meta.Authorization} {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Host == "" {
+			continue
+		}
+		if origin := " " + u.Scheme + "://" + u.Host; origin != origins {
+			origins += origin
+		}
 	}
-	return " " + u.Scheme + "://" + u.Host
+	return origins
 }
 
 // signedOut is where people land after signing out.

@@ -30,6 +30,7 @@ type Middleware struct {
 	ended     endedSet
 	attempts  *attempts
 	linkKeys  *dailyKeys
+	formKeys  *dailyKeys
 	oauth     oauth2.Config
 	// wantsOffline is set where Config.Scopes names offline_access itself.
 	wantsOffline bool

@@ -14,7 +14,7 @@ import (
 // A Page is what this package wants to tell a person; see [Config.Page].
 type Page struct {
 	// Kind is stable and says which page it is: "signed-out",
-	// "confirm-sign-out", "sign-in-required", "declined", "not-allowed",
+	// "confirm-sign-out", "confirm-connect", "sign-in-required", "declined", "not-allowed",
 	// "not-granted", "not-enough", "no-auth-time", "account-taken",
 	// "start-again", "expired", "cookies-blocked", "wrong-host", "wait", "loop",
 	// "unavailable", "app-error", "too-large", "bad-request" or "not-found".
@@ -43,8 +43,12 @@ type Link struct {
 	URL string
 	// Label is what it is called.
 	Label string
-	// Post means that URL wants a form POST without fields.
+	// Post means that URL wants a form POST, with Token.
 	Post bool
+	// Token is the value of the form's hidden field "msauth_token": where a
+	// service worker passes requests on, the form leads to the same page again
+	// without it. It is good for this person, for half an hour.
+	Token string
 }
 
 var (
@@ -65,7 +69,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	forms, frames := "'none'", "'none'"
 	for _, link := range p.Links {
 		if link.Post {
-			forms = "'self'" + m.endSessionOrigin() // browsers apply form-action to the redirect too
+			forms = "'self'" + m.formOrigins() // browsers apply form-action to the redirect too
 		}
 	}
 	h := w.Header()

@@ -173,8 +173,9 @@ func TestPageHookReplacesEveryPage(t *testing.T) {
 			t.Errorf("error %+v", failure)
 		}
 		b.get("/auth/logout")
-		if !slices.Contains(got.Links, msauth.Link{URL: "/auth/logout", Label: "Sign out", Post: true}) {
-			t.Errorf("links %+v, want one that posts", got.Links)
+		token := got.Links[0].Token
+		if got.Links[0] != (msauth.Link{URL: "/auth/logout", Label: "Sign out", Post: true, Token: token}) || token == "" {
+			t.Errorf("links %+v, want one that posts, with a token", got.Links)
 		}
 	})
 }

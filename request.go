@@ -10,17 +10,51 @@ import (
 
 // isNavigation reports whether a person waits for a page in the top window:
 // only then may the answer be a way to Microsoft. A frame could not show it, a
-// script could not follow it, and nobody asked for a prefetch.
+// script could not follow it, and nobody asked for a prefetch. It says nothing
+// about who wanted the page: see provesWhoAsked.
 func isNavigation(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead || isPrefetch(r) {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && !isPrefetch(r) && isPageLoad(r)
+}
+
+// isPageLoad is isNavigation whatever the method is.
+func isPageLoad(r *http.Request) bool {
+	// Fetch Metadata: frames say "navigate" too, Dest tells them apart.
+	mode, dest := first(r.Header["Sec-Fetch-Mode"]), first(r.Header["Sec-Fetch-Dest"])
+	switch {
+	case mode == "navigate" && dest == "document":
+		return true
+	case mode == "navigate" && dest == "empty":
+		// Passed on by a service worker, fetch(event.request), or a download,
+		// which does not ask for a page.
+	case (mode == "same-origin" || mode == "cors") && dest == "empty":
+		// A service worker has made a new request of it; only a page load is
+		// marked like that. A script's own requests are not.
+		if first(r.Header["Upgrade-Insecure-Requests"]) != "1" {
+			return false
+		}
+	case mode != "":
 		return false
 	}
-	// Fetch Metadata: frames say "navigate" too, Dest tells them apart.
-	if mode := first(r.Header["Sec-Fetch-Mode"]); mode != "" {
-		return mode == "navigate" && first(r.Header["Sec-Fetch-Dest"]) == "document"
+	return acceptQuality(r, "text/html") > 0 && !isXHR(r) && r.Header.Get("HX-Request") == "" && r.Header.Get("Upgrade") == ""
+}
+
+// isXHR reports whether a script's library says what it is. The WebViews of
+// Android send the app's name in the same header, with page loads.
+func isXHR(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
+}
+
+// provesWhoAsked reports whether Fetch Metadata, Origin, Referer and
+// SameSite tell who wanted a request. A service worker passes a link or a form
+// of another site on as a request of its own site: with Dest "empty", which it
+// cannot change, or, if browsers should ever keep Dest, with a mark of page
+// loads in another mode. Browsers too old for Fetch Metadata do not tell.
+func provesWhoAsked(h http.Header) bool {
+	if first(h["Sec-Fetch-Dest"]) == "empty" {
+		return false
 	}
-	return acceptQuality(r, "text/html") > 0 &&
-		r.Header.Get("X-Requested-With") == "" && r.Header.Get("HX-Request") == "" && r.Header.Get("Upgrade") == ""
+	mode := first(h["Sec-Fetch-Mode"])
+	return mode == "" || mode == "navigate" || first(h["Upgrade-Insecure-Requests"]) == ""
 }
 
 // first is what http.Header.Get returns for a canonical name, which it would
@@ -89,10 +123,22 @@ func (m *Middleware) seenPage(r *http.Request) string {
 	for _, name := range [...]string{"HX-Current-Url", "Referer"} {
 		u, err := url.Parse(r.Header.Get(name))
 		if err == nil && u.Host != "" && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, m.base.Host)) {
+			if name == "Referer" && byWorker(r, u.Path) {
+				continue
+			}
 			return m.returnPath(u.RequestURI())
 		}
 	}
 	return m.cfg.Home
+}
+
+// byWorker reports whether Referer is the address of a service worker's script,
+// which nobody looks at: it is in the requests that a worker makes, or makes
+// anew of a page's.
+func byWorker(r *http.Request, path string) bool {
+	mode := first(r.Header["Sec-Fetch-Mode"])
+	return strings.HasSuffix(path, ".js") || strings.HasSuffix(path, ".mjs") ||
+		mode != "" && mode != "navigate" && first(r.Header["Upgrade-Insecure-Requests"]) == "1"
 }
 
 // unauthorized answers a request that is no page load: 401, for scripts with a
@@ -181,6 +227,11 @@ func redirect(w http.ResponseWriter, target string) {
 // meant reports whether the person wants what a request does, as far as a
 // request can tell: by a form of this site, or a link that was followed there.
 func (m *Middleware) meant(r *http.Request) bool {
+	return m.seemsMeant(r) && provesWhoAsked(r.Header)
+}
+
+// seemsMeant is meant for requests that no service worker has passed on.
+func (m *Middleware) seemsMeant(r *http.Request) bool {
 	if r.Method == http.MethodPost {
 		if origin := r.Header.Get("Origin"); r.Header.Get("Sec-Fetch-Site") == "" && origin != "" && !strings.HasPrefix(origin, m.base.Scheme+"://") {
 			return false // CrossOriginProtection compares hosts only

@@ -137,7 +137,7 @@ func TestWhatIsNoRouteIsNotFound(t *testing.T) {
 
 func TestWhoIsSentToSignInAndWhoGets401(t *testing.T) {
 	t.Parallel()
-	const login = "/auth/login"
+	const login, page = "/auth/login", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 	fetch := func(mode, dest, site string, more ...string) []string {
 		return append([]string{"Sec-Fetch-Mode", mode, "Sec-Fetch-Dest", dest, "Sec-Fetch-Site", site}, more...)
 	}
@@ -154,7 +154,18 @@ func TestWhoIsSentToSignInAndWhoGets401(t *testing.T) {
 		{"navigation by HEAD", "HEAD", fetch("navigate", "document", "none"), false, ""},
 		{"old browser", "GET", []string{"Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, false, ""},
 		{"old browser, other case", "GET", []string{"Accept", "Text/HTML;q=0.9"}, false, ""},
+		{"navigation in an Android WebView", "GET", []string{"Accept", "text/html,*/*;q=0.8", "X-Requested-With", "com.example.app"}, false, ""},
+		{"navigation in an Android WebView, marked", "GET", fetch("navigate", "document", "none", "Accept", "text/html", "X-Requested-With", "com.example.app"), false, ""},
+		{"passed on by a service worker", "GET", fetch("navigate", "empty", "same-origin", "Accept", page, "Upgrade-Insecure-Requests", "1"), false, ""},
+		{"passed on, from elsewhere", "GET", fetch("navigate", "empty", "cross-site", "Accept", page, "Upgrade-Insecure-Requests", "1"), false, ""},
+		{"made anew by a service worker", "GET", fetch("same-origin", "empty", "same-origin", "Accept", page, "Upgrade-Insecure-Requests", "1", "Referer", "https://app.test/sw.js"), false, ""},
+		{"made anew, mode cors", "GET", fetch("cors", "empty", "same-origin", "Accept", page, "Upgrade-Insecure-Requests", "1", "Referer", "https://app.test/sw.js"), false, ""},
 
+		{"form made anew by a service worker", "POST", fetch("same-origin", "empty", "same-origin", "Accept", page, "Upgrade-Insecure-Requests", "1", "Referer", "https://app.test/worker"), true, login},
+		{"fetched by a service worker by its address", "GET", fetch("cors", "empty", "same-origin", "Accept", "*/*", "Referer", "https://app.test/sw.js"), false, login},
+		{"script's request made anew by a service worker", "GET", fetch("same-origin", "empty", "same-origin", "Accept", "*/*", "Referer", "https://app.test/sw.mjs?v=2"), false, login},
+		{"download", "GET", fetch("navigate", "empty", "same-origin", "Referer", "https://app.test/list"), false, login + "?return_to=%2Flist"},
+		{"XMLHttpRequest in an Android WebView", "GET", []string{"Accept", "text/html, */*", "X-Requested-With", "xmlhttprequest"}, true, login},
 		{"fetch", "GET", fetch("cors", "empty", "same-origin", "Accept", "*/*"), false, login},
 		{"fetch that wants a page", "GET", fetch("cors", "empty", "same-origin", "Accept", "text/html"), true, login},
 		{"fetch that wants JSON rather", "GET", fetch("cors", "empty", "same-origin", "Accept", "application/json, text/html;q=0.5"), false, login},
