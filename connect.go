@@ -75,7 +75,7 @@ func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, acti
 		Title: "Connect a Microsoft account?",
 		Text:  "You choose the account at Microsoft next. This site can then use it in your name.",
 		Links: []Link{
-			{URL: localPath(requestPath(r), nil), Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
+			{URL: localPath(requestPath(r), nil, m.cfg.Home), Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
 			{URL: returnTo, Label: "Back"},
 		},
 	})
