@@ -22,7 +22,7 @@ func keySet(ids ...string) map[string]any {
 	return map[string]any{"keys": keys}
 }
 
-// Row 14: last good keys.
+// Last good keys.
 func TestKeyThatARefetchLacksStaysForAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, web := plainProvider(t)
@@ -185,7 +185,7 @@ func TestFlappingKeySetOfMicrosoft(t *testing.T) {
 	})
 }
 
-// Row 15.
+// Keys that a tenant publishes for this app alone.
 
 // appKeyed makes a tenant of Microsoft publish a key for the app alone.
 func appKeyed(web *published, tenant, id string, n int) (where, keys string) {
