@@ -198,7 +198,7 @@ func (h stockHosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.site.RoundTrip(r)
 }
 
-// Row 9: nobody is signed in by a token that is everybody's.
+// Nobody is signed in by a token that is everybody's.
 func TestTokenOfEverybodyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSiteInProcess(t)
