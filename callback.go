@@ -591,6 +591,10 @@ func (m *Middleware) againLink(a *attempt) Link {
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
 	level, attrs := slog.LevelWarn, []any(nil)
 	if a.id == (attemptID{}) { // no state of ours: anybody can send that, at any rate
+		if ans, bad := readAnswer(r); bad == nil && looksSealed(ans.state) {
+			m.foreignState(w, r, a)
+			return
+		}
 		level, attrs = slog.LevelInfo, m.events.refused("junk", nil, requestPath(r))
 	}
 	m.refuse(w, r, level, Page{
@@ -601,6 +605,19 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attem
 		Err:   err,
 	}, attrs...)
 }
+
+// foreignState answers a state that looks like one of ours and does not open.
+func (m *Middleware) foreignState(w http.ResponseWriter, r *http.Request, a *attempt) {
+	m.refuse(w, r, slog.LevelInfo, Page{
+		Kind: "start-again", Status: http.StatusBadRequest,
+		Title: "This sign-in cannot be finished",
+		Text:  "The link is old or damaged, or the servers of this site do not share their keys. Nothing has changed; you can start again. If it happens again, tell the people who run this site.",
+		Links: []Link{m.againLink(a)},
+		Err:   errForeignState,
+	}, m.events.refused("foreign_state", nil, requestPath(r))...)
+}
+
+var errForeignState = fmt.Errorf("%w: altered, over a day old, or sealed with a key that this server lacks (do all servers have the same Keys? compare key_ids of the event start)", errState)
 
 func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
@@ -643,10 +660,14 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 }
 
 func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errStoreLimit) {
+		m.appError(w, r, err)
+		return
+	}
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "too-large", Status: http.StatusForbidden,
-		Title: "Your account has too much in it for this site",
-		Text:  "Microsoft signed you in, but a session of this size cannot be kept. Tell the people who run this site; trying again will not help.",
+		Title: "The site could not store your session",
+		Text:  "Microsoft signed you in, but the session is larger than this site can keep. Trying again will not help. Tell the people who run this site: their log says what to change.",
 		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	})

@@ -324,6 +324,7 @@ func New(cfg Config) (*Middleware, error) {
 		RedirectURL: cfg.BaseURL + "/callback",
 		Scopes:      cfg.Scopes,
 	}
+	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.ids(), " "))
 	return m, nil
 }
 
@@ -468,17 +469,45 @@ func (c *Config) completeSession() error {
 		{"RecheckAfter", &c.RecheckAfter, time.Minute, 1<<63 - 1, 0},
 	} {
 		if *d.value < 0 {
-			return fieldError(d.field, "is negative")
+			return fieldError(d.field, "is negative: must be at least %s", inWords(d.least))
 		}
 		if *d.value == 0 {
 			*d.value = d.zero
 			continue
 		}
-		if *d.value < d.least || *d.value > d.most {
-			return fieldError(d.field, "is %v: want %v to %v", *d.value, d.least, d.most)
+		if err := checkDuration(*d.value, d.least, d.most); err != nil {
+			return fieldError(d.field, "%v", err)
 		}
 	}
 	return nil
+}
+
+// checkDuration says in words what is wrong with a duration.
+func checkDuration(d, least, most time.Duration) error {
+	switch {
+	case d < least:
+		return fmt.Errorf("is %s: must be at least %s", inWords(d), inWords(least))
+	case d > most:
+		return fmt.Errorf("is %s: must be at most %s", inWords(d), inWords(most))
+	}
+	return nil
+}
+
+// inWords is a duration as a person would say it, if it is a round one.
+func inWords(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		of   time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
+		switch n := d / unit.of; {
+		case d <= 0 || d%unit.of != 0:
+		case n == 1:
+			return "1 " + unit.name
+		default:
+			return fmt.Sprint(int64(n), " ", unit.name, "s")
+		}
+	}
+	return d.String()
 }
 
 // tokenHosts are the hosts that may have a token, as tokenHost writes them, and
@@ -504,7 +533,7 @@ func (c *Config) tokenHosts(rules scopeRules) (map[string][]string, error) {
 			continue // seen by complete
 		}
 		if seen[tokenHost(u)] {
-			return nil, fieldError("TokenHosts", "has %q twice, in other words", host)
+			return nil, fieldError("TokenHosts", "names the host %q twice, in different spellings", host)
 		}
 		seen[tokenHost(u)] = true
 		hosts[tokenHost(u)] = scopes

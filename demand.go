@@ -273,7 +273,7 @@ func (d demand) missing() (kind, what string) {
 	case len(d.scopes) > 0:
 		return "scope", "scopes not granted: " + strings.Join(d.scopes, " ")
 	case d.maxAge > 0:
-		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + d.maxAge.String() + " ago"
+		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.maxAge) + " ago"
 	case asksFor(d.claims, "acrs"):
 		return "auth_context", "missing authentication context: " + oneLine(d.claims, maxChallenge)
 	case d.claims != "":

@@ -17,6 +17,8 @@ type events struct {
 	mu    sync.Mutex
 	stats Stats
 	weak  map[string]*weakness
+
+	misused []error // handlers that are closed to everybody
 }
 
 // Stats counts what a Middleware has done since it was made, for metrics.

@@ -529,7 +529,17 @@ func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 // by it: during an outage of Microsoft, or with an expired secret, no other
 // server could sign people in either, and those who are signed in are served as
 // before. What is weaker while people can sign in stands in [Stats.Degraded].
+//
+// A handler that nobody could ever pass, such as one under [Middleware.RequireGroup]
+// by a name that is no GUID, makes Ready fail too: look at it once all handlers
+// are made, and the mistake ends a deployment before it has begun.
 func (m *Middleware) Ready(ctx context.Context) error {
+	m.events.mu.Lock()
+	misused := errors.Join(m.events.misused...)
+	m.events.mu.Unlock()
+	if misused != nil {
+		return misused
+	}
 	if err := m.authority.ready(ctx); err != nil {
 		return err
 	}

@@ -2,11 +2,14 @@ package msauth_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -376,5 +379,140 @@ func TestStatsSayWhatIsWeaker(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Two replicas with different keys: the page and the log name what may be wrong,
+// and the lines of their starts can be compared.
+func TestReplicasWithDifferentKeys(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.as(msauthtest.Ada)
+	b := s.browser(t)
+	back := b.attempt("/a")
+	first := s.cfg.Keys[0]
+	other := newKey()
+	s.restart(t, func(c *msauth.Config) { c.Keys = [][]byte{other} })
+	res := b.get(back)
+	b.wantRefused(res, 400, "start-again", "a key that this server lacks")
+	if !strings.Contains(res.body, "do not share their keys") {
+		t.Errorf("page %q", res.body)
+	}
+	s.wantRefusal(t, "foreign_state", "level=INFO")
+	// What does not look like one of ours gets no such hint.
+	for _, state := range []string{"af0ifjsldkj", strings.Repeat("a%20", 100), strings.Repeat("A", 2000)} {
+		res := b.get("/auth/callback?code=1&state=" + state)
+		if strings.Contains(res.body, "keys") != (len(state) == 2000) {
+			t.Errorf("state of %d characters: page %q", len(state), res.body)
+		}
+	}
+
+	s.restart(t, func(c *msauth.Config) { c.Keys = [][]byte{other, first} })
+	if res := b.get(back); res.kind() != "start-again" && res.body != helloAda {
+		t.Errorf("page %q", res.body)
+	}
+	starts := s.log.with("event=start ")
+	if len(starts) != 3 {
+		t.Fatalf("lines %q, want one for each start", starts)
+	}
+	ids := regexp.MustCompile(`key_ids="?([0-9a-f]{8}(?: [0-9a-f]{8})*)"?\n`)
+	var got []string
+	for _, line := range starts {
+		match := ids.FindStringSubmatch(line)
+		if match == nil || !strings.Contains(line, "level=INFO") {
+			t.Fatalf("the line %q names no keys", line)
+		}
+		got = append(got, match[1])
+	}
+	if got[0] == got[1] || got[2] != got[1]+" "+got[0] {
+		t.Errorf("the keys are called %q", got)
+	}
+	// The id is no part of a key, nor of what a plain digest of one begins with.
+	for _, key := range s.cfg.Keys {
+		sum := sha256.Sum256(key)
+		for _, text := range []string{hex.EncodeToString(key), hex.EncodeToString(sum[:])} {
+			for _, id := range strings.Fields(got[2]) {
+				if strings.Contains(text, id) {
+					t.Errorf("the id %s tells of the key", id)
+				}
+			}
+		}
+	}
+}
+
+func TestReadyNamesHandlersThatNobodyCanReach(t *testing.T) {
+	t.Parallel()
+	for want, require := range map[string]func(*msauth.Middleware) func(http.Handler) http.Handler{
+		`RequireGroup: msauth: "Admins" is not the object id`: func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireGroup("Admins") },
+		"RequireGroup names no group":                         func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireGroup() },
+		"RequireRole names no role":                           func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireRole() },
+		"RequireTenant names no tenant":                       func(m *msauth.Middleware) func(http.Handler) http.Handler { return m.RequireTenant() },
+		"maxAge is 30 seconds: must be at least 1 minute": func(m *msauth.Middleware) func(http.Handler) http.Handler {
+			return m.RequireFreshSignIn(30 * time.Second)
+		},
+		"maxAge is 401 days: must be at most 400 days": func(m *msauth.Middleware) func(http.Handler) http.Handler {
+			return m.RequireFreshSignIn(401 * 24 * time.Hour)
+		},
+		"Connect needs Config.Tokens": func(m *msauth.Middleware) func(http.Handler) http.Handler {
+			return func(http.Handler) http.Handler { return m.Connect("/") }
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			if err := s.auth.Ready(t.Context()); err != nil {
+				t.Errorf("not ready: %v", err)
+			}
+			for range 100 {
+				require(s.auth)(http.HandlerFunc(hello))
+			}
+			err := s.auth.Ready(t.Context())
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "\n") > 20 {
+				t.Errorf("Ready returns %v, want %q", err, want)
+			}
+			if lines := s.log.with("event=handler_misconfigured "); len(lines) != 100 || !strings.Contains(lines[0], "level=ERROR") {
+				t.Errorf("%d lines of event handler_misconfigured, want one for each handler", len(lines))
+			}
+		})
+	}
+}
+
+// A store's own limit is no fault of the person who signs in.
+func TestStoreLimitIsTheSitesFault(t *testing.T) {
+	t.Parallel()
+	store := newFiles(t)
+	store.MaxLength(4096) // gorilla's default
+	s := newSite(t, func(c *msauth.Config) { c.Store = store })
+	s.as(msauthtest.Ada)
+	b := s.browser(t)
+	res := b.get("/")
+	b.wantRefused(res, 500, "app-error", "MaxLength(0)")
+	if strings.Contains(res.body, "account") || !strings.Contains(res.body, "You did nothing wrong") {
+		t.Errorf("page %q blames the person", res.body)
+	}
+	if line := s.log.with("page=app-error")[0]; !strings.Contains(line, "SetMaxLength(0)") || !strings.Contains(line, "level=ERROR") {
+		t.Errorf("the line %q does not name the cure", line)
+	}
+	store.MaxLength(0)
+	b.signIn(msauthtest.Ada)
+}
+
+func TestNewSpeaksPlainly(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*msauth.Config){
+		"msauth: Config.Keys cannot be used: Keys[0] has 31 bytes, want 32 random bytes (is it still encoded?)": func(c *msauth.Config) { c.Keys = [][]byte{newKey()[:31]} },
+		"msauth: Config.Keys cannot be used: Keys[1] is the same byte 32 times, want 32 random bytes":           func(c *msauth.Config) { c.Keys = append(c.Keys, make([]byte, 32)) },
+		"msauth: Config.Keys is empty: want at least one key of 32 random bytes":                                func(c *msauth.Config) { c.Keys = nil },
+		"msauth: Config.MaxAge is 401 days: must be at most 400 days":                                           func(c *msauth.Config) { c.MaxAge = 401 * 24 * time.Hour },
+		"msauth: Config.MaxAge is 1 second: must be at least 1 minute":                                          func(c *msauth.Config) { c.MaxAge = time.Second },
+		"msauth: Config.IdleTimeout is 30 seconds: must be at least 1 minute":                                   func(c *msauth.Config) { c.IdleTimeout = 30 * time.Second },
+		"msauth: Config.RecheckAfter is 1.5s: must be at least 1 minute":                                        func(c *msauth.Config) { c.RecheckAfter = 1500 * time.Millisecond },
+		"msauth: Config.IdleTimeout is negative: must be at least 1 minute":                                     func(c *msauth.Config) { c.IdleTimeout = -time.Hour },
+	} {
+		cfg := leastConfig()
+		change(&cfg)
+		if _, err := msauth.New(cfg); err == nil || err.Error() != want {
+			t.Errorf("New returns %v, want %s", err, want)
+		}
 	}
 }

@@ -118,7 +118,17 @@ func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...
 	if p.Err != nil {
 		attrs = append(attrs, "err", p.Err)
 	}
-	m.log.Log(r.Context(), level, "msauth: "+p.Title, attrs...)
+	event := "msauth: request not served"
+	for i := 0; i+1 < len(attrs); i += 2 {
+		switch {
+		case attrs[i] != "event":
+		case attrs[i+1] == "sign_in_refused":
+			event = "msauth: sign-in refused"
+		case attrs[i+1] == "access_refused":
+			event = "msauth: access refused"
+		}
+	}
+	m.log.Log(r.Context(), level, event, attrs...)
 	return id
 }
 

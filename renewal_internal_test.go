@@ -175,6 +175,7 @@ func TestWaitingInVainIsNotBlamedOnTheStore(t *testing.T) {
 		m := testMiddleware(t, func(c *Config) {
 			c.Tokens, c.Logger = &shelf{}, slog.New(slog.NewTextHandler(&log, nil))
 		})
+		log.Reset() // of the start
 		rec := someRecord()
 		rec.layout, rec.userKey, rec.stored = &m.layout, "7", true
 		if _, err := m.vault.keep(t.Context(), rec, false, false); err != nil {

@@ -576,7 +576,7 @@ func TestGarbageIsClearedOnNavigationsOnly(t *testing.T) {
 			if res.StatusCode != test.status {
 				t.Errorf("status %d, want %d", res.StatusCode, test.status)
 			}
-			if got := len(s.log.with("level=INFO")); got != test.want {
+			if got := len(s.log.with("level=INFO msg=\"msauth: session")); got != test.want {
 				t.Errorf("%d lines at level Info, want %d:\n%s", got, test.want, s.log)
 			}
 			if got := len(b.session()) == 0; got != (test.want == 1) {

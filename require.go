@@ -92,10 +92,22 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	}
 }
 
+// maxMisused is how many mistakes Ready returns.
+const maxMisused = 20
+
 // misused is what becomes of a handler that was given a requirement that makes
-// no sense: nobody reaches it.
+// no sense: nobody reaches it, and Ready says so.
 func (m *Middleware) misused(err error) func(http.Handler) http.Handler {
-	m.log.Error("msauth: a handler is closed to everybody", "err", err)
+	return m.closed("msauth: a handler is closed to everybody", err)
+}
+
+func (m *Middleware) closed(what string, err error) func(http.Handler) http.Handler {
+	m.log.Error(what, "event", "handler_misconfigured", "err", err)
+	m.events.mu.Lock()
+	if len(m.events.misused) < maxMisused {
+		m.events.misused = append(m.events.misused, fmt.Errorf("msauth: a handler is closed to everybody: %w", err))
+	}
+	m.events.mu.Unlock()
 	return func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.appError(w, r, err) })
 	}
@@ -149,7 +161,7 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 // says so. See OpenID Connect Core section 3.1.2.1 (prompt, max_age).
 func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler) http.Handler {
 	if maxAge < shortestMaxAge || maxAge > longestMaxAge {
-		return m.misused(fmt.Errorf("RequireFreshSignIn: %v is not between %v and %v", maxAge, shortestMaxAge, longestMaxAge))
+		return m.misused(fmt.Errorf("RequireFreshSignIn: maxAge %w", checkDuration(maxAge, shortestMaxAge, longestMaxAge)))
 	}
 	d := demand{maxAge: maxAge}
 	return func(next http.Handler) http.Handler {
@@ -188,7 +200,15 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 // RequireRole is [Middleware.Require] for people who have been assigned one of
 // the app roles. Others get a page with status 403, or a problem document if
 // they are scripts, and are never sent to sign in: that would not change it.
+//
+// Where roles, or the arguments of its kin, make no sense (none, a name in place
+// of a GUID, "c100"), nobody could ever pass: an Error line says so when the
+// handler is made, [Middleware.Ready] returns it from then on, and every request
+// is answered 500.
 func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handler {
+	if len(roles) == 0 {
+		return m.closed("msauth: a requirement names nothing", errors.New("RequireRole names no role"))
+	}
 	short := forbidden("role", roles)
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
@@ -212,6 +232,9 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 			return m.misused(fmt.Errorf("RequireTenant: %q is not a tenant id (a GUID)", id))
 		}
 	}
+	if len(ids) == 0 {
+		return m.closed("msauth: a requirement names nothing", errors.New("RequireTenant names no tenant"))
+	}
 	short := forbidden("tenant", ids)
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
@@ -232,6 +255,9 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler {
 	if _, err := NewSession(User{}, nil).MemberOf(context.Background(), ids...); err != nil {
 		return m.misused(fmt.Errorf("RequireGroup: %w", err))
+	}
+	if len(ids) == 0 {
+		return m.closed("msauth: a requirement names nothing", errors.New("RequireGroup names no group"))
 	}
 	short := forbidden("group", ids)
 	return func(next http.Handler) http.Handler {

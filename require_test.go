@@ -413,7 +413,7 @@ func TestPeopleWhoMayNotAreNeverSentToSignIn(t *testing.T) {
 			b.signIn(msauthtest.Ada)
 			s.ms.ResetCalls()
 			res := b.get("/admin")
-			s.wantPage(t, res, http.StatusForbidden, "not-allowed", "missing role: ")
+			s.wantPage(t, res, http.StatusForbidden, "not-allowed", "missing "+test.name+": ")
 			for _, link := range []string{"/auth/login?prompt=select_account&amp;return_to=%2Fadmin", "/auth/logout"} {
 				if !strings.Contains(res.body, `href="`+link+`"`) {
 					t.Errorf("the page has no link to %s: %s", link, res.body)

@@ -6,6 +6,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,14 +47,14 @@ func newKeyring(keys [][]byte) (keyring, error) {
 	ring := make(keyring, len(keys))
 	for i, key := range keys {
 		if len(key) != keyLength {
-			return nil, fmt.Errorf("has a key of %d bytes in place %d: want 32 random bytes (is it still encoded?)", len(key), i)
+			return nil, fmt.Errorf("cannot be used: Keys[%d] has %d bytes, want 32 random bytes (is it still encoded?)", i, len(key))
 		}
 		same := true
 		for _, b := range key {
 			same = same && b == key[0]
 		}
 		if same {
-			return nil, fmt.Errorf("has a key in place %d that is the same byte 32 times: want 32 random bytes", i)
+			return nil, fmt.Errorf("cannot be used: Keys[%d] is the same byte 32 times, want 32 random bytes", i)
 		}
 		ring[i] = append([]byte(nil), key...)
 	}
@@ -61,6 +62,18 @@ func newKeyring(keys [][]byte) (keyring, error) {
 		return nil, fmt.Errorf("cannot be used with this build's cryptography: %w", err)
 	}
 	return ring, nil
+}
+
+// ids are names for the keys, by which servers can be compared: of a digest of
+// what is derived for this purpose only, so that they say nothing of the keys.
+func (k keyring) ids() []string {
+	ids := make([]string, len(k))
+	for i, master := range k {
+		derived, _ := hkdf.Key(sha256.New, master, nil, "msauth key id v1", keyLength) // was tried by newKeyring
+		digest := sha256.Sum256(derived)
+		ids[i] = hex.EncodeToString(digest[:4])
+	}
+	return ids
 }
 
 // derive makes the keys of one purpose. Whether that works depends on nothing
@@ -93,6 +106,19 @@ func (k keyring) tryDerive(purpose string) (aeads, error) {
 type aeads []cipher.AEAD
 
 var errNotSealed = errors.New("msauth: sealed with another key, or altered")
+
+// leastSealed is fewer characters than any state of ours has.
+const leastSealed = 100
+
+// looksSealed reports whether a text could be one that this package has sealed,
+// with whichever key.
+func looksSealed(text string) bool {
+	if len(text) < leastSealed {
+		return false
+	}
+	_, err := decodeText(text)
+	return err == nil
+}
 
 // sealOverhead is what sealing adds: nonce and tag.
 const sealOverhead = 12 + 16

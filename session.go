@@ -228,13 +228,16 @@ func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *se
 	session.Options = s.options(seconds(max(time.Until(rec.ends(s.m.cfg.MaxAge)), time.Second)))
 	if err := s.store.Save(r, w, session); err != nil {
 		if strings.Contains(err.Error(), "too long") || strings.Contains(err.Error(), "too big") {
-			return fmt.Errorf("%w: Config.Store refuses a record of %d bytes (gorilla stores have a MaxLength or SetMaxLength): %w", ErrCookieTooLarge, len(text), err)
+			return fmt.Errorf("%w: Config.Store refuses a record of %d bytes: raise its limit (MaxLength(0) of gorilla's FilesystemStore, SetMaxLength(0) of others, lifts it): %w", errStoreLimit, len(text), err)
 		}
 		return fmt.Errorf("msauth: Config.Store: %w", err)
 	}
 	s.restate(w)
 	return nil
 }
+
+// errStoreLimit is the app's to mend: no account is too large for a store.
+var errStoreLimit = fmt.Errorf("%w for Config.Store", ErrCookieTooLarge)
 
 // joinParts makes one text of the two parts of a record: the length of the
 // first, and both.

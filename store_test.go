@@ -198,7 +198,7 @@ func TestStoreWithItsOwnLimitIsNamed(t *testing.T) {
 	})
 	s.as(msauthtest.Ada)
 	b := s.browser(t)
-	b.wantRefused(b.get("/"), 403, "too-large", "MaxLength")
+	b.wantRefused(b.get("/"), 500, "app-error", "MaxLength(0)")
 	if !errors.Is(caught, msauth.ErrCookieTooLarge) {
 		t.Errorf("the page's error is %v, want ErrCookieTooLarge", caught)
 	}
@@ -290,7 +290,7 @@ func TestSignInThatCannotBeStoredLeavesTheOldSession(t *testing.T) {
 		{"store down", "New", errStoreDown, 503, "unavailable"},
 		{"store read-only", "Save", errStoreDown, 503, "unavailable"},
 		{"store full", "write", errStoreDown, 503, "unavailable"},
-		{"record too large", "write", errors.New("SessionStore: the value to store is too big"), 403, "too-large"},
+		{"record too large", "write", errors.New("SessionStore: the value to store is too big"), 500, "app-error"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
