@@ -259,6 +259,9 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		rec.scopes = strings.Join(m.cfg.Scopes, " ")
 	}
 	rec.take(g)
+	if len(others) == 0 || len(own) > 0 {
+		rec.scopes = m.scopes.asked(m.cfg.Scopes, rec.scopes)
+	}
 	rec.identify(id)
 	m.admit(w, r, a, rec)
 }
@@ -269,9 +272,13 @@ func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *User) (*grant, 
 		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoRefreshToken}
 	}
 	scopes := strings.Join(m.cfg.Scopes, " ")
-	return m.renewals.endpoint.refresh(ctx, g.refresh, refreshRequest{
+	g, failure := m.renewals.endpoint.refresh(ctx, g.refresh, refreshRequest{
 		asks: grantScopes, scopes: scopes, fewer: scopes, personal: u.Personal(),
 	})
+	if failure == nil {
+		g.scopes = m.scopes.asked(m.cfg.Scopes, g.scopes)
+	}
+	return g, failure
 }
 
 // fillInNames asks another provider how a person is called whose ID token does not

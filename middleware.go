@@ -382,7 +382,7 @@ const (
 // cookie: both may put a renewal off, but not past the time at which the
 // person has to be checked again. Anybody can send their headers.
 func (m *Middleware) renewalFor(r *http.Request, rec *record, now time.Time) howToRenew {
-	if now.Unix() < rec.refreshAt || rec.stepUp {
+	if rec.stepUp || now.Unix() < rec.refreshAt && !m.scopes.foreign(rec.scopes) {
 		return notDue
 	}
 	overdue := now.Unix() >= rec.expiry ||
@@ -422,7 +422,7 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notic
 	g, err := m.renewals.renew(r.Context(), renewal{
 		rec: rec, reason: reason, patience: patience, reload: m.sessions.reload(r), keepUntil: m.comesUntil(rec),
 		due: func(g *grant) bool {
-			return g.due(time.Now()) || n.rejected != tokenKey{} && n.rejected == m.renewals.key(g.access)
+			return g.due(time.Now()) || m.scopes.foreign(g.scopes) || n.rejected != tokenKey{} && n.rejected == m.renewals.key(g.access)
 		},
 		onlyKnown: how == onlyKnown || how == onlyDeliver,
 	})

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -426,8 +427,14 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
 	g, failed = r.endpoint.refresh(ctx, refresh, r.asks(rec, w))
-	if failed == nil && g.scopes == "" {
-		g.scopes = w.scopes
+	switch {
+	case failed != nil:
+	case w.scopes != "":
+		g.scopes = cmp.Or(g.scopes, w.scopes)
+	case g.scopes == "" && r.rules.foreign(rec.scopes): // as asked for
+		g.scopes = strings.Join(r.scopes, " ")
+	default:
+		g.scopes = r.rules.asked(r.scopes, g.scopes)
 	}
 	if failed == nil && g.idToken != "" {
 		failed = r.identify(ctx, rec, g)

@@ -167,6 +167,41 @@ func (s scopeRules) renewed(configured, granted []string) (all, fewer []string) 
 	return all, fewer
 }
 
+// foreign reports whether a session's token, with the scopes that were granted,
+// is for another API than that of Config.Scopes: these have changed since. It is
+// asked at every request.
+func (s scopeRules) foreign(granted string) bool {
+	if !s.apart {
+		return false
+	}
+	others := false
+	for scope := range strings.FieldsSeq(granted) {
+		if slices.Contains(signInScopes, scope) {
+			continue
+		}
+		if s.api(scope) == s.own {
+			return false
+		}
+		others = true
+	}
+	return others
+}
+
+// asked is what was granted where scopes of the session's own API alone were
+// asked for, and the reply may name them in a form that is not known to be
+// theirs. What is added stands for no scope by itself.
+func (s scopeRules) asked(configured []string, granted string) string {
+	if !s.foreign(granted) {
+		return granted
+	}
+	all := defaultScope
+	own, _ := s.byAPI(s.order(configured))
+	if len(own) > 0 {
+		all = own[0][:strings.LastIndexByte(own[0], '/')+1] + defaultScope
+	}
+	return granted + " " + all
+}
+
 // errManyAPIs is a mistake of the caller.
 var errManyAPIs = errors.New("msauth: the scopes are of several APIs, an access token is for one")
 

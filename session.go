@@ -371,14 +371,16 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 	if n, ok := h.m.renewals.noticeOf(rec); ok && n.stepUp {
 		return nil, &AuthError{Class: ClassStepUp, Claims: n.claims}
 	}
-	if w == (wish{}) && access != "" && now.Unix() < rec.expiry {
+	if w == (wish{}) && access != "" && now.Unix() < rec.expiry && !h.m.scopes.foreign(rec.scopes) {
 		return bearer(access, rec.expiry), nil
 	}
 	if w == (wish{}) && access == "" && !rec.shed {
 		// Asking again would bring none either.
 		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoAccessToken}
 	}
-	usable := func(g *grant) bool { return g.usable(time.Now()) }
+	usable := func(g *grant) bool {
+		return g.usable(time.Now()) && (w.scopes != "" || !h.m.scopes.foreign(g.scopes))
+	}
 	if w.scopes == "" {
 		return h.renew(ctx, rec, renewal{reason: "asked", due: func(g *grant) bool { return !usable(g) }}, usable)
 	}
@@ -523,7 +525,9 @@ func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, cla
 	case claims != "" && (again || latest != nil && string(latest.access) == rejected && h.m.renewals.challenged(rec, w)):
 		err = unmet
 	default:
-		other := func(g *grant) bool { return g.usable(time.Now()) && string(g.access) != rejected }
+		other := func(g *grant) bool {
+			return g.usable(time.Now()) && string(g.access) != rejected && (w.scopes != "" || !h.m.scopes.foreign(g.scopes))
+		}
 		token, err = h.renew(ctx, rec, renewal{
 			wish: w, reason: "rejected", due: func(g *grant) bool { return !other(g) },
 		}, other)
