@@ -16,7 +16,8 @@ const (
 	attemptLifetime = 30 * time.Minute
 	maxAttempts     = 16   // unfinished ones in one browser; about 1.1 KB
 	maxState        = 1024 // characters: Entra refuses long queries (AADSTS90015)
-	maxReturnTo     = 600  // bytes
+	maxReturnTo     = 2000 // bytes
+	shortReturnTo   = 160  // bytes that the callback's answer has room for beside any session
 	maxAppState     = 256  // bytes
 	attemptFormat   = 2
 	maxFinished     = 10_000
@@ -31,6 +32,8 @@ type attempt struct {
 	seed     [32]byte
 	binding  [sha256.Size]byte // of the cookie's value
 	returnTo string
+	cut      bool   // state holds less of returnTo than there was
+	kept     bool   // the browser has sent all of it in its cookie
 	host     string // at which it began, if that is not BaseURL's
 	appState string
 	rounds   uint8 // sign-ins right before, each after the other
@@ -51,6 +54,7 @@ type attempt struct {
 const (
 	flagChallenged = 1 << 7
 	flagRetried    = 1 << 6
+	flagCut        = 1 << 5
 	maskRounds     = 1<<4 - 1
 )
 
@@ -110,6 +114,9 @@ type attempts struct {
 	cookies    *cookieFormat
 	home       string // what "" stands for as the address to return to
 
+	addressKeys *dailyKeys
+	addressData []byte // authenticated data of the cookie of an address
+
 	// finished are attempts that this process has seen the end of. None is
 	// finished twice.
 	finished *expiring[attemptID, struct{}]
@@ -121,7 +128,11 @@ func newAttempts(ring keyring, reg registration, cookies *cookieFormat, home str
 		additional: append([]byte("msauth state v1\x00"), reg[:]...),
 		cookies:    cookies,
 		home:       home,
-		finished:   newExpiring[attemptID, struct{}](maxFinished),
+
+		addressKeys: ring.daily("msauth return address v1"),
+		addressData: append([]byte("msauth return address v1\x00"), reg[:]...),
+
+		finished: newExpiring[attemptID, struct{}](maxFinished),
 	}
 }
 
@@ -135,18 +146,20 @@ func (s *attempts) finish(id attemptID) bool {
 	return s.finished.add(id, struct{}{}, id.started().Add(attemptLifetime))
 }
 
-// seal makes the state parameter.
+// seal makes the state parameter. Of an address that it has no room for it holds
+// the path, or nothing; a.cut says so.
 func (s *attempts) seal(a *attempt) (string, error) {
 	if len(a.appState) > maxAppState {
 		return "", errAppState
 	}
 	path, _, _ := strings.Cut(a.returnTo, "?")
 	for _, returnTo := range []string{a.returnTo, path, ""} {
+		a.cut = returnTo != a.returnTo
 		e := encoder{b: []byte{attemptFormat}}
 		e.b = append(e.b, a.id[:]...)
 		e.b = append(e.b, a.seed[:]...)
 		e.b = append(e.b, a.binding[:]...)
-		e.b = append(e.b, a.rounds|flag(a.challenged, flagChallenged)|flag(a.retried, flagRetried))
+		e.b = append(e.b, a.rounds|flag(a.challenged, flagChallenged)|flag(a.retried, flagRetried)|flag(a.cut, flagCut))
 		e.b = append(e.b, a.asked[:]...)
 		e.b = binary.AppendUvarint(e.b, uint64(a.maxAge/time.Second))
 		e.text(returnTo)
@@ -179,7 +192,8 @@ func (s *attempts) open(state string) (*attempt, error) {
 	copy(a.seed[:], d.bytes(len(a.seed)))
 	copy(a.binding[:], d.bytes(len(a.binding)))
 	flags := d.flags()
-	a.rounds, a.challenged, a.retried = flags&maskRounds, flags&flagChallenged != 0, flags&flagRetried != 0
+	a.rounds, a.challenged = flags&maskRounds, flags&flagChallenged != 0
+	a.retried, a.cut = flags&flagRetried != 0, flags&flagCut != 0
 	copy(a.asked[:], d.bytes(len(a.asked)))
 	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
 	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()
@@ -239,10 +253,15 @@ func isAttemptID(text string) bool {
 	return true
 }
 
-// set sets the cookie of a new attempt and makes room for it.
+// set sets the cookie of a new attempt and makes room for it. More than one too
+// many are there only if several began at once: they go a few at a time, lest
+// the answer grow.
 func (s *attempts) set(w http.ResponseWriter, r *http.Request, id attemptID, value string) {
 	ids, _ := s.sent(r.Header, "")
-	for len(ids) >= maxAttempts {
+	for range 3 {
+		if len(ids) < maxAttempts {
+			break
+		}
 		s.clear(w, ids[0])
 		ids = ids[1:]
 	}
@@ -251,4 +270,90 @@ func (s *attempts) set(w http.ResponseWriter, r *http.Request, id attemptID, val
 
 func (s *attempts) clear(w http.ResponseWriter, id string) {
 	setCookie(w.Header(), s.cookies.cookie(s.cookiePrefix()+id, "", -1))
+}
+
+// addressName names the cookie that holds a long address to return to. There is
+// one for all attempts, so that no site can fill up the request's headers by
+// opening many: of several attempts with a long address the latest has it, and
+// the others what their state holds.
+func (s *attempts) addressName() string { return s.cookies.name + "-to" }
+
+const addressFormat = 1
+
+// keepAddress puts the address of an attempt into its cookie.
+func (s *attempts) keepAddress(h http.Header, a *attempt) {
+	plain := append([]byte{addressFormat}, a.id[:]...)
+	value := s.addressKeys.seal(packASCII(plain, a.returnTo), s.addressData)
+	setCookie(h, s.cookies.cookie(s.addressName(), value, seconds(attemptLifetime)))
+}
+
+// address is what the cookie holds, and the attempt that it belongs to.
+func (s *attempts) address(h http.Header) (id attemptID, address string, ok bool) {
+	for _, value := range cookieValues(h, s.addressName()) {
+		plain, err := s.addressKeys.open(value, s.addressData)
+		if err != nil || len(plain) < 1+len(id) || plain[0] != addressFormat {
+			continue
+		}
+		copy(id[:], plain[1:])
+		if address, ok = unpackASCII(plain[1+len(id):]); ok {
+			return id, address, true
+		}
+	}
+	return id, "", false
+}
+
+func (s *attempts) clearAddress(h http.Header) {
+	setCookie(h, s.cookies.cookie(s.addressName(), "", -1))
+}
+
+// cookieValues are the values of the cookies of a name, a few at most.
+func cookieValues(h http.Header, name string) (values []string) {
+	for _, line := range h["Cookie"] {
+		for len(line) > 0 {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			rest, ours := strings.CutPrefix(strings.Trim(part, " \t"), name)
+			if value, ok := strings.CutPrefix(rest, "="); ours && ok && len(values) < maxDuplicates {
+				values = append(values, value)
+			}
+		}
+	}
+	return values
+}
+
+// packASCII appends text in seven bits a character: sealed and in base64 it then
+// takes little more room than it did before.
+func packASCII(b []byte, text string) []byte {
+	bits, n := uint(0), 0
+	for _, c := range []byte(text) {
+		bits, n = bits<<7|uint(c&0x7F), n+7
+		if n >= 8 {
+			n -= 8
+			b = append(b, byte(bits>>n))
+		}
+	}
+	if n > 0 {
+		b = append(b, byte(bits<<(8-n)))
+	}
+	return b
+}
+
+// unpackASCII undoes packASCII for texts of printable characters.
+func unpackASCII(b []byte) (text string, ok bool) {
+	out := make([]byte, 0, len(b)*8/7)
+	bits, n := uint(0), 0
+	for i, c := range b {
+		bits, n = bits<<8|uint(c), n+8
+		for ; n >= 7; n -= 7 {
+			c := byte(bits >> (n - 7) & 0x7F)
+			if c == 0 && i == len(b)-1 {
+				continue // what fills up the last byte
+			}
+			if c <= ' ' || c == 0x7F {
+				return "", false
+			}
+			out = append(out, c)
+		}
+	}
+	return string(out), true
 }

@@ -77,8 +77,11 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := m.attempts.open(ans.state)
+	if a != nil {
+		m.recall(r, a)
+	}
 	if errors.Is(err, errStateExpired) {
-		m.attempts.clear(w, a.id.String())
+		m.forget(w, a)
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
@@ -98,14 +101,25 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		m.unbound(w, r, a, cookie != "")
 		return
 	}
+	if a.cut && !a.kept {
+		m.log.InfoContext(r.Context(), "msauth: an address to return to has lost its query: another sign-in with a long address was begun since", "path", oneLine(a.returnTo, 200))
+	}
 	// The attempt is over, however it ends: also for whoever has copied its cookie
 	// before.
-	m.attempts.clear(w, a.id.String())
+	m.forget(w, a)
 	if !m.attempts.finish(a.id) {
 		m.unbound(w, r, a, false)
 		return
 	}
 	m.finish(w, r, a, ans, cookie)
+}
+
+// forget deletes the cookies of an attempt.
+func (m *Middleware) forget(w http.ResponseWriter, a *attempt) {
+	m.attempts.clear(w, a.id.String())
+	if a.kept {
+		m.attempts.clearAddress(w.Header())
+	}
 }
 
 // unbound answers a callback whose attempt this browser does not have, or has
@@ -388,7 +402,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		if rec.userKey != "" {
 			m.events.connected(r.Context(), rec)
 		}
-		redirect(w, m.returnPath(in.ReturnTo))
+		m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
 		return
 	}
 	old, _, _ := m.sessions.load(r)
@@ -426,7 +440,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	if missing := m.scopes.missing(rec.scopes, own); len(missing) > 0 {
 		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.user.Key(), "missing", strings.Join(missing, " "))
 	}
-	redirect(w, m.returnPath(in.ReturnTo))
+	m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
 }
 
 // hookPanic is a panic of the app's hook, as an error.

@@ -48,7 +48,7 @@ func TestCase060_Attributes(t *testing.T) {
 		c.run(name, func(c *testCase) {
 			s := newSite(c.T)
 			kinds := map[string]int{}
-			form := regexp.MustCompile(`^__Host-msauth-[A-Za-z0-9]{6}(-[1-9]|-ok|-login-[0-9a-f]{16})?=[A-Za-z0-9_.-]*; Path=/; Max-Age=\d+; HttpOnly; Secure; SameSite=Lax$`)
+			form := regexp.MustCompile(`^__Host-msauth-[A-Za-z0-9]{6}(-[1-9]|-ok|-to|-login-[0-9a-f]{16})?=[A-Za-z0-9_.-]*; Path=/; Max-Age=\d+; HttpOnly; Secure; SameSite=Lax$`)
 			for _, line := range everySetCookie(c.T, s) {
 				if !form.MatchString(line) {
 					c.Errorf("%.60s...%s", line, line[strings.Index(line, ";"):])

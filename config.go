@@ -394,7 +394,7 @@ func (c *Config) completeHome(base *url.URL) error {
 		return nil
 	}
 	own := func(p string) bool { return ownRoute(base.Path, p) }
-	if len(c.Home) > maxHome || localPath(c.Home, own, "") != c.Home {
+	if home, _ := localPath(c.Home, own, ""); home != c.Home || len(home) > maxHome {
 		return fieldError("Home", "%q must be the path of a page of this site, such as /expenses/, of at most %d bytes", c.Home, maxHome)
 	}
 	return nil

@@ -34,7 +34,7 @@ func lines(h http.Header) map[string]string {
 func TestEveryCookieHasTheStrictAttributes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		form := regexp.MustCompile(`^__Host-msauth-[A-Za-z0-9]{6}(|-[1-9]|-ok|-login-[0-9a-f]{16})=[A-Za-z0-9_.-]*; Path=/; Max-Age=(\d+); HttpOnly; Secure; SameSite=Lax$`)
+		form := regexp.MustCompile(`^__Host-msauth-[A-Za-z0-9]{6}(|-[1-9]|-ok|-to|-login-[0-9a-f]{16})=[A-Za-z0-9_.-]*; Path=/; Max-Age=(\d+); HttpOnly; Secure; SameSite=Lax$`)
 		s := newSiteInProcess(t, func(c *msauth.Config) { c.CookieBudget = 7168 })
 		s.ms.Set(func(b *msauthtest.Behavior) { b.GroupClaims, b.RefreshIn = true, 30*time.Minute })
 		s.as(msauthtest.Grace)

@@ -58,9 +58,9 @@ func (s *CookieStore) format(name string, o *sessions.Options) (*cookieFormat, e
 }
 
 // takenForm is how the names of cookies beside a session's first one end: its
-// pieces, the marker and the attempts. A session of such a name would be taken
+// pieces, the marker, a long address and the attempts. A session of such a name would be taken
 // for one of them, and cleared.
-var takenForm = regexp.MustCompile(`-([1-9]|ok|login-[0-9a-f]{16})$`)
+var takenForm = regexp.MustCompile(`-([1-9]|ok|to|login-[0-9a-f]{16})$`)
 
 func validName(name string) bool { return nameForm.MatchString(name) && !takenForm.MatchString(name) }
 
@@ -391,14 +391,19 @@ func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Seco
 // its own beside whatever Cache-Control the handler sets, changes or deletes;
 // recipients join repeated lines (RFC 9110 section 5.3).
 func setCookie(h http.Header, cookie *http.Cookie) {
-	prefix := cookie.Name + "="
+	dropCookie(h, cookie.Name)
+	h["Set-Cookie"] = append(h["Set-Cookie"], cookie.String())
+	h["cache-control"] = []string{"no-store"}
+}
+
+// dropCookie takes back what setCookie has added for a name.
+func dropCookie(h http.Header, name string) {
 	lines := h["Set-Cookie"]
 	kept := make([]string, 0, len(lines)+1)
 	for _, line := range lines {
-		if !strings.HasPrefix(line, prefix) {
+		if len(line) <= len(name) || line[:len(name)] != name || line[len(name)] != '=' {
 			kept = append(kept, line)
 		}
 	}
-	h["Set-Cookie"] = append(kept, cookie.String())
-	h["cache-control"] = []string{"no-store"}
+	h["Set-Cookie"] = kept
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/oauth2"
 )
@@ -92,6 +93,27 @@ func (m *Middleware) loginLink(q url.Values) string {
 	link := m.base.Path + "/login"
 	if len(q) > 0 {
 		link += "?" + q.Encode()
+	}
+	return link
+}
+
+// shorterLink is a login link for a header line: without the query that it
+// returns to, or without any address, where that has no room.
+func (m *Middleware) shorterLink(h http.Header, link string) string {
+	_, query, _ := strings.Cut(link, "?")
+	for _, without := range []string{"?", "/"} {
+		if headerBytes(h)+pageBytes+len(link) <= maxHeaders {
+			break
+		}
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			return m.loginLink(nil)
+		}
+		returnTo, _, _ := strings.Cut(q.Get("return_to"), without)
+		if q.Set("return_to", returnTo); returnTo == "" {
+			q.Del("return_to")
+		}
+		link = m.loginLink(q)
 	}
 	return link
 }
@@ -295,13 +317,40 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	provider.Scopes = m.scopesToAsk(meta, scopes)
 	provider.Endpoint.AuthURL = meta.Authorization
 	m.attempts.set(w, r, a.id, cookie)
+	if a.cut || len(a.returnTo) > shortReturnTo {
+		m.attempts.keepAddress(w.Header(), a)
+	}
 	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	target := provider.AuthCodeURL(state, params...)
-	if o.wait {
+	m.leave(w, r, provider.AuthCodeURL(state, params...), o.wait)
+}
+
+// leave sends the browser to Microsoft. Where the cookie of a long address and a
+// long way there have no room in the headers of one answer, a page leads there.
+func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string, wait bool) {
+	h := w.Header()
+	if !wait && headerBytes(h)+redirectBytes+len(target) <= maxHeaders {
+		redirect(w, target)
+		return
+	}
+	if kept := len(h["Set-Cookie"]); headerBytes(h)+pageBytes > maxHeaders {
+		if dropCookie(h, m.attempts.addressName()); len(h["Set-Cookie"]) < kept {
+			m.log.InfoContext(r.Context(), "msauth: an address to return to has no room in the answer: its query is dropped")
+		}
+	}
+	if wait {
 		m.waitPage(w, r, target)
 		return
 	}
-	redirect(w, target)
+	m.onwardsPage(w, r, Page{
+		Title: "Signing in", Text: "You are being taken to Microsoft to sign in.",
+		Links: []Link{{URL: target, Label: "Continue"}, {URL: m.cfg.Home, Label: "Home page"}},
+	})
+}
+
+// onwardsPage is a redirect whose target stands in the body.
+func (m *Middleware) onwardsPage(w http.ResponseWriter, r *http.Request, p Page) {
+	p.Kind, p.Status, p.Refresh = "wait", http.StatusOK, time.Millisecond
+	m.showPage(w, r, p)
 }
 
 // scopesToAsk are the app's own, and more.

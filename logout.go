@@ -59,6 +59,9 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	for _, id := range ids {
 		m.attempts.clear(w, id)
 	}
+	if len(cookieValues(r.Header, m.attempts.addressName())) > 0 {
+		m.attempts.clearAddress(w.Header())
+	}
 	if m.sentMarker(r) {
 		m.clearMarker(w)
 	}

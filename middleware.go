@@ -63,12 +63,14 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).Logout
 	case "signed-out":
 		return (*Middleware).signedOut
+	case "continue":
+		return (*Middleware).goOn
 	}
 	return nil
 }
 
-// ServeHTTP serves the pages below BaseURL: login, callback, logout and
-// signed-out. Mount it there, with or without [http.StripPrefix]:
+// ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out
+// and continue, by which the callback leads to long addresses. Mount it there, with or without [http.StripPrefix]:
 //
 //	mux.Handle("/auth/", auth)
 //

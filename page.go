@@ -26,8 +26,8 @@ type Page struct {
 	// Links are what the person can do next, the best first.
 	Links []Link
 	// Refresh is after how long the page goes on to its first link by itself, 0
-	// for pages that do not: <meta http-equiv="refresh"> does it under the strict
-	// headers too. Only "wait" has it.
+	// for pages that do not; less than a second means at once. The strict headers
+	// allow <meta http-equiv="refresh">. Only "wait" has it.
 	Refresh time.Duration
 	// ID is also in the log line about this page; empty for pages that report
 	// no failure.

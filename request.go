@@ -150,7 +150,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	h.Set("Cache-Control", "no-store")
 	vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	if r.Header.Get("HX-Request") == "true" {
-		h.Set("HX-Redirect", login) // htmx leaves the page only for this
+		h.Set("HX-Redirect", m.shorterLink(h, login)) // htmx leaves the page only for this
 	}
 	if prefersHTML(r) {
 		p := Page{

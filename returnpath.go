@@ -9,19 +9,20 @@ import (
 
 // localPath returns s if it is the path of a page on this site, with or
 // without a query, such that every browser stays on the site when it follows
-// it; else home. own are paths that nobody may be returned to.
-func localPath(s string, own func(path string) bool, home string) string {
+// it; else home. own are paths that nobody may be returned to. cut reports that
+// it was too long: then its query is dropped, or all of it.
+func localPath(s string, own func(path string) bool, home string) (path string, cut bool) {
 	if p, ok := checkLocalPath(s); ok && (own == nil || !own(p)) {
 		s = asciiURL(s)
-		if len(s) > maxReturnTo {
+		if cut = len(s) > maxReturnTo; cut {
 			s, _, _ = strings.Cut(s, "#")
 			s, _, _ = strings.Cut(s, "?")
 		}
 		if len(s) <= maxReturnTo {
-			return s
+			return s, cut
 		}
 	}
-	return home
+	return home, cut
 }
 
 // checkLocalPath decides and returns the decoded, cleaned path.
@@ -113,4 +114,93 @@ func ownRoute(base, p string) bool {
 
 func (m *Middleware) ownRoute(p string) bool { return ownRoute(m.base.Path, p) }
 
-func (m *Middleware) returnPath(s string) string { return localPath(s, m.ownRoute, m.cfg.Home) }
+func (m *Middleware) returnPath(s string) string {
+	p, cut := localPath(s, m.ownRoute, m.cfg.Home)
+	if cut {
+		m.log.Info("msauth: an address to return to is too long: its query is dropped", "bytes", len(s), "limit", maxReturnTo, "path", oneLine(p, 200))
+	}
+	return p
+}
+
+// leadOn sends the browser on from the callback. An answer that would be too
+// large for what stands in front leads to a short route of our own first, if
+// the browser has the address in a cookie; one that the app has chosen, or that
+// an older tab brings, stands in a page, if there is room for that.
+func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *attempt, target string) {
+	limit := maxCallback + max(0, m.cookies.budget-defaultCookieBudget) // who raises one raises the other
+	set := headerBytes(w.Header())
+	fits := func(target string) bool { return set+redirectBytes+len(target) <= limit }
+	switch {
+	case fits(target):
+	case a.kept && target == a.returnTo:
+		dropCookie(w.Header(), m.attempts.addressName()) // it is not deleted yet
+		target = m.base.Path + "/continue"
+	case set+pageBytes <= limit:
+		m.onwardsPage(w, r, Page{
+			Title: "You are signed in", Text: "You are being taken to the page that you wanted.",
+			Links: []Link{{URL: target, Label: "Continue"}},
+		})
+		return
+	default:
+		long := len(target)
+		target, _, _ = strings.Cut(target, "#")
+		if target, _, _ = strings.Cut(target, "?"); !fits(target) {
+			target = m.cfg.Home
+		}
+		m.log.InfoContext(r.Context(), "msauth: an address to return to has no room beside the session: its query is dropped", "bytes", long, "path", oneLine(target, 200))
+	}
+	redirect(w, target)
+}
+
+// goOn leads from the callback to a long address. Only the sign-in that has made
+// the request's session can have put it there.
+func (m *Middleware) goOn(w http.ResponseWriter, r *http.Request) {
+	vary(w.Header(), "Cookie")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		m.wrongMethod(w, r, "GET, HEAD")
+		return
+	}
+	if isPrefetch(r) {
+		refusePrefetch(w)
+		return
+	}
+	target := m.cfg.Home
+	if id, address, ok := m.attempts.address(r.Header); ok {
+		if rec := m.current(r); rec != nil && rec.attempt == id {
+			target = m.returnPath(address)
+			m.attempts.clearAddress(w.Header())
+		}
+	}
+	redirect(w, target)
+}
+
+// recall completes an address that is kept in the browser.
+func (m *Middleware) recall(r *http.Request, a *attempt) {
+	if id, address, ok := m.attempts.address(r.Header); ok && id == a.id {
+		a.returnTo, a.kept = m.returnPath(address), true
+	}
+}
+
+const (
+	// maxHeaders are the bytes of an answer's headers: nginx refuses more than
+	// 4096 by default. The callback's have maxCallback, because apps set cookies
+	// of their own there.
+	maxHeaders  = 4000
+	maxCallback = 3900
+	// redirectBytes is what an answer of ours has beside the lines that are set
+	// before redirect: the status line, Date, Content-Length, Connection,
+	// Cache-Control, Referrer-Policy, and Location without its value.
+	redirectBytes = 170
+	// pageBytes is the same for a page.
+	pageBytes = 540
+)
+
+// headerBytes is the size of header lines.
+func headerBytes(h http.Header) (n int) {
+	for name, lines := range h {
+		for _, line := range lines {
+			n += len(name) + len(": ") + len(line) + len("\r\n")
+		}
+	}
+	return n
+}

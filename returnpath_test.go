@@ -1,8 +1,10 @@
 package msauth_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -129,11 +131,12 @@ var returnPaths = []struct{ path, want string }{
 	{"/%61uth/login", "/"},
 	{"/auth%2Flogin", "/"},
 	// Too long.
-	{"/" + strings.Repeat("a", 599), "/" + strings.Repeat("a", 599)},
-	{"/" + strings.Repeat("a", 600), "/"},
-	{"/a?" + strings.Repeat("b", 600), "/a"},
-	{"/a?" + strings.Repeat("b", 300) + "#" + strings.Repeat("c", 300), "/a"},
-	{"/" + strings.Repeat("ü", 101), "/"},
+	{"/" + strings.Repeat("a", 1999), "/" + strings.Repeat("a", 1999)},
+	{"/" + strings.Repeat("a", 2000), "/"},
+	{"/a?" + strings.Repeat("b", 1997), "/a?" + strings.Repeat("b", 1997)},
+	{"/a?" + strings.Repeat("b", 1998), "/a"},
+	{"/a?" + strings.Repeat("b", 1000) + "#" + strings.Repeat("c", 1000), "/a"},
+	{"/" + strings.Repeat("ü", 334), "/"},
 	{"/" + strings.Repeat("a/", 40_000), "/"},
 }
 
@@ -153,6 +156,26 @@ func staysHere(t *testing.T, location string) {
 			t.Errorf("byte %d of %q does not belong into a header line", i, location)
 		}
 	}
+}
+
+// leads is where the answer of a callback leads to: at once, by the short route
+// for long addresses, or by a page that goes on by itself.
+func (b *browser) leads(res seen) string {
+	b.t.Helper()
+	if res.Header.Get("Location") == "/auth/continue" {
+		res = b.still().get("/auth/continue")
+	}
+	if res.kind() == "wait" {
+		refresh := regexp.MustCompile(`<meta http-equiv="refresh" content="0; url=([^"]*)">`).FindStringSubmatch(res.body)
+		if refresh == nil || res.Header.Get("Location") != "" {
+			b.t.Fatalf("a page that does not go on: %s", res.body)
+		}
+		return html.UnescapeString(refresh[1])
+	}
+	if res.StatusCode != http.StatusSeeOther {
+		b.t.Fatalf("status %d: %.300s", res.StatusCode, res.body)
+	}
+	return res.Header.Get("Location")
 }
 
 func TestReturnPathStaysOnTheSite(t *testing.T) {
@@ -194,10 +217,9 @@ func TestReturnPathStaysOnTheSite(t *testing.T) {
 				continue // refused as a whole; nothing to change
 			}
 			b := s.browser(t)
-			res := b.still().get(b.attempt(follow(b, test.path)))
-			got := res.Header.Get("Location")
-			if staysHere(t, got); got != test.want || res.StatusCode != http.StatusSeeOther {
-				t.Errorf("%s: a sign-in for %.60q ends at %.60q (%d), want %.60q", name, test.path, got, res.StatusCode, test.want)
+			got := b.leads(b.still().get(b.attempt(follow(b, test.path))))
+			if staysHere(t, got); got != test.want {
+				t.Errorf("%s: a sign-in for %.60q ends at %.60q, want %.60q", name, test.path, got, test.want)
 			}
 		}
 		hook = ""
