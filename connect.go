@@ -70,12 +70,13 @@ func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, acti
 		m.unavailable(w, r, &attempt{returnTo: returnTo, user: user}, err)
 		return
 	}
+	form, _ := localPath(requestPath(r), nil, m.cfg.Home)
 	m.showPage(w, r, Page{
 		Kind: "confirm-connect", Status: askingStatus(r),
 		Title: "Connect a Microsoft account?",
 		Text:  "You choose the account at Microsoft next. This site can then use it in your name.",
 		Links: []Link{
-			{URL: localPath(requestPath(r), nil, m.cfg.Home), Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
+			{URL: form, Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
 			{URL: returnTo, Label: "Back"},
 		},
 	})
