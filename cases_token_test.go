@@ -233,6 +233,13 @@ func TestCase019_CodeRedeemedTwice(t *testing.T) {
 		c.Fatalf("page %q", got)
 	}
 	s.ms.ResetCalls()
+	// Where the attempt was finished it is over; another process does not know.
+	c.refused(copied, copied.get(callback), 400, "start-again", "finished before")
+	c.calls(s, msauthtest.TokenCode, 0)
+	for _, cookie := range cookies {
+		copied.keep(cookie.Name, cookie.Value)
+	}
+	s.restart(c.T)
 	res := copied.get(callback)
 	c.refused(copied, res, 400, "start-again", "AADSTS54005")
 	if !strings.Contains(res.body, "start again") {
