@@ -71,6 +71,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		refusePrefetch(w)
 		return
 	}
+	m.noteMisplaced(r)
 	ans, err := readAnswer(r)
 	if err != nil {
 		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)

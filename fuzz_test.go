@@ -132,7 +132,7 @@ func FuzzReturnPath(f *testing.F) {
 		if err != nil || u.Host != origin.Host || u.Scheme != origin.Scheme {
 			t.Fatalf("%q gives %q, which leads to %v", s, p, u)
 		}
-		if clean := path.Clean(u.Path); clean == "/auth/login" || clean == "/auth/callback" || clean == "/auth/logout" {
+		if clean := path.Clean(u.Path); clean == "/auth/login" || clean == "/auth/callback" || clean == "/auth/logout" || clean == "/auth/continue" {
 			t.Fatalf("%q gives our own route %q", s, p)
 		}
 		if again := m.returnPath(p); again != p {
@@ -146,6 +146,92 @@ var returnPathSeeds = []string{
 	"https:evil", "https:/evil", "/%5cevil", "/%2f%2fevil", "javascript:alert(1)", "data:,x", "/@evil", "\\\\evil", "?//evil",
 	"/a\r\nSet-Cookie: x=y", "/..//evil", "/a/..//evil", "/%2e%2e//evil", "/auth/login", "/auth/./logout", "/auth%2flogin", "/auth/callback?x",
 	"/a#b", "/#//evil", "/a b", "/%zz", "/\u2028x", "/\uff0f\uff0fevil", "/a;//b", "/" + strings.Repeat("x", 700), "/x?" + strings.Repeat("y", 700),
+}
+
+// The short route leads to the address that was kept for this session's sign-in,
+// or to the home page, whatever cookies come.
+func FuzzAddressCookie(f *testing.F) {
+	m := fuzzed(f, func(c *Config) { c.Home = "/home" })
+	a, _ := newAttempt()
+	a.returnTo = "/orders?id=" + strings.Repeat("x", 300)
+	rec := someRecord()
+	rec.attempt = a.id
+	w := httptest.NewRecorder()
+	if err := m.sessions.create(w, httptest.NewRequest("GET", "/", nil), rec); err != nil {
+		f.Fatal(err)
+	}
+	session, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	h := http.Header{}
+	m.attempts.keepAddress(h, a)
+	good, _, _ := strings.Cut(strings.TrimPrefix(h.Get("Set-Cookie"), m.attempts.addressName()+"="), ";")
+	for _, value := range []string{good, good[1:], "", "/x", "AAAA", "; " + m.attempts.addressName() + "=" + good} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		r := httptest.NewRequest("GET", "/auth/continue", nil)
+		r.Header["Cookie"] = []string{session + "; " + m.attempts.addressName() + "=" + value}
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, r)
+		to := w.Header().Get("Location")
+		// Seeds may come from another process with the same key.
+		if w.Code != http.StatusSeeOther || to != "/home" && to != a.returnTo || to == a.returnTo && w.Header().Get("Set-Cookie") == "" {
+			t.Errorf("%q: %d to %q", value, w.Code, to)
+		}
+		if r.Header["Cookie"] = r.Header["Cookie"][:0]; value != "" {
+			r.Header["Cookie"] = []string{m.attempts.addressName() + "=" + value}
+		}
+		w = httptest.NewRecorder()
+		if m.ServeHTTP(w, r); w.Header().Get("Location") != "/home" {
+			t.Errorf("%q without a session: %d to %q", value, w.Code, w.Header().Get("Location"))
+		}
+	})
+}
+
+// Packed texts are read as they were, and bytes that nobody packed give
+// printable text or nothing.
+func FuzzPackASCII(f *testing.F) {
+	for n := range 17 {
+		f.Add([]byte(strings.Repeat("a~!", 6)[:n]))
+	}
+	f.Add([]byte{0, 0x80, 0xFF, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		text, ok := unpackASCII(b)
+		if ok && strings.ContainsFunc(text, notPrintable) {
+			t.Fatalf("%x gives %q", b, text)
+		}
+		for i := range b {
+			b[i] = '!' + b[i]%('~'-'!'+1)
+		}
+		packed := packASCII([]byte("x"), string(b))
+		if len(packed) != 1+(len(b)*7+7)/8 {
+			t.Errorf("%d characters take %d bytes", len(b), len(packed)-1)
+		}
+		if text, ok := unpackASCII(packed[1:]); !ok || text != string(b) {
+			t.Errorf("%q comes back as %q, %t", b, text, ok)
+		}
+	})
+}
+
+// Whatever a login link holds, it leads to a page of this site and is marked as
+// a second try only if this package has marked it.
+func FuzzLoginLink(f *testing.F) {
+	m := fuzzed(f)
+	for _, link := range []string{m.LoginURL(LoginOptions{ReturnTo: "/a?b=c", AppState: "x", Scopes: []string{"Mail.Read"}}), m.retryURL("/a"), "?return_to=%2F%2Fevil&prompt=login", "?sealed=x"} {
+		_, query, _ := strings.Cut(link, "?")
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		o, err := m.loginOptions(query)
+		if err != nil {
+			return
+		}
+		if onSite, _ := localPath(o.returnTo, m.ownRoute, ""); onSite != o.returnTo {
+			t.Errorf("%q leads back to %q", query, o.returnTo)
+		}
+		if q, _ := url.ParseQuery(query); (o.retried || o.appState != "") && q.Get("sealed") == "" {
+			t.Errorf("%q is more than it can be", query)
+		}
+	})
 }
 
 func FuzzCallbackQuery(f *testing.F) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -41,6 +42,8 @@ type Middleware struct {
 	tokenBase   http.RoundTripper
 	graph       string // where Microsoft Graph is, "" if there is none
 	memberships memberships
+
+	misplaced atomic.Bool // an answer at an unexpected path has been logged
 }
 
 // Format implements [fmt.Formatter]: whatever the verb, no secret is shown.
@@ -81,6 +84,10 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = route(strings.TrimPrefix(r.URL.Path, "/"))
 	}
 	if serve == nil {
+		if m.noteMisplaced(r); m.misdirected(r) {
+			m.misdirectedPage(w, r)
+			return
+		}
 		serve = (*Middleware).notFound
 	}
 	serve(m, w, r)
@@ -225,6 +232,9 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Reque
 		return r, a.visit
 	}
 	vary(w.Header(), "Cookie")
+	if strings.HasSuffix(r.URL.Path, "/callback") {
+		m.noteMisplaced(r)
+	}
 	v := &visit{}
 	m.receive(v, w, r)
 	v.context = attached{r.Context(), v.session, m, v}
@@ -512,6 +522,31 @@ func (m *Middleware) misdirected(r *http.Request) bool {
 	_, cookie := m.attempts.sent(r.Header, a.id.String())
 	binding := a.bind(cookie)
 	return cookie != "" && sameText(string(binding[:]), string(a.binding[:]))
+}
+
+// noteMisplaced logs, once, that the answer to a sign-in came to another path
+// than Microsoft was told. Where it finds Callback all the same people can sign
+// in, but what they wanted to see is found below a wrong path.
+func (m *Middleware) noteMisplaced(r *http.Request) {
+	if m.misplaced.Load() {
+		return
+	}
+	want := m.base.Path + "/callback"
+	asked, _, _ := strings.Cut(requestPath(r), "?")
+	if path, err := url.PathUnescape(asked); err == nil {
+		asked = path
+	}
+	if asked == want || r.URL.Path == want {
+		return
+	}
+	ans, err := readAnswer(r)
+	if err != nil {
+		return
+	}
+	if a, _ := m.attempts.open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
+		m.log.WarnContext(r.Context(), "msauth: the answer to a sign-in arrived at an unexpected path: does something in front strip or add a prefix?",
+			"base_url", m.cfg.BaseURL, "path", oneLine(asked, 200), "expected", want)
+	}
 }
 
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
