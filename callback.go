@@ -158,9 +158,6 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 		})
 	case !wrong && a.retried && !m.sentOwn(r) && !m.attempts.over(a.id):
 		text := "Your browser came back without the cookie that it was given, for the second time, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
-		if m.base.Scheme == "http" {
-			text += " Some versions of Safari also drop these cookies on http://localhost: use https or another browser there."
-		}
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "cookies-blocked", Status: http.StatusBadRequest,
 			Title: "Your browser does not keep cookies for this site",

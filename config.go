@@ -70,7 +70,8 @@ type Config struct {
 	// "https://app.example.com/auth". BaseURL + "/callback" is the redirect
 	// URI to register at Microsoft, and BaseURL + "/signed-out" a second one.
 	// It is never guessed from a request, because the Host header is the
-	// visitor's to choose. It must be https except on loopback hosts.
+	// visitor's to choose. It must be https except on loopback hosts, where
+	// http is for development: cookies then go without "Secure".
 	BaseURL string
 
 	// Scopes are what the app wants to do in the person's name, such as
@@ -106,7 +107,7 @@ type Config struct {
 	User func(r *http.Request) (key string)
 
 	// CookieName is the session cookie's name after the "__Host-" prefix,
-	// which every cookie of this package gets. Default "msauth-" and six
+	// which every cookie of this package gets where BaseURL is https. Default "msauth-" and six
 	// letters that differ between registrations, because apps on several
 	// ports of one host share cookies.
 	CookieName string
@@ -199,8 +200,9 @@ type Config struct {
 	Logger *slog.Logger
 
 	// InsecureCookies permits a BaseURL of plain http on other hosts than
-	// loopback. Cookies then lose "Secure" and the "__Host-" prefix: anybody
-	// on the network can take sessions over. For development networks only.
+	// loopback. As on loopback, cookies then have neither "Secure" nor the
+	// "__Host-" prefix: anybody on the network can take sessions over. For
+	// development networks only.
 	InsecureCookies bool
 }
 
@@ -290,7 +292,7 @@ func New(cfg Config) (*Middleware, error) {
 		linkKeys:     ring.daily("msauth login link v1"),
 		formKeys:     ring.daily("msauth form v1"),
 		cookies: newCookieFormat(cfg.CookieName, registration[:], sealer{ring.derive("msauth session v1")},
-			cfg.InsecureCookies, http.SameSiteLaxMode, cfg.CookieBudget),
+			base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget),
 	}
 	m.attempts = newAttempts(ring, registration, m.cookies, cfg.Home)
 	m.authority = newAuthority(&cfg, &client)

@@ -140,6 +140,56 @@ func TestInsecureCookies(t *testing.T) {
 	}
 }
 
+// Safari's engine keeps no Secure cookie on http://localhost.
+func TestCookiesGoByTheSchemeOfBaseURL(t *testing.T) {
+	t.Parallel()
+	names := map[string]string{}
+	for _, base := range []string{"http://localhost:8080", "http://localhost:8081", "http://127.0.0.1:8080", "https://localhost:8080"} {
+		s := newSiteInProcess(t, func(c *msauth.Config) { c.BaseURL = base + "/auth" })
+		s.URL = base
+		scheme, host, _ := strings.Cut(base, "://")
+		s.wire.(inProcess)[host] = s
+		s.as(msauthtest.Ada)
+		b := s.browser(t)
+		back := b.attempt("/")
+		res := b.still().get(back)
+		set := lines(res.Header)
+		if len(set) != 3 { // session, marker, and the attempt's deletion
+			t.Errorf("%s: %d cookies, want 3", base, len(set))
+		}
+		for name, line := range set {
+			if strings.HasPrefix(name, "__Host-") != (scheme == "https") || strings.Contains(line, "; Secure") != (scheme == "https") ||
+				!strings.Contains(line, "; HttpOnly; ") || !strings.Contains(line, "; SameSite=Lax") || !strings.Contains(line, "; Path=/; ") {
+				t.Errorf("%s: line %.20s...%s", base, line, line[len(line)-60:])
+			}
+		}
+		b.wantGreeting(helloAda)
+		for _, c := range b.cookies() {
+			if len(c.Value) < 500 {
+				continue
+			}
+			plain := strings.TrimPrefix(c.Name, "__Host-")
+			if other := names[plain]; other != "" {
+				t.Errorf("%s and %s call their sessions %s", base, other, plain)
+			}
+			names[plain] = base
+			// Only one form is read: "__Host-" promises nothing if the other is.
+			for _, name := range []string{plain, "__Host-" + plain} {
+				want := helloNobody
+				if name == c.Name {
+					want = helloAda
+				}
+				if got := s.ask(header(name, c.Value)).Body.String(); got != want {
+					t.Errorf("%s: %s shows %q, want %q", base, name, got, want)
+				}
+			}
+		}
+	}
+	if len(names) != 4 {
+		t.Errorf("%d sessions, want 4", len(names))
+	}
+}
+
 // ask sends a Cookie header to a public page, with nothing in between.
 func (s *site) ask(cookie ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", "https://app.test/public/", nil)

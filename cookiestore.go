@@ -24,8 +24,9 @@ type CookieStore struct {
 	// 7 days.
 	Options sessions.Options
 
-	// InsecureCookies drops Secure and the "__Host-" prefix, for plain http
-	// on hosts other than loopback. For development networks only.
+	// InsecureCookies drops Secure and the "__Host-" prefix, for plain http:
+	// on hosts other than loopback, and on loopback for Safari, which keeps no
+	// Secure cookie there. For development only.
 	InsecureCookies bool
 
 	codec sealer
@@ -312,7 +313,7 @@ func (c *cookieFormat) openTail(tail string) ([]byte, error) {
 // cookie makes every cookie of this format, to set or to delete: a browser
 // ignores the deletion of a __Host- cookie that lacks an attribute.
 func (c *cookieFormat) cookie(name, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{ // #nosec G124 -- Secure but for InsecureCookies
+	return &http.Cookie{ // #nosec G124 -- Secure but for plain http
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: !c.insecure, HttpOnly: true, SameSite: c.sameSite,
 	}

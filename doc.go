@@ -117,7 +117,10 @@
 // # Cookies
 //
 // All cookies have the prefix "__Host-" and the attributes Secure, HttpOnly,
-// SameSite=Lax and Path=/. NAME is [Config.CookieName].
+// SameSite=Lax and Path=/. NAME is [Config.CookieName]. Where BaseURL is plain
+// http, for development, they have neither the prefix nor Secure: Safari keeps
+// no Secure cookie on http://localhost. Over https only those with the prefix
+// are read.
 //
 //	__Host-NAME            the session: identity and tokens, encrypted
 //	__Host-NAME-1, -2 ...  its further pieces, where one cookie is too small

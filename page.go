@@ -82,8 +82,8 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	if forms != "'none'" && m.cfg.InsecureCookies {
-		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http has no Sec-Fetch-Site
+	if forms != "'none'" && m.base.Scheme == "http" {
+		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http may have no Sec-Fetch-Site
 	}
 	h.Set("Cache-Control", "no-store")
 	if m.cfg.Page != nil {

@@ -225,23 +225,23 @@ func (a *app) enter(w http.ResponseWriter, r *http.Request, to string, who func(
 	err := together(r.Context(), a.db, func(tx *sql.Tx) error {
 		user, err := who(tx)
 		if err == nil {
-			session, err = begin(r, tx, user)
+			session, err = a.begin(r, tx, user)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	setCookie(w, session, int(sessionLife/time.Second))
+	http.SetCookie(w, a.cookie(session, int(sessionLife/time.Second)))
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }
 
 func (a *app) signOut(w http.ResponseWriter, r *http.Request) error {
-	if err := together(r.Context(), a.db, func(tx *sql.Tx) error { return end(r, tx) }); err != nil {
+	if err := together(r.Context(), a.db, func(tx *sql.Tx) error { return a.end(r, tx) }); err != nil {
 		return err
 	}
-	setCookie(w, "", -1)
+	http.SetCookie(w, a.cookie("", -1))
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
 }

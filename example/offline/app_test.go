@@ -347,10 +347,15 @@ func TestSigningUpInAndOut(t *testing.T) {
 
 	res = b.still().post("/sign-in", "name", "Zoë", "password", password)
 	line := res.Header.Get("Set-Cookie")
-	for _, want := range []string{"__Host-", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
+	for _, want := range []string{"digests=", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("Set-Cookie lacks %q", want)
 		}
+	}
+	public := &app{set: &settings{}}
+	public.set.auth.BaseURL = "https://digests.example.com/auth"
+	if c := public.cookie("x", 60); c.Name != "__Host-digests" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
+		t.Errorf("over https the cookie is %v", c)
 	}
 	file, err := os.ReadFile(s.env["DIGEST_DB"])
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	cookieName  = "__Host-digests"
+	cookieName  = "digests"
 	sessionLife = 30 * 24 * time.Hour
 
 	longestName      = 40 // characters
@@ -63,7 +63,7 @@ func (a *app) identify(next http.Handler) http.Handler {
 }
 
 func (a *app) personOf(r *http.Request) (*person, error) {
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(a.cookie("", 0).Name)
 	if err != nil {
 		return nil, nil
 	}
@@ -88,8 +88,8 @@ func sessionID(value string) []byte {
 
 // begin signs a person in, under a new id: one that was there before may be
 // known to others. It returns what is to be the cookie.
-func begin(r *http.Request, tx *sql.Tx, user int64) (value string, err error) {
-	if err := end(r, tx); err != nil {
+func (a *app) begin(r *http.Request, tx *sql.Tx, user int64) (value string, err error) {
+	if err := a.end(r, tx); err != nil {
 		return "", err
 	}
 	value = rand.Text()
@@ -99,8 +99,8 @@ func begin(r *http.Request, tx *sql.Tx, user int64) (value string, err error) {
 }
 
 // end ends the session that the request belongs to, if any.
-func end(r *http.Request, tx *sql.Tx) error {
-	c, err := r.Cookie(cookieName)
+func (a *app) end(r *http.Request, tx *sql.Tx) error {
+	c, err := r.Cookie(a.cookie("", 0).Name)
 	if err != nil {
 		return nil
 	}
@@ -108,10 +108,15 @@ func end(r *http.Request, tx *sql.Tx) error {
 	return ofDatabase(err)
 }
 
-// setCookie sets the cookie of a session. SameSite is Lax, not Strict: people who
-// come back from Microsoft must still be signed in here.
-func setCookie(w http.ResponseWriter, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+// cookie makes that of a session. SameSite is Lax, not Strict: people who come
+// back from Microsoft must still be signed in here. Over plain http, on this
+// computer, Safari keeps no Secure cookie.
+func (a *app) cookie(value string, maxAge int) *http.Cookie {
+	c := &http.Cookie{Name: "__Host-" + cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	if strings.HasPrefix(a.set.auth.BaseURL, "http:") {
+		c.Name, c.Secure = cookieName, false
+	}
+	return c
 }
 
 // errTaken means that there is a user of this name.
