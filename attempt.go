@@ -19,7 +19,7 @@ const (
 	maxReturnTo     = 2000 // bytes
 	shortReturnTo   = 160  // bytes that the callback's answer has room for beside any session
 	maxAppState     = 256  // bytes
-	attemptFormat   = 2
+	attemptFormat   = 3
 	maxFinished     = 10_000
 )
 
@@ -47,6 +47,7 @@ type attempt struct {
 	scopes  string        // asked for beyond Config.Scopes
 	asked   demandDigest  // all that it is to bring
 	user    string        // of the app, who connects an account
+	claims  string        // that were asked for, where there is room for them
 	maxAge  time.Duration // how long ago credentials may have been entered, 0 for whenever
 }
 
@@ -153,7 +154,8 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		return "", errAppState
 	}
 	path, _, _ := strings.Cut(a.returnTo, "?")
-	for _, returnTo := range []string{a.returnTo, path, ""} {
+	for _, carries := range []struct{ returnTo, claims string }{{a.returnTo, a.claims}, {a.returnTo, ""}, {path, ""}, {}} {
+		returnTo := carries.returnTo
 		a.cut = returnTo != a.returnTo
 		e := encoder{b: []byte{attemptFormat}}
 		e.b = append(e.b, a.id[:]...)
@@ -167,6 +169,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		e.text(a.appState)
 		e.text(a.scopes)
 		e.text(a.user)
+		e.text(carries.claims)
 		if state := s.keys.seal(e.b, s.additional); len(state) <= maxState {
 			return state, nil
 		}
@@ -196,7 +199,7 @@ func (s *attempts) open(state string) (*attempt, error) {
 	a.retried, a.cut = flags&flagRetried != 0, flags&flagCut != 0
 	copy(a.asked[:], d.bytes(len(a.asked)))
 	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
-	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()
+	a.returnTo, a.host, a.appState, a.scopes, a.user, a.claims = d.text(), d.text(), d.text(), d.text(), d.text(), d.text()
 	if !d.done() {
 		return nil, errState
 	}

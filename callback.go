@@ -254,7 +254,9 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 	if a.maxAge > 0 && !m.provedFresh(w, r, a, id) {
 		return
 	}
-	m.fillInNames(ctx, id, g.access)
+	if len(others) == 0 || len(own) > 0 {
+		m.fillInNames(ctx, id, g.access)
+	}
 	now := time.Now().Unix()
 	rec := &record{
 		layout: &m.layout, attempt: a.id, rounds: a.rounds, asked: a.asked,
@@ -268,6 +270,13 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 			m.notRedeemed(w, r, a, failure)
 			return
 		}
+		rec.identify(id)
+		if g.idToken != "" {
+			if failure = m.renewals.identify(ctx, rec, g); failure != nil {
+				m.notRedeemed(w, r, a, failure)
+				return
+			}
+		}
 		rec.scopes = strings.Join(m.cfg.Scopes, " ")
 	}
 	rec.take(g)
@@ -280,12 +289,17 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 
 // ownTokens are those of the session's own API, where a code gave others.
 func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *User) (*grant, *AuthError) {
+	if g.refresh == "" && m.cfg.Issuer != "" {
+		without := *g
+		without.access = "" // it is of another API
+		return &without, nil
+	}
 	if g.refresh == "" {
 		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoRefreshToken}
 	}
 	scopes := strings.Join(m.cfg.Scopes, " ")
 	g, failure := m.renewals.endpoint.refresh(ctx, g.refresh, refreshRequest{
-		asks: grantScopes, scopes: scopes, fewer: scopes, personal: u.Personal(),
+		asks: grantRenewal, scopes: scopes, fewer: scopes, personal: u.Personal(),
 	})
 	if failure == nil {
 		g.scopes = m.scopes.asked(m.cfg.Scopes, g.scopes)
@@ -309,8 +323,14 @@ func (m *Middleware) fillInNames(ctx context.Context, id *identity, access secre
 		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
 		return
 	}
-	u.Name, u.Username, u.Email = names.name, cmp.Or(u.Username, names.username), names.email
+	u.Name, u.Username = oneLine(names.name, maxNameTaken), cmp.Or(u.Username, oneLine(names.username, maxNameTaken))
+	if u.Email = names.email; len(u.Email) > maxNameTaken {
+		u.Email = ""
+	}
 }
+
+// maxNameTaken bounds what userinfo's answer puts into a session, in bytes.
+const maxNameTaken = 256
 
 // asBefore tells people who they are after a sign-in that came to nothing.
 func (m *Middleware) asBefore(r *http.Request) string {
@@ -557,7 +577,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
 				returnTo: a.returnTo, appState: a.appState, user: a.user, rounds: a.rounds,
-				demand:     demand{scopes: strings.Fields(a.scopes), claims: failure.Claims, maxAge: a.maxAge},
+				demand:     demand{scopes: strings.Fields(a.scopes), claims: mergeClaims(a.claims, failure.Claims), maxAge: a.maxAge},
 				challenged: true, asked: a.asked,
 			})
 			return

@@ -63,14 +63,17 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 func (d *document[T]) again(ctx context.Context, every time.Duration) (T, error) {
 	d.mu.Lock()
 	value, lately := d.value, d.have && !d.forced.IsZero() && time.Since(d.forced) < every
-	if !lately {
-		d.forced = time.Now()
-	}
 	d.mu.Unlock()
 	if lately {
 		return value, nil
 	}
-	return d.renew(ctx)
+	fresh, err := d.renew(ctx)
+	if err == nil {
+		d.mu.Lock()
+		d.forced = time.Now()
+		d.mu.Unlock()
+	}
+	return fresh, err
 }
 
 // last returns the document at hand, without asking anybody.

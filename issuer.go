@@ -160,6 +160,9 @@ func tenantIn(u *url.URL) string {
 }
 
 func (c *Config) completeProvider() error {
+	if guidForm.MatchString(c.ClientID) && c.kind() != otherProvider {
+		c.ClientID = strings.ToLower(c.ClientID) // as ID tokens have it
+	}
 	if c.Issuer != "" {
 		return c.completeIssuer()
 	}

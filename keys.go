@@ -135,7 +135,21 @@ func (s *signingKeys) VerifySignature(ctx context.Context, token string) ([]byte
 		s.err = err
 		return nil, err
 	}
-	now := time.Now()
+	payload, err := s.verifiedBy(keys, jws)
+	if err != nil && header.KeyID == "" {
+		// Nothing else tells that the keys are new ones.
+		if keys, err = s.authority.keys.again(ctx, keysRefetch); err != nil {
+			s.err = err
+			return nil, err
+		}
+		payload, err = s.verifiedBy(keys, jws)
+	}
+	return payload, err
+}
+
+// verifiedBy returns what is signed by one of the keys that may.
+func (s *signingKeys) verifiedBy(keys []publishedKey, jws *jose.JSONWebSignature) ([]byte, error) {
+	header, now := jws.Signatures[0].Header, time.Now()
 	for _, key := range keys {
 		if !key.usable(now) || header.KeyID != "" && key.KeyID != header.KeyID {
 			continue

@@ -278,6 +278,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
 	a.user, a.retried = o.user, o.retried
 	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
+	a.claims = o.demand.claims
 	if a.challenged = o.challenged; a.challenged {
 		a.asked = o.asked
 	}
@@ -302,7 +303,9 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
 	if o.demand.maxAge > 0 {
-		o.prompt = "login"
+		if !o.challenged { // else credentials have just been entered
+			o.prompt = "login"
+		}
 		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(seconds(o.demand.maxAge))))
 	}
 	for name, value := range map[string]string{

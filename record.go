@@ -540,7 +540,7 @@ func (r *record) clone() *record {
 // hint leads Microsoft to the person whose session it is, "" if nothing does: a
 // guest's name in the directory is not what the guest signs in with.
 func (r *record) hint() string {
-	if r.loginHint == "" && strings.Contains(strings.ToUpper(r.user.Username), "#EXT#") {
+	if r.loginHint == "" && strings.Contains(r.user.Username, "#") {
 		return ""
 	}
 	return cmp.Or(r.loginHint, r.user.Username)

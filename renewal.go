@@ -439,6 +439,9 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 	if failed == nil && g.idToken != "" {
 		failed = r.identify(ctx, rec, g)
 	}
+	if failed == nil && g.access == "" && (rec.access != "" || rec.shed) {
+		failed = &AuthError{Class: ClassRetry, Err: unusableReply{errors.New("msauth: the renewal brought no access token, where there was one")}}
+	}
 	if failed != nil && (g == nil || failed.Class != ClassRetry || g.refresh == refresh) {
 		g = nil
 	}
@@ -493,14 +496,14 @@ func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthErr
 		// an ID token at all. The old claims stay.
 		return nil
 	}
-	return &AuthError{Class: ClassRetry, Err: unusableIDToken{err}}
+	return &AuthError{Class: ClassRetry, Err: unusableReply{err}}
 }
 
-// unusableIDToken is the fault of an ID token that came with good tokens. The
-// provider answers, and answers others well.
-type unusableIDToken struct{ error }
+// unusableReply is the fault of a reply whose ID token, or missing access token,
+// makes it no use to one person. The provider answers, and answers others well.
+type unusableReply struct{ error }
 
-func (e unusableIDToken) Unwrap() error { return e.error }
+func (e unusableReply) Unwrap() error { return e.error }
 
 // keep holds on to a grant that no cookie carries.
 func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
@@ -650,7 +653,7 @@ func (r *renewals) blame(rec *record, err *AuthError) (by string, tenant bool) {
 
 // failed notes a failure. A refusal of one person is an answer like any other.
 func (r *renewals) failed(ctx context.Context, rec *record, err *AuthError) {
-	_, unusable := errors.AsType[unusableIDToken](err)
+	_, unusable := errors.AsType[unusableReply](err)
 	if unusable || r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
 		r.answered(ctx)
 		return

@@ -32,7 +32,7 @@ type scopeRules struct {
 
 func newScopeRules(cfg *Config, microsoft bool) scopeRules {
 	rules := scopeRules{apart: microsoft}
-	if cfg.Issuer == "" {
+	if cfg.Issuer == "" || cfg.kind() == externalID {
 		for _, host := range graphHosts(cfg.Authority) {
 			if name, _, _ := strings.Cut(host, ":"); !isLoopback(name) {
 				rules.graph = append(rules.graph, "https://"+name) // this cloud's first
@@ -163,6 +163,9 @@ func (s scopeRules) renewed(configured, granted []string) (all, fewer []string) 
 	}
 	if len(all) == 0 && (s.own != "" || len(others) > 0 || len(s.graph) == 0) {
 		return own, own // the app asks for another API since, or for one at all
+	}
+	if len(fewer) == 0 && s.own != "" {
+		fewer = own // without, the token would be for Graph
 	}
 	return all, fewer
 }

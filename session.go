@@ -374,7 +374,7 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 	if w == (wish{}) && access != "" && now.Unix() < rec.expiry && !h.m.scopes.foreign(rec.scopes) {
 		return bearer(access, rec.expiry), nil
 	}
-	if w == (wish{}) && access == "" && !rec.shed {
+	if w == (wish{}) && access == "" && !rec.shed && now.Unix() < rec.refreshAt {
 		// Asking again would bring none either.
 		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoAccessToken}
 	}

@@ -78,7 +78,7 @@ func (t *tokenEndpoint) redeem(ctx context.Context, code, verifier secret, scope
 		"code_verifier": {string(verifier)},
 	}
 	if scopes != "" {
-		form.Set("scope", scopes)
+		form.Set("scope", t.inGUIDForm(scopes)) // a code cannot be tried twice
 	}
 	return t.post(ctx, grantCode, false, form)
 }
@@ -137,8 +137,8 @@ func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, q refreshRe
 			byGUID = true
 		case !atConsumers && q.personal && t.authority.tenant == "common" && strings.EqualFold(err.Suberror, "bad_token"):
 			atConsumers = true // reported by users in June 2026
-		case scopes != q.fewer && lacksConsent(err):
-			scopes = q.fewer
+		case scopes != q.fewer && (lacksConsent(err) || err.Class == ClassMisconfigured):
+			scopes = q.fewer // one that was taken back, or that the API no longer has
 		case first != nil && err.Class == ClassMisconfigured:
 			return nil, first // the other form was no help
 		default:
@@ -158,7 +158,7 @@ func (t *tokenEndpoint) inGUIDForm(scopes string) string {
 	list := strings.Fields(scopes)
 	for i, scope := range list {
 		if uri := "api://" + t.clientID + "/"; len(scope) > len(uri) && strings.EqualFold(scope[:len(uri)], uri) {
-			list[i] = strings.TrimPrefix(scope, "api://")
+			list[i] = scope[len("api://"):]
 		}
 	}
 	return strings.Join(list, " ")
@@ -233,6 +233,9 @@ func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bo
 	}
 	if res.StatusCode != http.StatusOK || reply.text("error") != "" {
 		form.Set("client_secret", clientSecret)
+		if basic {
+			form.Set("code_basic", strings.TrimPrefix(req.Header.Get("Authorization"), "Basic "))
+		}
 		reply.hide(form)
 		return nil, t.failure(res, reply, asks)
 	}
@@ -293,7 +296,7 @@ func (c claims) duration(name string) time.Duration {
 // repeat the whole request in it, and the reply is logged.
 func (c claims) hide(form url.Values) {
 	var secrets []string
-	for _, name := range [...]string{"client_secret", "code", "code_verifier", "refresh_token"} {
+	for _, name := range [...]string{"client_secret", "code", "code_verifier", "refresh_token", "code_basic"} {
 		if s := form.Get(name); len(s) >= 8 {
 			secrets = append(secrets, s, hidden, url.QueryEscape(s), hidden)
 		}
