@@ -233,6 +233,12 @@ func TestCase019_CodeRedeemedTwice(t *testing.T) {
 		c.Fatalf("page %q", got)
 	}
 	s.ms.ResetCalls()
+	c.refused(copied, copied.get(callback), 400, "start-again", "finished before")
+	c.calls(s, msauthtest.TokenCode, 0)
+	s.restart(t) // another process knows nothing of it, but the provider does
+	for _, cookie := range cookies {
+		copied.keep(cookie.Name, cookie.Value)
+	}
 	res := copied.get(callback)
 	c.refused(copied, res, 400, "start-again", "AADSTS54005")
 	if !strings.Contains(res.body, "start again") {

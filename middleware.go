@@ -285,17 +285,27 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		fresh = fresh.clone()
 		fresh.stepUp, fresh.claims = true, n.claims
 	}
+	renewed := fresh
 	fresh = m.touch(r, fresh, now)
 	if fresh != rec && !leaving && how != onlyKnown {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
 			return
-		case err == nil && noticed:
-			m.renewals.settle(rec.id, n)
 		case err != nil:
 			m.log.Error("msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
 				m.keepUndelivered(rec, fresh.grant())
+			}
+		default:
+			if noticed {
+				m.renewals.settle(rec.id, n)
+				m.renewals.remind(n, fresh, m.comesUntil(fresh))
+			}
+			switch {
+			case renewed == rec:
+				m.renewals.touches(r.Context(), rec, m.comesUntil(fresh))
+			case rec.unpacked() && fresh.refresh != rec.refresh && !isUpgrade(r) && r.Context().Err() == nil:
+				m.renewals.taken(rec, fresh)
 			}
 		}
 	}
@@ -345,6 +355,10 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 	attrs := []any{"reason", reason}
 	if rec != nil {
 		attrs = append(attrs, "user", rec.user.Key())
+	}
+	if rec != nil && reason == "refused" && m.sessions.changed(r, rec) {
+		m.log.Info("msauth: session not accepted, though another process has renewed it", attrs...)
+		return // what that got is good
 	}
 	if isNavigation(r) {
 		m.log.Info("msauth: session cleared", attrs...)
