@@ -132,7 +132,7 @@ func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 			if w.Header().Get("Cache-Control") == "" {
 				w.Header().Set("Cache-Control", "no-store")
 			}
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, m.admitted(r, v))
 		case tooEarly:
 			refusePrefetch(w)
 		case signIn:
@@ -218,14 +218,33 @@ func (v *visit) passes() bool { return v.session != nil && !v.rec.stepUp }
 // attach finds the request's session once, however many of our handlers it
 // passes.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Request, *visit) {
-	if a := attachedTo(r.Context()); a != nil && a.by == m {
+	outer := attachedTo(r.Context())
+	if a := attachedBy(r.Context(), m); a != nil {
 		return r, a.visit
 	}
 	vary(w.Header(), "Cookie")
 	v := &visit{}
 	m.receive(v, w, r)
-	v.context = attached{r.Context(), v.session, m, v}
-	return r.WithContext(&v.context), v
+	c := &v.context
+	c.Context, c.session, c.by, c.visit, c.outer = r.Context(), v.session, m, v, outer
+	return r.WithContext(c), v
+}
+
+// admitted is a request that Require lets through. Where another Middleware has
+// put its session into the context, the innermost Require decides which one a
+// handler sees.
+func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
+	a := attachedTo(r.Context())
+	if a == &v.context && (a.outer == nil || a.admitted.Load()) {
+		a.admitted.Store(true)
+		return r
+	}
+	if a.by == m && a.admitted.Load() {
+		return r
+	}
+	c := &attached{Context: r.Context(), session: v.session, by: m, visit: v, outer: a}
+	c.admitted.Store(true)
+	return r.WithContext(c)
 }
 
 // receive reads, judges, renews and, where something changed, writes back the
