@@ -88,7 +88,8 @@ type Config struct {
 
 	// Store keeps sessions on the server, for when cookies of 3 KB are not
 	// wanted. Any gorilla store will do; what it keeps is sealed with Keys
-	// all the same. Default: sessions live in cookies.
+	// all the same, each record for its place: a sign-in saves twice, because
+	// most stores give the name of a record at its first save. Default: sessions live in cookies.
 	Store sessions.Store
 
 	// Tokens keeps refresh tokens for the app's own users, so that it can act
@@ -195,7 +196,8 @@ type Config struct {
 	// seconds that honours HTTPS_PROXY.
 	HTTPClient *http.Client
 
-	// Logger receives what happens, never a token, code, key or cookie.
+	// Logger receives what happens, never a token, code, key or cookie. Where
+	// its handler panics, the line is lost, and nothing else.
 	// Default [slog.Default] at the time of New.
 	Logger *slog.Logger
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -237,8 +238,11 @@ type contextKey struct{}
 type attached struct {
 	context.Context
 	session *Session
-	by      *Middleware
+	by      *Middleware // nil for that of NewContext
 	visit   *visit
+	outer   *attached // what the context carried before
+	// admitted is set where Require has let the request through.
+	admitted atomic.Bool
 }
 
 func (a *attached) Value(key any) any {
@@ -259,11 +263,45 @@ func attachedTo(ctx context.Context) *attached {
 	return a
 }
 
-// FromContext returns the live session of the request that ctx belongs to.
-// ok is false when nobody is signed in, or when neither [Middleware.Load] nor
-// [Middleware.Require] is around the handler; the session is then nil.
+// attachedBy finds what one Middleware has put there, or nil.
+func attachedBy(ctx context.Context, m *Middleware) *attached {
+	a := attachedTo(ctx)
+	for a != nil && a.by != m {
+		a = a.outer
+	}
+	return a
+}
+
+// FromContext returns the live session of the request that ctx belongs to: where
+// several Middlewares are around the handler, the one that the innermost
+// [Middleware.Require] has admitted; that of the innermost [Middleware.Load]
+// counts where no Require is around. ok is false when nobody is signed in, or
+// when neither is around the handler; the session is then nil. See also
+// [Middleware.FromContext].
 func FromContext(ctx context.Context) (s *Session, ok bool) {
-	if a := attachedTo(ctx); a != nil {
+	innermost := attachedTo(ctx)
+	if innermost == nil {
+		return nil, false
+	}
+	s = innermost.session
+	for a := innermost; a != nil && innermost.by != nil; a = a.outer {
+		if a.admitted.Load() {
+			s = a.session
+			break
+		}
+	}
+	return s, s != nil
+}
+
+// FromContext is the function of this name for the session of this Middleware
+// alone, where there are several. A session of [NewContext] counts where this
+// Middleware is not around the handler.
+func (m *Middleware) FromContext(ctx context.Context) (s *Session, ok bool) {
+	a := attachedBy(ctx, m)
+	if a == nil {
+		a = attachedBy(ctx, nil)
+	}
+	if a != nil {
 		s = a.session
 	}
 	return s, s != nil
@@ -274,7 +312,7 @@ func FromContext(ctx context.Context) (s *Session, ok bool) {
 // only a session that it read from the request itself opens a protected
 // handler.
 func NewContext(ctx context.Context, s *Session) context.Context {
-	return &attached{Context: ctx, session: s}
+	return &attached{Context: ctx, session: s, outer: attachedTo(ctx)}
 }
 
 // SessionParts are what [NewSessionFrom] makes a session of.

@@ -29,6 +29,10 @@ type CookieStore struct {
 	// Secure cookie there. For development only.
 	InsecureCookies bool
 
+	// Owner says whose sessions these are, where several apps on one host have
+	// the same keys: with another Owner they do not open. Default "".
+	Owner string
+
 	codec sealer
 }
 
@@ -55,7 +59,7 @@ func (s *CookieStore) format(name string, o *sessions.Options) (*cookieFormat, e
 	if o != nil && o.SameSite == http.SameSiteStrictMode {
 		sameSite = http.SameSiteStrictMode
 	}
-	return newCookieFormat(name, nil, s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
+	return newCookieFormat(name, []byte(s.Owner), s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
 }
 
 // takenForm is how the names of cookies beside a session's first one end: its

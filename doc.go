@@ -28,6 +28,8 @@
 //	fmt.Fprintf(w, "Hello, %s", s.User.Name)
 //	res, err := s.Client(r.Context()).Get("https://graph.microsoft.com/v1.0/me")
 //
+// What it is given there is the handler's own, to sort, append to and change.
+//
 // [User.Key] is what an app's database should know an account by: names and
 // e-mail addresses change, and some can be chosen by others. Links for
 // templates come from [Middleware.LoginURL] and [Middleware.LogoutURL].
@@ -188,7 +190,11 @@
 // failures of 5 people in a row renewals pause for everybody and are tried every
 // 5 to 10 seconds. An answer with an OAuth error counts once for all people of a
 // tenant, and once for all personal accounts, where several tenants sign in: no
-// stranger can bring about a pause.
+// stranger can bring about a pause. What Graph refuses to say about a person's
+// groups rests in the same way.
+//
+// After [Config.Scopes] has changed to another API, the sessions of before get a
+// token for that, or are sent to consent to it.
 //
 // A cookie that cannot be read is as good as none; it is deleted at the next
 // navigation. If [Config.Store] fails, Require answers 503, Load goes on without

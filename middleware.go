@@ -142,7 +142,7 @@ func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 			if w.Header().Get("Cache-Control") == "" {
 				w.Header().Set("Cache-Control", "no-store")
 			}
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, m.admitted(r, v))
 		case tooEarly:
 			refusePrefetch(w)
 		case signIn:
@@ -228,7 +228,8 @@ func (v *visit) passes() bool { return v.session != nil && !v.rec.stepUp }
 // attach finds the request's session once, however many of our handlers it
 // passes.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Request, *visit) {
-	if a := attachedTo(r.Context()); a != nil && a.by == m {
+	outer := attachedTo(r.Context())
+	if a := attachedBy(r.Context(), m); a != nil {
 		return r, a.visit
 	}
 	vary(w.Header(), "Cookie")
@@ -237,8 +238,26 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Reque
 	}
 	v := &visit{}
 	m.receive(v, w, r)
-	v.context = attached{r.Context(), v.session, m, v}
-	return r.WithContext(&v.context), v
+	c := &v.context
+	c.Context, c.session, c.by, c.visit, c.outer = r.Context(), v.session, m, v, outer
+	return r.WithContext(c), v
+}
+
+// admitted is a request that Require lets through. Where another Middleware has
+// put its session into the context, the innermost Require decides which one a
+// handler sees.
+func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
+	a := attachedTo(r.Context())
+	if a == &v.context && (a.outer == nil || a.admitted.Load()) {
+		a.admitted.Store(true)
+		return r
+	}
+	if a.by == m && a.admitted.Load() {
+		return r
+	}
+	c := &attached{Context: r.Context(), session: v.session, by: m, visit: v, outer: a}
+	c.admitted.Store(true)
+	return r.WithContext(c)
 }
 
 // receive reads, judges, renews and, where something changed, writes back the
@@ -299,17 +318,27 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		fresh = fresh.clone()
 		fresh.stepUp, fresh.claims = true, n.claims
 	}
+	renewed := fresh
 	fresh = m.touch(r, fresh, now)
 	if fresh != rec && !leaving && how != onlyKnown {
 		switch gone, err := m.sessions.update(w, r, fresh); {
 		case gone:
 			return
-		case err == nil && noticed:
-			m.renewals.settle(rec.id, n)
 		case err != nil:
 			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.user.Key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
 				m.keepUndelivered(rec, fresh.grant())
+			}
+		default:
+			if noticed {
+				m.renewals.settle(rec.id, n)
+				m.renewals.remind(n, fresh, m.comesUntil(fresh))
+			}
+			switch {
+			case renewed == rec:
+				m.renewals.touches(r.Context(), rec, m.comesUntil(fresh))
+			case rec.unpacked() && fresh.refresh != rec.refresh && !isUpgrade(r) && r.Context().Err() == nil:
+				m.renewals.taken(rec, fresh)
 			}
 		}
 	}
@@ -367,6 +396,10 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 	attrs := []any{"reason", reason}
 	if rec != nil {
 		attrs = append(attrs, "user", rec.user.Key())
+	}
+	if rec != nil && reason == "refused" && m.sessions.changed(r, rec) {
+		m.log.Info("msauth: session not accepted, though another process has renewed it", attrs...)
+		return // what that got is good
 	}
 	if isNavigation(r) {
 		m.log.InfoContext(r.Context(), "msauth: session cleared", attrs...)

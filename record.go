@@ -67,6 +67,8 @@ type record struct {
 	idToken secret
 	packed  []byte // the token part; nil when it must be opened, or made anew
 
+	text string // the record as Config.Store has it
+
 	// The token part as a cookie brought it, "" when there is none to open.
 	sealed  string
 	cookies *cookieFormat

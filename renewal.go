@@ -52,16 +52,20 @@ type renewals struct {
 	flights      singleflight.Group
 	slots        chan struct{} // one per request under way
 
-	// What is known of a refresh token. The three are apart because they are
+	// What is known of a refresh token. The four are apart because they are
 	// kept for very different times: where there are too many of one, it must
 	// not be at the cost of another.
 	granted *expiring[tokenKey, *grant]  // what it gave
+	untaken *expiring[tokenKey, *grant]  // the same, until a browser was given it
 	kept    *expiring[tokenKey, *grant]  // what no cookie carries
 	refused *expiring[tokenKey, refusal] // why it gives nothing for now
 
 	others  *expiring[tokenKey, *grant] // for other APIs, by wish
 	moved   *expiring[tokenKey, secret] // what followed a refresh token that was used for these
 	notices *expiring[sessionID, notice]
+	// touching are the sessions of which an answer is under way that has the
+	// tokens of before and only notes use.
+	touching *expiring[sessionID, struct{}]
 	// challenges are wishes for which a token was got because of one.
 	challenges *expiring[tokenKey, struct{}]
 
@@ -110,11 +114,13 @@ func newRenewals(a *authority, cfg *Config, reg registration, client *http.Clien
 		events:       ev,
 		slots:        make(chan struct{}, maxFlights),
 		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
+		untaken:      newExpiring[tokenKey, *grant](maxOutcomes),
 		kept:         newExpiring[tokenKey, *grant](maxOutcomes),
 		refused:      newExpiring[tokenKey, refusal](maxOutcomes),
 		others:       newExpiring[tokenKey, *grant](maxOutcomes),
 		moved:        newExpiring[tokenKey, secret](maxOutcomes),
 		notices:      newExpiring[sessionID, notice](maxOutcomes),
+		touching:     newExpiring[sessionID, struct{}](maxOutcomes),
 		challenges:   newExpiring[tokenKey, struct{}](maxOutcomes),
 		unsaved:      newExpiring[tokenKey, *unsaved](maxOutcomes),
 		forgotten:    newExpiring[tokenKey, uint64](maxOutcomes),
@@ -147,8 +153,10 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 		key := r.key(refresh)
 		next := refresh
 		came, ok := r.kept.get(key)
-		if granted, also := r.granted.get(key); also && (!ok || granted.issued >= came.issued) {
-			came, ok = granted, true
+		for _, outcomes := range [...]*expiring[tokenKey, *grant]{r.untaken, r.granted} {
+			if granted, also := outcomes.get(key); also && (!ok || granted.issued >= came.issued) {
+				came, ok = granted, true
+			}
 		}
 		if ok {
 			g, next = came, came.refresh
@@ -339,8 +347,8 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, err
 			return o, &AuthError{Class: ClassRetry, Err: err}
 		case newer == nil || newer.id != rec.id:
 			return o, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
-		case newer.refresh != refresh && newer.refresh != rec.refresh && newer.renewed >= rec.renewed:
-			o.newer = newer
+		case !r.leadsTo(newer.refresh, refresh) && newer.refresh != rec.refresh:
+			o.newer = newer // another process has renewed
 			return o, nil
 		}
 	}
@@ -353,9 +361,44 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, err
 	}
 	if o.grant, failed = r.ask(want, rec, refresh); failed != nil {
 		o.grant = nil
+		if other, ok := errors.AsType[renewedElsewhere](failed); ok {
+			o.newer = other.rec
+			return o, nil
+		}
 		return o, failed
 	}
 	return o, nil
+}
+
+// renewedElsewhere is no failure: another process was faster.
+type renewedElsewhere struct{ rec *record }
+
+func (renewedElsewhere) Error() string { return "msauth: another process has renewed" }
+
+// elsewhere looks whether a refresh token was refused because another process
+// has used it at the same time: its record may take a moment to be there.
+func (r *renewals) elsewhere(want renewal, rec *record, refresh secret) *record {
+	if want.reload == nil {
+		return nil
+	}
+	for _, pause := range [...]time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond} {
+		time.Sleep(pause)
+		newer, err := want.reload()
+		if err != nil || newer == nil || newer.id != rec.id {
+			return nil
+		}
+		if !r.leadsTo(newer.refresh, refresh) && newer.refresh != rec.refresh {
+			return newer
+		}
+	}
+	return nil
+}
+
+// leadsTo reports whether a refresh token is another one, or one that it is known
+// to have followed.
+func (r *renewals) leadsTo(refresh, other secret) bool {
+	_, _, newest := r.known(refresh)
+	return refresh == other || newest == other
 }
 
 // ask makes the one request of a flight and remembers how it ended. A grant that
@@ -378,9 +421,18 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 			r.grantOther(want, rec, refresh, g)
 		case rec.userKey == "": // else once it is saved
 			r.granted.put(key, g, now.Add(outcomeGrace))
+			if g.refresh != refresh {
+				r.untaken.drop(r.key(g.refresh)) // should it come round in a circle
+				r.untaken.put(key, g, want.keepUntil)
+			}
 		}
 		r.events.renewed(rec, want, now.Sub(began))
 		return g, nil
+	}
+	if err.Class == ClassSignIn && rec.userKey == "" {
+		if newer := r.elsewhere(want, rec, refresh); newer != nil {
+			return nil, &AuthError{Class: ClassRetry, Err: renewedElsewhere{newer}}
+		}
 	}
 	if want.wish.scopes != "" || want.wish.claims != "" && err.Class != ClassSignIn {
 		key = r.wishKey(rec.id, want.wish) // what the session's own token need not suffer from
@@ -514,6 +566,42 @@ func (r *renewals) keep(refresh secret, g *grant, until time.Time) {
 		until = grace
 	}
 	r.kept.put(r.key(refresh), g, until)
+}
+
+// taken notes that an answer with a newer refresh token than the request's is
+// under way to the browser. Who comes with that once more within the grace is
+// served from memory, and from then on gets tokens of their own; but not where
+// an answer with the older one may come last, and be what the browser keeps.
+func (r *renewals) taken(rec, fresh *record) {
+	if _, late := r.touching.get(rec.id); late {
+		return
+	}
+	for refresh, n := rec.refresh, 0; refresh != fresh.refresh && n < mostRaces; n++ {
+		key := r.key(refresh)
+		g, ok := r.untaken.get(key)
+		if !ok {
+			return
+		}
+		r.untaken.drop(key)
+		refresh = g.refresh
+	}
+}
+
+// touches notes that an answer with a record's tokens is under way that only
+// notes use: for as long as it takes, and may be on its way afterwards. What has
+// followed these tokens meanwhile is kept.
+func (r *renewals) touches(ctx context.Context, rec *record, until time.Time) {
+	if rec.userKey != "" || rec.unpack() != nil {
+		return
+	}
+	r.touching.put(rec.id, struct{}{}, until)
+	id := rec.id
+	context.AfterFunc(ctx, func() { // ctx ends with the handler
+		r.touching.put(id, struct{}{}, time.Now().Add(outcomeGrace))
+	})
+	if g, _, newest := r.known(rec.refresh); g != nil && newest != rec.refresh {
+		r.keep(rec.refresh, g, until)
+	}
 }
 
 // A pause spares a provider that is down, and the app's own requests the wait.

@@ -89,6 +89,7 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	} else if !gone {
 		v.rec = fresh
 		m.renewals.settle(fresh.id, n)
+		m.renewals.remind(n, fresh, m.comesUntil(fresh))
 	}
 }
 

@@ -34,13 +34,15 @@ type sessionStore interface {
 	// reload reads a record of load's again, nil when it is gone; the func is
 	// nil where there is nothing to read again.
 	reload(r *http.Request) func() (*record, error)
+	// changed reports whether somebody has written a record since load read it.
+	changed(r *http.Request, rec *record) bool
 }
 
 func (m *Middleware) newSessionStore(ring keyring) sessionStore {
 	if m.cfg.Store == nil {
 		return cookieSessions{m}
 	}
-	return storedSessions{m, m.cfg.Store, sealer{ring.derive("msauth stored session v1")}}
+	return storedSessions{m, m.cfg.Store, sealer{ring.derive("msauth stored session v1")}, &turns{}}
 }
 
 // cookieAge is the Max-Age of a session's cookies.
@@ -117,12 +119,15 @@ func (s cookieSessions) remove(w http.ResponseWriter, r *http.Request) error {
 
 func (s cookieSessions) reload(*http.Request) func() (*record, error) { return nil }
 
+func (s cookieSessions) changed(*http.Request, *record) bool { return false }
+
 // storedSessions keeps sessions in a gorilla store. It uses New and Save only:
 // Get rewrites the request in place, under whoever else reads it.
 type storedSessions struct {
 	m     *Middleware
 	store sessions.Store
 	codec securecookie.Codec
+	turns *turns // by the store's ids, of who writes
 }
 
 // storedKey is the one value of our sessions: a text, which every store's
@@ -131,8 +136,15 @@ const storedKey = "msauth"
 
 func (s storedSessions) name() string { return s.m.cookies.name }
 
-// owner is what a record is sealed under.
-func (s storedSessions) owner() string {
+// owner is what a record is sealed under: a copy in another's place opens
+// nothing. id is what the store calls it, "" at stores that keep nothing.
+func (s storedSessions) owner(id string) string {
+	return "v2\x00" + s.name() + "\x00" + string(s.m.registration[:]) + id
+}
+
+// oldOwner is what records were sealed under before. They open until they are
+// written anew.
+func (s storedSessions) oldOwner() string {
 	return s.name() + "\x00" + string(s.m.registration[:])
 }
 
@@ -172,21 +184,26 @@ func (s storedSessions) load(r *http.Request) (*record, bool, error) {
 	if err != nil || session == nil {
 		return nil, sent, err
 	}
+	return s.decode(session), sent, nil
+}
+
+// decode is the record of a store's session, nil if it is none of ours.
+func (s storedSessions) decode(session *sessions.Session) *record {
 	text, _ := session.Values[storedKey].(string)
 	var payload []byte
-	if s.codec.Decode(s.owner(), text, &payload) != nil {
-		return nil, sent, nil
+	if s.codec.Decode(s.owner(session.ID), text, &payload) != nil && s.codec.Decode(s.oldOwner(), text, &payload) != nil {
+		return nil
 	}
 	identity, tokens, err := splitParts(payload)
 	if err != nil {
-		return nil, sent, nil
+		return nil
 	}
 	rec, err := decodeRecord(identity, &s.m.layout)
 	if err != nil {
-		return nil, sent, nil
+		return nil
 	}
-	rec.packed = tokens
-	return rec, sent, nil
+	rec.packed, rec.text = tokens, text
+	return rec
 }
 
 func (s storedSessions) create(w http.ResponseWriter, r *http.Request, rec *record) error {
@@ -215,25 +232,82 @@ func (s storedSessions) update(w http.ResponseWriter, r *http.Request, rec *reco
 	if err != nil || session == nil {
 		return err == nil, err
 	}
+	// One after the other, and each looks at what the one before has left. What
+	// another process does between the look and the save goes unnoticed.
+	defer s.turns.take(session.ID)()
+	if s.m.ended.has(rec.id) {
+		return true, nil // signed out meanwhile
+	}
+	if session, err = s.open(r); err != nil || session == nil {
+		return err == nil, err
+	}
+	if text, _ := session.Values[storedKey].(string); text != rec.text {
+		now := s.decode(session)
+		if now == nil || now.id != rec.id {
+			return true, nil
+		}
+		if !s.follows(rec, now) {
+			return false, nil
+		}
+	}
 	return false, s.save(w, r, session, rec)
 }
 
-func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *sessions.Session, rec *record) error {
-	text, err := s.codec.Encode(s.owner(), joinParts(rec.encode()))
-	if err != nil {
-		return err
+// follows reports whether a record may take the place of one that somebody has
+// written since it was read. That has newer tokens, or says that the session
+// was used just now.
+func (s storedSessions) follows(rec, now *record) bool {
+	if rec.packed != nil || now.unpack() != nil { // its tokens are those of before
+		return false
 	}
-	session.Values[storedKey] = text
+	if now.refresh == rec.refresh {
+		return now.renewed <= rec.renewed
+	}
+	return s.m.renewals.leadsTo(now.refresh, rec.refresh)
+}
+
+func (s storedSessions) changed(r *http.Request, rec *record) bool {
+	session, err := s.open(r)
+	if err != nil || session == nil {
+		return false
+	}
+	text, _ := session.Values[storedKey].(string)
+	return text != rec.text
+}
+
+// mostNames is how often a record is saved until its store calls it what it is
+// sealed for: a store gives its ids at the first save.
+const mostNames = 3
+
+func (s storedSessions) save(w http.ResponseWriter, r *http.Request, session *sessions.Session, rec *record) error {
+	payload, before := joinParts(rec.encode()), session.ID
 	// Never 0: stores take it for "delete".
 	session.Options = s.options(seconds(max(time.Until(rec.ends(s.m.cfg.MaxAge)), time.Second)))
-	if err := s.store.Save(r, w, session); err != nil {
-		if strings.Contains(err.Error(), "too long") || strings.Contains(err.Error(), "too big") {
-			return fmt.Errorf("%w: Config.Store refuses a record of %d bytes: raise its limit (MaxLength(0) of gorilla's FilesystemStore, SetMaxLength(0) of others, lifts it): %w", errStoreLimit, len(text), err)
+	for range mostNames {
+		id := session.ID
+		text, err := s.codec.Encode(s.owner(id), payload)
+		if err != nil {
+			return err
 		}
-		return fmt.Errorf("msauth: Config.Store: %w", err)
+		session.Values[storedKey] = text
+		answer := discarded{http.Header{}}
+		if err := s.store.Save(r, answer, session); err != nil {
+			if id != before {
+				_ = s.erase(r, session) // nobody will know its name
+			}
+			if strings.Contains(err.Error(), "too long") || strings.Contains(err.Error(), "too big") {
+				return fmt.Errorf("%w: Config.Store refuses a record of %d bytes: raise its limit (MaxLength(0) of gorilla's FilesystemStore, SetMaxLength(0) of others, lifts it): %w", errStoreLimit, len(text), err)
+			}
+			return fmt.Errorf("msauth: Config.Store: %w", err)
+		}
+		if session.ID == id {
+			rec.text = text
+			s.restate(w, answer.header)
+			return nil
+		}
 	}
-	s.restate(w)
-	return nil
+	_ = s.erase(r, session)
+	return errors.New("msauth: Config.Store gives a session another ID at each Save")
 }
 
 // errStoreLimit is the app's to mend: no account is too large for a store.
@@ -263,17 +337,17 @@ func (s storedSessions) options(maxAge int) *sessions.Options {
 
 // restate puts the cookie that the store has set under our own rules: no age
 // where the browser is to forget it, and no cache.
-func (s storedSessions) restate(w http.ResponseWriter) {
-	for _, line := range w.Header()["Set-Cookie"] {
+func (s storedSessions) restate(w http.ResponseWriter, answer http.Header) {
+	for _, line := range answer["Set-Cookie"] {
 		c, err := http.ParseSetCookie(line)
 		if err != nil || c.Name != s.name() {
+			w.Header().Add("Set-Cookie", line)
 			continue
 		}
 		if s.m.cfg.SessionCookie && c.MaxAge > 0 {
 			c.MaxAge = 0
 		}
 		setCookie(w.Header(), s.m.cookies.cookie(c.Name, c.Value, c.MaxAge))
-		return
 	}
 }
 
@@ -300,9 +374,10 @@ func (s storedSessions) erase(r *http.Request, session *sessions.Session) error 
 func (s storedSessions) remove(w http.ResponseWriter, r *http.Request) error {
 	s.m.cookies.clear(w.Header(), s.m.cookies.scan(r.Header).sent)
 	session, err := s.sent(r)
-	if err != nil {
+	if err != nil || session == nil {
 		return err
 	}
+	defer s.turns.take(session.ID)()
 	return s.erase(r, session)
 }
 
@@ -314,6 +389,44 @@ func (s storedSessions) reload(r *http.Request) func() (*record, error) {
 			return nil, err
 		}
 		return rec, rec.unpack()
+	}
+}
+
+// turns have one goroutine at a time do something, by a name.
+type turns struct {
+	mu sync.Mutex
+	by map[string]*turn
+}
+
+type turn struct {
+	busy  chan struct{}
+	wants int
+}
+
+// take waits for the turn; the func ends it. There is no waiting for "".
+func (t *turns) take(name string) (done func()) {
+	if name == "" {
+		return func() {}
+	}
+	t.mu.Lock()
+	mine := t.by[name]
+	if mine == nil {
+		if t.by == nil {
+			t.by = map[string]*turn{}
+		}
+		mine = &turn{busy: make(chan struct{}, 1)}
+		t.by[name] = mine
+	}
+	mine.wants++
+	t.mu.Unlock()
+	mine.busy <- struct{}{}
+	return func() {
+		<-mine.busy
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if mine.wants--; mine.wants == 0 {
+			delete(t.by, name)
+		}
 	}
 }
 
@@ -611,10 +724,14 @@ func (m *Middleware) comesUntil(rec *record) time.Time {
 	if rec.stored {
 		return time.Now().Add(refreshExpiry)
 	}
+	until := rec.ends(m.cfg.MaxAge)
 	if m.cfg.IdleTimeout < m.cfg.MaxAge {
-		return time.Unix(rec.used, 0).Add(m.cfg.IdleTimeout)
+		// A slower answer may note a later use in it than it has now.
+		if idle := time.Now().Add(m.cfg.IdleTimeout); idle.Before(until) {
+			return idle
+		}
 	}
-	return rec.ends(m.cfg.MaxAge)
+	return until
 }
 
 func bearer(access secret, expiry int64) *oauth2.Token {

@@ -125,6 +125,14 @@ func (r *renewals) settle(id sessionID, n notice) {
 	}
 }
 
+// remind has the cookie of before a delivery mended where it comes once more, from
+// an answer that took longer.
+func (r *renewals) remind(n notice, fresh *record, until time.Time) {
+	if n.deliver && n.claims == "" && fresh.renewed > n.of && !fresh.stored {
+		r.note(fresh.id, notice{of: n.of, deliver: true}, until)
+	}
+}
+
 // noticeOf returns the notice about the tokens that a record holds.
 func (r *renewals) noticeOf(rec *record) (notice, bool) {
 	n, ok := r.notices.get(rec.id)
