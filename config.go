@@ -87,7 +87,8 @@ type Config struct {
 
 	// Store keeps sessions on the server, for when cookies of 3 KB are not
 	// wanted. Any gorilla store will do; what it keeps is sealed with Keys
-	// all the same. Default: sessions live in cookies.
+	// all the same. Lift its limit on the length of a record, which is 4096
+	// bytes with most. Default: sessions live in cookies.
 	Store sessions.Store
 
 	// Tokens keeps refresh tokens for the app's own users, so that it can act

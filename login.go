@@ -212,7 +212,7 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 		d := decoder{b: plain}
 		o.appState, o.demand = d.text(), readDemand(&d)
 		if err != nil || !d.done() {
-			return o, errors.New("msauth: sealed is damaged or too old")
+			return o, errors.New("msauth: sealed is damaged or too old, or sealed with a key that this server lacks")
 		}
 	}
 	return o, nil
