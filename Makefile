@@ -15,6 +15,11 @@ test: setup
 		echo "not formatted (run make fmt):" $$unformatted; exit 1; fi
 	go vet work
 	CGO_ENABLED=1 go test -race -shuffle=on -p 1 -timeout 20m work
+	@# Compiling is all that can be done here for these.
+	@set -eu; for target in windows/amd64 darwin/arm64 freebsd/amd64 linux/arm64 linux/386; do \
+		echo "GOOS=$${target%/*} GOARCH=$${target#*/} go build ./..."; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go build ./...; done
+	GOARCH=386 CGO_ENABLED=0 go vet ./...
 	@# What users get: each module by itself. Nobody imports e2e, and its
 	@# browsers have just clicked through all of it: there compiling will do. So
 	@# it will where databases have just been killed over and over.

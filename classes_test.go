@@ -486,7 +486,7 @@ func TestRenewedIDTokenIsVerifiedLikeTheFirst(t *testing.T) {
 		{"nonce is a number", claim("nonce", 7), refused},
 		{"other azp", claim("azp", "11111111-2222-4333-8444-555555555555"), refused},
 		{"expired", claim("exp", 946684800), refused},
-		{"issued in the future", claim("iat", 4102444800), refused},
+		{"issued in the future", claim("iat", int64(4102444800)), refused},
 		{"auth_time is later", claim("auth_time", 946684801), renewed},
 		{"auth_time is earlier", claim("auth_time", 946683999), refused},
 		{"auth_time is gone", claim("auth_time", nil), renewed},

@@ -89,7 +89,9 @@ type Config struct {
 	// Store keeps sessions on the server, for when cookies of 3 KB are not
 	// wanted. Any gorilla store will do; what it keeps is sealed with Keys
 	// all the same, each record for its place: a sign-in saves twice, because
-	// most stores give the name of a record at its first save. Default: sessions live in cookies.
+	// most stores give the name of a record at its first save. Lift the store's
+	// limit on the length of a record, which is 4096 bytes with most. Default:
+	// sessions live in cookies.
 	Store sessions.Store
 
 	// Tokens keeps refresh tokens for the app's own users, so that it can act

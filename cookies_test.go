@@ -2,9 +2,12 @@ package msauth_test
 
 import (
 	"cmp"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -908,4 +911,57 @@ func TestLoweredBudgetLosesNoToken(t *testing.T) {
 		b.wantGreeting(helloAda)
 		s.wantCalls(t, msauthtest.TokenRefresh, 1)
 	})
+}
+
+func TestCookieStoreTakesAnyAge(t *testing.T) {
+	t.Parallel()
+	for _, age := range []int{400*86400 + 1, 1<<31 - 1, int(min(uint64(math.MaxInt), 300*365*86400)), math.MaxInt} {
+		store, _ := msauth.NewCookieStore(newKey())
+		session, _ := store.New(httptest.NewRequest("GET", "/", nil), "cart")
+		session.Values["v"], session.Options.MaxAge = 1, age
+		w := httptest.NewRecorder()
+		if err := store.Save(httptest.NewRequest("GET", "/", nil), w, session); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("; Max-Age=%d;", min(int64(age), 100*365*86400))
+		if line := w.Header().Get("Set-Cookie"); !strings.Contains(line, want) {
+			t.Errorf("age %d: the line is %s, want %s", age, line, want)
+		}
+		if got, _ := store.New(jarOf(map[string]string{}, w.Header()), "cart"); got.IsNew || got.Values["v"] != 1 {
+			t.Errorf("age %d: the session does not come back", age)
+		}
+	}
+}
+
+// A handler may save more than once before it answers: what counts is the last.
+func TestCookieStoreSavesTwiceInOneAnswer(t *testing.T) {
+	t.Parallel()
+	text := make([]byte, 2500)
+	rand.Read(text)
+	long := hex.EncodeToString(text) // two pieces
+	for name, values := range map[string][]string{
+		"shorter": {long, "short"}, "longer": {"short", long}, "deleted": {long, ""}, "deleted and saved": {long, "", "short"},
+	} {
+		store, _ := msauth.NewCookieStore(newKey())
+		r := httptest.NewRequest("GET", "/", nil)
+		session, _ := store.New(r, "cart")
+		w := httptest.NewRecorder()
+		for _, value := range values {
+			if session.Values["v"], session.Options.MaxAge = value, 600; value == "" {
+				session.Options.MaxAge = -1
+			}
+			if err := store.Save(r, w, session); err != nil {
+				t.Fatal(err)
+			}
+		}
+		jar := map[string]string{}
+		got, _ := store.New(jarOf(jar, w.Header()), "cart")
+		last := values[len(values)-1]
+		if want := map[bool]int{true: 2, false: min(len(last), 1)}[last == long]; len(jar) != want {
+			t.Errorf("%s: the browser keeps %d cookies, want %d", name, len(jar), want)
+		}
+		if value, _ := got.Values["v"].(string); value != last {
+			t.Errorf("%s: %.10q comes back, want %.10q", name, value, last)
+		}
+	}
 }

@@ -20,8 +20,8 @@ import (
 // count. The age is enforced by the server as well.
 type CookieStore struct {
 	// Options are those of new sessions. MaxAge is in seconds; 0 means a
-	// cookie that goes with the browser, honoured for 7 days at most. Default
-	// 7 days.
+	// cookie that goes with the browser, honoured for 7 days at most; more than
+	// 400 days are 400. Default 7 days.
 	Options sessions.Options
 
 	// InsecureCookies drops Secure and the "__Host-" prefix, for plain http:
@@ -35,6 +35,9 @@ type CookieStore struct {
 
 	codec sealer
 }
+
+// mostSeconds is a hundred years: from 292 on a Duration overflows.
+const mostSeconds = 100 * 365 * 86400
 
 var _ sessions.Store = (*CookieStore)(nil)
 
@@ -116,10 +119,10 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	}
 	sent := format.scan(r.Header).sent
 	if options.MaxAge < 0 {
-		format.clear(w.Header(), sent|1)
+		format.clear(w.Header(), sent|format.set(w.Header())|1)
 		return nil
 	}
-	age := time.Duration(options.MaxAge) * time.Second
+	age := time.Duration(min(int64(options.MaxAge), mostSeconds)) * time.Second
 	lasts := min(age, longestMaxAge)
 	if lasts == 0 {
 		lasts = defaultMaxAge
@@ -357,6 +360,7 @@ func (c *cookieFormat) write(h http.Header, sent sentCookies, head, tail []byte,
 		sealed, dot = base64url.EncodeToString(c.codec.keys.seal(tail, c.tails)), "."
 	}
 	additional := append(bytes.Clone(c.additional[count]), sealed...)
+	sent |= c.set(h) // this answer may have set more pieces before
 	text := string(rune('0'+count)) + base64url.EncodeToString(c.codec.keys.seal(head, additional)) + dot + sealed
 	for i := range count {
 		part := text[:min(perPiece, len(text))]

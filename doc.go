@@ -211,10 +211,10 @@
 // [Config.Page] replaces them. Each page about a failure shows an id that
 // stands in its log line too. Log lines go to [Config.Logger]. Those that an
 // operator may want to count or to be woken by have the attribute "event", which
-// stays the same between versions: sign_in, sign_in_refused, access_refused,
-// sign_out, session_ended, renewal, renewal_pause, renewal_resume, degraded,
-// degraded_end, app_misconfigured, connected, no_refresh_token,
-// token_store_failed. Lines about a request carry its context, so that a Handler
+// stays the same between versions: start, handler_misconfigured, sign_in,
+// sign_in_refused, access_refused, sign_out, session_ended, renewal,
+// renewal_pause, renewal_resume, degraded, degraded_end, app_misconfigured,
+// connected, no_refresh_token, token_store_failed. Lines about a request carry its context, so that a Handler
 // of package slog can add what it finds there. A refusal's line says which
 // account (user, username), which page (path), what kind (refused) and what was
 // missing (err). [Middleware.Stats] has counts, of refusals by kind, and what is

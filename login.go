@@ -255,7 +255,7 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 			o.retried = d.flags() == linkRetried
 		}
 		if err != nil || !d.done() {
-			return o, errors.New("msauth: sealed is damaged or too old")
+			return o, errors.New("msauth: sealed is damaged or too old, or sealed with a key that this server lacks")
 		}
 	}
 	return o, nil

@@ -206,7 +206,7 @@ func webRoot(u User) string {
 }
 
 func (e *exchange) driveDoc(u User, root *item) map[string]any {
-	const total = 5 << 30
+	const total int64 = 5 << 30
 	used := root.size()
 	return map[string]any{
 		"id":        driveID(u),
@@ -215,7 +215,7 @@ func (e *exchange) driveDoc(u User, root *item) map[string]any {
 		"webUrl":    webRoot(u),
 		"owner":     identity(u),
 		"quota": map[string]any{
-			"total": total, "used": used, "remaining": total - used, "deleted": 0, "state": "normal",
+			"total": total, "used": used, "remaining": total - int64(used), "deleted": 0, "state": "normal",
 		},
 	}
 }

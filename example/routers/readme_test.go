@@ -21,6 +21,8 @@ const (
 	readme  = "../../README.md"
 	recipes = "../../docs/recipes.md"
 	liveSDK = "../../docs/live-sdk.md"
+	trouble = "../../docs/troubleshooting.md"
+	metrics = "../../docs/metrics.md"
 )
 
 func readFile(t *testing.T, name string) string {
@@ -100,8 +102,8 @@ func TestSettings(t *testing.T) {
 
 func TestLength(t *testing.T) {
 	t.Parallel()
-	if lines := strings.Count(readFile(t, readme), "\n"); lines > 265 {
-		t.Errorf("%d lines, want at most 265", lines)
+	if lines := strings.Count(readFile(t, readme), "\n"); lines > 290 {
+		t.Errorf("%d lines, want at most 290", lines)
 	}
 }
 
@@ -178,7 +180,7 @@ func prose(t *testing.T, name string) string {
 // The files and headings that the documents send people to are there.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, doc := range []string{readme, recipes, liveSDK} {
+	for _, doc := range []string{readme, recipes, liveSDK, trouble, metrics} {
 		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(prose(t, doc), -1) {
 			if strings.Contains(link[1], "://") {
 				continue
@@ -239,5 +241,35 @@ func TestNamesInTheGuide(t *testing.T) {
 	}
 	if found < 50 {
 		t.Errorf("%d names found", found)
+	}
+}
+
+// The README leads to everything below docs, and the page for those who look for
+// a cause names every kind of page that is shown.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	_, section, _ := strings.Cut(readFile(t, readme), "\n## Documentation\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, file := range files {
+		if name := filepath.Base(file); !strings.Contains(section, "](docs/"+name+")") {
+			t.Errorf("the README does not lead to docs/%s", name)
+		}
+	}
+	_, kinds, _ := strings.Cut(readFile(t, "../../page.go"), "// Kind is stable")
+	kinds, _, _ = strings.Cut(kinds, "Kind string")
+	text := readFile(t, trouble)
+	for _, kind := range regexp.MustCompile(`"([a-z-]+)"`).FindAllStringSubmatch(kinds, -1) {
+		if !strings.Contains(text, "`"+kind[1]+"`") {
+			t.Errorf("no line about pages of kind %s", kind[1])
+		}
+	}
+	for _, number := range []string{"50011", "50105", "65001", "700016", "90094", "50020", "500200", "53003", "50076", "9002327", "7000215", "7000222", "50196"} {
+		if !strings.Contains(text, "| "+number) {
+			t.Errorf("no line about AADSTS%s", number)
+		}
 	}
 }
