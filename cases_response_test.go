@@ -371,6 +371,23 @@ func TestCase134_HeaderBudget(t *testing.T) {
 	})
 }
 
+func TestCase135_FloodOfLongAddresses(t *testing.T) {
+	c := newCase(t)
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Ada)
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	largest := b.measured()
+	for range 200 {
+		b.still().get("/auth/login?prompt=login&return_to=" + url.QueryEscape(longAddress(2000)))
+	}
+	if n := len(b.cookieLine()); n > 7000 || largest.Load() > 4000 {
+		c.Errorf("%d bytes of cookies, answers with headers of up to %d bytes", n, largest.Load())
+	}
+	c.calls(s, msauthtest.TokenCode, 1)
+	b.wantGreeting(helloAda)
+}
+
 func TestCase135_PendingLoginFlood(t *testing.T) {
 	c := newCase(t)
 	s := newSiteInProcess(t)

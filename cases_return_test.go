@@ -149,6 +149,33 @@ func TestCase056_OpenRedirects(t *testing.T) {
 	c.calls(s, msauthtest.TokenCode, 0)
 }
 
+func TestCase056_TheShortRouteIsNoOpenRedirect(t *testing.T) {
+	c := newCase(t)
+	s := newSiteInProcess(t)
+	s.as(msauthtest.Bruno)
+	attacker := s.browser(t)
+	if to := attacker.still().get(attacker.attempt(longAddress(1900))).Header.Get("Location"); to != "/auth/continue" {
+		c.Fatalf("the callback leads to %q", to)
+	}
+	// The attacker's cookie, as far as it can be planted, in the browser of somebody who is signed in.
+	victim := s.browser(t)
+	victim.signIn(msauthtest.Ada)
+	for _, cookie := range attacker.cookies() {
+		if strings.HasSuffix(cookie.Name, "-to") {
+			victim.keep(cookie.Name, cookie.Value)
+		}
+	}
+	s.ms.ResetCalls()
+	for _, path := range append(listedReturnPaths(t), "") {
+		res := victim.still().get("/auth/continue?" + url.Values{"return_to": {path}, "to": {path}}.Encode())
+		if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || to != "/" {
+			c.Errorf("%q: %d to %q, want /", path, res.StatusCode, to)
+		}
+	}
+	c.silent(s)
+	victim.wantGreeting(helloAda)
+}
+
 func TestCase057_ReturnPathIsBound(t *testing.T) {
 	c := newCase(t)
 	s := newSiteInProcess(t)
@@ -195,7 +222,7 @@ func TestCase058_NoReturnToOurOwnRoutes(t *testing.T) {
 	c := newCase(t)
 	for _, base := range []string{"/auth", "", "/a/b"} {
 		s := newSiteInProcess(t, func(cfg *msauth.Config) { cfg.BaseURL = "https://app.test" + base })
-		for _, name := range []string{"login", "callback", "logout", "signed-out"} {
+		for _, name := range []string{"login", "callback", "logout", "signed-out", "continue"} {
 			for _, path := range []string{
 				base + "/" + name, base + "/" + name + "?x=1", base + "/" + name + "#x", base + "/./" + name, base + "/x/../" + name, base + "//" + name,
 				"/x/.." + base + "/" + name, base + "/%" + "6c" + name[1:], base + "/" + name + "/.", base + "/" + name + "/", base + "/%2e/" + name, base + "%2f" + name, "/." + base + "/" + name,

@@ -134,6 +134,7 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		{"cookie name with a slash", func(c *msauth.Config) { c.CookieName = "a/b" }, "CookieName"},
 		{"cookie name like a piece of another's", func(c *msauth.Config) { c.CookieName = "app-1" }, "CookieName"},
 		{"cookie name like the marker of another's", func(c *msauth.Config) { c.CookieName = "app-ok" }, "CookieName"},
+		{"cookie name like an address of another's", func(c *msauth.Config) { c.CookieName = "app-to" }, "CookieName"},
 		{"cookie name like an attempt of another's", func(c *msauth.Config) { c.CookieName = "app-login-0123456789abcdef" }, "CookieName"},
 		{"cookie budget too small", func(c *msauth.Config) { c.CookieBudget = 1023 }, "CookieBudget"},
 		{"cookie budget too large", func(c *msauth.Config) { c.CookieBudget = 7169 }, "CookieBudget"},

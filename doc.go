@@ -18,7 +18,7 @@
 //		log.Fatal(err)
 //	}
 //	mux := http.NewServeMux()
-//	mux.Handle("/auth/", auth)                 // login, callback, logout, signed-out
+//	mux.Handle("/auth/", auth)                 // login, callback, logout, ...
 //	mux.Handle("/{$}", auth.Load(home))        // greets those who are signed in
 //	mux.Handle("/files/", auth.Require(files)) // signs the others in first
 //
@@ -53,7 +53,9 @@
 //     ID token: signature, issuer, audience, times, nonce, tenant.
 //  3. [Config.OnSignIn] may refuse or link the person. Then the session is
 //     sealed into its cookie, and the browser goes on to the page that was
-//     wanted in the first place.
+//     wanted in the first place, by BaseURL + "/continue" where the answer has no
+//     room for the address beside the session. Addresses of over 2,000 bytes
+//     lose their query.
 //  4. From then on a request costs no call to Microsoft, until the access token
 //     is due: then one request renews it, however many wait for it, before the
 //     handler runs. Nobody notices.
@@ -127,6 +129,8 @@
 //	__Host-NAME            the session: identity and tokens, encrypted
 //	__Host-NAME-1, -2 ...  its further pieces, where one cookie is too small
 //	__Host-NAME-login-ID   one sign-in under way, 30 minutes; at most 16 of them
+//	__Host-NAME-to         the address to come back to, if it is long, sealed, 30
+//	                       minutes; of the latest sign-in only
 //	__Host-NAME-ok         "a sign-in has just succeeded", 20 seconds
 //
 // The session of a work account takes about 3 KB. A session that would take

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth/msauthtest"
 )
@@ -25,11 +26,11 @@ func TestBlockedCookiesEndOnAPageThatSaysSo(t *testing.T) {
 	}
 	b.open(a.url + "/files?x=1")
 	b.pick(msauthtest.Ada)
-	b.shows("#msauth-cookies-blocked")
+	b.shows("#msauth-start-again") // it may as well have begun elsewhere
 	if b.status() != 400 {
 		t.Errorf("status %d", b.status())
 	}
-	b.look("cookies-blocked")
+	b.look("cookies-blocked-or-elsewhere")
 	if got := b.cookies(); len(got) != 0 {
 		t.Errorf("%d cookies were stored: this proves nothing", len(got))
 	}
@@ -43,10 +44,58 @@ func TestBlockedCookiesEndOnAPageThatSaysSo(t *testing.T) {
 	b.click("main a[href^='/auth/login']")
 	b.pick(msauthtest.Ada)
 	b.shows("#msauth-cookies-blocked")
+	b.look("cookies-blocked")
 	if got := ms.Count(msauthtest.Authorize); got != 2 {
 		t.Errorf("%d authorize requests after two clicks, want 2", got)
 	}
 	b.expectNoProblems()
+}
+
+// From the third sign-in within seconds on a page goes on by itself, under a
+// policy that allows no script.
+func TestThirdSignInWithinSecondsGoesOnByItself(t *testing.T) {
+	parallel(t)
+	ms := newMicrosoft(t)
+	ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+	a := newApp(t, ms)
+	b := newPerson(t)
+	b.open(a.url + "/files")
+	b.open(a.url + "/auth/login?return_to=/files")
+	b.at(a.url + "/files")
+	began := time.Now()
+	b.open(a.url + "/auth/login?return_to=/files?x=3")
+	b.shows("#msauth-wait")
+	if b.status() != 200 {
+		t.Errorf("status %d", b.status())
+	}
+	if got := ms.Count(msauthtest.Authorize); got != 2 {
+		t.Errorf("%d authorize requests, want 2", got)
+	}
+	b.at(a.url + "/files?x=3")
+	if took := time.Since(began); took < 4*time.Second || ms.Count(msauthtest.TokenCode) != 3 {
+		t.Errorf("goes on after %v, with %d sign-ins", took, ms.Count(msauthtest.TokenCode))
+	}
+	b.expectNoProblems()
+}
+
+// A long address comes back whole, by the short route where the callback's
+// answer has no room for it.
+func TestLongAddressComesBack(t *testing.T) {
+	parallel(t)
+	ms := newMicrosoft(t)
+	a := newApp(t, ms)
+	for _, n := range []int{500, 1990} {
+		b := newPerson(t)
+		b.open(a.url + "/files?x=" + strings.Repeat("a1%2F", n/5-1))
+		b.pick(msauthtest.Ada)
+		b.at(a.url + "/files?x=" + strings.Repeat("a1%2F", n/5-1))
+		for _, c := range b.cookies() {
+			if strings.HasSuffix(c.Name, "-to") {
+				t.Errorf("%s is left", c.Name)
+			}
+		}
+		b.expectNoProblems()
+	}
 }
 
 func TestWrongHostIsExplainedAndItsLinkWorks(t *testing.T) {

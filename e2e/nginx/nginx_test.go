@@ -10,16 +10,21 @@ package nginx_test
 import (
 	"crypto/rand"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,14 +39,46 @@ type proxied struct {
 	client *http.Client
 	url    string // at nginx
 	direct string // at the app
+	log    *log
+}
+
+// log is the app's.
+type log struct {
+	mu    sync.Mutex
+	lines strings.Builder
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines.Write(b)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines.String()
 }
 
 // serve starts all three. location is added to nginx's location; wrap may
 // change the app, which answers with a page that says that anybody may keep it.
 func serve(t *testing.T, location string, wrap func(http.Handler) http.Handler) *proxied {
 	t.Helper()
+	return serveBelow(t, "", `
+		location / {
+			proxy_pass http://127.0.0.1:8080;
+			proxy_set_header Host $http_host;
+			add_header X-Cache-Status $upstream_cache_status always;
+			`+location+`
+		}`, wrap)
+}
+
+// serveBelow is serve for an app below a path. locations are nginx's, with
+// http://127.0.0.1:8080 in place of the app.
+func serveBelow(t *testing.T, prefix, locations string, wrap func(http.Handler) http.Handler) *proxied {
+	t.Helper()
 	binary := findNginx(t)
-	p := &proxied{t: t, ms: msauthtest.NewServer(), client: &http.Client{
+	p := &proxied{t: t, ms: msauthtest.NewServer(), log: new(log), client: &http.Client{
 		Timeout:       20 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -53,14 +90,17 @@ func serve(t *testing.T, location string, wrap func(http.Handler) http.Handler) 
 	rand.Read(key)
 	auth, err := msauth.New(msauth.Config{
 		ClientID: p.ms.ClientID, ClientSecret: p.ms.ClientSecret, Authority: p.ms.URL,
-		BaseURL: p.url + "/auth", Keys: [][]byte{key}, Claims: []string{"filler"},
-		Logger: slog.New(slog.DiscardHandler),
+		BaseURL: p.url + prefix + "/auth", Keys: [][]byte{key}, Claims: []string{"filler"},
+		Logger: slog.New(slog.NewTextHandler(p.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", auth)
+	if prefix != "" {
+		mux.Handle(prefix+"/auth/", auth)
+	}
 	mux.Handle("/", auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := msauth.FromContext(r.Context())
 		if strings.HasPrefix(r.URL.Path, "/public") {
@@ -90,15 +130,10 @@ http {
 	proxy_cache_path %[1]s/cache keys_zone=pages:1m;
 	server {
 		listen %[2]s;
-		location / {
-			proxy_pass %[3]s;
-			proxy_set_header Host $http_host;
-			add_header X-Cache-Status $upstream_cache_status always;
-			%[4]s
-		}
+		%[3]s
 	}
 }
-`, dir, front, app.URL, location)
+`, dir, front, strings.ReplaceAll(locations, "http://127.0.0.1:8080", app.URL))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +157,8 @@ http {
 	}
 	nginx.Process.Kill()
 	nginx.Wait()
-	log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
-	t.Fatalf("nginx does not listen at %s:\n%s%s", front, out.String(), log)
+	errors, _ := os.ReadFile(filepath.Join(dir, "error.log"))
+	t.Fatalf("nginx does not listen at %s:\n%s%s", front, out.String(), errors)
 	return nil
 }
 
@@ -410,5 +445,153 @@ func TestLargestSessionPassesNginxAtItsDefaults(t *testing.T) {
 	}
 	if largest < 3100 {
 		t.Errorf("the largest session had %d bytes: nothing was put to the test", largest)
+	}
+}
+
+// longAddress is an address of n bytes.
+func longAddress(n int) string {
+	b := []byte("/orders?id=")
+	for len(b) < n {
+		b = append(b, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~&=:@/"[mathrand.IntN(71)])
+	}
+	return string(b)
+}
+
+// follow goes where answers lead to, pages that go on by themselves included.
+func (p *person) follow(target string) (end answer, way []string) {
+	p.at.t.Helper()
+	for range 10 {
+		end = p.get(target)
+		way = append(way, fmt.Sprintf("%d %.60s", end.StatusCode, target))
+		to := end.Header.Get("Location")
+		if refresh := refresh.FindStringSubmatch(end.body); refresh != nil {
+			to = html.UnescapeString(refresh[1])
+		}
+		if to == "" {
+			return end, way
+		}
+		if strings.HasPrefix(to, "/") {
+			to = p.at.url + to
+		}
+		target = to
+	}
+	p.at.t.Fatalf("no end: %q", way)
+	return end, way
+}
+
+var refresh = regexp.MustCompile(`<meta http-equiv="refresh" content="0; url=([^"]*)">`)
+
+// Addresses of up to 2,000 bytes come back whole, beside sessions of all sizes,
+// through an nginx that has 4 KB for the headers of an answer.
+func TestLongAddressPassesNginxAtItsDefaults(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "", unchanged)
+	for _, filled := range []int{0, 300, 450, 600} {
+		filler := longAddress(filled + 11)[11:]
+		p.ms.Set(func(b *msauthtest.Behavior) {
+			b.AutoSignIn = msauthtest.Ada
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["filler"] = filler }
+		})
+		for _, n := range []int{150, 400, 600, 1000, 1990, 2000} {
+			v := &person{at: p, jar: map[string]string{}}
+			for range 5 { // left behind in other tabs
+				v.get(p.url + longAddress(n))
+			}
+			address := longAddress(n)
+			end, way := v.follow(p.url + address)
+			if end.StatusCode != 200 || end.body != "hello Ada Lindqvist" || end.Request.URL.RequestURI() != address {
+				t.Errorf("filler %d, %d bytes: %q", filled, n, way)
+			}
+			if n == 2000 && !strings.HasSuffix(way[len(way)-2], "/auth/continue") {
+				t.Errorf("not by the short route: %q", way)
+			}
+		}
+	}
+}
+
+// Another site cannot make a browser's requests too large for nginx.
+func TestHostilePageCannotFillUpTheCookieLine(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "", unchanged)
+	v := p.signIn(msauthtest.Ada, p.url)
+	for range 40 {
+		if got := v.get(p.url + "/auth/login?prompt=login&return_to=" + url.QueryEscape(longAddress(2000))); got.StatusCode != 303 && got.StatusCode != 200 {
+			t.Fatalf("%s", got.Status)
+		}
+	}
+	if got := v.get(p.url + "/"); got.body != "hello Ada Lindqvist" {
+		t.Errorf("afterwards: %s", got.Status)
+	}
+}
+
+// The README says how many sessions of apps on one host fit into a Cookie line.
+func TestSessionsOfSiblingApps(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "", unchanged)
+	v := p.signIn(msauthtest.Ada, p.url)
+	v.get(p.url + "/") // forgets that a sign-in has just been
+	session := ""
+	for name, value := range v.jar {
+		if strings.HasPrefix(name, "__Host-") {
+			session = value
+		} else {
+			delete(v.jar, name) // the local Microsoft's
+		}
+	}
+	for n, want := range map[int]int{2: 200, 3: 400} {
+		sibling := &person{at: p, jar: maps.Clone(v.jar)}
+		for i := 1; i < n; i++ {
+			for open := range 16 { // sign-ins that are not finished
+				sibling.jar[fmt.Sprintf("__Host-msauth-abcde%d-login-%016x", i, open)] = "AAAAAAAAAAAAAAAAAAAAAA"
+			}
+			sibling.jar[fmt.Sprintf("__Host-msauth-abcde%d", i)] = session
+		}
+		if got := sibling.get(p.url + "/"); len(v.jar) != 1 || got.StatusCode != want {
+			t.Errorf("%d sessions of %d bytes: status %d, want %d", n, len(session), got.StatusCode, want)
+		}
+	}
+}
+
+// The README's configuration keeps the path; one with a path after the address
+// does not, and the app says so.
+func TestBelowAPathPrefix(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "## Below a path prefix")
+	_, rest, _ := strings.Cut(section, "```nginx\n")
+	snippet, _, ok := strings.Cut(rest, "```")
+	if !ok || strings.Count(snippet, "proxy_pass http://127.0.0.1:8080;") != 1 {
+		t.Fatalf("the README has no configuration: %q", snippet)
+	}
+	p := serveBelow(t, "/expenses", snippet, unchanged)
+	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+	v := &person{at: p, jar: map[string]string{}}
+	for _, path := range []string{"/expenses/reports?page=2", "/expenses/" + longAddress(1900)[1:]} {
+		v = &person{at: p, jar: map[string]string{}}
+		end, way := v.follow(p.url + path)
+		if end.body != "hello Ada Lindqvist" || end.Request.URL.RequestURI() != path {
+			t.Errorf("%q", way)
+		}
+	}
+	if end, way := v.follow(p.url + "/expenses/auth/login?prompt=login"); end.Request.URL.Path != "/expenses/" || end.StatusCode != 200 {
+		t.Errorf("a sign-in for nothing in particular: %q", way)
+	}
+	if strings.Contains(p.log.String(), "unexpected path") {
+		t.Errorf("log:\n%s", p.log)
+	}
+
+	p = serveBelow(t, "/expenses", strings.Replace(snippet, "127.0.0.1:8080;", "127.0.0.1:8080/;", 1), unchanged)
+	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+	for range 2 {
+		v = &person{at: p, jar: map[string]string{}}
+		if end, way := v.follow(p.url + "/expenses/reports"); end.StatusCode != 400 || !strings.Contains(end.body, "msauth-app-error") {
+			t.Errorf("where the prefix is stripped: %q", way)
+		}
+	}
+	if text := p.log.String(); strings.Count(text, "unexpected path") != 1 || !strings.Contains(text, "base_url="+p.url+"/expenses/auth path=/auth/callback") {
+		t.Errorf("log:\n%s", text)
 	}
 }
