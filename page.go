@@ -92,7 +92,10 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	if err := pageTemplate.Execute(w, struct {
 		Page
 		Style template.CSS
-	}{p, template.CSS(pageCSS)}); /* #nosec G203 -- a constant */ err != nil {
+		// Turbo then leaves the page, or the frame, for this one. After a form
+		// it would go back to the page of the form, and say nothing.
+		Reload bool
+	}{p, template.CSS(pageCSS), r.Method == http.MethodGet}); /* #nosec G203 -- a constant */ err != nil {
 		m.log.Debug("msauth: writing a page", "err", err)
 	}
 }
