@@ -34,7 +34,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 		return m.misused(fmt.Errorf("Connect: %w", err))(nil)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		vary(w.Header(), "Cookie", "Sec-Fetch-Site", "Origin")
+		vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
 		if r.Method != http.MethodPost {
 			m.wrongMethod(w, r, "POST")
 			return
@@ -42,9 +42,11 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 		user := m.appUser(r)
 		signedIn := user != "" && len(user) <= maxUserKey
 		action := strings.Join(append([]string{"connect", returnTo}, wanted...), " ")
+		seemsMeant := signedIn && m.seemsMeant(r) && m.fromHere(r)
 		switch {
+		case seemsMeant && provesWhoAsked(r.Header):
 		case signedIn && m.agreed(w, r, action, user):
-		case !signedIn || !m.seemsMeant(r) || !m.fromHere(r):
+		case !seemsMeant:
 			m.fail(w, r, slog.LevelWarn, Page{
 				Kind: "not-allowed", Status: http.StatusForbidden,
 				Title: "No account can be connected like that",
@@ -53,7 +55,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
 			}, append(m.events.refused("connect", m.currentUser(r), requestPath(r)), "event", "access_refused")...)
 			return
-		case !provesWhoAsked(r.Header):
+		default:
 			m.confirmConnect(w, r, action, user, returnTo)
 			return
 		}

@@ -246,8 +246,9 @@
 //
 // Everything else gets 401 from Require: a problem document (RFC 9457) whose
 // login_url a script can open, or a short page with a link where HTML is
-// preferred. With htmx, HX-Redirect is set. After signing in through that link,
-// people are back on the page they were looking at. A form that is posted after
+// preferred. Turbo, Inertia (409), Unpoly, Livewire (419) and htmx get what they
+// follow; docs/recipes.md has a table. After signing in through that link,
+// people are back on the page they were looking at, or were going to. A form that is posted after
 // its session has ended gets that 401, and never comes back as a GET; the person
 // can go back in the browser and copy what they wrote.
 //

@@ -98,7 +98,10 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 		Page
 		Style template.CSS
 		After int
-	}{p, template.CSS(pageCSS), int(p.Refresh / time.Second)}); /* #nosec G203 -- a constant */ err != nil {
+		// Turbo then leaves the page, or the frame, for this one. After a form
+		// it would go back to the page of the form, and say nothing.
+		Reload bool
+	}{p, template.CSS(pageCSS), int(p.Refresh / time.Second), r.Method == http.MethodGet}); /* #nosec G203 -- a constant */ err != nil {
 		m.log.DebugContext(r.Context(), "msauth: writing a page", "err", err)
 	}
 }

@@ -71,6 +71,27 @@ func protected(auth *msauth.Middleware, app http.Handler) http.Handler {
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
+// shared lets scripts on pages of one other origin ask, with cookies. It goes
+// around Require: a preflight comes without cookies and wants an answer all the
+// same, and a script may read a 401 only under these headers.
+func shared(origin string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		if r.Header.Get("Origin") == origin {
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Allow-Credentials", "true")
+			if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+				h.Set("Access-Control-Allow-Methods", "GET, POST")
+				h.Set("Access-Control-Allow-Headers", "Content-Type")
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // handshake refuses WebSockets that pages of other origins open. Browsers send
 // cookies with them and ask nobody before, and CrossOriginProtection lets them
 // pass: they are GET.
@@ -86,7 +107,7 @@ func handshake(origin string, next http.Handler) http.Handler {
 
 func TestRecipesAreTheCodeThatIsTested(t *testing.T) {
 	t.Parallel()
-	wantInDocument(t, "docs/recipes.md", "proxy_test.go", 4)
+	wantInDocument(t, "docs/recipes.md", "proxy_test.go", 5)
 }
 
 // wantInDocument checks that a document has the types and functions that stand
@@ -320,5 +341,47 @@ func TestHandshakesAreForOurPages(t *testing.T) {
 	}
 	if res := s.browser(t).get("/ws", append(slices.Clone(upgrade), "Origin", s.URL)...); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("nobody gets status %d", res.StatusCode)
+	}
+}
+
+func TestPreflightsAreAnsweredOutsideRequire(t *testing.T) {
+	t.Parallel()
+	const other = "https://admin.app.test" // of the same site: else Lax cookies stay at home
+	s := newSiteInProcess(t)
+	s.mux.Handle("/api", shared(other, s.auth.Require(http.HandlerFunc(hello))))
+	b := s.browser(t)
+	preflight := func(origin string) []string {
+		return []string{"Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type",
+			"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-site", "Accept", "*/*"}
+	}
+	script := []string{"Origin", other, "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-site", "Accept", "application/json"}
+	for _, test := range []struct {
+		name, method, path string
+		header             []string
+		status             int
+		allowed            bool
+	}{
+		{"preflight", "OPTIONS", "/api", preflight(other), 204, true},
+		{"preflight of a stranger", "OPTIONS", "/api", preflight("https://evil.example"), 401, false},
+		{"preflight inside Require", "OPTIONS", "/private", preflight(other), 401, false},
+		{"preflight of the login link", "OPTIONS", "/auth/login", preflight(other), 405, false},
+		{"nobody", "GET", "/api", script, 401, true},
+		{"nobody, by POST", "POST", "/api", script, 401, true},
+	} {
+		res := b.still().do(test.method, test.path, test.header...)
+		if allowed := res.Header.Get("Access-Control-Allow-Origin") == other && res.Header.Get("Access-Control-Allow-Credentials") == "true"; res.StatusCode != test.status || allowed != test.allowed || len(res.Cookies()) != 0 {
+			t.Errorf("%s: status %d, headers %v", test.name, res.StatusCode, res.Header)
+		}
+	}
+	if doc := b.wantProblem(b.get("/api", script...), http.StatusUnauthorized); doc.LoginURL == "" {
+		t.Error("a script of another origin learns no way to sign in")
+	}
+	b.signIn(msauthtest.Ada)
+	res := b.get("/api", script...)
+	if res.body != helloAda || res.Header.Get("Access-Control-Allow-Origin") != other {
+		t.Errorf("page %q, headers %v", res.body, res.Header)
+	}
+	if vary := strings.Join(res.Header["Vary"], ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Cookie") {
+		t.Errorf("Vary %q", vary)
 	}
 }

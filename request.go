@@ -117,9 +117,57 @@ func prefersHTML(r *http.Request) bool {
 	return html > 0 && html >= acceptQuality(r, "application/json") && html >= acceptQuality(r, "application/problem+json")
 }
 
+// A library makes requests for pages by script. Each follows something else
+// when nobody is signed in.
+type library int
+
+const (
+	noLibrary library = iota
+	htmx
+	turboDrive // a visit: the page changes, and the address
+	turboFrame
+	inertia
+	livewire // an update of a component
+	livewireNavigate
+	unpoly
+	unpolyLayer // above the page
+)
+
+// libraryOf tells libraries by the headers that they send.
+func libraryOf(h http.Header) library {
+	switch {
+	case first(h["Hx-Request"]) == "true":
+		return htmx
+	case first(h["X-Inertia"]) != "":
+		return inertia
+	case first(h["Turbo-Frame"]) != "":
+		return turboFrame
+	case first(h["X-Turbo-Request-Id"]) != "":
+		return turboDrive
+	case h["X-Livewire-Navigate"] != nil: // they are empty
+		return livewireNavigate
+	case h["X-Livewire"] != nil:
+		return livewire
+	case first(h["X-Up-Version"]) != "" && first(h["X-Up-Mode"]) == "root":
+		return unpoly
+	case first(h["X-Up-Version"]) != "":
+		return unpolyLayer
+	}
+	return noLibrary
+}
+
 // seenPage is the page that the person looks at while a script or a frame
-// makes the request: what to come back to after signing in.
+// makes the request: what to come back to after signing in. Where a library
+// was about to show another page, it is that one.
 func (m *Middleware) seenPage(r *http.Request) string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		switch libraryOf(r.Header) {
+		case turboDrive, inertia, livewireNavigate, unpoly:
+			if page := m.returnPath(requestPath(r)); page != "/" {
+				return page
+			}
+		}
+	}
 	for _, name := range [...]string{"HX-Current-Url", "Referer"} {
 		u, err := url.Parse(r.Header.Get(name))
 		if err == nil && u.Host != "" && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, m.base.Host)) {
@@ -149,12 +197,24 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
 	h.Set("Cache-Control", "no-store")
 	vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	if r.Header.Get("HX-Request") == "true" {
-		h.Set("HX-Redirect", m.shorterLink(h, login)) // htmx leaves the page only for this
+	status, html := http.StatusUnauthorized, prefersHTML(r)
+	switch libraryOf(r.Header) {
+	case htmx:
+		h.Set("HX-Redirect", m.shorterLink(h, login)) // it leaves the page only for this
+	case inertia:
+		h.Set("X-Inertia-Location", m.shorterLink(h, login))
+		status, html = http.StatusConflict, false
+	case turboDrive:
+		// What is no HTML makes it load the address again, as a page.
+		html = html && r.Method != http.MethodGet
+	case livewire:
+		status, html = statusPageExpired, true // it offers to load the page again
+	case livewireNavigate, unpoly, unpolyLayer:
+		html = true // it shows what comes, whatever it says in Accept
 	}
-	if prefersHTML(r) {
+	if html {
 		p := Page{
-			Kind: "sign-in-required", Status: http.StatusUnauthorized,
+			Kind: "sign-in-required", Status: status,
 			Title: "You are not signed in",
 			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
 			Links: []Link{{URL: login, Label: "Sign in"}},
@@ -170,8 +230,11 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	if more {
 		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
 	}
-	m.problem(w, r, http.StatusUnauthorized, map[string]any{"title": title, "detail": detail, "login_url": login})
+	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
 }
+
+// statusPageExpired is what Laravel answers when a session is over.
+const statusPageExpired = 419
 
 // problem writes a problem document (RFC 9457).
 func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, status int, members map[string]any) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -265,6 +266,70 @@ func TestWhoIsSentToSignInAndWhoGets401(t *testing.T) {
 				}
 				if doc.Type != "about:blank" || doc.Status != 401 || doc.Title == "" || doc.LoginURL != test.want {
 					t.Errorf("document %+v, want login_url %q", doc, test.want)
+				}
+			}
+		})
+	}
+}
+
+// Libraries that make requests for pages get what they follow.
+func TestWhatLibrariesGetWhenNobodyIsSignedIn(t *testing.T) {
+	t.Parallel()
+	const html = "text/html, application/xhtml+xml"
+	tests := []struct {
+		name, method string
+		header       []string
+		status       int
+		page, reload bool
+		returnTo     string
+	}{
+		// As sent by Turbo 8.0.23.
+		{"Turbo Drive", "GET", []string{"Accept", html, "X-Turbo-Request-Id", "1"}, 401, false, false, "/wanted?x=1"},
+		{"Turbo Drive, hovering", "GET", []string{"Accept", html, "X-Turbo-Request-Id", "1", "X-Sec-Purpose", "prefetch"}, 401, false, false, "/wanted?x=1"},
+		{"Turbo Drive, form", "POST", []string{"Accept", "text/vnd.turbo-stream.html, " + html, "X-Turbo-Request-Id", "1"}, 401, true, false, "/seen"},
+		{"Turbo frame", "GET", []string{"Accept", html, "X-Turbo-Request-Id", "1", "Turbo-Frame", "messages"}, 401, true, true, "/seen"},
+		{"Turbo frame, form", "POST", []string{"Accept", "text/vnd.turbo-stream.html, " + html, "X-Turbo-Request-Id", "1", "Turbo-Frame", "messages"}, 401, true, false, "/seen"},
+		// @inertiajs/core 3.7.1.
+		{"Inertia", "GET", []string{"Accept", html, "X-Inertia", "true", "X-Requested-With", "XMLHttpRequest"}, 409, false, false, "/wanted?x=1"},
+		{"Inertia, form", "PUT", []string{"Accept", html, "X-Inertia", "true", "X-Requested-With", "XMLHttpRequest"}, 409, false, false, "/seen"},
+		// Unpoly 3.14.3.
+		{"Unpoly", "GET", []string{"Accept", "*/*", "X-Up-Version", "3.14.3", "X-Up-Mode", "root", "X-Up-Target", "main"}, 401, true, true, "/wanted?x=1"},
+		{"Unpoly, overlay", "GET", []string{"Accept", "*/*", "X-Up-Version", "3.14.3", "X-Up-Mode", "modal", "X-Up-Target", ".content"}, 401, true, true, "/seen"},
+		{"Unpoly, form", "POST", []string{"Accept", "*/*", "X-Up-Version", "3.14.3", "X-Up-Mode", "root", "X-Up-Target", "main"}, 401, true, false, "/seen"},
+		// Livewire 3.
+		{"Livewire", "POST", []string{"Accept", "*/*", "X-Livewire", ""}, 419, true, false, "/seen"},
+		{"Livewire, wire:navigate", "GET", []string{"Accept", "*/*", "X-Livewire-Navigate", ""}, 401, true, true, "/wanted?x=1"},
+		{"htmx", "GET", []string{"Accept", "*/*", "HX-Request", "true", "HX-Current-URL", "https://app.test/current"}, 401, false, false, "/current"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSiteInProcess(t)
+			header := append([]string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Referer", "https://app.test/seen"}, test.header...)
+			res := s.browser(t).still().do(test.method, "/wanted?x=1", header...)
+			login := "/auth/login?return_to=" + url.QueryEscape(test.returnTo)
+			if res.StatusCode != test.status || len(res.Cookies()) != 0 || res.Header.Get("Location") != "" {
+				t.Fatalf("status %d, headers %v, want %d", res.StatusCode, res.Header, test.status)
+			}
+			if got := strings.HasPrefix(res.Header.Get("Content-Type"), "text/html"); got != test.page {
+				t.Errorf("Content-Type %q, want a page: %t", res.Header.Get("Content-Type"), test.page)
+			}
+			if got := strings.Contains(res.body, `<meta name="turbo-visit-control" content="reload">`); got != test.reload {
+				t.Errorf("page %s, want one that is loaded again: %t", res.body, test.reload)
+			}
+			if !strings.Contains(res.body, login) {
+				t.Errorf("page %s, want %s", res.body, login)
+			}
+			want := map[string]string{"HX-Redirect": "", "X-Inertia-Location": ""}
+			switch test.name {
+			case "htmx":
+				want["HX-Redirect"] = login
+			case "Inertia", "Inertia, form":
+				want["X-Inertia-Location"] = login
+			}
+			for name, value := range want {
+				if got := res.Header.Get(name); got != value {
+					t.Errorf("%s %q, want %q", name, got, value)
 				}
 			}
 		})

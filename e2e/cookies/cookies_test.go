@@ -315,9 +315,9 @@ func TestFirstPageAfterSignIn(t *testing.T) {
 // which shares the cookies.
 func TestCookieTossing(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, false)
+	s := newSite(t, true) // over http nothing keeps them out
 	b := newTab(t)
-	stranger := newSite(t, false) // with the same cookie name, and a session of its own
+	stranger := newSite(t, true) // with the same cookie name, and a session of its own
 	s.signIn(t, b, msauthtest.Ada)
 	real := s.ours(b)
 	lines := []string{

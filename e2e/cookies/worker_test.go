@@ -1,11 +1,14 @@
 package cookies
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"example.com/msauth"
 	"example.com/msauth/e2e/internal/chrome"
 	"example.com/msauth/msauthtest"
 )
@@ -96,5 +99,69 @@ func TestServiceWorkersSignNobodyOut(t *testing.T) {
 			b.Follow("document.querySelector('#in').click()")
 			b.Until("location.pathname + location.search === '/deep?x=2'")
 		})
+	}
+}
+
+// entries is a TokenStore that forgets.
+type entries struct {
+	sync.Mutex
+	of map[string]msauth.StoredTokens
+}
+
+func (e *entries) Load(_ context.Context, user string) (msauth.StoredTokens, error) {
+	e.Lock()
+	defer e.Unlock()
+	if t, ok := e.of[user]; ok {
+		return t, nil
+	}
+	return msauth.StoredTokens{}, msauth.ErrNoTokens
+}
+
+func (e *entries) Save(_ context.Context, user string, old int64, t msauth.StoredTokens) error {
+	e.Lock()
+	defer e.Unlock()
+	if e.of[user].Version != old {
+		return msauth.ErrConflict
+	}
+	e.of[user] = t
+	return nil
+}
+
+func (e *entries) Delete(_ context.Context, user string) error {
+	e.Lock()
+	defer e.Unlock()
+	delete(e.of, user)
+	return nil
+}
+
+func TestServiceWorkersConnectNobody(t *testing.T) {
+	t.Parallel()
+	kept := &entries{of: map[string]msauth.StoredTokens{}}
+	s := newSite(t, false, func(c *msauth.Config) {
+		c.Tokens = kept
+		c.User = func(*http.Request) string { return "zoe" }
+	})
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+	s.page("/connect", s.auth.Connect("/public/").ServeHTTP)
+	form := `<form id="form" method="post" action="` + s.url + `/connect"></form>`
+	s.page("/form", html(form))
+	evil := elsewhere(t, "127.0.0.1", html(form))
+	b := newTab(t)
+	s.work(b, workers[2].answer)
+	connected := func() bool {
+		_, err := kept.Load(t.Context(), "zoe")
+		return err == nil
+	}
+	b.Open(evil)
+	b.Follow("document.querySelector('#form').submit()")
+	if got := b.Text(); !strings.Contains(got, "Connect a Microsoft account?") || connected() {
+		t.Errorf("another site's form shows %q; connected: %t", got, connected())
+	}
+	b.Open(s.url + "/form")
+	b.Follow("document.querySelector('#form').submit()")
+	b.Follow("document.querySelector('form button').click()")
+	b.Until("location.pathname === '/public/'")
+	if !connected() {
+		t.Error("the person's own form, and a click, connect nothing")
 	}
 }
