@@ -2,10 +2,10 @@ package msauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -80,12 +80,8 @@ func (a *authority) fetchAppKeys(ctx context.Context, tenant string) ([]publishe
 	} else if err := a.checkIssuer(m); err != nil {
 		return nil, refusedDocument("discovery", where, err)
 	}
-	keys, err := url.Parse(m.Keys)
-	if err != nil {
-		return nil, err // seen by readMetadata
+	if keys, err := url.Parse(m.Keys); err != nil || !keys.Query().Has("appid") {
+		return nil, refusedDocument("discovery", where, errors.New("the tenant has no keys for this app"))
 	}
-	if !keys.Query().Has("appid") {
-		keys.RawQuery = strings.TrimPrefix(keys.RawQuery+"&appid="+url.QueryEscape(a.clientID), "&")
-	}
-	return a.readKeys(ctx, keys.String())
+	return a.readKeys(ctx, m.Keys)
 }

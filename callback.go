@@ -254,6 +254,9 @@ func (m *Middleware) fillInNames(ctx context.Context, id *identity, access secre
 	if m.cfg.Issuer == "" || u.Name != "" || u.Email != "" || access == "" {
 		return
 	}
+	if m.authority.kind == externalID && m.scopes.own != "" {
+		return // its userinfo is Graph's, and the token for another API
+	}
 	names, err := m.authority.userinfo(ctx, access, u.Subject)
 	if err != nil {
 		m.log.Warn("msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)

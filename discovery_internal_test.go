@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Row 8: what cannot be read is named for what it is.
+// What cannot be read is named for what it is.
 func TestFaultsOfDiscoveryAndKeysHaveAClass(t *testing.T) {
 	const unknownTenant = `{"error":"invalid_tenant","error_description":"AADSTS90002: Tenant 'no-such.example' not found. Check to make sure you have the correct tenant ID.\r\nTrace ID: 11111111-1111-4111-8111-111111111111\r\nCorrelation ID: 22222222-2222-4222-8222-222222222222\r\nTimestamp: 2023-08-03 00:46:25Z","error_codes":[90002],"timestamp":"2023-08-03 00:46:25Z","trace_id":"11111111-1111-4111-8111-111111111111","correlation_id":"22222222-2222-4222-8222-222222222222","error_uri":"https://login.microsoftonline.com/error?code=90002"}`
 	page := func(status int, kind, body string) any {
@@ -109,7 +109,7 @@ func TestOptionalMetadata(t *testing.T) {
 	}
 }
 
-// Row 17, and the documents of B2C and External ID as they were seen.
+// Custom domains, and the documents of B2C and External ID as they were seen.
 func TestIssuersOfMicrosoftThatAreOtherURLs(t *testing.T) {
 	t.Parallel()
 	const custom = "https://login.fabrikam.example"
@@ -172,7 +172,7 @@ func TestPersonBehindACustomDomain(t *testing.T) {
 	}
 }
 
-// Row 13: userinfo.
+// What userinfo may say, and from where.
 func TestUserinfo(t *testing.T) {
 	const token = "an-access-token-of-some-length"
 	const good = `{"sub":"AAAA","name":"Ada Lindqvist","preferred_username":"ada","email":"ada@example.com","roles":["Admin"]}`

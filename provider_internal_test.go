@@ -247,7 +247,7 @@ func TestKindsOfProviders(t *testing.T) {
 	}
 }
 
-// Row 9: nobody shares a key, and keys that apps have stored keep their form.
+// Nobody shares a key, and keys that apps have stored keep their form.
 func TestPersonAtB2CAndExternalID(t *testing.T) {
 	t.Parallel()
 	const otherDirectory = "40a0cffe-4fc9-448b-9790-232954984f24"
@@ -327,7 +327,7 @@ func TestSamePerson(t *testing.T) {
 	}
 }
 
-// Row 10.
+// ID tokens of renewals.
 func TestRenewedTokenWithLaterAuthTimeOrOtherNonce(t *testing.T) {
 	t.Parallel()
 	a, _ := plainProvider(t)
@@ -369,7 +369,7 @@ func TestRenewedTokenWithLaterAuthTimeOrOtherNonce(t *testing.T) {
 	}
 }
 
-// Row 11.
+// Types of tokens, and members that are there twice.
 func TestTypeOfIDToken(t *testing.T) {
 	t.Parallel()
 	a, _ := plainProvider(t)
@@ -457,7 +457,7 @@ func TestAudiencesAreNamedInTheError(t *testing.T) {
 	}
 }
 
-// Row 13.
+// Names by other claims.
 func TestNamesByOtherClaims(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -16,7 +16,7 @@ import (
 
 const someDirectory = "f3a1c0de-5b7a-4c1e-9d5a-0c2b6a7e4d11"
 
-// Rows 16 and 17: New names what to set in place of what does not work.
+// New names what to set in place of what does not work.
 func TestNewNamesTheSettingsOfMicrosoftsServices(t *testing.T) {
 	t.Parallel()
 	const custom = "https://login.fabrikam.example/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0"
@@ -130,7 +130,7 @@ func userAt(s *site) chan msauth.User {
 	return got
 }
 
-// Rows 9, 13 and 17, from outside: two people at B2C and External ID have two
+// Two people at B2C and External ID have two
 // keys, whatever sub says.
 func TestPeopleOfB2CAndExternalIDAreToldApart(t *testing.T) {
 	t.Parallel()
@@ -198,7 +198,7 @@ func (h stockHosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.site.RoundTrip(r)
 }
 
-// Row 9: nobody is signed in by a token that is everybody's.
+// Nobody is signed in by a token that is everybody's.
 func TestTokenOfEverybodyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSiteInProcess(t)
@@ -213,7 +213,7 @@ func TestTokenOfEverybodyIsRefused(t *testing.T) {
 	b.wantGreeting(helloNobody)
 }
 
-// Row 17, from outside.
+// A custom domain whose setting is missing.
 func TestCustomDomainWithoutTheSettingNamesIt(t *testing.T) {
 	t.Parallel()
 	for _, provider := range []func(*msauthtest.Server) msauthtest.Provider{(*msauthtest.Server).B2C, (*msauthtest.Server).ExternalID} {
@@ -241,7 +241,7 @@ func TestMicrosoftIssuerIsNoPartOfTheRegistration(t *testing.T) {
 	b.wantGreeting(helloAda)
 }
 
-// Row 11, from outside.
+// Tokens of other kinds, from outside.
 func TestTokenOfAnotherKindSignsNobodyIn(t *testing.T) {
 	t.Parallel()
 	s := newSiteInProcess(t)
@@ -254,7 +254,7 @@ func TestTokenOfAnotherKindSignsNobodyIn(t *testing.T) {
 	b.wantGreeting(helloNobody)
 }
 
-// Row 14, from outside: people go on signing in while the key set flaps.
+// People go on signing in while the key set flaps.
 func TestSignInsWhileKeysFlap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -322,7 +322,7 @@ func TestSessionOfPartsAnswers(t *testing.T) {
 	}
 }
 
-// Row 14, with a provider whose front ends differ all the time.
+// A provider whose front ends differ all the time.
 func TestSignInsWhileFrontEndsDiffer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -335,7 +335,7 @@ func TestSignInsWhileFrontEndsDiffer(t *testing.T) {
 	})
 }
 
-// Row 15, from outside: apps with claims mapping.
+// Apps with claims mapping.
 func TestAppWithClaimsMappingSignsPeopleIn(t *testing.T) {
 	t.Parallel()
 	for _, tenant := range []string{"common", "organizations", msauthtest.TenantContoso, "contoso.example"} {

@@ -122,7 +122,7 @@ func TestSessionWithoutARefreshTokenLivesOn(t *testing.T) {
 				s.ms.ResetCalls()
 				for range 47 {
 					time.Sleep(time.Hour)
-					if res := b.get("/"); res.body != helloAda || len(res.Cookies()) > 0 && name == "plain" && false {
+					if res := b.get("/"); res.body != helloAda {
 						t.Fatalf("page %q; log:\n%s", res.body, s.log)
 					}
 				}
@@ -174,9 +174,16 @@ func TestSessionWithoutARefreshTokenEndsWhenItIsToBeRechecked(t *testing.T) {
 // An API that does not take the token ends no session either that has no refresh
 // token.
 func TestRejectedTokenWithoutARefreshToken(t *testing.T) {
-	elsewhere(t, "http://localhost:9/generic", msauthtest.Ada, func(t *testing.T, s *site, b *browser) {
-		s.ms.Set(withoutRefreshToken)
-		b.get("/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t, issuer("http://localhost:9/generic"), func(c *msauth.Config) {
+			c.TokenHosts = map[string][]string{"localhost:9": nil}
+		})
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			withoutRefreshToken(b)
+			b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: http.StatusUnauthorized}
+		})
+		b := s.browser(t)
 		b.signIn(msauthtest.Ada)
 		s.mux.Handle("/api", s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			session, _ := msauth.FromContext(r.Context())
@@ -187,11 +194,105 @@ func TestRejectedTokenWithoutARefreshToken(t *testing.T) {
 			fmt.Fprint(w, errors.Is(err, msauth.ErrSignInRequired))
 		})))
 		time.Sleep(2 * time.Minute)
-		b.get("/api")
+		if res := b.get("/api"); res.body != "true" {
+			t.Errorf("the handler learns that the person must help: %s", res.body)
+		}
 		for range 3 {
 			b.wantGreeting(helloAda)
 		}
+		s.wantCalls(t, msauthtest.TokenRefresh, 0)
 	})
+}
+
+// B2C says how long its ID token is good where it gives no access token.
+func TestSessionWithoutAnAccessTokenIsRecheckedWhenItsIDTokenIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiteInProcess(t, issuer(b2cIssuer))
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { reply["id_token_expires_in"] = "600" }
+		})
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		for range 3 {
+			s.ms.ResetCalls()
+			time.Sleep(8 * time.Minute)
+			b.wantGreeting(helloAda)
+			s.wantCalls(t, msauthtest.TokenRefresh, 0)
+			time.Sleep(3 * time.Minute)
+			b.wantGreeting(helloAda)
+			s.wantCalls(t, msauthtest.TokenRefresh, 1)
+		}
+	})
+}
+
+// Where an ID token holds neither name nor e-mail, another provider is asked how
+// the person is called, once, and for nothing else.
+func TestNamesThatTheIDTokenLacks(t *testing.T) {
+	t.Parallel()
+	type table struct {
+		name   string
+		issuer string
+		behave func(*msauthtest.Behavior)
+		want   string
+		calls  int
+	}
+	const plain = "http://localhost:9/generic"
+	bare := func(_ msauthtest.Kind, claims map[string]any) {
+		for _, name := range []string{"name", "preferred_username", "email", "emails", "email_verified"} {
+			delete(claims, name)
+		}
+	}
+	for _, test := range []table{
+		{"none", plain, func(b *msauthtest.Behavior) { b.PlainBareIDToken = true }, "Ada Lindqvist ada@contoso.example ada@contoso.example false [] map[]", 1},
+		{"more than names", plain, func(b *msauthtest.Behavior) {
+			b.PlainBareIDToken = true
+			b.UserInfo = func(doc map[string]any) {
+				doc["roles"], doc["groups"], doc["dept"], doc["email_verified"] = []string{"Admin"}, []string{"x"}, "IT", true
+			}
+		}, "Ada Lindqvist ada@contoso.example ada@contoso.example false [] map[]", 1},
+		{"of somebody else", plain, func(b *msauthtest.Behavior) {
+			b.PlainBareIDToken = true
+			b.UserInfo = func(doc map[string]any) { doc["sub"] = "eve" }
+		}, "   false [] map[]", 1},
+		{"that fails", plain, func(b *msauthtest.Behavior) {
+			b.PlainBareIDToken = true
+			b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: 500}
+		}, "   false [] map[]", 1},
+		{"a name is there", plain, func(b *msauthtest.Behavior) {
+			b.IDToken = func(k msauthtest.Kind, claims map[string]any) { bare(k, claims); claims["name"] = "Ada L." }
+		}, "Ada L.   false [] map[]", 0},
+		{"an e-mail is there", plain, func(b *msauthtest.Behavior) {
+			b.IDToken = func(k msauthtest.Kind, claims map[string]any) { bare(k, claims); claims["email"] = "a@b.example" }
+		}, "  a@b.example false [] map[]", 0},
+		{"Microsoft", "", func(b *msauthtest.Behavior) { b.IDToken = bare }, "   false [] map[]", 0},
+		{"B2C, which has no userinfo", b2cIssuer, func(b *msauthtest.Behavior) { b.IDToken = bare }, "   false [] map[]", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSiteInProcess(t, func(c *msauth.Config) { c.Claims = []string{"dept"} })
+			if test.issuer != "" {
+				s.restart(t, issuer(test.issuer))
+			}
+			s.ms.Set(test.behave)
+			s.mux.Handle("/who", s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				session, _ := msauth.FromContext(r.Context())
+				u := session.User
+				fmt.Fprint(w, u.Name, " ", u.Username, " ", u.Email, " ", u.EmailVerified, " ", u.Roles, u.Groups, " ", u.Claims)
+			})))
+			b := s.browser(t)
+			s.as(msauthtest.Ada)
+			b.get("/who")
+			if got, want := b.get("/who").body, strings.Replace(test.want, "[]", "[] []", 1); got != want {
+				t.Errorf("%q, want %q; log:\n%s", got, want, s.log)
+			}
+			s.wantCalls(t, msauthtest.Graph, test.calls)
+			failed := strings.HasPrefix(test.want, "   ") && test.issuer == plain
+			if lines := s.log.with("userinfo"); (len(lines) > 0) != failed {
+				t.Errorf("log lines %q", lines)
+			}
+		})
+	}
 }
 
 // What a plain provider can be like, each time with a sign-in, a renewal and a

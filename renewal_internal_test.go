@@ -201,3 +201,39 @@ func TestWaitingInVainIsNotBlamedOnTheStore(t *testing.T) {
 		}
 	})
 }
+
+// No page of a session without a refresh token tries to renew it.
+func TestRenewalIsPutOffWithoutARefreshToken(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		change  func(*Config)
+		refresh secret
+		user    string
+		off     time.Duration // from signing in; 0 for as it was
+	}{
+		{"for good", nil, "", "", longestMaxAge},
+		{"until it is to be rechecked", func(c *Config) { c.RecheckAfter = time.Hour }, "", "", time.Hour},
+		{"with a refresh token", nil, "x", "", 0},
+		{"of a user of the app", nil, "", "7", 0},
+		{"at Microsoft", func(c *Config) { c.Issuer = "" }, "", "", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := testMiddleware(t, func(c *Config) {
+				c.Authority, c.Tenant, c.Issuer = "", "", "https://id.example.com"
+				if test.change != nil {
+					test.change(c)
+				}
+			})
+			rec := someRecord()
+			rec.refresh, rec.userKey = test.refresh, test.user
+			want := rec.refreshAt
+			if test.off > 0 {
+				want = rec.signedIn + int64(test.off/time.Second)
+			}
+			if m.withoutRefreshToken(rec); rec.refreshAt != want {
+				t.Errorf("renewed %d s after signing in, want %d", rec.refreshAt-rec.signedIn, want-rec.signedIn)
+			}
+		})
+	}
+}
