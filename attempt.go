@@ -42,13 +42,13 @@ type attempt struct {
 	challenged bool
 	// retried is set where the sign-in before came back without a cookie: this
 	// one began in the browser that it is to come back to.
-	retried bool
-	unseen  bool          // has come back without its cookie; not in state
-	scopes  string        // asked for beyond Config.Scopes
-	asked   demandDigest  // all that it is to bring
-	user    string        // of the app, who connects an account
-	claims  string        // that were asked for, where there is room for them
-	maxAge  time.Duration // how long ago credentials may have been entered, 0 for whenever
+	retried  bool
+	unseen   bool          // has come back without its cookie; not in state
+	scopes   string        // asked for beyond Config.Scopes
+	asked    demandDigest  // all that it is to bring
+	user     string        // of the app, who connects an account
+	contexts []string      // authentication contexts that were asked for
+	maxAge   time.Duration // how long ago credentials may have been entered, 0 for whenever
 }
 
 // Flags stand beside the number of rounds.
@@ -154,8 +154,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		return "", errAppState
 	}
 	path, _, _ := strings.Cut(a.returnTo, "?")
-	for _, carries := range []struct{ returnTo, claims string }{{a.returnTo, a.claims}, {a.returnTo, ""}, {path, ""}, {}} {
-		returnTo := carries.returnTo
+	for _, returnTo := range []string{a.returnTo, path, ""} {
 		a.cut = returnTo != a.returnTo
 		e := encoder{b: []byte{attemptFormat}}
 		e.b = append(e.b, a.id[:]...)
@@ -169,7 +168,7 @@ func (s *attempts) seal(a *attempt) (string, error) {
 		e.text(a.appState)
 		e.text(a.scopes)
 		e.text(a.user)
-		e.text(carries.claims)
+		e.text(strings.Join(a.contexts, " "))
 		if state := s.keys.seal(e.b, s.additional); len(state) <= maxState {
 			return state, nil
 		}
@@ -199,7 +198,8 @@ func (s *attempts) open(state string) (*attempt, error) {
 	a.retried, a.cut = flags&flagRetried != 0, flags&flagCut != 0
 	copy(a.asked[:], d.bytes(len(a.asked)))
 	a.maxAge = time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second
-	a.returnTo, a.host, a.appState, a.scopes, a.user, a.claims = d.text(), d.text(), d.text(), d.text(), d.text(), d.text()
+	a.returnTo, a.host, a.appState, a.scopes, a.user = d.text(), d.text(), d.text(), d.text(), d.text()
+	a.contexts = strings.Fields(d.text())
 	if !d.done() {
 		return nil, errState
 	}

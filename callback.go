@@ -577,7 +577,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
 				returnTo: a.returnTo, appState: a.appState, user: a.user, rounds: a.rounds,
-				demand:     demand{scopes: strings.Fields(a.scopes), claims: mergeClaims(a.claims, failure.Claims), maxAge: a.maxAge},
+				demand:     demand{scopes: strings.Fields(a.scopes), claims: mergeClaims(contextClaims(a.contexts), failure.Claims), maxAge: a.maxAge},
 				challenged: true, asked: a.asked,
 			})
 			return

@@ -17,6 +17,7 @@ import (
 const (
 	maxChallenge = 512  // bytes of a claims challenge, as JSON
 	maxClaims    = 1024 // bytes of a claims parameter that is made of several
+	maxContexts  = 10   // that a sign-in carries along, should its code be refused
 )
 
 // A demand is what a sign-in is to bring beyond telling who somebody is.
@@ -83,12 +84,36 @@ const capability = `{"access_token":{"xms_cc":{"values":["cp1"]}}}`
 // contextClaims ask for a sign-in that satisfies authentication contexts
 // ("Developer guide to Conditional Access authentication context").
 func contextClaims(contexts []string) string {
+	if len(contexts) == 0 {
+		return ""
+	}
 	want := map[string]any{"essential": true, "value": contexts[0]}
 	if len(contexts) > 1 {
 		want = map[string]any{"essential": true, "values": contexts}
 	}
 	text, _ := json.Marshal(map[string]any{"id_token": map[string]any{"acrs": want}}) // texts and a bool
 	return string(text)
+}
+
+// contextsIn are the contexts that such claims ask for.
+func contextsIn(request string) (contexts []string) {
+	var doc struct {
+		IDToken struct {
+			ACRS struct {
+				Value  string
+				Values []string
+			}
+		} `json:"id_token"`
+	}
+	if json.Unmarshal([]byte(request), &doc) != nil {
+		return nil
+	}
+	for _, id := range append(doc.IDToken.ACRS.Values, doc.IDToken.ACRS.Value) {
+		if validContext(id) && len(contexts) < maxContexts {
+			contexts = append(contexts, id)
+		}
+	}
+	return contexts
 }
 
 // members are those of a JSON object. The members of a claims request say what

@@ -278,7 +278,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
 	a.user, a.retried = o.user, o.retried
 	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
-	a.claims = o.demand.claims
+	a.contexts = contextsIn(o.demand.claims)
 	if a.challenged = o.challenged; a.challenged {
 		a.asked = o.asked
 	}
