@@ -99,9 +99,10 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 		Style template.CSS
 		After int
 		// Turbo then leaves the page, or the frame, for this one. After a form
-		// it would go back to the page of the form, and say nothing.
+		// that is in no frame it would go back to the page of the form, and say
+		// nothing.
 		Reload bool
-	}{p, template.CSS(pageCSS), int(p.Refresh / time.Second), r.Method == http.MethodGet}); /* #nosec G203 -- a constant */ err != nil {
+	}{p, template.CSS(pageCSS), int(p.Refresh / time.Second), r.Method == http.MethodGet || libraryOf(r.Header) == turboFrame}); /* #nosec G203 -- a constant */ err != nil {
 		m.log.DebugContext(r.Context(), "msauth: writing a page", "err", err)
 	}
 }

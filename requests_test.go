@@ -288,7 +288,7 @@ func TestWhatLibrariesGetWhenNobodyIsSignedIn(t *testing.T) {
 		{"Turbo Drive, hovering", "GET", []string{"Accept", html, "X-Turbo-Request-Id", "1", "X-Sec-Purpose", "prefetch"}, 401, false, false, "/wanted?x=1"},
 		{"Turbo Drive, form", "POST", []string{"Accept", "text/vnd.turbo-stream.html, " + html, "X-Turbo-Request-Id", "1"}, 401, true, false, "/seen"},
 		{"Turbo frame", "GET", []string{"Accept", html, "X-Turbo-Request-Id", "1", "Turbo-Frame", "messages"}, 401, true, true, "/seen"},
-		{"Turbo frame, form", "POST", []string{"Accept", "text/vnd.turbo-stream.html, " + html, "X-Turbo-Request-Id", "1", "Turbo-Frame", "messages"}, 401, true, false, "/seen"},
+		{"Turbo frame, form", "POST", []string{"Accept", "text/vnd.turbo-stream.html, " + html, "X-Turbo-Request-Id", "1", "Turbo-Frame", "messages"}, 401, true, true, "/seen"},
 		// @inertiajs/core 3.7.1.
 		{"Inertia", "GET", []string{"Accept", html, "X-Inertia", "true", "X-Requested-With", "XMLHttpRequest"}, 409, false, false, "/wanted?x=1"},
 		{"Inertia, form", "PUT", []string{"Accept", html, "X-Inertia", "true", "X-Requested-With", "XMLHttpRequest"}, 409, false, false, "/seen"},
