@@ -1,7 +1,7 @@
 // Package nginx_test puts a real nginx between people and an app that uses
 // msauth, because what a proxy does with headers is seen at the proxy only: does
 // a shared cache hand one person's session to another, and does a session fit
-// the buffers that a proxy has by default?
+// the buffers that a proxy has by default? One whole visit is in Chromium.
 //
 // The tests start an nginx of their own, with a configuration in a temporary
 // directory and on a free port of 127.0.0.1. On Debian: apt-get install nginx-light
@@ -77,7 +77,6 @@ func serve(t *testing.T, location string, wrap func(http.Handler) http.Handler) 
 // http://127.0.0.1:8080 in place of the app.
 func serveBelow(t *testing.T, prefix, locations string, wrap func(http.Handler) http.Handler) *proxied {
 	t.Helper()
-	binary := findNginx(t)
 	p := &proxied{t: t, ms: msauthtest.NewServer(), log: new(log), client: &http.Client{
 		Timeout:       20 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -112,6 +111,15 @@ func serveBelow(t *testing.T, prefix, locations string, wrap func(http.Handler) 
 	t.Cleanup(app.Close)
 	p.direct = app.URL
 
+	startNginx(t, front, "", strings.ReplaceAll(locations, "http://127.0.0.1:8080", app.URL))
+	return p
+}
+
+// startNginx starts nginx at an address, with locations of its server and what
+// stands before that.
+func startNginx(t *testing.T, address, before, locations string) {
+	t.Helper()
+	binary := findNginx(t)
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "nginx.conf")
 	text := fmt.Sprintf(`
@@ -128,12 +136,13 @@ http {
 	uwsgi_temp_path %[1]s/uwsgi;
 	scgi_temp_path %[1]s/scgi;
 	proxy_cache_path %[1]s/cache keys_zone=pages:1m;
+	%[3]s
 	server {
 		listen %[2]s;
-		%[3]s
+		%[4]s
 	}
 }
-`, dir, front, strings.ReplaceAll(locations, "http://127.0.0.1:8080", app.URL))
+`, dir, address, before, locations)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -148,18 +157,17 @@ http {
 		nginx.Wait()
 	})
 	for range 100 {
-		conn, err := net.Dial("tcp", front)
+		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
-			return p
+			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	nginx.Process.Kill()
 	nginx.Wait()
 	errors, _ := os.ReadFile(filepath.Join(dir, "error.log"))
-	t.Fatalf("nginx does not listen at %s:\n%s%s", front, out.String(), errors)
-	return nil
+	t.Fatalf("nginx does not listen at %s:\n%s%s", address, out.String(), errors)
 }
 
 func findNginx(t *testing.T) string {
@@ -556,16 +564,7 @@ func TestSessionsOfSiblingApps(t *testing.T) {
 // does not, and the app says so.
 func TestBelowAPathPrefix(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(readme), "## Below a path prefix")
-	_, rest, _ := strings.Cut(section, "```nginx\n")
-	snippet, _, ok := strings.Cut(rest, "```")
-	if !ok || strings.Count(snippet, "proxy_pass http://127.0.0.1:8080;") != 1 {
-		t.Fatalf("the README has no configuration: %q", snippet)
-	}
+	snippet := readmeLocation(t)
 	p := serveBelow(t, "/expenses", snippet, unchanged)
 	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
 	v := &person{at: p, jar: map[string]string{}}
