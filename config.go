@@ -319,7 +319,11 @@ func New(cfg Config) (*Middleware, error) {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
 	if cfg.Tokens != nil {
-		m.vault = &vault{cfg.Tokens, ring.derive("msauth stored tokens v1"), registration, &m.layout}
+		m.vault = &vault{cfg.Tokens, ring.derive("msauth stored tokens v1"), registration, &m.layout, registration.prefix(), false}
+		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
+			store.Serve(m.vault.prefix)
+			m.vault.serves = true
+		}
 		m.renewals.vault = m.vault
 	}
 	m.graph = graphURL(cfg.Authority)

@@ -317,7 +317,7 @@ func (r *renewals) saveLate(ctx context.Context, user string, late *unsaved) err
 		}
 		now, loaded := r.vault.load(ctx, user)
 		if loaded == nil && now.rec.user.samePerson(&late.mine.rec.user) && now.rec.refresh == late.used && late.mine.rec.refresh != late.used {
-			late.mine.Version, late.mine.Shared = now.Version, now.Shared
+			late.mine.Version, late.mine.Shared, late.mine.place = now.Version, now.Shared, now.place
 			continue
 		}
 		if loaded == nil || errors.Is(loaded, ErrNoTokens) || errors.Is(loaded, errEntry) {

@@ -109,7 +109,7 @@ func move(ctx context.Context, s *msauth.Session, graph, item, folder string) er
 // memory is a TokenStore that forgets everything when the process ends.
 type memory struct {
 	mu      sync.Mutex
-	entries map[string]msauth.StoredTokens // by user, never nil
+	entries map[string]msauth.StoredTokens // by user as auth.StoredUser writes it, never nil
 }
 
 // Load is RetrieveRefreshTokenAsync, with a user.
@@ -148,12 +148,13 @@ func (m *memory) Delete(_ context.Context, user string) error {
 	return nil
 }
 
-// UserOf is the user whose account it is, not shared, or msauth.ErrNoTokens.
+// UserOf is the user whose account it is, not shared, or msauth.ErrNoTokens. What
+// is stored begins with the app's registration.
 func (m *memory) UserOf(_ context.Context, account string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for user, e := range m.entries {
-		if e.Account == account && !e.Shared {
+		if (e.Account == account || strings.HasSuffix(e.Account, ":"+account)) && !e.Shared {
 			return user, nil
 		}
 	}
@@ -506,9 +507,9 @@ func TestLiveSDKConnectsAndDisconnectsAnAccount(t *testing.T) {
 		t.Errorf("signing in with it: page %.200q, %d entries", res.body, len(kept.entries))
 	}
 	s.ms.Revoke(msauthtest.Mia)
-	e := kept.entries["zoe"]
+	e := kept.entries[s.auth.StoredUser("zoe")]
 	e.SignInRequired = true // as when a worker comes
-	kept.entries["zoe"] = e
+	kept.entries[s.auth.StoredUser("zoe")] = e
 	settings(b, "connect it again")
 	b.connect()
 	settings(b, msauthtest.Mia)
@@ -530,7 +531,7 @@ func TestLiveSDKAccountThatSignedInCanBeConnected(t *testing.T) {
 	b := s.browser(t)
 	b.keep("app", "zoe")
 	b.get("/files")
-	if b.connect(); len(kept.entries) != 1 || kept.entries["zoe"].Account == "" {
+	if b.connect(); len(kept.entries) != 1 || kept.entries[s.auth.StoredUser("zoe")].Account == "" {
 		t.Errorf("%d entries", len(kept.entries))
 	}
 }
@@ -575,18 +576,18 @@ func TestLiveSDKComparesThreeUsers(t *testing.T) {
 		other.keep("app", "yan")
 		s.wantPage(t, other.connect(), http.StatusForbidden, "account-taken", "connected to another user")
 		// What is stored is moved to another user.
-		kept.entries["yan"] = kept.entries["zoe"]
+		kept.entries[s.auth.StoredUser("yan")] = kept.entries[s.auth.StoredUser("zoe")]
 		if _, err := s.auth.Offline(context.Background(), "yan"); !errors.Is(err, msauth.ErrSignInRequired) {
 			t.Errorf("moved: %v", err)
 		}
-		delete(kept.entries, "yan")
+		delete(kept.entries, s.auth.StoredUser("yan"))
 		// The new token is another person's.
 		s.ms.Set(func(b *msauthtest.Behavior) { b.RefreshAs = msauthtest.Ada })
 		time.Sleep(2 * time.Hour)
 		if token, err := s.offline(t, "zoe").Token(context.Background()); token != nil || !errors.Is(err, msauth.ErrSignInRequired) {
 			t.Errorf("another person's: %v", err)
 		}
-		if !kept.entries["zoe"].SignInRequired {
+		if !kept.entries[s.auth.StoredUser("zoe")].SignInRequired {
 			t.Error("the entry does not say so")
 		}
 	})

@@ -20,6 +20,7 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	if m.vault == nil {
 		return nil, errors.New("msauth: Offline needs Config.Tokens")
 	}
+	user = m.vault.own(user)
 	e, err := m.vault.load(ctx, user)
 	switch {
 	case errors.Is(err, errEntry):
@@ -34,6 +35,18 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	return new(heldSession).of(m, e.rec, nil), nil
 }
 
+// StoredUser is under what name [Config.Tokens] keeps the entry of one of the
+// app's users: it begins with the registration, so that several apps can have
+// one store. Entries of versions before that did so are kept under the user
+// alone, and used by the registration that opens them. Module tokenstore takes
+// it apart. Offline and its kin take either: a store that lists its entries need
+// not.
+func (m *Middleware) StoredUser(user string) string { return m.registration.prefix() + user }
+
+// StoredAccount is what [StoredTokens].Account is for an account, given as
+// [User.Key].
+func (m *Middleware) StoredAccount(key string) string { return m.registration.prefix() + key }
+
 // Disconnect forgets the tokens of one of the app's users. Sessions of theirs in
 // browsers end when their access token does, after an hour or so; so does what
 // was copied of it. Microsoft offers no way to revoke one app's refresh tokens:
@@ -44,6 +57,7 @@ func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Disconnect needs Config.Tokens")
 	}
+	user = m.vault.own(user)
 	if err := m.vault.delete(ctx, user); err != nil {
 		return err
 	}
@@ -58,6 +72,7 @@ func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Reseal needs Config.Tokens")
 	}
+	user = m.vault.own(user)
 	var wait leaseWait
 	for {
 		e, err := m.vault.load(ctx, user)

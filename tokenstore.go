@@ -9,7 +9,9 @@ import (
 // A TokenStore keeps what the app needs to act for people while they are away:
 // one entry for each of the app's own users. Set it as [Config.Tokens]. Its
 // methods are called from many goroutines, and from many processes on the same
-// entries; each call has at most 10 seconds. Module example.com/msauth/tokenstore has one on database/sql.
+// entries; each call has at most 10 seconds. user is what [Middleware.StoredUser]
+// says: the app's own user, of at most 255 bytes, after the 24 of a prefix that
+// tells the entries of several registrations apart. Module example.com/msauth/tokenstore has one on database/sql.
 type TokenStore interface {
 	// Load returns a user's entry, or [ErrNoTokens] if there is none.
 	Load(ctx context.Context, user string) (StoredTokens, error)
@@ -34,7 +36,7 @@ type StoredTokens struct {
 	// Sealed are the tokens and who they are of, encrypted with [Config.Keys]
 	// for this user: usually about 3 KB, at most 64 KB.
 	Sealed []byte
-	// Account is the [User.Key] of the Microsoft account.
+	// Account is the Microsoft account, as [Middleware.StoredAccount] says.
 	Account string
 	// Shared says that other users may have the same account.
 	Shared bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -27,14 +28,23 @@ type vault struct {
 	keys         aeads
 	registration registration
 	layout       *layout
+	prefix       string // of what is stored, so that other registrations have theirs
+	serves       bool   // the store itself finds the entries of before
 }
+
+// prefix of a registration's entries in a [TokenStore].
+func (id registration) prefix() string { return fmt.Sprintf("msauth:%x:", id[:]) }
+
+// own is the app's own user, where the app may have found the name in its store.
+func (v *vault) own(user string) string { return strings.TrimPrefix(user, v.prefix) }
 
 // keptTokens are the entry of one user, opened. The record has the refresh
 // token, which sessions in cookies of such users have not.
 type keptTokens struct {
-	StoredTokens
-	rec     *record
-	resealt bool // it was sealed with a key that no longer seals
+	StoredTokens        // Account as in User.Key
+	place        string // under which it is stored
+	rec          *record
+	resealt      bool // it was sealed with a key that no longer seals
 }
 
 // errEntry means that an entry cannot be opened: a key was dropped too early,
@@ -64,10 +74,10 @@ func (v *vault) call(ctx context.Context, f func(context.Context) error) (err er
 	return f(ctx)
 }
 
-// read returns an entry as it is stored.
-func (v *vault) read(ctx context.Context, user string) (stored StoredTokens, err error) {
+// readAt returns what is stored under a name.
+func (v *vault) readAt(ctx context.Context, place string) (stored StoredTokens, err error) {
 	err = v.call(ctx, func(ctx context.Context) (err error) {
-		if stored, err = v.store.Load(ctx, user); err == nil && stored.Version <= 0 {
+		if stored, err = v.store.Load(ctx, place); err == nil && stored.Version <= 0 {
 			err = fmt.Errorf("Load gave an entry of version %d", stored.Version)
 		}
 		return err
@@ -75,13 +85,50 @@ func (v *vault) read(ctx context.Context, user string) (stored StoredTokens, err
 	return stored, err
 }
 
+// open unseals a user's entry.
+func (v *vault) open(user string, stored StoredTokens) (plain []byte, old bool, err error) {
+	return v.keys.open(append([]byte(nil), stored.Sealed...), v.additional(user))
+}
+
+// find returns a user's entry as it is stored, and where that is. Entries of
+// before the registration was part of their names are stored for the user alone;
+// they are those of the registration that opens them.
+func (v *vault) find(ctx context.Context, user string) (place string, stored StoredTokens, err error) {
+	own := v.prefix + user
+	for _, place := range [...]string{own, user} {
+		if place != own && v.serves {
+			break
+		}
+		stored, err := v.readAt(ctx, place)
+		if err != nil && !errors.Is(err, ErrNoTokens) {
+			return own, StoredTokens{}, err
+		}
+		account, ours := strings.CutPrefix(stored.Account, v.prefix)
+		if err == nil && !ours {
+			_, _, failed := v.open(user, stored)
+			ours = failed == nil
+		}
+		if err == nil && ours {
+			stored.Account = account
+			return place, stored, nil
+		}
+	}
+	return own, StoredTokens{}, ErrNoTokens
+}
+
+// read is find where the place does not matter.
+func (v *vault) read(ctx context.Context, user string) (StoredTokens, error) {
+	_, stored, err := v.find(ctx, user)
+	return stored, err
+}
+
 // load returns an entry, or [ErrNoTokens].
 func (v *vault) load(ctx context.Context, user string) (*keptTokens, error) {
-	stored, err := v.read(ctx, user)
+	place, stored, err := v.find(ctx, user)
 	if err != nil {
 		return nil, err
 	}
-	plain, old, err := v.keys.open(append([]byte(nil), stored.Sealed...), v.additional(user))
+	plain, old, err := v.open(user, stored)
 	if err != nil {
 		return nil, errEntry
 	}
@@ -97,7 +144,7 @@ func (v *vault) load(ctx context.Context, user string) (*keptTokens, error) {
 	if err := rec.unpack(); err != nil || rec.userKey != user {
 		return nil, errEntry
 	}
-	return &keptTokens{StoredTokens: stored, rec: rec, resealt: old}, nil
+	return &keptTokens{StoredTokens: stored, place: place, rec: rec, resealt: old}, nil
 }
 
 // save puts an entry in the place of the one that it was made from, and leaves
@@ -118,7 +165,7 @@ func (v *vault) save(ctx context.Context, user string, e *keptTokens) error {
 		}
 	}
 	next.Account = e.rec.user.Key()
-	if err := v.write(ctx, user, e.Version, &next); err != nil {
+	if err := v.write(ctx, e.place, e.Version, &next); err != nil {
 		return err
 	}
 	e.StoredTokens = next
@@ -128,23 +175,35 @@ func (v *vault) save(ctx context.Context, user string, e *keptTokens) error {
 // write draws a version and saves. Where the store does not say whether it has,
 // it is asked; so it is after a conflict, which may be one with this very save,
 // done twice on the way.
-func (v *vault) write(ctx context.Context, user string, old int64, next *StoredTokens) error {
+func (v *vault) write(ctx context.Context, place string, old int64, next *StoredTokens) error {
 	for next.Version = old; next.Version == old || next.Version == 0; {
 		next.Version = rand.Int64() // #nosec G404 -- tells saves apart, no secret
 	}
-	err := v.call(ctx, func(ctx context.Context) error { return v.store.Save(ctx, user, old, *next) })
+	stored := *next
+	stored.Account = v.prefix + next.Account
+	err := v.call(ctx, func(ctx context.Context) error { return v.store.Save(ctx, place, old, stored) })
 	if err == nil || errors.Is(err, ErrAccountTaken) {
 		return err
 	}
-	if stored, loaded := v.read(context.WithoutCancel(ctx), user); loaded == nil && stored.Version == next.Version {
+	if stored, loaded := v.readAt(context.WithoutCancel(ctx), place); loaded == nil && stored.Version == next.Version {
 		return nil
 	}
 	return err
 }
 
-// delete removes an entry.
+// delete removes an entry, and one of before that is under it.
 func (v *vault) delete(ctx context.Context, user string) error {
-	return v.call(ctx, func(ctx context.Context) error { return v.store.Delete(ctx, user) })
+	for range 3 {
+		place, _, err := v.find(ctx, user)
+		if errors.Is(err, ErrNoTokens) {
+			return nil
+		}
+		deleted := v.call(ctx, func(ctx context.Context) error { return v.store.Delete(ctx, place) })
+		if err != nil || deleted != nil { // what cannot be read can be deleted all the same
+			return deleted
+		}
+	}
+	return nil
 }
 
 var (
@@ -168,7 +227,7 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 	ctx = context.WithoutCancel(ctx) // half a sign-in helps nobody
 	var wait leaseWait
 	for attempt := 0; ; attempt++ {
-		before, err := v.read(ctx, user)
+		place, before, err := v.find(ctx, user)
 		if err != nil && !errors.Is(err, ErrNoTokens) {
 			return nil, err
 		}
@@ -190,7 +249,7 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 				}
 			}
 		}
-		e := &keptTokens{StoredTokens: StoredTokens{Version: before.Version, Shared: share || before.Shared && same}, rec: rec}
+		e := &keptTokens{StoredTokens: StoredTokens{Version: before.Version, Shared: share || before.Shared && same}, place: place, rec: rec}
 		err = v.save(ctx, user, e)
 		if errors.Is(err, ErrConflict) && attempt < saveAttempts {
 			continue
@@ -206,12 +265,12 @@ func (v *vault) undo(ctx context.Context, user string, before StoredTokens, e *k
 	case same:
 		return nil
 	case before.Version == 0:
-		if now, err := v.read(ctx, user); err != nil || now.Version != e.Version {
+		if _, now, err := v.find(ctx, user); err != nil || now.Version != e.Version {
 			return err // somebody else's by now
 		}
 		return v.delete(ctx, user)
 	}
-	if err := v.write(ctx, user, e.Version, &before); !errors.Is(err, ErrConflict) {
+	if err := v.write(ctx, e.place, e.Version, &before); !errors.Is(err, ErrConflict) {
 		return err
 	}
 	return nil
@@ -220,6 +279,7 @@ func (v *vault) undo(ctx context.Context, user string, before StoredTokens, e *k
 // keepTokens saves the tokens of a sign-in for the app's user, and returns the
 // record that a session of theirs in a browser has.
 func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (browser *record, undo func() error, err error) {
+	in.UserKey = m.vault.own(in.UserKey)
 	// Nobody may use the refresh token meanwhile, nor afterwards with what they
 	// hold of the session: the hook may have begun to.
 	var kept *record

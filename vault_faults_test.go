@@ -615,7 +615,7 @@ func (w *slow) Save(ctx context.Context, user string, old int64, t msauth.Stored
 	hang := false
 	if w.hang != nil {
 		w.n[user]++
-		hang = w.hang(user, w.n[user])
+		hang = w.hang(withoutRegistration(user), w.n[user])
 	}
 	w.mu.Unlock()
 	if hang {

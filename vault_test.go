@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,6 +58,7 @@ func (s *tokens) Save(ctx context.Context, user string, old int64, t msauth.Stor
 	if err := errors.Join(ctx.Err(), s.failing("save")); err != nil {
 		return err
 	}
+	user, t.Account = s.place(user, t.Account)
 	if s.entries[user].Version != old {
 		return msauth.ErrConflict
 	}
@@ -79,8 +79,19 @@ func (s *tokens) Delete(ctx context.Context, user string) error {
 	if err := errors.Join(ctx.Err(), s.failing("delete")); err != nil {
 		return err
 	}
+	user, _ = s.place(user, "")
 	delete(s.entries, user)
 	return nil
+}
+
+// place lets tests name an entry by the app's own user.
+func (s *tokens) place(user, account string) (string, string) {
+	for name := range s.entries {
+		if name != user && withoutRegistration(name) == user {
+			return name, strings.TrimSuffix(name, user) + withoutRegistration(account)
+		}
+	}
+	return user, account
 }
 
 // set changes how the store fails.
@@ -90,16 +101,35 @@ func (s *tokens) set(fail func(method string) error) {
 	s.fail = fail
 }
 
-func (s *tokens) users() []string {
+// users are the app's own, without the registration before them.
+func (s *tokens) users() (users []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.entries))
+	for name := range s.entries {
+		users = append(users, withoutRegistration(name))
+	}
+	slices.Sort(users)
+	return users
 }
 
+// entry is that of one of the app's own users, with the account's own key.
 func (s *tokens) entry(user string) msauth.StoredTokens {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.entries[user]
+	for name, e := range s.entries {
+		if withoutRegistration(name) == user {
+			e.Account = withoutRegistration(e.Account)
+			return e
+		}
+	}
+	return msauth.StoredTokens{}
+}
+
+func withoutRegistration(name string) string {
+	if rest, ok := strings.CutPrefix(name, "msauth:"); ok {
+		_, name, _ = strings.Cut(rest, ":")
+	}
+	return name
 }
 
 // away makes a site in a bubble whose sign-ins are kept for the user "7".
@@ -390,18 +420,24 @@ func TestEntriesThatChangePlacesOpenNothing(t *testing.T) {
 	t.Parallel()
 	away(t, func(s *site, kept *tokens, b *browser) {
 		e := kept.entry("7")
-		if err := kept.Save(context.Background(), "8", 0, msauth.StoredTokens{Version: 1, Sealed: e.Sealed, Account: "x", Shared: true}); err != nil {
+		eight, nine := s.auth.StoredUser("8"), s.auth.StoredUser("9")
+		if err := kept.Save(context.Background(), eight, 0, msauth.StoredTokens{Version: 1, Sealed: e.Sealed, Account: s.auth.StoredAccount("x"), Shared: true}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.auth.Offline(context.Background(), "8"); !errors.Is(err, msauth.ErrSignInRequired) {
 			t.Errorf("the error is %v", err)
 		}
 		for _, spoilt := range [][]byte{nil, e.Sealed[:20], append([]byte{1}, e.Sealed...)} {
-			kept.Delete(context.Background(), "9")
-			kept.Save(context.Background(), "9", 0, msauth.StoredTokens{Version: 1, Sealed: spoilt, Account: "y"})
+			kept.Delete(context.Background(), nine)
+			kept.Save(context.Background(), nine, 0, msauth.StoredTokens{Version: 1, Sealed: spoilt, Account: s.auth.StoredAccount("y")})
 			if _, err := s.auth.Offline(context.Background(), "9"); !errors.Is(err, msauth.ErrSignInRequired) {
 				t.Errorf("%d bytes: %v", len(spoilt), err)
 			}
+		}
+		// Without the registration it looks like an entry of before, and is none.
+		kept.Save(context.Background(), "10", 0, msauth.StoredTokens{Version: 1, Sealed: e.Sealed, Account: "z", Shared: true})
+		if _, err := s.auth.Offline(context.Background(), "10"); !errors.Is(err, msauth.ErrNoTokens) {
+			t.Errorf("under a bare name: %v", err)
 		}
 	})
 }

@@ -12,7 +12,7 @@
 //
 // # What is in the database
 //
-// [New] makes table msauth_tokens, with a row for each user, its indexes, and
+// [New] makes table msauth_tokens, with a row for each user of an app, its indexes, and
 // table msauth_tokens_schema, which has the version of the schema in its only
 // row. When a new version of this package wants another schema, New changes it,
 // in one transaction: any number of processes may start at the same time. A
@@ -25,6 +25,23 @@
 // which must be the same for all connections of the pool, and are created in
 // the first schema of it.
 //
+// # Several apps
+//
+// Apps, which are registrations at Microsoft with their BaseURL, can share the
+// tables: each has rows of its own, with its registration in a column, and
+// neither sees, replaces nor deletes those of another. [msauth.New] tells the
+// Store which app it serves. The users and accounts of [Store.Users],
+// [Store.UserOf] and [Store.Delete] are then that app's own, as the app knows
+// them; names of [msauth.Middleware.StoredUser] are understood too. Where one
+// Store serves several apps, or none in this process, these methods are about all
+// of them, and fail where that is ambiguous: [Store.For] is the same Store for
+// one app.
+//
+// Rows of version 1 of the schema have no registration. They are used by the app
+// that opens them, which gets them with its next save, an hour or so after the
+// person or a worker has come. Until then each app that shares the tables lists
+// them in Users, and deletes them by the user's name.
+//
 // # What is not
 //
 // There is no cryptography here: what is secret in an entry,
@@ -35,15 +52,15 @@
 //
 // # Limits
 //
-// A user key has 1 to 255 bytes, an account key 1 to 1024, both in UTF-8
+// A user key has 1 to 255 bytes (the registration before it does not count), an account key 1 to 1024, both in UTF-8
 // without control characters; they are compared byte by byte. Sealed has at
 // most 64 KB. Lease is kept to the millisecond, cut off, and returned in UTC;
 // its year must be 1 to 9999. What is beyond is an error, and changes nothing.
 //
 // # Failures
 //
-// Each method but [Store.Users] is one statement, or reads once more to tell
-// why that changed nothing. A statement that the database asks to repeat
+// Load, Save and UserOf are one statement each, or read once more to tell why that
+// changed nothing; Delete looks first whose entry it is. A statement that the database asks to repeat
 // (SQLITE_BUSY, and PostgreSQL's serialization failures and deadlocks) is
 // repeated for up to 5 seconds. An error of [Store.Save] that is none of
 // msauth's means in most cases that nothing has changed; but where the

@@ -26,5 +26,19 @@ var SchemaVersion = len(sqlite.migrations)
 
 // Queries are those that must use an index, by what they are for.
 func (s *Store) Queries() map[string]string {
-	return map[string]string{"load": s.dialect.load, "why": s.dialect.why, "userOf": s.dialect.userOf, "users": s.dialect.users}
+	users, _ := s.dialect.usersOf(nil)
+	return map[string]string{"load": s.dialect.load, "why": s.dialect.why, "userOf": s.dialect.userOf, "users": users}
+}
+
+// FirstSchema makes tables of the first version, with one entry.
+func FirstSchema(pg bool) []string {
+	d := sqlite
+	if pg {
+		d = postgreSQL
+	}
+	return append(append([]string{
+		`CREATE TABLE msauth_tokens_schema (id integer PRIMARY KEY, version integer NOT NULL)`,
+		`INSERT INTO msauth_tokens_schema (id, version) VALUES (1, 1)`,
+	}, d.migrations[0]...),
+		`INSERT INTO msauth_tokens (user_key, version, sealed, account, shared, sign_in_required) VALUES ('7', 5, 'x', 'a', FALSE, FALSE)`)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,6 +16,8 @@ type dialect struct {
 	exists     string
 	migrations [][]string
 
+	first string // parameter
+
 	load, insert, update, why, delete, userOf, users string
 }
 
@@ -23,14 +26,14 @@ var (
 		name:       "PostgreSQL",
 		savepoints: true,
 		exists:     `SELECT to_regclass('msauth_tokens_schema') IS NOT NULL`,
-		migrations: migrationsOf(`text COLLATE "C"`, "bytea", "boolean", "bigint"),
+		migrations: migrationsOf(`text COLLATE "C"`, "bytea", "boolean", "bigint", registrationsPostgreSQL),
 	}, "UPDATE")
 	// SQLite says in words only that the account is taken; with OR IGNORE it
 	// says it by changing no row.
 	sqlite = newDialect(dialect{
 		name:       "SQLite",
 		exists:     `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'msauth_tokens_schema')`,
-		migrations: migrationsOf("TEXT", "BLOB", "INTEGER", "INTEGER"),
+		migrations: migrationsOf("TEXT", "BLOB", "INTEGER", "INTEGER", registrationsSQLite),
 	}, "UPDATE OR IGNORE")
 )
 
@@ -56,7 +59,7 @@ func dialectOf(ctx context.Context, db *sql.DB, postgreSQL, sqlite *dialect) (*d
 // migrationsOf lists the changes of the schema, the oldest first: the version
 // of a database is how many of them it has had. They are never edited, only
 // added to.
-func migrationsOf(text, bytes, boolean, integer string) [][]string {
+func migrationsOf(text, bytes, boolean, integer string, registrations []string) [][]string {
 	migrations := [][]string{{
 		// The order and the equality of text are those of its bytes.
 		`CREATE TABLE msauth_tokens (
@@ -72,7 +75,7 @@ func migrationsOf(text, bytes, boolean, integer string) [][]string {
 		// For Users: the primary key would lead it through all the entries
 		// that have been refused.
 		`CREATE INDEX msauth_tokens_usable ON msauth_tokens (user_key) WHERE NOT sign_in_required`,
-	}}
+	}, slices.Clone(registrations)}
 	types := strings.NewReplacer("{text}", text, "{bytes}", bytes, "{boolean}", boolean, "{integer}", integer)
 	for _, statements := range migrations {
 		for i := range statements {
@@ -82,22 +85,56 @@ func migrationsOf(text, bytes, boolean, integer string) [][]string {
 	return migrations
 }
 
+// registrations are the second version: each app has entries of its own. Those
+// of before have the registration ”, until the app that opens them writes them.
+var (
+	registrationsPostgreSQL = []string{
+		`ALTER TABLE msauth_tokens ADD COLUMN registration {text} NOT NULL DEFAULT ''`,
+		`ALTER TABLE msauth_tokens DROP CONSTRAINT msauth_tokens_pkey`,
+		`ALTER TABLE msauth_tokens ADD PRIMARY KEY (user_key, registration)`,
+		`DROP INDEX msauth_tokens_account`,
+		`CREATE UNIQUE INDEX msauth_tokens_account ON msauth_tokens (account, registration) WHERE NOT shared`,
+	}
+	registrationsSQLite = []string{
+		`CREATE TABLE msauth_tokens_2 (
+			user_key         {text} NOT NULL,
+			version          {integer} NOT NULL,
+			sealed           {bytes} NOT NULL,
+			account          {text} NOT NULL,
+			shared           {boolean} NOT NULL,
+			sign_in_required {boolean} NOT NULL,
+			lease            {integer}, -- Unix time in milliseconds
+			registration     {text} NOT NULL DEFAULT '',
+			PRIMARY KEY (user_key, registration)
+		)`,
+		`INSERT INTO msauth_tokens_2 (user_key, version, sealed, account, shared, sign_in_required, lease)
+			SELECT user_key, version, sealed, account, shared, sign_in_required, lease FROM msauth_tokens`,
+		`DROP TABLE msauth_tokens`,
+		`ALTER TABLE msauth_tokens_2 RENAME TO msauth_tokens`,
+		`CREATE UNIQUE INDEX msauth_tokens_account ON msauth_tokens (account, registration) WHERE NOT shared`,
+		`CREATE INDEX msauth_tokens_usable ON msauth_tokens (user_key) WHERE NOT sign_in_required`,
+	}
+)
+
 func newDialect(d dialect, update string) *dialect {
-	d.load = `SELECT version, sealed, account, shared, sign_in_required, lease
-		FROM msauth_tokens WHERE user_key = $1`
-	d.insert = `INSERT INTO msauth_tokens (user_key, version, sealed, account, shared, sign_in_required, lease)
-		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`
+	// The entries of before, whose registration is '', come last.
+	d.load = `SELECT registration, version, sealed, account, shared, sign_in_required, lease
+		FROM msauth_tokens WHERE user_key = $1 ORDER BY registration DESC`
+	d.insert = `INSERT INTO msauth_tokens (user_key, version, sealed, account, shared, sign_in_required, lease, registration)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`
 	d.update = update + ` msauth_tokens
-		SET version = $2, sealed = $3, account = $4, shared = $5, sign_in_required = $6, lease = $7
-		WHERE user_key = $1 AND version = $8`
+		SET version = $2, sealed = $3, account = $4, shared = $5, sign_in_required = $6, lease = $7, registration = $8
+		WHERE user_key = $1 AND version = $9 AND registration IN ($8, '')`
 	d.why = `SELECT
-		COALESCE((SELECT version FROM msauth_tokens WHERE user_key = $1), 0),
-		EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $2 AND NOT shared AND user_key <> $1)`
-	d.delete = `DELETE FROM msauth_tokens WHERE user_key = $1`
-	d.userOf = `SELECT user_key FROM msauth_tokens WHERE account = $1 AND NOT shared`
-	d.users = `SELECT user_key FROM msauth_tokens
-		WHERE user_key > $1 AND NOT sign_in_required ORDER BY user_key LIMIT $2`
+		COALESCE((SELECT version FROM msauth_tokens WHERE user_key = $1 AND registration IN ($3, $4) ORDER BY registration DESC LIMIT 1), 0),
+		EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $2 AND NOT shared AND user_key <> $1 AND registration = $3)`
+	d.delete = `DELETE FROM msauth_tokens WHERE user_key = $1 AND registration = $2`
+	d.userOf = `SELECT registration, user_key FROM msauth_tokens WHERE account = $1 AND NOT shared ORDER BY registration DESC`
+	d.users = `SELECT DISTINCT user_key FROM msauth_tokens
+		WHERE user_key > $1 AND NOT sign_in_required {registrations} ORDER BY user_key LIMIT $2`
+	d.first = "$1"
 	if d.name == "SQLite" {
+		d.first = "?1"
 		// $1 would be a name there, which some drivers do not look up.
 		for _, query := range []*string{&d.load, &d.insert, &d.update, &d.why, &d.delete, &d.userOf, &d.users} {
 			*query = strings.ReplaceAll(*query, "$", "?")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -22,6 +23,7 @@ type Store struct {
 	db      querier
 	dialect *dialect
 	inTx    bool // db is a transaction of the app's
+	served  *served
 }
 
 // querier is what *sql.DB and *sql.Tx have in common.
@@ -56,7 +58,7 @@ func open(ctx context.Context, db *sql.DB, postgreSQL, sqlite *dialect, migratin
 	if err := migrate(ctx, db, d, migrating); err != nil {
 		return nil, fmt.Errorf("tokenstore: creating or migrating the tables: %w", err)
 	}
-	return &Store{db: db, dialect: d}, nil
+	return &Store{db: db, dialect: d, served: &served{}}, nil
 }
 
 // In returns the same store, bound to a transaction on its database: what is
@@ -72,7 +74,7 @@ func (s *Store) In(tx *sql.Tx) *Store {
 	if s == nil || s.db == nil || tx == nil {
 		return &Store{}
 	}
-	return &Store{db: tx, dialect: s.dialect, inTx: true}
+	return &Store{db: tx, dialect: s.dialect, inTx: true, served: s.served}
 }
 
 // check says whether the Store, and the user key, can be used.
@@ -102,34 +104,62 @@ func checkKey(what, key string, most int) error {
 	return nil
 }
 
-// Load implements [msauth.TokenStore].
+// Load implements [msauth.TokenStore]. A user whose name is not one of
+// [msauth.Middleware.StoredUser] is looked for among the apps of this Store.
 func (s *Store) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
-	var t msauth.StoredTokens
+	of, user := s.apps(user)
 	if err := s.check(user); err != nil {
-		return t, err
+		return msauth.StoredTokens{}, err
 	}
-	var lease sql.NullInt64
+	var found []entry
 	err := s.retry(ctx, func() error {
-		return s.db.QueryRowContext(ctx, s.dialect.load, user).
-			Scan(&t.Version, &t.Sealed, &t.Account, &t.Shared, &t.SignInRequired, &lease)
+		rows, err := s.db.QueryContext(ctx, s.dialect.load, user)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for found = nil; rows.Next(); {
+			var e entry
+			var lease sql.NullInt64
+			t := &e.tokens
+			if err := rows.Scan(&e.registration, &t.Version, &t.Sealed, &t.Account, &t.Shared, &t.SignInRequired, &lease); err != nil {
+				return err
+			}
+			if lease.Valid {
+				t.Lease = time.UnixMilli(lease.Int64).UTC()
+			}
+			if of.has(e.registration) {
+				found = append(found, e)
+			}
+		}
+		return rows.Err()
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return msauth.StoredTokens{}, msauth.ErrNoTokens
-	}
 	if err != nil {
 		return msauth.StoredTokens{}, fmt.Errorf("tokenstore: loading an entry: %w", err)
 	}
-	if lease.Valid {
-		t.Lease = time.UnixMilli(lease.Int64).UTC()
+	switch e, err := only(found); {
+	case err != nil:
+		return msauth.StoredTokens{}, err
+	case e == nil:
+		return msauth.StoredTokens{}, msauth.ErrNoTokens
+	default:
+		if of.stored && e.registration != "" {
+			e.tokens.Account = prefix(e.registration) + e.tokens.Account
+		}
+		return e.tokens, nil
 	}
-	return t, nil
 }
 
 // Save implements [msauth.TokenStore]. Where t.Version is 0, a version is drawn
 // here.
 func (s *Store) Save(ctx context.Context, user string, old int64, t msauth.StoredTokens) error {
+	of, user := s.apps(user)
 	if err := s.check(user); err != nil {
 		return err
+	}
+	registration := of.first()
+	if registration != "" {
+		t.Account = strings.TrimPrefix(t.Account, prefix(registration))
 	}
 	if err := checkKey("account", t.Account, 1024); err != nil {
 		return err
@@ -153,7 +183,7 @@ func (s *Store) Save(ctx context.Context, user string, old int64, t msauth.Store
 	if t.Version == 0 {
 		t.Version = newVersion(old)
 	}
-	args := []any{user, t.Version, t.Sealed, t.Account, t.Shared, t.SignInRequired, lease}
+	args := []any{user, t.Version, t.Sealed, t.Account, t.Shared, t.SignInRequired, lease, registration}
 	query := s.dialect.insert
 	if old != 0 {
 		query, args = s.dialect.update, append(args, old)
@@ -174,8 +204,12 @@ func (s *Store) Save(ctx context.Context, user string, old int64, t msauth.Store
 	// Nothing has changed. That it must not is decided; this only tells why.
 	var version int64
 	var taken bool
+	before := ""
+	if old == 0 { // which an entry of before does not stand in the way of
+		before = registration
+	}
 	err = s.retry(ctx, func() error {
-		return s.db.QueryRowContext(ctx, s.dialect.why, user, t.Account).Scan(&version, &taken)
+		return s.db.QueryRowContext(ctx, s.dialect.why, user, t.Account, registration, before).Scan(&version, &taken)
 	})
 	if err != nil {
 		return fmt.Errorf("tokenstore: looking why an entry cannot be saved: %w", err)
@@ -230,14 +264,31 @@ func newVersion(old int64) int64 {
 	}
 }
 
-// Delete implements [msauth.TokenStore].
+// Delete implements [msauth.TokenStore], for the app's own user too. Where
+// several apps of this Store have an entry of that user it is an error: see
+// [Store.For].
 func (s *Store) Delete(ctx context.Context, user string) error {
+	of, user := s.apps(user)
 	if err := s.check(user); err != nil {
 		return err
 	}
 	err := s.retry(ctx, func() error {
-		_, err := s.db.ExecContext(ctx, s.dialect.delete, user)
-		return err
+		found, err := s.registrations(ctx, of, "SELECT registration, user_key FROM msauth_tokens WHERE user_key = "+s.dialect.first+" ORDER BY registration DESC", user)
+		if err != nil {
+			return err
+		}
+		if _, err := only(found); err != nil {
+			return err
+		}
+		for _, e := range found {
+			if _, err := s.db.ExecContext(ctx, s.dialect.delete, user, e.registration); err != nil {
+				return err
+			}
+			if of.stored {
+				break // one of before under it is not certain to be this app's
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("tokenstore: deleting an entry: %w", err)
@@ -245,27 +296,53 @@ func (s *Store) Delete(ctx context.Context, user string) error {
 	return nil
 }
 
-// UserOf returns the user whose entry has the account, given as
+// UserOf returns the app's own user whose entry has the account, given as
 // [msauth.User.Key], or [msauth.ErrNoTokens]. Entries that are shared do not
 // count: any number of users may have those.
 func (s *Store) UserOf(ctx context.Context, account string) (string, error) {
+	of, account := s.apps(account)
 	if err := s.check("-"); err != nil {
 		return "", err
 	}
 	if err := checkKey("account", account, 1024); err != nil {
 		return "", err
 	}
-	var user string
-	err := s.retry(ctx, func() error {
-		return s.db.QueryRowContext(ctx, s.dialect.userOf, account).Scan(&user)
+	var found []entry
+	err := s.retry(ctx, func() (err error) {
+		found, err = s.registrations(ctx, of, s.dialect.userOf, account)
+		return err
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", msauth.ErrNoTokens
-	}
 	if err != nil {
 		return "", fmt.Errorf("tokenstore: looking for the user of an account: %w", err)
 	}
-	return user, nil
+	switch e, err := only(found); {
+	case err != nil:
+		return "", err
+	case e == nil:
+		return "", msauth.ErrNoTokens
+	default:
+		return e.user, nil
+	}
+}
+
+// registrations are the apps, of those that are asked for, which a query names,
+// each with a user.
+func (s *Store) registrations(ctx context.Context, of apps, query, arg string) (found []entry, err error) {
+	rows, err := s.db.QueryContext(ctx, query, arg)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e entry
+		if err := rows.Scan(&e.registration, &e.user); err != nil {
+			return nil, err
+		}
+		if of.has(e.registration) {
+			found = append(found, e)
+		}
+	}
+	return found, rows.Err()
 }
 
 // pageSize is how many user keys are read at a time.
@@ -309,9 +386,11 @@ func (s *Store) page(ctx context.Context, after string) ([]string, error) {
 		return nil, err
 	}
 	var users []string
+	query, args := s.dialect.usersOf(s.served.list())
+	args = append([]any{after, pageSize}, args...)
 	err := s.retry(ctx, func() error {
 		users = make([]string, 0, pageSize)
-		rows, err := s.db.QueryContext(ctx, s.dialect.users, after, pageSize)
+		rows, err := s.db.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}

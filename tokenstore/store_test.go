@@ -409,7 +409,7 @@ func TestUsers(t *testing.T) {
 			}
 		}
 		for name, query := range store.Queries() {
-			plan := b.explain(t, db, query, map[string][]any{"users": {want[100], 500}, "why": {"u", "a"}}[name])
+			plan := b.explain(t, db, query, map[string][]any{"users": {want[100], 500}, "why": {"u", "a", "", ""}}[name])
 			index := map[string]string{"users": "msauth_tokens_usable", "userOf": "msauth_tokens_account"}[name]
 			if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN msauth") || !strings.Contains(plan, index) {
 				t.Errorf("the plan of %s:\n%s", name, plan)
