@@ -217,6 +217,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 	m.renewals.succeeded(ctx)
+	m.redeemed.Store(true)
 	if g.idToken == "" {
 		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "unavailable", Status: http.StatusBadGateway,
@@ -591,7 +592,10 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 		}, append(m.events.refused("provider", m.currentUser(r), a.returnTo), "aadsts", failure.Numbers)...)
 	case ClassMisconfigured:
 		// Other errors can come of a code that the visitor made up.
-		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !slices.Contains(failure.Numbers, spaPlatform) {
+		// Where BaseURL's own redirect URI is on the wrong platform no code is ever
+		// redeemed.
+		wrongPlatform := slices.Contains(failure.Numbers, spaPlatform) && !m.redeemed.Load()
+		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !wrongPlatform {
 			m.startAgain(w, r, a, failure)
 			return
 		}
@@ -599,7 +603,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			m.notAllowed(w, r, a, failure, "provider", m.currentUser(r))
 			return
 		}
-		if failure.Code == "invalid_client" && !slices.Contains(failure.Numbers, spaPlatform) {
+		if failure.Code == "invalid_client" && !wrongPlatform {
 			m.renewals.suspect(r.Context(), failure)
 		} else {
 			m.renewals.reportTrouble(r.Context(), failure)

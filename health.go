@@ -108,6 +108,9 @@ func (r *renewals) suspect(ctx context.Context, err *AuthError) {
 		switch failure := r.probe(); {
 		case failure.Code == "invalid_client" && failure.Class == ClassMisconfigured:
 			r.reportTrouble(ctx, failure)
+			r.mu.Lock()
+			r.byProbe = r.trouble == failure
+			r.mu.Unlock()
 			r.events.mend(ctx, weakSecret, "")
 		case failure.Code != "" && failure.Class != ClassRetry:
 			r.acquit(ctx)
@@ -140,15 +143,16 @@ func (r *renewals) probe() (failure *AuthError) {
 	return failure
 }
 
-// acquit takes back what was believed of the app's secret.
+// acquit takes back what a probe before has made believe of the app's secret. What
+// a real renewal has met with stands until one works.
 func (r *renewals) acquit(ctx context.Context) {
 	r.mu.Lock()
-	trouble := r.trouble
-	if trouble != nil && trouble.Code == "invalid_client" {
+	taken := r.trouble != nil && r.byProbe
+	if taken {
 		r.trouble = nil
 	}
 	r.mu.Unlock()
-	if trouble != nil && trouble.Code == "invalid_client" {
+	if taken {
 		r.events.mend(ctx, weakApp, "")
 	}
 }

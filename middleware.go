@@ -43,6 +43,7 @@ type Middleware struct {
 	graph       string // where Microsoft Graph is, "" if there is none
 	memberships memberships
 
+	redeemed  atomic.Bool // a code, since the process has started
 	misplaced atomic.Bool // an answer at an unexpected path has been logged
 }
 

@@ -53,6 +53,9 @@ func (m *Middleware) StoredAccount(key string) string { return m.registration.pr
 // the person can take back their consent (https://myapps.microsoft.com for work
 // accounts, https://account.live.com/consent/Manage for personal ones), and an
 // administrator can revoke all sessions of a person.
+//
+// An entry that was kept under the bare name of a user, before entries told apps
+// apart, and that no key opens stays where it is: it may be another app's.
 func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Disconnect needs Config.Tokens")

@@ -357,8 +357,11 @@ func TestStatsSayWhatIsWeaker(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				kept := newTokens()
 				s := newSiteInProcess(t, func(c *msauth.Config) {
-					if test.want == "token store fails" {
+					switch test.want {
+					case "token store fails":
 						c.Tokens = kept
+					case "tokens of an API refused": // where one tenant is not believed alone
+						c.Tenant = msauthtest.TenantContoso
 					}
 				})
 				b := s.browser(t)
@@ -514,5 +517,22 @@ func TestNewSpeaksPlainly(t *testing.T) {
 		if _, err := msauth.New(cfg); err == nil || err.Error() != want {
 			t.Errorf("New returns %v, want %s", err, want)
 		}
+	}
+}
+
+// A visitor can bring a code of another redirect URI, which is on the SPA
+// platform. Where codes have been redeemed, BaseURL's own is not.
+func TestCodeOfAnotherPlatformIsAVisitorsOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.browser(t).signIn(msauthtest.Bruno)
+	s.as(msauthtest.Ada)
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.FailAlways[msauthtest.TokenCode] = msauthtest.Failure{Error: "invalid_request", Codes: []int{9002327}}
+	})
+	b := s.browser(t)
+	b.wantRefused(b.get("/"), http.StatusBadRequest, "start-again", "AADSTS9002327")
+	if err := s.auth.Ready(t.Context()); err != nil {
+		t.Errorf("Ready returns %v", err)
 	}
 }

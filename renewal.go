@@ -82,6 +82,7 @@ type renewals struct {
 	mu       sync.Mutex
 	pause    pause
 	trouble  *AuthError // the latest answer of class "app misconfigured"
+	byProbe  bool       // a probe has found it: the next one may take it back
 	troubled time.Time
 	logged   time.Time
 	probed   time.Time // when a suspicion has last cost a request
@@ -452,7 +453,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	if rec.userKey == "" || passing || key != r.ownerKey(rec) {
 		r.refuse(key, err, grace)
 	}
-	if want.wish.scopes != "" && err.Class == ClassMisconfigured {
+	if want.wish.scopes != "" && err.Class == ClassMisconfigured && !r.bound(err) && !r.doubted(err) {
 		r.events.weaken(want.asker, weakAPI, want.wish.scopes, weakFor, err)
 	}
 	if want.wish == (wish{}) {
@@ -803,7 +804,7 @@ func (r *renewals) reportTrouble(ctx context.Context, err *AuthError) {
 	}
 	r.mu.Lock()
 	now := time.Now()
-	r.trouble, r.troubled = err, now
+	r.trouble, r.troubled, r.byProbe = err, now, false
 	due := now.Sub(r.logged) >= troubleLogStep
 	if due {
 		r.logged = now

@@ -124,8 +124,8 @@ func (m *Middleware) returnPath(s string) string {
 
 // leadOn sends the browser on from the callback. An answer that would be too
 // large for what stands in front leads to a short route of our own first, if
-// the browser has the address in a cookie; one that the app has chosen, or that
-// an older tab brings, stands in a page, if there is room for that.
+// the browser has the address in a cookie; one that the app has chosen stands in a
+// page, if there is room for that; any other loses its query.
 func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *attempt, target string) {
 	limit := maxCallback + max(0, m.cookies.budget-defaultCookieBudget) // who raises one raises the other
 	set := headerBytes(w.Header())
@@ -135,7 +135,9 @@ func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *attempt, 
 	case a.kept && target == a.returnTo:
 		dropCookie(w.Header(), m.attempts.addressName()) // it is not deleted yet
 		target = m.base.Path + "/continue"
-	case set+pageBytes <= limit:
+	case target != a.returnTo && set+pageBytes <= limit:
+		// Only what the app has chosen: a browser takes what such a page leads to
+		// for a wish of this site.
 		m.onwardsPage(w, r, Page{
 			Title: "You are signed in", Text: "You are being taken to the page that you wanted.",
 			Links: []Link{{URL: target, Label: "Continue"}},

@@ -221,6 +221,9 @@ func (s storedSessions) create(w http.ResponseWriter, r *http.Request, rec *reco
 	if err := s.save(w, r, session, rec); err != nil {
 		return err // and the session before goes on
 	}
+	if old != nil {
+		defer s.turns.take(old.ID)()
+	}
 	if err := s.erase(r, old); err != nil {
 		s.m.log.ErrorContext(r.Context(), "msauth: deleting the session before", "user", rec.user.Key(), "err", err)
 	}

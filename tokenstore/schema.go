@@ -121,13 +121,15 @@ func newDialect(d dialect, update string) *dialect {
 	d.load = `SELECT registration, version, sealed, account, shared, sign_in_required, lease
 		FROM msauth_tokens WHERE user_key = $1 ORDER BY registration DESC`
 	d.insert = `INSERT INTO msauth_tokens (user_key, version, sealed, account, shared, sign_in_required, lease, registration)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8
+		WHERE $5 OR NOT EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $4 AND NOT shared AND user_key <> $1 AND registration = '')
+		ON CONFLICT DO NOTHING`
 	d.update = update + ` msauth_tokens
 		SET version = $2, sealed = $3, account = $4, shared = $5, sign_in_required = $6, lease = $7, registration = $8
 		WHERE user_key = $1 AND version = $9 AND registration IN ($8, '')`
 	d.why = `SELECT
 		COALESCE((SELECT version FROM msauth_tokens WHERE user_key = $1 AND registration IN ($3, $4) ORDER BY registration DESC LIMIT 1), 0),
-		EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $2 AND NOT shared AND user_key <> $1 AND registration = $3)`
+		EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $2 AND NOT shared AND user_key <> $1 AND registration IN ($3, ''))`
 	d.delete = `DELETE FROM msauth_tokens WHERE user_key = $1 AND registration = $2`
 	d.userOf = `SELECT registration, user_key FROM msauth_tokens WHERE account = $1 AND NOT shared ORDER BY registration DESC`
 	d.users = `SELECT DISTINCT user_key FROM msauth_tokens
