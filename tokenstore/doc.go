@@ -40,7 +40,11 @@
 // Rows of version 1 of the schema have no registration. They are used by the app
 // that opens them, which gets them with its next save, an hour or so after the
 // person or a worker has come. Until then each app that shares the tables lists
-// them in Users, and deletes them by the user's name.
+// them in Users, and deletes them by the user's name; and nobody else can
+// connect the account of such a row, in whatever app.
+//
+// Let no table of the app's reference msauth_tokens by a foreign key: a new
+// schema may make that table anew.
 //
 // # What is not
 //
