@@ -149,7 +149,7 @@ func TestServiceWorkersConnectNobody(t *testing.T) {
 	b := newTab(t)
 	s.work(b, workers[2].answer)
 	connected := func() bool {
-		_, err := kept.Load(t.Context(), "zoe")
+		_, err := kept.Load(t.Context(), s.auth.StoredUser("zoe"))
 		return err == nil
 	}
 	b.Open(evil)

@@ -197,7 +197,7 @@ func TestKill(t *testing.T) {
 
 func (s *site) entry(user string) msauth.StoredTokens {
 	s.t.Helper()
-	e, err := s.store.Load(s.t.Context(), user)
+	e, err := s.store.Load(s.t.Context(), s.app.auth.StoredUser(user))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func (s *site) clearLease(user string, e msauth.StoredTokens) {
 	s.t.Helper()
 	old := e.Version
 	e.Version, e.Lease = 0, time.Time{}
-	if err := s.store.Save(s.t.Context(), user, old, e); err != nil {
+	if err := s.store.Save(s.t.Context(), s.app.auth.StoredUser(user), old, e); err != nil {
 		s.t.Fatal(err)
 	}
 }
