@@ -94,6 +94,11 @@
 //     one that reads first and then writes would fail at once if somebody
 //     else has written in between.
 //
+// Limit the connections, as with SetMaxOpenConns(4). SQLite has one writer at a
+// time, and those that wait for it ask again and again, in no order: among a
+// hundred, some wait for too long. Those that wait for a connection of a
+// [database/sql.DB] are served in the order they came.
+//
 // A database in memory must have but one connection (SetMaxOpenConns(1)), as
 // each has its own.
 //
