@@ -173,16 +173,9 @@ func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
 		e.behavior.AutoSignIn = ""
 	}
 	if name := e.behavior.AutoSignIn; name != "" && !slices.Contains(req.prompt, "none") {
-		u, ok := e.user(name)
-		if !ok {
-			e.pick(w, req, session, refusal(50034, "'"+name+"'").Description)
-			return
+		if u, ok := e.admitted(w, req, session, name); ok {
+			e.signIn(w, r, req, session, u)
 		}
-		if code := e.tenant.admits(u); code != 0 {
-			e.pick(w, req, session, refusal(code, "'"+u.SignInName+"'").Description)
-			return
-		}
-		e.signIn(w, r, req, session, u)
 		return
 	}
 
@@ -201,6 +194,22 @@ func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
 	default:
 		e.pick(w, req, session, "")
 	}
+}
+
+// admitted finds the person who signs in, or shows the sign-in page with the
+// reason why they cannot.
+func (e *exchange) admitted(w http.ResponseWriter, req authRequest, session map[string]ssoAccount, name string) (User, bool) {
+	u, ok := e.user(name)
+	f := refusal(50034, "'"+name+"'")
+	if ok {
+		code := e.tenant.admits(u)
+		if code == 0 {
+			return u, true
+		}
+		f = refusal(code, "'"+u.SignInName+"'")
+	}
+	e.pick(w, req, session, f.Description)
+	return u, false
 }
 
 // asksOnly tells whether it is known who signs in, and nothing is left but to
@@ -420,14 +429,8 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 		e.answerFailure(w, r, req, Failure{Error: "access_denied", Description: "The user has cancelled the sign-in.", Suberror: "cancel"})
 		return
 	}
-	name := r.PostForm.Get("user")
-	u, ok := e.user(name)
+	u, ok := e.admitted(w, req, session, r.PostForm.Get("user"))
 	if !ok {
-		e.pick(w, req, session, refusal(50034, "'"+name+"'").Description)
-		return
-	}
-	if code := e.tenant.admits(u); code != 0 {
-		e.pick(w, req, session, refusal(code, "'"+u.SignInName+"'").Description)
 		return
 	}
 	if has(req.prompt, "consent") && r.PostForm.Get("confirmed") == "" {

@@ -24,25 +24,13 @@ const sharedSubject = "Not supported currently. Use oid claim."
 
 // b2cDiscovery is the document of a user flow.
 func (e *exchange) b2cDiscovery() map[string]any {
-	base := e.origin + "/" + b2cPath
-	query := ""
-	if e.behavior.B2CPolicyInQuery {
-		base, query = e.origin+"/"+b2cDomain, "?p="+b2cPolicy
-	}
-	return map[string]any{
-		"issuer":                                e.tenant.issuer(e.origin),
-		"authorization_endpoint":                base + "/oauth2/v2.0/authorize" + query,
-		"token_endpoint":                        base + "/oauth2/v2.0/token" + query,
-		"end_session_endpoint":                  base + "/oauth2/v2.0/logout" + query,
-		"jwks_uri":                              base + "/discovery/v2.0/keys" + query,
-		"response_modes_supported":              []string{"query", "fragment", "form_post"},
-		"response_types_supported":              []string{"code", "code id_token", "code token", "code id_token token", "id_token", "id_token token", "token", "token id_token"},
-		"scopes_supported":                      []string{"openid"},
-		"subject_types_supported":               []string{"pairwise"},
-		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
-		"claims_supported":                      []string{"name", "emails", "idp", "tfp", "sub", "iss", "iat", "exp", "aud", "acr", "nonce", "auth_time"},
-	}
+	doc := e.endpoints()
+	doc["response_modes_supported"] = []string{"query", "fragment", "form_post"}
+	doc["response_types_supported"] = []string{"code", "code id_token", "code token", "code id_token token", "id_token", "id_token token", "token", "token id_token"}
+	doc["scopes_supported"] = []string{"openid"}
+	doc["subject_types_supported"] = []string{"pairwise"}
+	doc["claims_supported"] = []string{"name", "emails", "idp", "tfp", "sub", "iss", "iat", "exp", "aud", "acr", "nonce", "auth_time"}
+	return doc
 }
 
 // b2cClaims are those of a user flow's ID token, whatever the scopes: no tid,

@@ -34,10 +34,21 @@ const (
 // revokedText is what Graph says when it challenges a token.
 const revokedText = "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp"
 
-// header is the value of WWW-Authenticate. client is the part client_id, with
-// its comma, where the resource names one.
-func (f ChallengeForm) header(origin, client, claims string) string {
-	uri := origin + "/common/oauth2/v2.0/authorize"
+// authorizationURI returns the address that WWW-Authenticate names.
+func (e *exchange) authorizationURI() string { return e.URL + "/common/oauth2/v2.0/authorize" }
+
+// clientPart returns the part client_id of WWW-Authenticate, with its comma.
+// Graph names its own; the app's APIs name none.
+func (e *exchange) clientPart() string {
+	if e.kind == OwnAPI {
+		return ""
+	}
+	return `, client_id="` + graphClientID + `"`
+}
+
+// header returns the value of WWW-Authenticate. client is the part client_id,
+// with its comma.
+func (f ChallengeForm) header(uri, client, claims string) string {
 	text := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
 	where := `realm="", authorization_uri="` + uri + `"`
 	switch f {
@@ -56,11 +67,7 @@ func (f ChallengeForm) header(origin, client, claims string) string {
 
 // challengeWith answers 401 with a claims challenge.
 func (e *exchange) challengeWith(w http.ResponseWriter, r *http.Request, form ChallengeForm, claims, message string) {
-	client := ""
-	if e.kind != OwnAPI {
-		client = `, client_id="` + graphClientID + `"`
-	}
-	w.Header().Set("WWW-Authenticate", form.header(e.URL, client, claims))
+	w.Header().Set("WWW-Authenticate", form.header(e.authorizationURI(), e.clientPart(), claims))
 	code, oauthError := graphCode(http.StatusUnauthorized), "insufficient_claims"
 	if form == ChallengeARM {
 		code, oauthError, message = "AuthenticationFailed", "invalid_token", "Authentication failed."
@@ -70,10 +77,7 @@ func (e *exchange) challengeWith(w http.ResponseWriter, r *http.Request, form Ch
 
 // deny answers 401, as Graph or as an API of the app's own.
 func (e *exchange) deny(w http.ResponseWriter, r *http.Request, message string) {
-	header := `Bearer realm="", authorization_uri="` + e.URL + `/common/oauth2/v2.0/authorize"`
-	if e.kind != OwnAPI {
-		header += `, client_id="` + graphClientID + `"`
-	}
+	header := `Bearer realm="", authorization_uri="` + e.authorizationURI() + `"` + e.clientPart()
 	oauthError := ""
 	if r.Header.Get("Authorization") != "" {
 		oauthError = "invalid_token"

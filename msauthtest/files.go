@@ -187,11 +187,14 @@ func locate(root *item, path string) (p place, ok bool) {
 		return p, false
 	}
 	p.action = strings.TrimPrefix(strings.Trim(p.action, "/"), "microsoft.graph.")
-	p.item = p.base
-	for name := range strings.SplitSeq(names, "/") {
-		if name == "" {
-			continue
-		}
+	p.descend(without(strings.Split(names, "/"), func(name string) bool { return name == "" }))
+	return p, true
+}
+
+// descend follows names from p.base as far as they exist.
+func (p *place) descend(names []string) {
+	p.item, p.missing = p.base, nil
+	for _, name := range names {
 		if p.item != nil {
 			if p.item = p.item.child(name); p.item != nil {
 				p.base = p.item
@@ -200,7 +203,6 @@ func locate(root *item, path string) (p place, ok bool) {
 		}
 		p.missing = append(p.missing, name)
 	}
-	return p, true
 }
 
 // methods are what may be done with an item, by action.

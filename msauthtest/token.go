@@ -151,9 +151,7 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.behavior.RequireMFAForCode && !c.grant.mfa && e.tenant.family != b2c {
-		f := refusal(50076, "'"+graphAudience+"'")
-		f.Claims = mfaChallenge()
-		e.failJSON(w, r, f)
+		e.refuseMFA(w, r)
 		return
 	}
 	p, f := e.plan(c.grant, u, form.Get)
@@ -212,9 +210,7 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case e.behavior.RequireMFA && !g.mfa && e.tenant.family != b2c:
-		f := refusal(50076, "'"+graphAudience+"'")
-		f.Claims = mfaChallenge()
-		e.failJSON(w, r, f)
+		e.refuseMFA(w, r)
 		return
 	case e.behavior.RequireConsent && !g.consent && e.tenant.family != b2c:
 		e.refuse(w, r, 65001, "'"+e.ClientID+"'")
@@ -249,6 +245,13 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 		u = e.tenant.local(other)
 	}
 	e.issue(w, r, g, u, p, t)
+}
+
+// refuseMFA demands multi-factor authentication, in a claims challenge.
+func (e *exchange) refuseMFA(w http.ResponseWriter, r *http.Request) {
+	f := refusal(50076, "'"+graphAudience+"'")
+	f.Claims = mfaChallenge()
+	e.failJSON(w, r, f)
 }
 
 func (e *exchange) refuseRevoked(w http.ResponseWriter, r *http.Request) {

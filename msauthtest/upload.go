@@ -213,18 +213,7 @@ func (c *driveCall) commit(w http.ResponseWriter, r *http.Request, id string, up
 			problemMissing.write(w, r)
 			return
 		}
-		names := p.missing
-		p.missing = nil
-		p.item = p.base
-		for _, name := range names {
-			if p.item != nil {
-				if p.item = p.item.child(name); p.item != nil {
-					p.base = p.item
-					continue
-				}
-			}
-			p.missing = append(p.missing, name)
-		}
+		p.descend(p.missing)
 	} else if !p.item.within(c.drive.root) {
 		problemMissing.write(w, r)
 		return
