@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRun(t *testing.T) {
@@ -121,8 +122,11 @@ func TestFreePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := run(t.Context(), []string{"-addr", l.Addr().String()}, io.Discard, io.Discard); err == nil {
-		t.Error("an address that was named and is taken: no error")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err = run(ctx, []string{"-addr", l.Addr().String()}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "bind: ") {
+		t.Errorf("an address that was named and is taken: error %v, want one of bind", err)
 	}
 }
 
