@@ -119,11 +119,8 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 	case !challengeForm.MatchString(req.challenge):
 		return req, refusal(90100, "'code_challenge'")
 	}
-	for _, p := range req.prompt {
-		if !slices.Contains([]string{"login", "none", "consent", "select_account", "create"}, p) ||
-			p == "none" && len(req.prompt) > 1 {
-			return req, refusal(90023, "'prompt'")
-		}
+	if !validPrompt(req.prompt) {
+		return req, refusal(90023, "'prompt'")
 	}
 	if text := q.Get("max_age"); text != "" {
 		seconds, err := strconv.ParseUint(text, 10, 31)
@@ -140,6 +137,14 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 		req.demand = demand{}
 	}
 	return req, e.check(req.scopes)
+}
+
+// validPrompt tells whether each value of prompt is known, and whether none is
+// alone.
+func validPrompt(prompt []string) bool {
+	return !slices.ContainsFunc(prompt, func(p string) bool {
+		return !slices.Contains([]string{"login", "none", "consent", "select_account", "create"}, p) || p == "none" && len(prompt) > 1
+	})
 }
 
 // registered tells whether a redirect URI may be used: one of the list, or

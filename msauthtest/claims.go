@@ -14,81 +14,18 @@ const backdate = 5 * time.Minute
 // groupLimit is the number of groups from which tokens carry the overage marks.
 const groupLimit = 200
 
-// idToken makes a signed ID token. Claims are those of Microsoft's "ID token
-// claims reference"; the optional ones of an app that is registered for sid,
-// login_hint, email, auth_time, xms_edov, acrs and groups, which personal
-// accounts do without.
+// idToken makes a signed ID token.
 func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string) (string, error) {
-	now := time.Now()
 	var claims map[string]any
 	optional := true // the optional claims, if the app is registered for them
 	switch e.tenant.family {
 	case b2c:
 		claims = e.b2cClaims(g, u, accessToken)
 	case plain:
-		claims = map[string]any{
-			"iss":     e.tenant.issuer(e.origin),
-			"aud":     e.ClientID,
-			"sub":     e.subjectAt(e.tenant, u),
-			"iat":     now.Unix(),
-			"exp":     now.Add(time.Hour).Unix(),
-			"sid":     g.sid,
-			"at_hash": halfHash(accessToken),
-		}
-		if has(scopes, "profile") && !e.behavior.PlainBareIDToken {
-			claims["name"] = u.Name
-			claims["preferred_username"] = u.SignInName
-			setText(claims, "given_name", u.GivenName)
-			setText(claims, "family_name", u.FamilyName)
-		}
-		if has(scopes, "email") && u.Email != "" && !e.behavior.PlainBareIDToken {
-			claims["email"] = u.Email
-			claims["email_verified"] = true
-		}
-		if len(u.Roles) > 0 {
-			claims["roles"] = u.Roles
-		}
+		claims = e.plainClaims(g, u, scopes, accessToken)
 	default:
-		life := time.Hour
-		if u.personal() {
-			life = 24 * time.Hour
-		}
-		claims = map[string]any{
-			"aud": e.ClientID,
-			"iss": e.tenant.issuerFor(e.origin, u),
-			"iat": now.Add(-backdate).Unix(),
-			"nbf": now.Add(-backdate).Unix(),
-			"exp": now.Add(life).Unix(),
-			"sub": e.subjectAt(e.tenant, u),
-			"tid": u.TenantID,
-			"ver": "2.0",
-			"aio": opaqueAIO(u),
-		}
-		if has(scopes, "profile") {
-			claims["oid"] = u.ObjectID
-			claims["name"] = u.Name
-			claims["preferred_username"] = u.SignInName
-		}
-		if has(scopes, "email") && u.Email != "" {
-			claims["email"] = u.Email
-		}
-		if !u.personal() {
-			// Tokens of personal accounts have neither.
-			claims["rh"] = opaqueRH()
-			claims["uti"] = randomText(22)
-		}
 		optional = !u.personal() || e.behavior.PersonalClaims
-		if optional {
-			claims["sid"] = g.sid
-			claims["login_hint"] = e.hint(u)
-			if claims["email"] != nil {
-				claims["xms_edov"] = true
-			}
-			if len(u.Roles) > 0 {
-				claims["roles"] = u.Roles
-			}
-			e.addGroups(claims, u)
-		}
+		claims = e.entraClaims(g, u, scopes, optional)
 	}
 	if optional && !e.behavior.OmitAuthTime {
 		claims["auth_time"] = g.authTime.Unix()
@@ -104,6 +41,53 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 		e.behavior.IDToken(e.kind, claims)
 	}
 	return e.signIDToken(u, claims)
+}
+
+// entraClaims returns the claims of Microsoft's "ID token claims reference".
+// With optional, they include those of an app that is registered for sid,
+// login_hint, email, xms_edov and groups.
+func (e *exchange) entraClaims(g *grant, u User, scopes []string, optional bool) map[string]any {
+	now := time.Now()
+	life := time.Hour
+	if u.personal() {
+		life = 24 * time.Hour
+	}
+	claims := map[string]any{
+		"aud": e.ClientID,
+		"iss": e.tenant.issuerFor(e.origin, u),
+		"iat": now.Add(-backdate).Unix(),
+		"nbf": now.Add(-backdate).Unix(),
+		"exp": now.Add(life).Unix(),
+		"sub": e.subjectAt(e.tenant, u),
+		"tid": u.TenantID,
+		"ver": "2.0",
+		"aio": opaqueAIO(u),
+	}
+	if has(scopes, "profile") {
+		claims["oid"] = u.ObjectID
+		claims["name"] = u.Name
+		claims["preferred_username"] = u.SignInName
+	}
+	if has(scopes, "email") && u.Email != "" {
+		claims["email"] = u.Email
+	}
+	if !u.personal() {
+		// Tokens of personal accounts have neither.
+		claims["rh"] = opaqueRH()
+		claims["uti"] = randomText(22)
+	}
+	if optional {
+		claims["sid"] = g.sid
+		claims["login_hint"] = e.hint(u)
+		if claims["email"] != nil {
+			claims["xms_edov"] = true
+		}
+		if len(u.Roles) > 0 {
+			claims["roles"] = u.Roles
+		}
+		e.addGroups(claims, u)
+	}
+	return claims
 }
 
 // halfHash is the claim at_hash (OpenID Connect Core section 3.1.3.6).

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // plainDiscovery is the document of the plain provider.
@@ -17,6 +18,34 @@ func (e *exchange) plainDiscovery() map[string]any {
 		doc["scopes_supported"] = scopes
 	}
 	return doc
+}
+
+// plainClaims returns the claims of an ID token of the plain provider.
+func (e *exchange) plainClaims(g *grant, u User, scopes []string, accessToken string) map[string]any {
+	now := time.Now()
+	claims := map[string]any{
+		"iss":     e.tenant.issuer(e.origin),
+		"aud":     e.ClientID,
+		"sub":     e.subjectAt(e.tenant, u),
+		"iat":     now.Unix(),
+		"exp":     now.Add(time.Hour).Unix(),
+		"sid":     g.sid,
+		"at_hash": halfHash(accessToken),
+	}
+	if has(scopes, "profile") && !e.behavior.PlainBareIDToken {
+		claims["name"] = u.Name
+		claims["preferred_username"] = u.SignInName
+		setText(claims, "given_name", u.GivenName)
+		setText(claims, "family_name", u.FamilyName)
+	}
+	if has(scopes, "email") && u.Email != "" && !e.behavior.PlainBareIDToken {
+		claims["email"] = u.Email
+		claims["email_verified"] = true
+	}
+	if len(u.Roles) > 0 {
+		claims["roles"] = u.Roles
+	}
+	return claims
 }
 
 // plainScopes is scopes_supported; nil when the document has no such list.

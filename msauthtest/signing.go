@@ -50,6 +50,7 @@ func (e *exchange) signIDToken(u User, claims map[string]any) (string, error) {
 		}
 		return []byte(text + "}")
 	}
+	input := func(alg, kid string) string { return b64(header(alg, kid)) + "." + b64(payload) }
 	good := func() (input string, signature []byte) {
 		token := key.signRS256(header("RS256", key.kid), payload)
 		i := strings.LastIndexByte(token, '.')
@@ -57,30 +58,23 @@ func (e *exchange) signIDToken(u User, claims map[string]any) (string, error) {
 		return token[:i+1], signature
 	}
 	mac := func(secret []byte) string {
-		input := b64(header("HS256", key.kid)) + "." + b64(payload)
+		input := input("HS256", key.kid)
 		h := hmac.New(sha256.New, secret)
 		h.Write([]byte(input))
 		return input + "." + b64(h.Sum(nil))
 	}
 	switch e.behavior.Signing {
 	case SignPS256:
-		input := b64(header("PS256", key.kid)) + "." + b64(payload)
+		input := input("PS256", key.kid)
 		sum := sha256.Sum256([]byte(input))
 		signature, err := rsa.SignPSS(rand.Reader, key.private, crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		return input + "." + b64(signature), err
 	case SignES256:
-		input := b64(header("ES256", ecKeyID)) + "." + b64(payload)
-		sum := sha256.Sum256([]byte(input))
-		r, s, err := ecdsa.Sign(rand.Reader, ecKey(), sum[:])
-		if err != nil {
-			return "", err
-		}
-		signature := make([]byte, 64)
-		r.FillBytes(signature[:32])
-		s.FillBytes(signature[32:])
-		return input + "." + b64(signature), nil
+		input := input("ES256", ecKeyID)
+		signature, err := signES256(input)
+		return input + "." + b64(signature), err
 	case SignNone:
-		return b64(header("none", "")) + "." + b64(payload) + ".", nil
+		return input("none", "") + ".", nil
 	case SignHS256Secret:
 		return mac([]byte(e.ClientSecret)), nil
 	case SignHS256Public:
@@ -117,6 +111,19 @@ func (e *exchange) signIDToken(u User, claims map[string]any) (string, error) {
 	default:
 		return key.signRS256(header("RS256", key.kid), payload), nil
 	}
+}
+
+// signES256 signs with the elliptic curve key (RFC 7518 section 3.4).
+func signES256(input string) ([]byte, error) {
+	sum := sha256.Sum256([]byte(input))
+	r, s, err := ecdsa.Sign(rand.Reader, ecKey(), sum[:])
+	if err != nil {
+		return nil, err
+	}
+	signature := make([]byte, 64)
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:])
+	return signature, nil
 }
 
 // marshalClaims writes claims in Microsoft's order: these first, the others by

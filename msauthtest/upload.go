@@ -124,14 +124,11 @@ func (e *exchange) upload(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	var rec recorder
-	func() {
-		e.files.Lock()
-		defer e.files.Unlock()
+	e.withFiles(w, func(w http.ResponseWriter) {
 		id := strings.TrimPrefix(r.URL.Path, "/upload/")
 		up, ok := e.uploads[id]
 		if !ok || time.Now().After(up.expires) {
-			problemMissing.write(&rec, r)
+			problemMissing.write(w, r)
 			return
 		}
 		c := &driveCall{exchange: e, drive: e.drives[up.owner], body: body}
@@ -142,24 +139,23 @@ func (e *exchange) upload(w http.ResponseWriter, r *http.Request) {
 		}
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
-			writeJSON(&rec, http.StatusOK, up.status())
+			writeJSON(w, http.StatusOK, up.status())
 		case http.MethodDelete:
 			delete(e.uploads, id)
-			rec.WriteHeader(http.StatusNoContent)
+			w.WriteHeader(http.StatusNoContent)
 		case http.MethodPut:
-			c.part(&rec, r, id, up)
+			c.part(w, r, id, up)
 		case http.MethodPost:
 			if up.size < 0 || int64(len(up.data)) < up.size {
-				badRequest("The upload is not complete.").write(&rec, r)
+				badRequest("The upload is not complete.").write(w, r)
 				return
 			}
-			c.commit(&rec, r, id, up)
+			c.commit(w, r, id, up)
 		default:
-			rec.Header().Set("Allow", "GET, HEAD, PUT, POST, DELETE")
-			graphError(&rec, r, http.StatusMethodNotAllowed, "notSupported", "The method is not allowed here.")
+			w.Header().Set("Allow", "GET, HEAD, PUT, POST, DELETE")
+			graphError(w, r, http.StatusMethodNotAllowed, "notSupported", "The method is not allowed here.")
 		}
-	}()
-	rec.replay(w)
+	})
 }
 
 // part takes one part of a file.

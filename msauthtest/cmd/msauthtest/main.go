@@ -61,59 +61,65 @@ func find(ms *msauthtest.Server, name string) (msauthtest.User, error) {
 	return msauthtest.User{}, fmt.Errorf("nobody is called %q; there are %s", name, strings.Join(people, ", "))
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// options are what the command line says.
+type options struct {
+	addr                   string // empty: defaultAddr, or a free port
+	clientID, clientSecret string
+	lifetime               time.Duration
+	autoSignIn             string
+	roles                  []string // person=role
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
 	flags := flag.NewFlagSet("msauthtest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	addr := flags.String("addr", "", "loopback `address` to listen on; port 0 takes a free one (default "+defaultAddr+", or a free port when that is taken)")
-	clientID := flags.String("client-id", "", "the app's client `id` (default random)")
-	clientSecret := flags.String("client-secret", "", "the app's client `secret` (default random)")
-	lifetime := flags.Duration("lifetime", 0, "lifetime of access tokens (default 60 to 90 minutes, at random)")
-	autoSignIn := flags.String("auto-sign-in", "", "sign in this `person` without showing the page")
-	var roles []string
+	flags.StringVar(&o.addr, "addr", "", "loopback `address` to listen on; port 0 takes a free one (default "+defaultAddr+", or a free port when that is taken)")
+	flags.StringVar(&o.clientID, "client-id", "", "the app's client `id` (default random)")
+	flags.StringVar(&o.clientSecret, "client-secret", "", "the app's client `secret` (default random)")
+	flags.DurationVar(&o.lifetime, "lifetime", 0, "lifetime of access tokens (default 60 to 90 minutes, at random)")
+	flags.StringVar(&o.autoSignIn, "auto-sign-in", "", "sign in this `person` without showing the page")
 	flags.Func("role", "give a person an app role, as in Ada=Admin; may be repeated (`person=role`)", func(text string) error {
 		if name, role, ok := strings.Cut(text, "="); !ok || name == "" || role == "" {
 			return errors.New("want person=role, such as Ada=Admin")
 		}
-		roles = append(roles, text)
+		o.roles = append(o.roles, text)
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
-		return err
+		return o, err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if *lifetime < 0 {
-		return errors.New("-lifetime must not be negative")
+	if o.lifetime < 0 {
+		return o, errors.New("-lifetime must not be negative")
 	}
-	listenAt := cmp.Or(*addr, defaultAddr)
-	host, _, err := net.SplitHostPort(listenAt)
+	return o, nil
+}
+
+// listen listens at addr, on loopback, and returns the host to be reached by.
+func listen(addr string) (l net.Listener, host string, err error) {
+	listenAt := cmp.Or(addr, defaultAddr)
+	host, _, err = net.SplitHostPort(listenAt)
 	if err != nil {
-		return fmt.Errorf("-addr: %w", err)
+		return nil, "", fmt.Errorf("-addr: %w", err)
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && !strings.HasSuffix(host, ".localhost") && (err != nil || !ip.IsLoopback()) {
-		return fmt.Errorf("-addr: %q is not a loopback host: a server that lets everybody be anybody must not be reachable from elsewhere; use localhost:9090", host)
+		return nil, "", fmt.Errorf("-addr: %q is not a loopback host: anybody who can reach this server can sign in as anybody; use localhost:9090", host)
 	}
 	if strings.HasSuffix(host, ".localhost") { // browsers resolve these by themselves
 		listenAt = "127.0.0.1" + strings.TrimPrefix(listenAt, host)
 	}
-	l, err := net.Listen("tcp", listenAt)
-	if err != nil && *addr == "" { // taken
+	l, err = net.Listen("tcp", listenAt)
+	if err != nil && addr == "" { // the default port is taken
 		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
 	}
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return err
-	}
+	return l, host, err
+}
 
-	ms := msauthtest.New("http://" + net.JoinHostPort(host, port))
-	defer ms.Close()
-	ms.ClientID = cmp.Or(*clientID, ms.ClientID)
-	ms.ClientSecret = cmp.Or(*clientSecret, ms.ClientSecret)
+// giveRoles adds app roles, each written person=role.
+func giveRoles(ms *msauthtest.Server, roles []string) error {
 	for _, text := range roles {
 		name, role, _ := strings.Cut(text, "=")
 		u, err := find(ms, name)
@@ -125,9 +131,35 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		ms.SetUser(u)
 	}
+	return nil
+}
+
+// run serves until ctx is done.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	l, host, err := listen(o.addr)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return err
+	}
+
+	ms := msauthtest.New("http://" + net.JoinHostPort(host, port))
+	defer ms.Close()
+	ms.ClientID = cmp.Or(o.clientID, ms.ClientID)
+	ms.ClientSecret = cmp.Or(o.clientSecret, ms.ClientSecret)
+	if err := giveRoles(ms, o.roles); err != nil {
+		return err
+	}
 	ms.Set(func(b *msauthtest.Behavior) {
-		b.AccessTokenLifetime = *lifetime
-		b.AutoSignIn = *autoSignIn
+		b.AccessTokenLifetime = o.lifetime
+		b.AutoSignIn = o.autoSignIn
 	})
 
 	fmt.Fprintf(stdout, `A local Microsoft, for tests: not Microsoft, no passwords, this computer only.

@@ -1,0 +1,95 @@
+package msauthtest
+
+import (
+	"cmp"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// pageSize is how many children an answer lists when $top says nothing.
+const pageSize = 200
+
+// paging reads $top, between 1 and 999, and $skiptoken.
+func paging(q url.Values, standard int) (top, skip int, bad *problem) {
+	top = standard
+	if text := q.Get("$top"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 999 {
+			return 0, 0, badRequest("Invalid value specified for '$top'.")
+		}
+		top = n
+	}
+	if text := q.Get("$skiptoken"); text != "" {
+		b, err := base64.RawURLEncoding.DecodeString(text)
+		n, err2 := strconv.Atoi(string(b))
+		if err != nil || err2 != nil || n < 0 {
+			return 0, 0, badRequest("The $skiptoken is not valid.")
+		}
+		skip = n
+	}
+	return top, skip, nil
+}
+
+// cut takes the page out of a list, and makes the link to the next one.
+func cut[T any](e *exchange, r *http.Request, list []T, top, skip int) (part []T, next string) {
+	skip = min(skip, len(list))
+	end := min(skip+top, len(list))
+	if end < len(list) {
+		q := r.URL.Query()
+		q.Set("$skiptoken", b64([]byte(strconv.Itoa(end))))
+		next = e.URL + r.URL.EscapedPath() + "?" + q.Encode()
+	}
+	return list[skip:end], next
+}
+
+// orders are the properties that children can be sorted by.
+var orders = map[string]func(a, b *item) int{
+	"name":                 func(a, b *item) int { return cmp.Compare(strings.ToLower(a.name), strings.ToLower(b.name)) },
+	"size":                 func(a, b *item) int { return cmp.Compare(a.size(), b.size()) },
+	"lastmodifieddatetime": func(a, b *item) int { return a.modified.Compare(b.modified) },
+	"createddatetime":      func(a, b *item) int { return a.created.Compare(b.created) },
+}
+
+func (c *driveCall) children(w http.ResponseWriter, r *http.Request, it *item, metadata string) {
+	q := r.URL.Query()
+	top, skip, bad := paging(q, pageSize)
+	if bad != nil {
+		bad.write(w, r)
+		return
+	}
+	all := slices.Clone(it.children)
+	if text := q.Get("$orderby"); text != "" {
+		fields := strings.Fields(strings.ToLower(text))
+		var order func(a, b *item) int
+		if len(fields) > 0 {
+			order = orders[fields[0]]
+		}
+		if order == nil || len(fields) > 2 || len(fields) == 2 && fields[1] != "asc" && fields[1] != "desc" {
+			badRequest("Invalid value specified for '$orderby'.").write(w, r)
+			return
+		}
+		slices.SortStableFunc(all, func(a, b *item) int {
+			if len(fields) == 2 && fields[1] == "desc" {
+				return order(b, a)
+			}
+			return order(a, b)
+		})
+	}
+	part, next := cut(c.exchange, r, all, top, skip)
+	list := []map[string]any{}
+	for _, child := range part {
+		list = append(list, selected(c.itemDoc(c.user, child), q.Get("$select")))
+	}
+	doc := map[string]any{
+		"@odata.context": c.URL + "/v1.0/$metadata#" + metadata + "/items('" + url.PathEscape(it.id) + "')/children",
+		"value":          list,
+	}
+	if next != "" {
+		doc["@odata.nextLink"] = next
+	}
+	writeJSON(w, http.StatusOK, doc)
+}

@@ -1,0 +1,325 @@
+package msauthtest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// conflict is what @microsoft.graph.conflictBehavior says.
+type conflict string
+
+func (b conflict) check() *problem {
+	switch b {
+	case "fail", "rename", "replace":
+		return nil
+	}
+	return badRequest("The value of @microsoft.graph.conflictBehavior is not valid.")
+}
+
+// nameProblem tells what is wrong with a name ("Restrictions and limitations in
+// OneDrive and SharePoint").
+func nameProblem(name string) *problem {
+	if name == "" || len(name) > 255 || strings.TrimSpace(name) != name || strings.HasSuffix(name, ".") || strings.Map(fileRune, name) != name {
+		return badRequest("The name provided is not valid.")
+	}
+	return nil
+}
+
+// settle finds the name that a new or moved item gets in a folder, or the item
+// there that it takes the place of.
+func settle(folder *item, name string, b conflict, self *item) (string, *item, *problem) {
+	if bad := nameProblem(name); bad != nil {
+		return "", nil, bad
+	}
+	there := folder.child(name)
+	if there == nil || there == self {
+		return name, nil, nil
+	}
+	switch b {
+	case "replace":
+		return there.name, there, nil
+	case "rename":
+		ext := path.Ext(name)
+		for n := 1; ; n++ {
+			other := strings.TrimSuffix(name, ext) + " " + strconv.Itoa(n) + ext
+			if folder.child(other) == nil {
+				return other, nil, nil
+			}
+		}
+	}
+	return "", nil, problemExists
+}
+
+// room tells whether a drive has room for more.
+func (c *driveCall) room(items int, size int64) *problem {
+	pending := int64(0)
+	for _, up := range c.uploads {
+		if up.owner == c.user.ObjectID {
+			pending += int64(len(up.data))
+		}
+	}
+	if c.drive.root.count()+items > maxItems || c.drive.root.size()+pending+size > maxDriveSize {
+		return problemQuota
+	}
+	return nil
+}
+
+// add puts a new item into a folder.
+func (c *driveCall) add(folder *item, it *item) {
+	now := time.Now()
+	it.id, it.parent, it.version = c.newID(), folder, 1
+	it.created, it.modified = now, now
+	folder.children = append(folder.children, it)
+	folder.touch(now)
+}
+
+func (it *item) touch(now time.Time) { it.version, it.modified = it.version+1, now }
+
+// remove takes an item out of its folder.
+func (it *item) remove() {
+	it.parent.children = without(it.parent.children, func(other *item) bool { return other == it })
+	it.parent.touch(time.Now())
+}
+
+func (c *driveCall) newID() string {
+	if c.user.personal() {
+		c.drive.next++
+		return driveID(c.user) + "!" + strconv.Itoa(101+c.drive.next)
+	}
+	b := make([]byte, 20)
+	rand.Read(b) // never fails
+	return "01" + base32.StdEncoding.EncodeToString(b)
+}
+
+// typeOf is the type of a file's content, by its name.
+func typeOf(name string) string {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".txt":
+		return "text/plain"
+	case ".csv":
+		return "text/csv"
+	case ".md":
+		return "text/markdown"
+	case ".json":
+		return "application/json"
+	case ".pdf":
+		return "application/pdf"
+	case ".png":
+		return "image/png"
+	case ".jpg", ".jpeg":
+		return "image/jpeg"
+	}
+	return "application/octet-stream"
+}
+
+// createFolder is POST children.
+func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, folder *item) {
+	ask := struct {
+		Name     string          `json:"name"`
+		Folder   json.RawMessage `json:"folder"`
+		Conflict conflict        `json:"@microsoft.graph.conflictBehavior"`
+	}{Conflict: "fail"}
+	bad := readDocument(c.body, &ask)
+	switch {
+	case bad != nil:
+	case ask.Folder == nil:
+		bad = badRequest("Only folders can be created here: the property folder is missing.")
+	case !folder.folder:
+		bad = badRequest("The parent is not a folder.")
+	default:
+		bad = ask.Conflict.check()
+	}
+	if bad == nil {
+		bad = c.room(1, 0)
+	}
+	var name string
+	var there *item
+	if bad == nil {
+		name, there, bad = settle(folder, ask.Name, ask.Conflict, nil)
+	}
+	switch {
+	case bad == nil && there != nil && !there.folder:
+		bad = problemExists
+	case bad == nil && there == nil:
+		there = &item{name: name, folder: true}
+		c.add(folder, there)
+	}
+	if bad != nil {
+		bad.write(w, r)
+		return
+	}
+	writeJSON(w, http.StatusCreated, c.itemDoc(c.user, there))
+}
+
+// put is PUT content: a new file, or new content for one.
+func (c *driveCall) put(w http.ResponseWriter, r *http.Request, p place) {
+	behavior := conflict(cmp.Or(r.URL.Query().Get("@microsoft.graph.conflictBehavior"), "replace"))
+	bad := behavior.check()
+	if bad == nil {
+		bad = c.room(1+len(p.missing), int64(len(c.body)))
+	}
+	var it *item
+	created := false
+	if bad == nil {
+		it, created, bad = c.store(p, behavior, c.body)
+	}
+	if bad != nil {
+		bad.write(w, r)
+		return
+	}
+	c.stored(w, it, created)
+}
+
+func (c *driveCall) stored(w http.ResponseWriter, it *item, created bool) {
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	writeJSON(w, status, c.itemDoc(c.user, it))
+}
+
+// store puts content at a place. Folders on the way are made.
+func (c *driveCall) store(p place, behavior conflict, content []byte) (it *item, created bool, bad *problem) {
+	if p.item != nil {
+		switch {
+		case p.item.folder:
+			return nil, false, problemExists
+		case behavior != "replace":
+			if p.item.parent == nil {
+				return nil, false, problemExists
+			}
+			return c.storeNamed(p.item.parent, p.item.name, behavior, content)
+		}
+		p.item.setContent(content)
+		p.item.touch(time.Now())
+		return p.item, false, nil
+	}
+	if !p.base.folder {
+		return nil, false, badRequest("The parent is not a folder.")
+	}
+	for _, name := range p.missing {
+		if bad := nameProblem(name); bad != nil {
+			return nil, false, bad
+		}
+	}
+	folder := p.base
+	for _, name := range p.missing[:len(p.missing)-1] {
+		next := &item{name: name, folder: true}
+		c.add(folder, next)
+		folder = next
+	}
+	return c.storeNamed(folder, p.missing[len(p.missing)-1], behavior, content)
+}
+
+func (c *driveCall) storeNamed(folder *item, name string, behavior conflict, content []byte) (it *item, created bool, bad *problem) {
+	name, there, bad := settle(folder, name, behavior, nil)
+	if bad != nil {
+		return nil, false, bad
+	}
+	if there != nil {
+		return c.store(place{item: there}, "replace", content)
+	}
+	it = file(name, typeOf(name), content)
+	c.add(folder, it)
+	return it, true, nil
+}
+
+// A reference names a folder.
+type reference struct {
+	DriveID string `json:"driveId"`
+	ID      string `json:"id"`
+	Path    string `json:"path"`
+}
+
+// resolve finds the folder that a reference names.
+func (c *driveCall) resolve(ref reference) (*item, *problem) {
+	if ref.DriveID != "" && !strings.EqualFold(ref.DriveID, driveID(c.user)) {
+		return nil, problemMissing
+	}
+	target := "items/" + ref.ID
+	if ref.ID == "" {
+		text, err := url.PathUnescape(ref.Path)
+		if err != nil {
+			return nil, badRequest("The path of parentReference is not valid.")
+		}
+		text = strings.TrimPrefix(text, "/drives/"+driveID(c.user))
+		target = strings.TrimPrefix(strings.TrimPrefix(text, "/drive"), "/")
+	}
+	p, ok := locate(c.drive.root, target)
+	switch {
+	case !ok || p.item == nil || p.action != "":
+		return nil, problemMissing
+	case !p.item.folder:
+		return nil, badRequest("The parent is not a folder.")
+	}
+	return p.item, nil
+}
+
+// parentFor returns the folder that a request names for an item: the one that
+// it is in when the request names none.
+func (c *driveCall) parentFor(it *item, ref *reference) (*item, *problem) {
+	if ref == nil || ref.ID == "" && ref.Path == "" {
+		return it.parent, nil
+	}
+	return c.resolve(*ref)
+}
+
+// update is PATCH: another name, another folder.
+func (c *driveCall) update(w http.ResponseWriter, r *http.Request, it *item) {
+	ask := struct {
+		Name     *string    `json:"name"`
+		Parent   *reference `json:"parentReference"`
+		Conflict conflict   `json:"@microsoft.graph.conflictBehavior"`
+	}{Conflict: "fail"}
+	bad := readDocument(c.body, &ask)
+	folder, name := it.parent, it.name
+	if bad == nil {
+		bad = ask.Conflict.check()
+	}
+	if bad == nil && it == c.drive.root {
+		bad = &problem{http.StatusForbidden, "accessDenied", "The root folder cannot be changed."}
+	}
+	if bad == nil {
+		folder, bad = c.parentFor(it, ask.Parent)
+	}
+	if bad == nil && folder.within(it) {
+		bad = badRequest("An item cannot be moved into itself.")
+	}
+	if ask.Name != nil {
+		name = *ask.Name
+	}
+	var there *item
+	if bad == nil {
+		name, there, bad = settle(folder, name, ask.Conflict, it)
+	}
+	if bad == nil && there != nil && it.within(there) {
+		bad = problemExists
+	}
+	if bad != nil {
+		bad.write(w, r)
+		return
+	}
+	if there != nil {
+		there.remove()
+	}
+	if folder != it.parent {
+		it.remove()
+		it.parent = folder
+		folder.children = append(folder.children, it)
+		folder.touch(time.Now())
+	}
+	it.name = name
+	if !it.folder {
+		it.mime = typeOf(name)
+	}
+	it.touch(time.Now())
+	writeJSON(w, http.StatusOK, c.itemDoc(c.user, it))
+}
