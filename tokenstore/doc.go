@@ -94,10 +94,16 @@
 //     one that reads first and then writes would fail at once if somebody
 //     else has written in between.
 //
-// Limit the connections, as with SetMaxOpenConns(4). SQLite has one writer at a
-// time, and those that wait for it ask again and again, in no order: among a
-// hundred, some wait for too long. Those that wait for a connection of a
-// [database/sql.DB] are served in the order they came.
+// SQLite has one writer at a time, and those that wait for its lock ask again
+// and again, in no order: of a hundred, some wait for too long. Therefore Save
+// and Delete take turns, in the order they were called. The number of
+// connections needs no limit for that. Turns are those of one [New], outside of
+// transactions; a call that has waited for its turn for 5 seconds goes on without
+// it. Several processes, and the app's own transactions, compete for the lock: a
+// few at a time do no harm. Where many goroutines open transactions that write,
+// have them wait for one another, or limit the connections (SetMaxOpenConns(4)):
+// those that wait for a connection of a [database/sql.DB] get it in the order
+// they came.
 //
 // A database in memory must have but one connection (SetMaxOpenConns(1)), as
 // each has its own.

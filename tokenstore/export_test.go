@@ -42,3 +42,10 @@ func FirstSchema(pg bool) []string {
 	}, d.migrations[0]...),
 		`INSERT INTO msauth_tokens (user_key, version, sealed, account, shared, sign_in_required) VALUES ('7', 5, 'x', 'a', FALSE, FALSE)`)
 }
+
+// TakeTurn takes the turn of those who write, where they take turns.
+func (s *Store) TakeTurn() {
+	if s.turn != nil {
+		s.turn <- struct{}{}
+	}
+}

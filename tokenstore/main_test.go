@@ -143,9 +143,6 @@ func openDB(t *testing.T, driver, dsn string) *sql.DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	if driver == "sqlite" {
-		db.SetMaxOpenConns(8) // few, as the package comment recommends
-	}
 	return db
 }
 

@@ -22,6 +22,25 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 	return retry(ctx, patience, f)
 }
 
+// inTurn is retry for statements that write. Where the database has one writer
+// at a time, those of this Store take turns, in the order they came: left to
+// SQLite, some of a hundred wait for too long. There are no turns within a
+// transaction of the app's, which may have SQLite's lock already. After patience
+// f is called without a turn: whoever has it may wait for something else, such
+// as a connection.
+func (s *Store) inTurn(ctx context.Context, f func() error) error {
+	if s.turn != nil {
+		select {
+		case s.turn <- struct{}{}: // those that wait to send are served in order
+			defer func() { <-s.turn }()
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for others to write: %w", ctx.Err())
+		case <-time.After(patience):
+		}
+	}
+	return s.retry(ctx, f)
+}
+
 func retry(ctx context.Context, patience time.Duration, f func() error) error {
 	started, wait := time.Now(), 5*time.Millisecond
 	for {

@@ -13,6 +13,7 @@ import (
 type dialect struct {
 	name       string
 	savepoints bool // a failed statement spoils the transaction
+	oneWriter  bool // at a time, and those that wait for it ask again and again, in no order
 	exists     string
 	migrations [][]string
 
@@ -32,6 +33,7 @@ var (
 	// says it by changing no row.
 	sqlite = newDialect(dialect{
 		name:       "SQLite",
+		oneWriter:  true,
 		exists:     `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'msauth_tokens_schema')`,
 		migrations: migrationsOf("TEXT", "BLOB", "INTEGER", "INTEGER", registrationsSQLite),
 	}, "UPDATE OR IGNORE")

@@ -22,7 +22,8 @@ var _ msauth.TokenStore = (*Store)(nil)
 type Store struct {
 	db      querier
 	dialect *dialect
-	inTx    bool // db is a transaction of the app's
+	inTx    bool          // db is a transaction of the app's
+	turn    chan struct{} // full while somebody writes; nil where there are no turns
 	served  *served
 }
 
@@ -58,7 +59,11 @@ func open(ctx context.Context, db *sql.DB, postgreSQL, sqlite *dialect, migratin
 	if err := migrate(ctx, db, d, migrating); err != nil {
 		return nil, fmt.Errorf("tokenstore: creating or migrating the tables: %w", err)
 	}
-	return &Store{db: db, dialect: d, served: &served{}}, nil
+	s := &Store{db: db, dialect: d, served: &served{}}
+	if d.oneWriter {
+		s.turn = make(chan struct{}, 1)
+	}
+	return s, nil
 }
 
 // In returns the same store, bound to a transaction on its database: what is
@@ -190,7 +195,7 @@ func (s *Store) Save(ctx context.Context, user string, old int64, t msauth.Store
 	}
 
 	var done bool
-	err := s.retry(ctx, func() (err error) {
+	err := s.inTurn(ctx, func() (err error) {
 		done, err = s.write(ctx, query, args)
 		return err
 	})
@@ -272,7 +277,7 @@ func (s *Store) Delete(ctx context.Context, user string) error {
 	if err := s.check(user); err != nil {
 		return err
 	}
-	err := s.retry(ctx, func() error {
+	err := s.inTurn(ctx, func() error {
 		found, err := s.registrations(ctx, of, "SELECT registration, user_key FROM msauth_tokens WHERE user_key = "+s.dialect.first+" ORDER BY registration DESC", user)
 		if err != nil {
 			return err
