@@ -126,9 +126,12 @@ func newDialect(d dialect, update string) *dialect {
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8
 		WHERE $5 OR NOT EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $4 AND NOT shared AND user_key <> $1 AND registration = '')
 		ON CONFLICT DO NOTHING`
+	// An entry that has the account already keeps it, whatever a process of an
+	// earlier version has saved meanwhile.
 	d.update = update + ` msauth_tokens
 		SET version = $2, sealed = $3, account = $4, shared = $5, sign_in_required = $6, lease = $7, registration = $8
-		WHERE user_key = $1 AND version = $9 AND registration IN ($8, '')`
+		WHERE user_key = $1 AND version = $9 AND registration IN ($8, '') AND ($5 OR account = $4 AND NOT shared
+			OR NOT EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $4 AND NOT shared AND user_key <> $1 AND registration = ''))`
 	d.why = `SELECT
 		COALESCE((SELECT version FROM msauth_tokens WHERE user_key = $1 AND registration IN ($3, $4) ORDER BY registration DESC LIMIT 1), 0),
 		EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $2 AND NOT shared AND user_key <> $1 AND registration IN ($3, ''))`
