@@ -10,6 +10,26 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
+// ids reads a list whose pages, but for the last, have pageSize entries.
+func (a *app) ids(address, token string, pageSize int) (all []string) {
+	a.t.Helper()
+	for next := address; next != ""; {
+		var page struct {
+			Value []struct{ ID string }
+			Next  string `json:"@odata.nextLink"`
+		}
+		a.json2(next, token, &page)
+		if len(page.Value) > pageSize || page.Next != "" && len(page.Value) != pageSize {
+			a.t.Fatalf("%s: a page of %d", next, len(page.Value))
+		}
+		for _, g := range page.Value {
+			all = append(all, g.ID)
+		}
+		next = page.Next
+	}
+	return all
+}
+
 // Groups that do not fit into a token are read from Graph.
 func TestGroupsOverage(t *testing.T) {
 	t.Parallel()
@@ -41,22 +61,7 @@ func TestGroupsOverage(t *testing.T) {
 	}
 	list := func(path, token string, pageSize int) {
 		t.Helper()
-		var all []string
-		for next := graph + path; next != ""; {
-			var page struct {
-				Value []struct{ ID string }
-				Next  string `json:"@odata.nextLink"`
-			}
-			a.json2(next, token, &page)
-			if len(page.Value) > pageSize || page.Next != "" && len(page.Value) != pageSize {
-				t.Fatalf("%s: a page of %d", path, len(page.Value))
-			}
-			for _, g := range page.Value {
-				all = append(all, g.ID)
-			}
-			next = page.Next
-		}
-		if !slices.Equal(all, groups) {
+		if all := a.ids(graph+path, token, pageSize); !slices.Equal(all, groups) {
 			t.Errorf("%s: %d ids", path, len(all))
 		}
 	}

@@ -100,6 +100,75 @@ func names(l listing) (all []string) {
 	return all
 }
 
+// checkRoot reads the root folder and the list of drives.
+func checkRoot(t *testing.T, a *app, drive, token string) driveItem {
+	t.Helper()
+	root := a.do(200, "GET", drive+"/root", token, "")
+	if again := a.do(200, "GET", drive+"/items/root", token, ""); again.ID != root.ID {
+		t.Errorf("items/root: %s", again.ID)
+	}
+	var drives struct{ Value []struct{ ID string } }
+	a.json2(a.ms.URL+"/v1.0/me/drives", token, &drives)
+	if len(drives.Value) != 1 || drives.Value[0].ID != root.ParentReference.DriveID {
+		t.Errorf("me/drives: %+v", drives)
+	}
+	return root
+}
+
+// checkListing lists a folder of three items in several orders, in pages of two.
+func checkListing(t *testing.T, a *app, drive, token string) {
+	t.Helper()
+	for order, want := range map[string][]string{
+		"name":      {"House", "second 1.csv", "second.csv"},
+		"name desc": {"second.csv", "second 1.csv", "House"},
+		"size desc": {"second.csv", "House", "second 1.csv"},
+	} {
+		var got []string
+		for next := drive + "/root:/Plans:/children?$select=name&$top=2&$orderby=" + url.QueryEscape(order); next != ""; {
+			var page listing
+			a.json2(next, token, &page)
+			got = append(got, names(page)...)
+			if page.Value[0].ID != "" {
+				t.Error("$select: there is an id")
+			}
+			next = page.Next
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q", order, got)
+		}
+	}
+}
+
+// checkCopies copies a folder, and reads what became of that.
+func checkCopies(t *testing.T, a *app, drive, token string, root, folder driveItem) {
+	t.Helper()
+	copied := func(ask string) (status, id string) {
+		t.Helper()
+		res, text := a.send("POST", drive+"/items/"+url.PathEscape(folder.ID)+"/copy", token, ask)
+		if res.StatusCode != 202 || text != "" {
+			t.Fatalf("copy: %d %s", res.StatusCode, text)
+		}
+		where := res.Header.Get("Location")
+		if res, _ := a.graph(where, token); res.StatusCode != 401 {
+			t.Errorf("monitor with a token: %d", res.StatusCode)
+		}
+		var doc struct {
+			Status, ResourceID string
+			Error              struct{ Code string }
+		}
+		a.json2(where, "", &doc)
+		return doc.Status + doc.Error.Code, doc.ResourceID
+	}
+	status, id := copied(`{"name":"Plans of last year","parentReference":{"driveId":"` + root.ParentReference.DriveID + `","id":"` + root.ID + `"}}`)
+	if twin := a.do(200, "GET", drive+"/items/"+url.PathEscape(id), token, ""); status != "completed" || twin.Folder == nil || twin.Folder.ChildCount != 4 {
+		t.Errorf("copy: %s %+v", status, twin)
+	}
+	if status, _ := copied(`{}`); status != "failednameAlreadyExists" {
+		t.Errorf("copy onto itself: %s", status)
+	}
+	a.refused(400, "invalidRequest", "POST", drive+"/items/"+url.PathEscape(folder.ID)+"/copy", token, `{"parentReference":{"path":"/drive/root:/Plans/House"}}`)
+}
+
 func TestDriveWrites(t *testing.T) {
 	t.Parallel()
 	for _, user := range []string{msauthtest.Ada, msauthtest.Mia} {
@@ -108,15 +177,7 @@ func TestDriveWrites(t *testing.T) {
 			a := newApp(t, newServer(t))
 			drive, token := a.writer(user)
 			me := a.ms.URL + "/v1.0/me/drive"
-			root := a.do(200, "GET", drive+"/root", token, "")
-			if again := a.do(200, "GET", drive+"/items/root", token, ""); again.ID != root.ID {
-				t.Errorf("items/root: %s", again.ID)
-			}
-			var drives struct{ Value []struct{ ID string } }
-			a.json2(a.ms.URL+"/v1.0/me/drives", token, &drives)
-			if len(drives.Value) != 1 || drives.Value[0].ID != root.ParentReference.DriveID {
-				t.Errorf("me/drives: %+v", drives)
-			}
+			root := checkRoot(t, a, drive, token)
 
 			// Folders.
 			folder := a.do(201, "POST", drive+"/items/"+url.PathEscape(root.ID)+"/children", token, `{"name":"Plans","folder":{}}`)
@@ -157,26 +218,7 @@ func TestDriveWrites(t *testing.T) {
 				t.Errorf("content: %q", got)
 			}
 
-			// Listing, in order and in pages.
-			for order, want := range map[string][]string{
-				"name":      {"House", "second 1.csv", "second.csv"},
-				"name desc": {"second.csv", "second 1.csv", "House"},
-				"size desc": {"second.csv", "House", "second 1.csv"},
-			} {
-				var got []string
-				for next := drive + "/root:/Plans:/children?$select=name&$top=2&$orderby=" + url.QueryEscape(order); next != ""; {
-					var page listing
-					a.json2(next, token, &page)
-					got = append(got, names(page)...)
-					if page.Value[0].ID != "" {
-						t.Error("$select: there is an id")
-					}
-					next = page.Next
-				}
-				if !slices.Equal(got, want) {
-					t.Errorf("%s: %q", order, got)
-				}
-			}
+			checkListing(t, a, drive, token)
 			a.refused(400, "invalidRequest", "GET", me+"/root/children?$orderby=colour", token, "")
 
 			// Names and places.
@@ -194,32 +236,7 @@ func TestDriveWrites(t *testing.T) {
 			a.refused(403, "accessDenied", "PATCH", me+"/root", token, `{"name":"x"}`)
 			a.refused(403, "accessDenied", "DELETE", me+"/root", token, "")
 
-			// A copy, and what became of it.
-			copied := func(ask string) (status, id string) {
-				t.Helper()
-				res, text := a.send("POST", drive+"/items/"+url.PathEscape(folder.ID)+"/copy", token, ask)
-				if res.StatusCode != 202 || text != "" {
-					t.Fatalf("copy: %d %s", res.StatusCode, text)
-				}
-				where := res.Header.Get("Location")
-				if res, _ := a.graph(where, token); res.StatusCode != 401 {
-					t.Errorf("monitor with a token: %d", res.StatusCode)
-				}
-				var doc struct {
-					Status, ResourceID string
-					Error              struct{ Code string }
-				}
-				a.json2(where, "", &doc)
-				return doc.Status + doc.Error.Code, doc.ResourceID
-			}
-			status, id := copied(`{"name":"Plans of last year","parentReference":{"driveId":"` + root.ParentReference.DriveID + `","id":"` + root.ID + `"}}`)
-			if twin := a.do(200, "GET", drive+"/items/"+url.PathEscape(id), token, ""); status != "completed" || twin.Folder == nil || twin.Folder.ChildCount != 4 {
-				t.Errorf("copy: %s %+v", status, twin)
-			}
-			if status, _ := copied(`{}`); status != "failednameAlreadyExists" {
-				t.Errorf("copy onto itself: %s", status)
-			}
-			a.refused(400, "invalidRequest", "POST", drive+"/items/"+url.PathEscape(folder.ID)+"/copy", token, `{"parentReference":{"path":"/drive/root:/Plans/House"}}`)
+			checkCopies(t, a, drive, token, root, folder)
 
 			a.do(204, "DELETE", drive+"/items/"+url.PathEscape(folder.ID), token, "")
 			a.refused(404, "itemNotFound", "GET", drive+"/items/"+url.PathEscape(file.ID), token, "")
@@ -274,38 +291,50 @@ func TestDriveRefuses(t *testing.T) {
 	a.refused(404, "itemNotFound", "GET", drive+"/root", reader, "") // Ada's
 }
 
+// uploadUnit is what the parts of an upload are multiples of, in bytes.
+const uploadUnit = 320 << 10
+
+// uploaded is what tests upload: two units and a rest.
+var uploaded = strings.Repeat("0123456789abcdef", 2*uploadUnit/16) + "the end"
+
+// beginUpload begins an upload session and returns its URL.
+func (a *app) beginUpload(item, token, ask string) (address string) {
+	a.t.Helper()
+	res, text := a.send("POST", item+"/createUploadSession", token, ask, "Content-Type", "application/json")
+	var doc struct {
+		UploadURL, ExpirationDateTime string
+		NextExpectedRanges            []string
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || res.StatusCode != 200 || doc.ExpirationDateTime == "" || !slices.Equal(doc.NextExpectedRanges, []string{"0-"}) {
+		a.t.Fatalf("createUploadSession: %d %s", res.StatusCode, text)
+	}
+	return doc.UploadURL
+}
+
+// put sends a part of uploaded, as one of a file of size bytes.
+func (a *app) put(address string, first, last, size int) (int, string) {
+	a.t.Helper()
+	res, text := a.send("PUT", address, "", uploaded[first:last+1], "Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, size))
+	return res.StatusCode, text
+}
+
+// ranges are those that the status of an upload still expects.
+func ranges(t *testing.T, text string) string {
+	t.Helper()
+	var doc struct{ NextExpectedRanges []string }
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return strings.Join(doc.NextExpectedRanges, ",")
+}
+
 func TestUploadSession(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))
 	drive, token := a.writer(msauthtest.Ada)
-	const unit = 320 << 10
-	content := strings.Repeat("0123456789abcdef", 2*unit/16) + "the end"
-	begin := func(path, ask string) (address string) {
-		t.Helper()
-		res, text := a.send("POST", drive+path+"/createUploadSession", token, ask, "Content-Type", "application/json")
-		var doc struct {
-			UploadURL, ExpirationDateTime string
-			NextExpectedRanges            []string
-		}
-		if err := json.Unmarshal([]byte(text), &doc); err != nil || res.StatusCode != 200 || doc.ExpirationDateTime == "" || !slices.Equal(doc.NextExpectedRanges, []string{"0-"}) {
-			t.Fatalf("createUploadSession: %d %s", res.StatusCode, text)
-		}
-		return doc.UploadURL
-	}
-	put := func(address string, first, last, size int, headers ...string) (int, string) {
-		t.Helper()
-		headers = append([]string{"Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, size)}, headers...)
-		res, text := a.send("PUT", address, "", content[first:last+1], headers...)
-		return res.StatusCode, text
-	}
-	ranges := func(text string) string {
-		t.Helper()
-		var doc struct{ NextExpectedRanges []string }
-		if err := json.Unmarshal([]byte(text), &doc); err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-		return strings.Join(doc.NextExpectedRanges, ",")
-	}
+	begin := func(path, ask string) string { return a.beginUpload(drive+path, token, ask) }
+	content := uploaded
+	const unit = uploadUnit
 	size := len(content)
 
 	address := begin("/root:/Uploads/big.bin:", `{"item":{"@microsoft.graph.conflictBehavior":"rename","name":"big.bin"}}`)
@@ -316,19 +345,19 @@ func TestUploadSession(t *testing.T) {
 	a.refused(400, "invalidRequest", "PUT", address, "", "x")
 	a.refused(400, "invalidRequest", "PUT", address, "", "x", "Content-Range", "bytes 0-1/2")
 	a.refused(400, "invalidRequest", "PUT", address, "", content[:1000], "Content-Range", fmt.Sprintf("bytes 0-999/%d", size)) // not 320 KiB
-	if status, text := put(address, 0, unit-1, size); status != 202 || ranges(text) != fmt.Sprintf("%d-", unit) {
+	if status, text := a.put(address, 0, unit-1, size); status != 202 || ranges(t, text) != fmt.Sprintf("%d-", unit) {
 		t.Fatalf("first part: %d %s", status, text)
 	}
 	a.refused(416, "invalidRange", "PUT", address, "", content[:unit], "Content-Range", fmt.Sprintf("bytes 0-%d/%d", unit-1, size))
 	a.refused(400, "invalidRequest", "PUT", address, "", content[:unit], "Content-Range", fmt.Sprintf("bytes %d-%d/%d", unit, 2*unit-1, size+1))
-	if res, text := a.graph(address, ""); res.StatusCode != 200 || ranges(text) != fmt.Sprintf("%d-", unit) {
+	if res, text := a.graph(address, ""); res.StatusCode != 200 || ranges(t, text) != fmt.Sprintf("%d-", unit) {
 		t.Errorf("status: %d %s", res.StatusCode, text)
 	}
 	a.refused(404, "itemNotFound", "GET", drive+"/root:/Uploads/big.bin", token, "")
-	if status, text := put(address, unit, 2*unit-1, size); status != 202 || ranges(text) != fmt.Sprintf("%d-", 2*unit) {
+	if status, text := a.put(address, unit, 2*unit-1, size); status != 202 || ranges(t, text) != fmt.Sprintf("%d-", 2*unit) {
 		t.Fatalf("second part: %d %s", status, text)
 	}
-	status, text := put(address, 2*unit, size-1, size)
+	status, text := a.put(address, 2*unit, size-1, size)
 	var it driveItem
 	if err := json.Unmarshal([]byte(text), &it); err != nil || status != 201 || it.Name != "big.bin" || it.Size != int64(size) {
 		t.Fatalf("last part: %d %s", status, text)
@@ -339,10 +368,10 @@ func TestUploadSession(t *testing.T) {
 	a.refused(404, "itemNotFound", "GET", address, "", "")
 
 	// A file that is there: 200, or another name.
-	if status, text := put(begin("/items/"+it.ID, ""), 0, 9, 10); status != 200 || !strings.Contains(text, it.ID) {
+	if status, text := a.put(begin("/items/"+it.ID, ""), 0, 9, 10); status != 200 || !strings.Contains(text, it.ID) {
 		t.Errorf("replaced: %d %s", status, text)
 	}
-	if status, text := put(begin("/root:/Uploads/big.bin:", `{"item":{"@microsoft.graph.conflictBehavior":"rename"}}`), 0, 9, 10); status != 201 || !strings.Contains(text, `"big 1.bin"`) {
+	if status, text := a.put(begin("/root:/Uploads/big.bin:", `{"item":{"@microsoft.graph.conflictBehavior":"rename"}}`), 0, 9, 10); status != 201 || !strings.Contains(text, `"big 1.bin"`) {
 		t.Errorf("renamed: %d %s", status, text)
 	}
 	// A name that was taken meanwhile.
@@ -358,7 +387,7 @@ func TestUploadSession(t *testing.T) {
 	a.refused(404, "itemNotFound", "PUT", address, "", "x", "Content-Range", "bytes 0-0/1")
 	address = begin("/root:/Uploads/later.bin:", `{"deferCommit":true}`)
 	a.refused(400, "invalidRequest", "POST", address, "", "")
-	if status, text := put(address, 0, 9, 10); status != 202 || ranges(text) != "" {
+	if status, text := a.put(address, 0, 9, 10); status != 202 || ranges(t, text) != "" {
 		t.Errorf("deferred: %d %s", status, text)
 	}
 	a.do(201, "POST", address, "", "")
@@ -369,7 +398,7 @@ func TestUploadSession(t *testing.T) {
 		b.Fail[msauthtest.Upload] = []msauthtest.Failure{{Status: 503, Header: http.Header{"Retry-After": {"2"}}}}
 	})
 	a.refused(503, "serviceNotAvailable", "PUT", address, "", "x", "Content-Range", "bytes 0-0/1")
-	if status, _ := put(address, 0, 0, 1); status != 201 {
+	if status, _ := a.put(address, 0, 0, 1); status != 201 {
 		t.Errorf("after the failure: %d", status)
 	}
 	if a.ms.Count(msauthtest.Upload) < 10 {

@@ -12,19 +12,14 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-func TestSignIn(t *testing.T) {
-	t.Parallel()
-	a := newApp(t, newServer(t))
-	res, page := a.authorize()
-	if res.StatusCode != http.StatusOK {
-		t.Fatalf("authorize: %d", res.StatusCode)
-	}
+func checkSignInPage(t *testing.T, ms *msauthtest.Server, res *http.Response, page string) {
+	t.Helper()
 	for _, want := range []string{"Not Microsoft.", "<strong id=\"app\">localhost:8080</strong>", `id="cancel"`, `id="refuse"`, "Files.Read"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("sign-in page without %s", want)
 		}
 	}
-	for _, u := range a.ms.Users() {
+	for _, u := range ms.Users() {
 		if !strings.Contains(page, `name="user" value="`+u.SignInName+`" data-user="`+u.SignInName+`"`) || !strings.Contains(page, u.Name) {
 			t.Errorf("sign-in page without %s", u.SignInName)
 		}
@@ -35,6 +30,16 @@ func TestSignIn(t *testing.T) {
 	if got := res.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control: %s", got)
 	}
+}
+
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, newServer(t))
+	res, page := a.authorize()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("authorize: %d", res.StatusCode)
+	}
+	checkSignInPage(t, a.ms, res, page)
 
 	answer := a.pick(msauthtest.Ada)
 	if answer.Get("state") != "the state" || answer.Get("code") == "" || answer.Has("iss") {
@@ -259,6 +264,13 @@ func TestTenants(t *testing.T) {
 	}
 }
 
+// silent is the answer to a request that shows no page.
+func (a *app) silent(pairs ...string) url.Values {
+	a.t.Helper()
+	res, _ := a.authorize(pairs...)
+	return a.answer(res)
+}
+
 // The browser stays signed in at the server.
 func TestSingleSignOn(t *testing.T) {
 	t.Parallel()
@@ -266,11 +278,7 @@ func TestSingleSignOn(t *testing.T) {
 	a := newApp(t, ms)
 	first := a.claims(a.signIn(msauthtest.Ada).IDToken)
 
-	silent := func(pairs ...string) url.Values {
-		t.Helper()
-		res, _ := a.authorize(pairs...)
-		return a.answer(res)
-	}
+	silent := a.silent
 	shown := func(pairs ...string) string {
 		t.Helper()
 		res, text := a.authorize(pairs...)
@@ -329,8 +337,19 @@ func TestSingleSignOn(t *testing.T) {
 		t.Errorf("consent: %v", got)
 	}
 	ms.Set(func(b *msauthtest.Behavior) { b.RequireConsent = false })
+}
 
-	// Sign-out with a hint is for that person only.
+// Sign-out with a hint is for that person only.
+func TestSignOut(t *testing.T) {
+	t.Parallel()
+	ms := newServer(t)
+	a := newApp(t, ms)
+	silent := a.silent
+	first := a.claims(a.signIn(msauthtest.Ada).IDToken)
+	a.pick(msauthtest.Mia)
+	if got := silent("prompt", "none"); got.Get("error") != "interaction_required" {
+		t.Errorf("two people signed in: %v", got)
+	}
 	logout := func(pairs ...string) *http.Response {
 		t.Helper()
 		res, _ := a.get(a.endpoint("oauth2/v2.0/logout") + "?" + with(url.Values{}, pairs...).Encode())

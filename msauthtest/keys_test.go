@@ -95,3 +95,75 @@ func TestAppKey(t *testing.T) {
 		t.Errorf("a personal account: %v", err)
 	}
 }
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	ms := newServer(t)
+	a := newApp(t, ms)
+	before := a.signIn(msauthtest.Ada)
+	if got := len(a.keySet().Keys); got != 3 {
+		t.Errorf("%d keys, want one for each class of accounts and one of another cloud", got)
+	}
+	ms.RollKeys()
+	after := a.signIn(msauthtest.Ada)
+	if header(t, before.IDToken)["kid"] == header(t, after.IDToken)["kid"] {
+		t.Error("RollKeys: the same key signs")
+	}
+	if got := len(a.keySet().Keys); got != 5 {
+		t.Errorf("%d keys", got)
+	}
+	a.claims(before.IDToken)
+	a.claims(after.IDToken)
+	a.tenant = msauthtest.TenantContoso
+	var set struct{ Keys []map[string]any }
+	a.json(a.endpoint("discovery/v2.0/keys"), &set)
+	if len(set.Keys) != 2 || set.Keys[0]["issuer"] != ms.URL+"/"+msauthtest.TenantContoso+"/v2.0" {
+		t.Errorf("keys of a tenant: %v", set.Keys)
+	}
+	a.tenant = "common"
+
+	for _, tt := range []struct {
+		signing msauthtest.Signing
+		alg     string
+		kid     bool
+		good    bool
+	}{
+		{msauthtest.SignRS256, "RS256", true, true},
+		{msauthtest.SignPS256, "PS256", true, true},
+		{msauthtest.SignES256, "ES256", true, true},
+		{msauthtest.SignOtherClass, "RS256", true, true},
+		{msauthtest.SignForeignCloud, "RS256", true, true},
+		{msauthtest.SignWithoutKeyID, "RS256", false, false}, // go-jose asks for one when there are several keys
+		{msauthtest.SignNone, "none", false, false},
+		{msauthtest.SignHS256Secret, "HS256", true, false},
+		{msauthtest.SignHS256Public, "HS256", true, false},
+		{msauthtest.SignUnknownKey, "RS256", true, false},
+		{msauthtest.SignUnpublished, "RS256", true, false},
+		{msauthtest.SignWrongKeyID, "RS256", true, false},
+		{msauthtest.SignFlippedBit, "RS256", true, false},
+		{msauthtest.SignTruncated, "RS256", true, false},
+	} {
+		ms.Set(func(b *msauthtest.Behavior) { b.Signing = tt.signing })
+		token := a.renew(before).IDToken
+		h := header(t, token)
+		if h["alg"] != tt.alg || (h["kid"] != nil) != tt.kid {
+			t.Errorf("%q: header %v", tt.signing, h)
+		}
+		if _, err := a.verify(token); (err == nil) != tt.good {
+			t.Errorf("%q: %v", tt.signing, err)
+		}
+	}
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.Signing = ""
+		b.KeySet = func(keys []map[string]any) []map[string]any { return keys[:1] }
+	})
+	if got := len(a.keySet().Keys); got != 1 {
+		t.Errorf("KeySet: %d keys", got)
+	}
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.KeySet = func(keys []map[string]any) []map[string]any { return nil }
+	})
+	if res, text := a.get(a.endpoint("discovery/v2.0/keys")); res.StatusCode != 200 || text != `{"keys":[]}` {
+		t.Errorf("KeySet: %s", text)
+	}
+}

@@ -71,8 +71,13 @@ func TestRefusalsByNumber(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A Failure may name another error or suberror than its number's.
+func TestRefusalsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, newServer(t))
 	a.ms.Set(func(b *msauthtest.Behavior) {
-		b.V1Errors = false
 		b.Fail[msauthtest.TokenRefresh] = []msauthtest.Failure{
 			{Error: "invalid_grant", Codes: []int{65001}},
 			{Codes: []int{50076}, Suberror: "Basic_Action"},

@@ -3,8 +3,6 @@ package msauthtest_test
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -83,6 +81,12 @@ func TestCodeRefuses(t *testing.T) {
 		}
 		wantCode(t, a.mustToken(form), 400, "invalid_grant", 54005)
 	})
+}
+
+// Token requests that are refused before their code is looked at.
+func TestTokenRefuses(t *testing.T) {
+	t.Parallel()
+	a := newApp(t, newServer(t))
 	t.Run("expired secret", func(t *testing.T) {
 		ms := newServer(t)
 		ms.Set(func(b *msauthtest.Behavior) { b.SecretExpired = true })
@@ -425,205 +429,5 @@ func TestResources(t *testing.T) {
 	a.scope = "openid offline_access User.Read api://orders/Orders.Read"
 	if got := a.signIn(msauthtest.Bruno); got.Scope != "openid User.Read" {
 		t.Errorf("two APIs at sign-in: %q", got.Scope)
-	}
-}
-
-func TestFailures(t *testing.T) {
-	t.Parallel()
-	ms := newServer(t)
-	a := newApp(t, ms)
-	rep := a.signIn(msauthtest.Ada)
-	const kind = msauthtest.TokenRefresh
-	fail := func(f ...msauthtest.Failure) { ms.Set(func(b *msauthtest.Behavior) { b.Fail[kind] = f }) }
-	do := func() (*http.Response, string, error) {
-		t.Helper()
-		res, err := a.browser.PostForm(a.endpoint("oauth2/v2.0/token"), a.refreshForm(rep.RefreshToken))
-		if err != nil {
-			return nil, "", err
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		return res, string(b), err
-	}
-
-	fail(msauthtest.Failure{Status: 429, Header: http.Header{"Retry-After": {"-7"}}}, msauthtest.Failure{}, msauthtest.Failure{Body: "<html>"})
-	if res, _, err := do(); err != nil || res.StatusCode != 429 || res.Header.Get("Retry-After") != "-7" {
-		t.Errorf("429: %v %v", res, err)
-	}
-	if res, _, err := do(); err != nil || res.StatusCode != 200 {
-		t.Errorf("the zero Failure: %v %v", res, err)
-	}
-	if res, text, err := do(); err != nil || res.StatusCode != 200 || text != "<html>" {
-		t.Errorf("body: %v %s %v", res, text, err)
-	}
-	if res, _, err := do(); err != nil || res.StatusCode != 200 {
-		t.Errorf("after the last failure: %v %v", res, err)
-	}
-
-	fail(msauthtest.Failure{Error: "temporarily_unavailable"}, msauthtest.Failure{Error: "invalid_client"}, msauthtest.Failure{Error: "invalid_grant", Suberror: "token_expired", Codes: []int{700082, 1}, Claims: "{}"})
-	wantCode(t, a.renew(rep), 503, "temporarily_unavailable", 90033)
-	wantCode(t, a.renew(rep), 401, "invalid_client", 7000215)
-	if got := a.renew(rep); got.Suberror != "token_expired" || len(got.Codes) != 2 || got.Claims != "{}" || !strings.HasPrefix(got.Description, "AADSTS700082: ") {
-		t.Errorf("%+v", got)
-	}
-
-	fail(msauthtest.Failure{Close: true})
-	if _, _, err := do(); err == nil {
-		t.Error("Close: an answer")
-	}
-
-	// The work is done although the reply is lost: with strict rotation the
-	// token is spent.
-	ms.Set(func(b *msauthtest.Behavior) { b.Rotation = msauthtest.RotateStrict })
-	fail(msauthtest.Failure{LoseReply: true})
-	if _, _, err := do(); err == nil {
-		t.Error("LoseReply: an answer")
-	}
-	wantCode(t, a.renew(rep), 400, "invalid_grant", 50173)
-	ms.Set(func(b *msauthtest.Behavior) { b.Rotation = "" })
-	rep = a.signIn(msauthtest.Ada)
-
-	fail(msauthtest.Failure{Hang: true})
-	a.browser.Timeout = 50 * time.Millisecond
-	if _, _, err := do(); err == nil {
-		t.Error("Hang: an answer")
-	}
-	ms.Set(func(b *msauthtest.Behavior) { b.Delay[kind] = time.Hour })
-	if _, _, err := do(); err == nil {
-		t.Error("Delay: an answer")
-	}
-	a.browser.Timeout = 0
-	ms.Set(func(b *msauthtest.Behavior) {
-		b.Delay = nil
-		b.FailAlways[kind] = msauthtest.Failure{Handler: func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(299)
-			io.WriteString(w, "dripping")
-			http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		}}
-	})
-	for range 2 {
-		if res, text, err := do(); !errors.Is(err, io.ErrUnexpectedEOF) || res.StatusCode != 299 || text != "dripping" {
-			t.Errorf("Handler: %q %v", text, err)
-		}
-	}
-	calls := ms.Calls(kind)
-	if got := calls[len(calls)-1].Status; got != 299 {
-		t.Errorf("Call.Status = %d", got)
-	}
-
-	ms.Set(func(b *msauthtest.Behavior) {
-		b.FailAlways = map[msauthtest.Kind]msauthtest.Failure{
-			msauthtest.Discovery: {},
-			msauthtest.Keys:      {Status: 502},
-			msauthtest.Graph:     {Status: 429},
-		}
-		b.Fail[msauthtest.Discovery] = []msauthtest.Failure{{Error: "server_error"}}
-	})
-	discovery := a.endpoint("v2.0/.well-known/openid-configuration")
-	if res, text := a.get(discovery); res.StatusCode != 500 || !strings.Contains(text, "server_error") {
-		t.Errorf("discovery: %d %s", res.StatusCode, text)
-	}
-	if res, _ := a.get(discovery); res.StatusCode != 200 {
-		t.Errorf("discovery: %d", res.StatusCode)
-	}
-	if res, _ := a.get(a.endpoint("discovery/v2.0/keys")); res.StatusCode != 502 {
-		t.Errorf("keys: %d", res.StatusCode)
-	}
-	if res, text := a.get(ms.URL + "/v1.0/me"); res.StatusCode != 429 || !strings.Contains(text, `"code":"TooManyRequests"`) {
-		t.Errorf("graph: %d %s", res.StatusCode, text)
-	}
-}
-
-// Close ends requests that hang.
-func TestCloseWhileHanging(t *testing.T) {
-	t.Parallel()
-	ms := msauthtest.NewServer()
-	ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Discovery] = msauthtest.Failure{Hang: true} })
-	a := newApp(t, ms)
-	done := make(chan error)
-	go func() {
-		_, err := a.browser.Get(a.endpoint("v2.0/.well-known/openid-configuration"))
-		done <- err
-	}()
-	for ms.Count(msauthtest.Discovery) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	ms.Close()
-	ms.Close()
-	if err := <-done; err == nil {
-		t.Error("an answer")
-	}
-}
-
-func TestKeys(t *testing.T) {
-	t.Parallel()
-	ms := newServer(t)
-	a := newApp(t, ms)
-	before := a.signIn(msauthtest.Ada)
-	if got := len(a.keySet().Keys); got != 3 {
-		t.Errorf("%d keys, want one for each class of accounts and one of another cloud", got)
-	}
-	ms.RollKeys()
-	after := a.signIn(msauthtest.Ada)
-	if header(t, before.IDToken)["kid"] == header(t, after.IDToken)["kid"] {
-		t.Error("RollKeys: the same key signs")
-	}
-	if got := len(a.keySet().Keys); got != 5 {
-		t.Errorf("%d keys", got)
-	}
-	a.claims(before.IDToken)
-	a.claims(after.IDToken)
-	a.tenant = msauthtest.TenantContoso
-	var set struct{ Keys []map[string]any }
-	a.json(a.endpoint("discovery/v2.0/keys"), &set)
-	if len(set.Keys) != 2 || set.Keys[0]["issuer"] != ms.URL+"/"+msauthtest.TenantContoso+"/v2.0" {
-		t.Errorf("keys of a tenant: %v", set.Keys)
-	}
-	a.tenant = "common"
-
-	for _, tt := range []struct {
-		signing msauthtest.Signing
-		alg     string
-		kid     bool
-		good    bool
-	}{
-		{msauthtest.SignRS256, "RS256", true, true},
-		{msauthtest.SignPS256, "PS256", true, true},
-		{msauthtest.SignES256, "ES256", true, true},
-		{msauthtest.SignOtherClass, "RS256", true, true},
-		{msauthtest.SignForeignCloud, "RS256", true, true},
-		{msauthtest.SignWithoutKeyID, "RS256", false, false}, // go-jose asks for one when there are several keys
-		{msauthtest.SignNone, "none", false, false},
-		{msauthtest.SignHS256Secret, "HS256", true, false},
-		{msauthtest.SignHS256Public, "HS256", true, false},
-		{msauthtest.SignUnknownKey, "RS256", true, false},
-		{msauthtest.SignUnpublished, "RS256", true, false},
-		{msauthtest.SignWrongKeyID, "RS256", true, false},
-		{msauthtest.SignFlippedBit, "RS256", true, false},
-		{msauthtest.SignTruncated, "RS256", true, false},
-	} {
-		ms.Set(func(b *msauthtest.Behavior) { b.Signing = tt.signing })
-		token := a.renew(before).IDToken
-		h := header(t, token)
-		if h["alg"] != tt.alg || (h["kid"] != nil) != tt.kid {
-			t.Errorf("%q: header %v", tt.signing, h)
-		}
-		if _, err := a.verify(token); (err == nil) != tt.good {
-			t.Errorf("%q: %v", tt.signing, err)
-		}
-	}
-	ms.Set(func(b *msauthtest.Behavior) {
-		b.Signing = ""
-		b.KeySet = func(keys []map[string]any) []map[string]any { return keys[:1] }
-	})
-	if got := len(a.keySet().Keys); got != 1 {
-		t.Errorf("KeySet: %d keys", got)
-	}
-	ms.Set(func(b *msauthtest.Behavior) {
-		b.KeySet = func(keys []map[string]any) []map[string]any { return nil }
-	})
-	if res, text := a.get(a.endpoint("discovery/v2.0/keys")); res.StatusCode != 200 || text != `{"keys":[]}` {
-		t.Errorf("KeySet: %s", text)
 	}
 }
