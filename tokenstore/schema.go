@@ -96,6 +96,8 @@ var (
 		`ALTER TABLE msauth_tokens ADD PRIMARY KEY (user_key, registration)`,
 		`DROP INDEX msauth_tokens_account`,
 		`CREATE UNIQUE INDEX msauth_tokens_account ON msauth_tokens (account, registration) WHERE NOT shared`,
+		`DROP INDEX msauth_tokens_usable`,
+		`CREATE INDEX msauth_tokens_usable ON msauth_tokens (user_key, registration) WHERE NOT sign_in_required`,
 	}
 	registrationsSQLite = []string{
 		`CREATE TABLE msauth_tokens_2 (
@@ -114,7 +116,7 @@ var (
 		`DROP TABLE msauth_tokens`,
 		`ALTER TABLE msauth_tokens_2 RENAME TO msauth_tokens`,
 		`CREATE UNIQUE INDEX msauth_tokens_account ON msauth_tokens (account, registration) WHERE NOT shared`,
-		`CREATE INDEX msauth_tokens_usable ON msauth_tokens (user_key) WHERE NOT sign_in_required`,
+		`CREATE INDEX msauth_tokens_usable ON msauth_tokens (user_key, registration) WHERE NOT sign_in_required`,
 	}
 )
 

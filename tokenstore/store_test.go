@@ -408,8 +408,9 @@ func TestUsers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		args := map[string][]any{"users": {want[100], 500, "0123456789abcdef"}, "why": {"u", "a", "0123456789abcdef", ""}}
 		for name, query := range store.Queries() {
-			plan := b.explain(t, db, query, map[string][]any{"users": {want[100], 500}, "why": {"u", "a", "", ""}}[name])
+			plan := b.explain(t, db, query, args[name])
 			index := map[string]string{"users": "msauth_tokens_usable", "userOf": "msauth_tokens_account"}[name]
 			if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "SCAN msauth") || !strings.Contains(plan, index) {
 				t.Errorf("the plan of %s:\n%s", name, plan)
@@ -418,6 +419,9 @@ func TestUsers(t *testing.T) {
 				t.Errorf("%s sorts:\n%s", name, plan)
 			}
 			t.Logf("%s:\n%s", name, plan)
+		}
+		if b.readsTable(t, db, store.Queries()["users"], args["users"]) {
+			t.Error("users reads the table, not the index alone")
 		}
 	})
 }
