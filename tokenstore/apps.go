@@ -63,8 +63,8 @@ type apps struct {
 	stored        bool     // the name said which
 }
 
-// apps takes the registration out of a name, or finds those that are meant.
-func (s *Store) apps(name string) (of apps, own string) {
+// parse takes the registration out of a name, or finds those that are meant.
+func (s *Store) parse(name string) (of apps, own string) {
 	if m := storedForm.FindStringSubmatch(name); m != nil {
 		return apps{m[1:2], true}, name[len(m[0]):]
 	}
@@ -113,7 +113,7 @@ func (d *dialect) usersOf(registrations []string) (query string, args []any) {
 	if len(registrations) > 0 {
 		filter = "AND registration IN (''"
 		for i, registration := range registrations {
-			filter += fmt.Sprintf(", %s%d", d.first[:1], i+3)
+			filter += fmt.Sprintf(", %s%d", d.placeholder, i+3)
 			args = append(args, registration)
 		}
 		filter += ")"

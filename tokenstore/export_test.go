@@ -28,7 +28,7 @@ var SchemaVersion = len(sqlite.migrations)
 // when the Store serves one app, as usual.
 func (s *Store) Queries() map[string]string {
 	users, _ := s.dialect.usersOf([]string{"0123456789abcdef"})
-	return map[string]string{"load": s.dialect.load, "why": s.dialect.why, "userOf": s.dialect.userOf, "users": users}
+	return map[string]string{"load": s.dialect.load, "why": s.dialect.why, "apps": s.dialect.apps, "userOf": s.dialect.userOf, "users": users}
 }
 
 // FirstSchema makes tables of the first version, with one entry.

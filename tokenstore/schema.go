@@ -17,9 +17,9 @@ type dialect struct {
 	exists     string
 	migrations [][]string
 
-	first string // parameter
+	placeholder string // what stands before a parameter's number
 
-	load, insert, update, why, delete, userOf, users string
+	load, insert, update, why, apps, delete, userOf, users string
 }
 
 var (
@@ -137,16 +137,17 @@ func newDialect(d dialect, update string) *dialect {
 	d.why = `SELECT
 		COALESCE((SELECT version FROM msauth_tokens WHERE user_key = $1 AND registration IN ($3, $4) ORDER BY registration DESC LIMIT 1), 0),
 		EXISTS (SELECT 1 FROM msauth_tokens WHERE account = $2 AND NOT shared AND user_key <> $1 AND registration IN ($3, ''))`
+	d.apps = `SELECT registration, user_key FROM msauth_tokens WHERE user_key = $1 ORDER BY registration DESC`
 	d.delete = `DELETE FROM msauth_tokens WHERE user_key = $1 AND registration = $2`
 	d.userOf = `SELECT registration, user_key FROM msauth_tokens WHERE account = $1 AND NOT shared ORDER BY registration DESC`
 	d.users = `SELECT DISTINCT user_key FROM msauth_tokens
 		WHERE user_key > $1 AND NOT sign_in_required {registrations} ORDER BY user_key LIMIT $2`
-	d.first = "$1"
+	d.placeholder = "$"
 	if d.name == "SQLite" {
-		d.first = "?1"
+		d.placeholder = "?"
 		// $1 would be a name there, which some drivers do not look up.
-		for _, query := range []*string{&d.load, &d.insert, &d.update, &d.why, &d.delete, &d.userOf, &d.users} {
-			*query = strings.ReplaceAll(*query, "$", "?")
+		for _, query := range []*string{&d.load, &d.insert, &d.update, &d.why, &d.apps, &d.delete, &d.userOf, &d.users} {
+			*query = strings.ReplaceAll(*query, "$", d.placeholder)
 		}
 	}
 	return &d

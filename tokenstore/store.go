@@ -112,7 +112,7 @@ func checkKey(what, key string, most int) error {
 // Load implements [msauth.TokenStore]. A user whose name is not one of
 // [msauth.Middleware.StoredUser] is looked for among the apps of this Store.
 func (s *Store) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
-	of, user := s.apps(user)
+	of, user := s.parse(user)
 	if err := s.check(user); err != nil {
 		return msauth.StoredTokens{}, err
 	}
@@ -158,7 +158,7 @@ func (s *Store) Load(ctx context.Context, user string) (msauth.StoredTokens, err
 // Save implements [msauth.TokenStore]. Where t.Version is 0, a version is drawn
 // here.
 func (s *Store) Save(ctx context.Context, user string, old int64, t msauth.StoredTokens) error {
-	of, user := s.apps(user)
+	of, user := s.parse(user)
 	if err := s.check(user); err != nil {
 		return err
 	}
@@ -273,12 +273,12 @@ func newVersion(old int64) int64 {
 // several apps of this Store have an entry of that user it is an error: see
 // [Store.For].
 func (s *Store) Delete(ctx context.Context, user string) error {
-	of, user := s.apps(user)
+	of, user := s.parse(user)
 	if err := s.check(user); err != nil {
 		return err
 	}
 	err := s.inTurn(ctx, func() error {
-		found, err := s.registrations(ctx, of, "SELECT registration, user_key FROM msauth_tokens WHERE user_key = "+s.dialect.first+" ORDER BY registration DESC", user)
+		found, err := s.registrations(ctx, of, s.dialect.apps, user)
 		if err != nil {
 			return err
 		}
@@ -295,17 +295,17 @@ func (s *Store) Delete(ctx context.Context, user string) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errSeveral) {
 		return fmt.Errorf("tokenstore: deleting an entry: %w", err)
 	}
-	return nil
+	return err
 }
 
 // UserOf returns the app's own user whose entry has the account, given as
 // [msauth.User.Key], or [msauth.ErrNoTokens]. Entries that are shared do not
 // count: any number of users may have those.
 func (s *Store) UserOf(ctx context.Context, account string) (string, error) {
-	of, account := s.apps(account)
+	of, account := s.parse(account)
 	if err := s.check("-"); err != nil {
 		return "", err
 	}
