@@ -74,8 +74,8 @@ func (s *Store) parse(name string) (of apps, own string) {
 	return apps{s.served.list(), false}, name
 }
 
-// has reports whether an entry is one of these, or of before there were
-// registrations.
+// has reports whether an entry is one of these, or from an earlier version and
+// thus without a registration.
 func (a apps) has(registration string) bool {
 	return registration == "" || len(a.registrations) == 0 || slices.Contains(a.registrations, registration)
 }
@@ -96,7 +96,8 @@ type entry struct {
 
 var errSeveral = errors.New("tokenstore: several apps have an entry here: say which one by Store.For")
 
-// only is the first of the entries, of which those of before come last.
+// only is the first of the entries, of which those from earlier versions come
+// last.
 func only(found []entry) (*entry, error) {
 	if len(found) == 0 {
 		return nil, nil

@@ -1,3 +1,5 @@
+//go:build unix
+
 package tokenstore_test
 
 import (
@@ -101,8 +103,9 @@ func TestAppsDoNotSeeEachOthersEntries(t *testing.T) {
 	})
 }
 
-// Entries of before have no registration: the app that writes one has it.
-func TestEntriesOfBeforeBelongToWhoWritesThem(t *testing.T) {
+// Entries from earlier versions have no registration: they become those of the
+// app that writes them.
+func TestEntriesFromEarlierVersionsBelongToWhoWritesThem(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		ctx := t.Context()
 		db := openDB(t, b.driver, b.empty(t))
@@ -143,7 +146,7 @@ func TestEntriesOfBeforeBelongToWhoWritesThem(t *testing.T) {
 }
 
 // A table of the first version of the schema, with people in it.
-func TestTablesOfBeforeGetTheRegistration(t *testing.T) {
+func TestTablesFromEarlierVersionsGetTheRegistration(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		ctx := t.Context()
 		db := openDB(t, b.driver, b.empty(t))

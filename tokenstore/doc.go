@@ -12,14 +12,14 @@
 //
 // # What is in the database
 //
-// [New] makes table msauth_tokens, with a row for each user of an app, its indexes, and
-// table msauth_tokens_schema, which has the version of the schema in its only
-// row. When a new version of this package wants another schema, New changes it,
-// in one transaction: any number of processes may start at the same time. A
-// process of an older version that runs on may go on failing from then on, and
-// does not start again: New refuses a schema that is newer than the package.
-// Where the schema is up to date, New only reads, so that the app needs no
-// right to create tables once somebody who has it has called New.
+// [New] makes table msauth_tokens, with a row for each user of an app, its
+// indexes, and table msauth_tokens_schema, which has the version of the schema
+// in its only row. When a new version of this package needs another schema, New
+// changes it, in one transaction: any number of processes may start at the same
+// time. A process of an earlier version that is still running may fail from
+// then on, and does not start again: New refuses a schema that is newer than
+// the package. Where the schema is up to date, New only reads, so that the app
+// needs no right to create tables once somebody who has it has called New.
 //
 // In PostgreSQL the tables are found along the search_path of the connection,
 // which must be the same for all connections of the pool, and are created in
@@ -30,18 +30,27 @@
 // Apps, which are registrations at Microsoft with their BaseURL, can share the
 // tables: each has rows of its own, with its registration in a column, and
 // neither sees, replaces nor deletes those of another. [msauth.New] tells the
-// Store which app it serves. The users and accounts of [Store.Users],
-// [Store.UserOf] and [Store.Delete] are then that app's own, as the app knows
-// them; names of [msauth.Middleware.StoredUser] are understood too. Where one
-// Store serves several apps, or none in this process, these methods are about all
-// of them, and fail where that is ambiguous: [Store.For] is the same Store for
-// one app.
+// Store which app it serves, by its method [Store.Serve]. A type that wraps a
+// Store must embed it, or pass Serve on: to embed an [msauth.TokenStore] is not
+// enough, as that has no Serve.
 //
-// Rows of version 1 of the schema have no registration. They are used by the app
-// that opens them, which gets them with its next save, an hour or so after the
-// person or a worker has come. Until then each app that shares the tables lists
-// them in Users, and deletes them by the user's name; and nobody else can
-// connect the account of such a row, in whatever app.
+// The users and accounts of [Store.Users], [Store.UserOf] and [Store.Delete]
+// are then that app's own, as the app knows them; UserOf and Delete take names
+// of [msauth.Middleware.StoredAccount] and [msauth.Middleware.StoredUser] too.
+// Where one Store serves several apps, or none in this process, these methods
+// are about all of them, and fail where that is ambiguous: [Store.For] is the
+// same Store for one app.
+//
+// [msauth.Middleware.Offline] takes the users that Users and UserOf return. It
+// takes no names of StoredUser: a store that lists those cuts off the prefix,
+// which is auth.StoredUser(""), before it calls Offline.
+//
+// Rows of version 1 of the schema have no registration. They are used by the
+// app that can open them, and become that app's when it next saves them: an
+// hour or so after the person, or a worker, has come. Until then Users lists
+// them for each app that shares the tables, and Delete deletes them for any of
+// these. The account of such a row is taken in all of them: no other user can
+// connect it.
 //
 // Let no table of the app's reference msauth_tokens by a foreign key: a new
 // schema may make that table anew.
@@ -56,24 +65,26 @@
 //
 // # Limits
 //
-// A user key has 1 to 255 bytes (the registration before it does not count), an account key 1 to 1024, both in UTF-8
-// without control characters; they are compared byte by byte. Sealed has at
-// most 64 KB. Lease is kept to the millisecond, cut off, and returned in UTC;
-// its year must be 1 to 9999. What is beyond is an error, and changes nothing.
+// A user key has 1 to 255 bytes, an account key 1 to 1024, without the prefix
+// of a stored name; both are UTF-8 without control characters, and are compared
+// byte by byte. Sealed has at most 64 KB. Lease is kept to the millisecond, cut
+// off, and returned in UTC; its year must be 1 to 9999. Anything beyond these
+// limits is an error, and changes nothing.
 //
 // # Failures
 //
-// Load, Save and UserOf are one statement each, or read once more to tell why that
-// changed nothing; Delete looks first whose entry it is. A statement that the database asks to repeat
-// (SQLITE_BUSY, and PostgreSQL's serialization failures and deadlocks) is
-// repeated for up to 5 seconds. An error of [Store.Save] that is none of
-// msauth's means in most cases that nothing has changed; but where the
-// connection was lost or the context ended, the new entry may be there: load it.
-// When its context ends, a call returns at once with the two drivers that are
-// tested, also while it waits for somebody else's lock. With others that may
-// take longer: with github.com/mattn/go-sqlite3 as long as busy_timeout. To save
-// tokens that Microsoft has just issued, use a context that does not end with
-// the request. Errors hold neither tokens nor user keys.
+// Load, Save and UserOf are one statement each; a Save that changes nothing
+// reads once more to tell why. Delete first reads which apps have an entry. A
+// statement that the database asks to repeat (SQLITE_BUSY, and PostgreSQL's
+// serialization failures and deadlocks) is repeated for up to 5 seconds. An
+// error of [Store.Save] that is none of msauth's means in most cases that
+// nothing has changed; but where the connection was lost or the context ended,
+// the new entry may be there: load it. When its context ends, a call returns at
+// once with the two drivers that are tested, also while it waits for somebody
+// else's lock. With others that may take longer: with
+// github.com/mattn/go-sqlite3 as long as busy_timeout. To save tokens that
+// Microsoft has just issued, use a context that does not end with the request.
+// Errors hold neither tokens nor user keys.
 //
 // # SQLite
 //
@@ -96,12 +107,14 @@
 //
 // SQLite has one writer at a time, and those that wait for its lock ask again
 // and again, in no order: of a hundred, some wait for too long. Therefore Save
-// and Delete take turns, in the order they were called. The number of
-// connections needs no limit for that. Turns are those of one [New], outside of
-// transactions; a call that has waited for its turn for 5 seconds goes on without
-// it. Several processes, and the app's own transactions, compete for the lock: a
-// few at a time do no harm. Where many goroutines open transactions that write,
-// have them wait for one another, or limit the connections (SetMaxOpenConns(4)):
+// and Delete take turns, in the order they are called, and the number of
+// connections needs no limit. A call that has waited for its turn for 5 seconds
+// goes on without it.
+//
+// The turns are those of one [New], and not for calls in the app's
+// transactions. Several processes, and the app's own transactions, still
+// compete for the lock; a few at a time do no harm. Where many goroutines begin
+// transactions that write, limit the connections, as with SetMaxOpenConns(4):
 // those that wait for a connection of a [database/sql.DB] get it in the order
 // they came.
 //

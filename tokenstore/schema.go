@@ -87,8 +87,9 @@ func migrationsOf(text, bytes, boolean, integer string, registrations []string) 
 	return migrations
 }
 
-// registrations are the second version: each app has entries of its own. Those
-// of before have the registration ”, until the app that opens them writes them.
+// registrations are the second version: each app has entries of its own. The
+// registration of entries from the first is empty, until the app that opens them
+// writes them.
 var (
 	registrationsPostgreSQL = []string{
 		`ALTER TABLE msauth_tokens ADD COLUMN registration {text} NOT NULL DEFAULT ''`,
@@ -121,7 +122,7 @@ var (
 )
 
 func newDialect(d dialect, update string) *dialect {
-	// The entries of before, whose registration is '', come last.
+	// Entries from earlier versions, whose registration is empty, come last.
 	d.load = `SELECT registration, version, sealed, account, shared, sign_in_required, lease
 		FROM msauth_tokens WHERE user_key = $1 ORDER BY registration DESC`
 	d.insert = `INSERT INTO msauth_tokens (user_key, version, sealed, account, shared, sign_in_required, lease, registration)

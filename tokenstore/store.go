@@ -210,7 +210,7 @@ func (s *Store) Save(ctx context.Context, user string, old int64, t msauth.Store
 	var version int64
 	var taken bool
 	before := ""
-	if old == 0 { // which an entry of before does not stand in the way of
+	if old == 0 { // an entry from an earlier version is not in the way
 		before = registration
 	}
 	err = s.retry(ctx, func() error {
@@ -290,7 +290,7 @@ func (s *Store) Delete(ctx context.Context, user string) error {
 				return err
 			}
 			if of.stored {
-				break // one of before under it is not certain to be this app's
+				break // an entry from an earlier version may be another app's
 			}
 		}
 		return nil

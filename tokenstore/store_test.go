@@ -128,10 +128,10 @@ func TestSaveComparesVersions(t *testing.T) {
 			if err := store.Delete(t.Context(), "ada"); err != nil {
 				t.Fatal(err)
 			}
-			conflict("a version of before Delete, no entry", "ada", second.Version, entry("c"))
+			conflict("a version from before Delete, no entry", "ada", second.Version, entry("c"))
 			save(t, store, "ada", 0, entry("a"))
-			conflict("a version of before Delete", "ada", first.Version, entry("c"))
-			conflict("a version of before Delete", "ada", second.Version, entry("c"))
+			conflict("a version from before Delete", "ada", first.Version, entry("c"))
+			conflict("a version from before Delete", "ada", second.Version, entry("c"))
 			holds(t, store, "ada", entry("a"))
 		}
 		// A conflict is one even where the account is taken too.

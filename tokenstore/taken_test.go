@@ -1,3 +1,5 @@
+//go:build unix
+
 package tokenstore_test
 
 import (
@@ -9,7 +11,7 @@ import (
 
 // An account that a user has had since before entries told apps apart is that
 // user's still: nobody else can connect it, and nobody is locked out.
-func TestAccountOfBeforeIsTaken(t *testing.T) {
+func TestAccountFromEarlierVersionsIsTaken(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		ctx := t.Context()
 		db := openDB(t, b.driver, b.empty(t))
