@@ -104,7 +104,7 @@ type Config struct {
 	Tokens TokenStore
 
 	// User tells who is signed in to the app by the app's own means, as a key
-	// of at most 255 bytes, or "". [Middleware.Connect] needs it; it is asked
+	// of at most 255 bytes, not beginning with "msauth:", or "". [Middleware.Connect] needs it; it is asked
 	// again when the person comes back from Microsoft: the app's own cookie has
 	// to get to BaseURL, and cannot be SameSite=Strict.
 	User func(r *http.Request) (key string)
@@ -223,7 +223,7 @@ type SignIn struct {
 	ReturnTo string
 
 	// UserKey is the app's user under whom [Config.Tokens] keeps the tokens, at
-	// most 255 bytes; "" keeps nothing. Where Connect began this it is the user
+	// most 255 bytes, not beginning with "msauth:"; "" keeps nothing. Where Connect began this it is the user
 	// who connects; else the [User.Key] of the account or, where [Config.User]
 	// is set, nobody: an app with users of its own puts theirs here. They are
 	// kept after OnSignIn has returned: that it was called does not mean that
@@ -319,7 +319,10 @@ func New(cfg Config) (*Middleware, error) {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
 	if cfg.Tokens != nil {
-		m.vault = &vault{cfg.Tokens, ring.derive("msauth stored tokens v1"), registration, &m.layout, registration.prefix(), false}
+		m.vault = &vault{
+			store: cfg.Tokens, keys: ring.derive("msauth stored tokens v1"),
+			registration: registration, layout: &m.layout, prefix: registration.prefix(),
+		}
 		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
 			store.Serve(m.vault.prefix)
 			m.vault.serves = true

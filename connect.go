@@ -40,7 +40,11 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 			return
 		}
 		user := m.appUser(r)
-		signedIn := user != "" && len(user) <= maxUserKey
+		if err := checkUserKey(user); err != nil {
+			m.appError(w, r, err)
+			return
+		}
+		signedIn := user != ""
 		action := strings.Join(append([]string{"connect", returnTo}, wanted...), " ")
 		seemsMeant := signedIn && m.seemsMeant(r) && m.fromHere(r)
 		switch {

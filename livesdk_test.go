@@ -110,6 +110,7 @@ func move(ctx context.Context, s *msauth.Session, graph, item, folder string) er
 type memory struct {
 	mu      sync.Mutex
 	entries map[string]msauth.StoredTokens // by user as auth.StoredUser writes it, never nil
+	prefix  string                         // auth.StoredUser(""), once auth is made
 }
 
 // Load is RetrieveRefreshTokenAsync, with a user.
@@ -149,12 +150,12 @@ func (m *memory) Delete(_ context.Context, user string) error {
 }
 
 // UserOf is the user whose account it is, not shared, or msauth.ErrNoTokens. What
-// is stored begins with the app's registration.
+// is stored begins with the app's registration, which is cut off.
 func (m *memory) UserOf(_ context.Context, account string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for user, e := range m.entries {
-		if (e.Account == account || strings.HasSuffix(e.Account, ":"+account)) && !e.Shared {
+	for stored, e := range m.entries {
+		if user, ok := strings.CutPrefix(stored, m.prefix); ok && e.Account == m.prefix+account && !e.Shared {
 			return user, nil
 		}
 	}
@@ -272,6 +273,7 @@ func live(t *testing.T, changes ...func(*msauth.Config)) (*site, *memory) {
 		guide.BaseURL, guide.Authority, guide.HTTPClient, guide.Logger = c.BaseURL, c.Authority, c.HTTPClient, c.Logger
 		*c = guide
 	}}, changes...)...)
+	kept.prefix = s.auth.StoredUser("")
 	s.mux = welcome(s.auth, liveGraph)
 	s.current.Store(s.mux)
 	return s, kept
@@ -353,8 +355,8 @@ func TestLiveSDKMovesAFile(t *testing.T) {
 func (s *site) only(t *testing.T) string {
 	t.Helper()
 	kept := s.cfg.Tokens.(*memory)
-	for user := range kept.entries {
-		return user
+	for stored := range kept.entries {
+		return strings.TrimPrefix(stored, kept.prefix)
 	}
 	t.Fatalf("nothing is kept; log:\n%s", s.log)
 	return ""
@@ -405,8 +407,8 @@ func TestLiveSDKWorkerActsForPeopleWhoAreAway(t *testing.T) {
 			s.as(person)
 			s.browser(t).get("/files")
 		}
-		for user := range kept.entries {
-			users = append(users, user)
+		for stored := range kept.entries {
+			users = append(users, strings.TrimPrefix(stored, kept.prefix))
 		}
 		slices.Sort(users)
 		var seen, told []string

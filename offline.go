@@ -20,7 +20,9 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	if m.vault == nil {
 		return nil, errors.New("msauth: Offline needs Config.Tokens")
 	}
-	user = m.vault.own(user)
+	if err := checkUserKey(user); err != nil {
+		return nil, err
+	}
 	e, err := m.vault.load(ctx, user)
 	switch {
 	case errors.Is(err, errEntry):
@@ -35,12 +37,11 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	return new(heldSession).of(m, e.rec, nil), nil
 }
 
-// StoredUser is under what name [Config.Tokens] keeps the entry of one of the
-// app's users: it begins with the registration, so that several apps can have
-// one store. Entries of versions before that did so are kept under the user
-// alone, and used by the registration that opens them. Module tokenstore takes
-// it apart. Offline and its kin take either: a store that lists its entries need
-// not.
+// StoredUser is the name under which [Config.Tokens] keeps the entry of one of
+// the app's users: it begins with the registration, so that several apps can
+// share one store. A store that lists its entries cuts StoredUser("") off to get
+// the user for [Middleware.Offline]. Entries from earlier versions may be kept
+// under the user alone; the registration that can open them uses them.
 func (m *Middleware) StoredUser(user string) string { return m.registration.prefix() + user }
 
 // StoredAccount is what [StoredTokens].Account is for an account, given as
@@ -60,7 +61,9 @@ func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Disconnect needs Config.Tokens")
 	}
-	user = m.vault.own(user)
+	if err := checkUserKey(user); err != nil {
+		return err
+	}
 	if err := m.vault.delete(ctx, user); err != nil {
 		return err
 	}
@@ -75,7 +78,9 @@ func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Reseal needs Config.Tokens")
 	}
-	user = m.vault.own(user)
+	if err := checkUserKey(user); err != nil {
+		return err
+	}
 	var wait leaseWait
 	for {
 		e, err := m.vault.load(ctx, user)

@@ -3,10 +3,13 @@ package msauth_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/msauthtest"
 )
 
 // One Config.Tokens for two apps, with the same users and accounts.
@@ -92,4 +95,64 @@ func TestAnEntryOfBeforeIsUsedByTheRegistrationThatOpensIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Everybody can work out the prefix of stored names: a user of an app who calls
+// themselves by such a name is nobody else.
+func TestUserKeysThatAreNamesOfTheStoreAreRefused(t *testing.T) {
+	t.Parallel()
+	key := "zoe"
+	s, kept := account(t, func(c *msauth.Config) {
+		c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error { in.UserKey = key; return nil }
+	})
+	s.as(msauthtest.Ada)
+	b := s.browser(t)
+	b.keep("app", "zoe")
+	b.connect()
+	before := kept.entry("zoe")
+	if before.Version == 0 {
+		t.Fatalf("nothing kept; log:\n%s", s.log)
+	}
+	for _, name := range []string{s.auth.StoredUser("zoe"), "msauth:", "msauth:x"} {
+		_, err := s.auth.Offline(t.Context(), name)
+		for method, err := range map[string]error{
+			"Offline": err, "Disconnect": s.auth.Disconnect(t.Context(), name), "Reseal": s.auth.Reseal(t.Context(), name),
+		} {
+			if err == nil || !strings.Contains(err.Error(), `begins with "msauth:"`) {
+				t.Errorf("%s(%q): %v", method, name, err)
+			}
+		}
+		key = name // which the hook makes of a name that the person chose
+		s.as(msauthtest.Bruno)
+		s.wantPage(t, b.connect(), http.StatusInternalServerError, "app-error", `begins with \"msauth:\"`)
+		b.keep("app", name)
+		s.wantPage(t, b.connect(), http.StatusInternalServerError, "app-error", `begins with \"msauth:\"`)
+		b.keep("app", "zoe")
+	}
+	if now := kept.entry("zoe"); len(kept.users()) != 1 || now.Version != before.Version || now.Account != before.Account {
+		t.Errorf("kept for %q, of %q, was of %q", kept.users(), now.Account, before.Account)
+	}
+}
+
+// A store that finds the entries of earlier versions by itself is not asked to
+// delete what it has just said is not there: that may be another app's.
+func TestDisconnectDeletesOnlyWhatWasFound(t *testing.T) {
+	t.Parallel()
+	kept := &serving{tokens: newTokens()}
+	s := newSite(t, func(c *msauth.Config) { c.Tokens = kept })
+	if err := s.auth.Disconnect(t.Context(), "7"); err != nil || kept.deletes != 0 {
+		t.Errorf("%v, %d deletes of an entry that is not there", err, kept.deletes)
+	}
+}
+
+type serving struct {
+	*tokens
+	deletes int
+}
+
+func (s *serving) Serve(string) {}
+
+func (s *serving) Delete(ctx context.Context, user string) error {
+	s.deletes++
+	return s.tokens.Delete(ctx, user)
 }

@@ -33,10 +33,7 @@ type vault struct {
 }
 
 // prefix of a registration's entries in a [TokenStore].
-func (id registration) prefix() string { return fmt.Sprintf("msauth:%x:", id[:]) }
-
-// own is the app's own user, where the app may have found the name in its store.
-func (v *vault) own(user string) string { return strings.TrimPrefix(user, v.prefix) }
+func (id registration) prefix() string { return fmt.Sprintf("%s%x:", storedPrefix, id[:]) }
 
 // keptTokens are the entry of one user, opened. The record has the refresh
 // token, which sessions in cookies of such users have not.
@@ -195,8 +192,8 @@ func (v *vault) write(ctx context.Context, place string, old int64, next *Stored
 func (v *vault) delete(ctx context.Context, user string) error {
 	for try := range 3 {
 		place, _, err := v.find(ctx, user)
-		if errors.Is(err, ErrNoTokens) && try > 0 {
-			return nil
+		if errors.Is(err, ErrNoTokens) && (try > 0 || v.serves) {
+			return nil // the store has no entry that is ours
 		}
 		deleted := v.call(ctx, func(ctx context.Context) error { return v.store.Delete(ctx, place) })
 		if err != nil || deleted != nil { // what cannot be read can be deleted all the same
@@ -211,17 +208,30 @@ var (
 	// comes with another.
 	errOtherAccount = errors.New("msauth: the user is connected to another Microsoft account")
 	// errUserKey is a mistake of the app's.
-	errUserKey = errors.New("msauth: SignIn.UserKey has more than 255 bytes")
+	errUserKey = errors.New("msauth: this user key cannot be used")
 )
+
+// storedPrefix is what all names of [Middleware.StoredUser] begin with, and no
+// user key of an app may: it would be another entry's name.
+const storedPrefix = "msauth:"
+
+// checkUserKey checks a key of one of the app's users. The text of the error
+// does not show it: it may be a name.
+func checkUserKey(user string) error {
+	switch {
+	case len(user) > maxUserKey:
+		return fmt.Errorf("%w: it has more than %d bytes", errUserKey, maxUserKey)
+	case strings.HasPrefix(user, storedPrefix):
+		return fmt.Errorf("%w: it begins with %q, as names in Config.Tokens do", errUserKey, storedPrefix)
+	}
+	return nil
+}
 
 // keep saves what a sign-in has brought. replace allows another account in the
 // place of the one that the user had, share one that another user has. undo puts
 // back what was there before.
 func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (undo func() error, err error) {
 	user := rec.userKey
-	if len(user) > maxUserKey {
-		return nil, errUserKey
-	}
 	waiting, cancel := context.WithTimeout(ctx, replaceWait)
 	defer cancel()
 	ctx = context.WithoutCancel(ctx) // half a sign-in helps nobody
@@ -279,7 +289,9 @@ func (v *vault) undo(ctx context.Context, user string, before StoredTokens, e *k
 // keepTokens saves the tokens of a sign-in for the app's user, and returns the
 // record that a session of theirs in a browser has.
 func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (browser *record, undo func() error, err error) {
-	in.UserKey = m.vault.own(in.UserKey)
+	if err := checkUserKey(in.UserKey); err != nil {
+		return nil, nil, err
+	}
 	// Nobody may use the refresh token meanwhile, nor afterwards with what they
 	// hold of the session: the hook may have begun to.
 	var kept *record
