@@ -181,7 +181,14 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		m.unauthorized(w, r, !opts.demand.empty() && m.current(r) != nil, m.loginLink(q))
 		return
 	}
-	if rec := m.current(r); rec != nil {
+	rec := m.current(r)
+	if rec == nil && opts.prompt == "" && !opts.retried && m.sentMarker(r) {
+		// A page of the app sends here whoever is not signed in, and the
+		// session of the sign-in seconds ago did not come back.
+		m.loopPage(w, r, m.retryURL(opts.returnTo))
+		return
+	}
+	if rec != nil {
 		opts.rounds = m.roundsAfter(rec)
 		same := opts.loginHint == "" || opts.loginHint == rec.loginHint || strings.EqualFold(opts.loginHint, rec.user.Username)
 		claims := rec.claims

@@ -34,6 +34,9 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	}
 	rec, _, err := m.sessions.load(r)
 	if subject := m.sessionSubject(r, rec); !m.meant(r) && !m.agreed(w, r, actionSignOut, subject) {
+		if m.cfg.Authority == "" {
+			_, _ = m.shortDiscovery(r) // formOrigins needs it; without it the form still signs out here
+		}
 		m.showPage(w, r, Page{
 			Kind: "confirm-sign-out", Status: askingStatus(r),
 			Title: "Sign out?",
@@ -77,21 +80,19 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	redirect(w, m.endSessionURL(r, rec))
+	redirect(w, m.endSessionURL(r, rec, maxHeaders-headerBytes(w.Header())-redirectBytes))
 }
 
 // endSessionURL is where to go on signing out (OpenID Connect RP-Initiated
 // Logout 1.0): Microsoft's end-session endpoint, or straight to the landing
-// page when that cannot be known or there is none.
-func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
-	meta, err := m.authority.known()
+// page when that cannot be known or there is none. The address takes no more
+// than room: without the ID token the provider may ask who signs out, and in a
+// page it would be a secret for everything that reads pages.
+func (m *Middleware) endSessionURL(r *http.Request, rec *record, room int) string {
+	meta, err := m.shortDiscovery(r)
 	if err != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-		defer cancel()
-		if meta, err = m.authority.metadata.get(ctx); err != nil {
-			m.log.WarnContext(r.Context(), "msauth: signed out here, but not at the provider", "err", err)
-			return m.cfg.PostLogoutURL
-		}
+		m.log.WarnContext(r.Context(), "msauth: signed out here, but not at the provider", "err", err)
+		return m.cfg.PostLogoutURL
 	}
 	u, err := url.Parse(meta.EndSession)
 	if err != nil || meta.EndSession == "" {
@@ -109,7 +110,22 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *record) string {
 		q.Set("id_token_hint", string(rec.idToken))
 	}
 	u.RawQuery = q.Encode()
+	if len(u.String()) > room {
+		q.Del("id_token_hint")
+		u.RawQuery = q.Encode()
+	}
 	return u.String()
+}
+
+// shortDiscovery is the provider's metadata, waited for no longer than somebody
+// who signs out should wait.
+func (m *Middleware) shortDiscovery(r *http.Request) (*metadata, error) {
+	if meta, err := m.authority.known(); err == nil {
+		return meta, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	return m.authority.metadata.get(ctx)
 }
 
 // formOrigins are the origins of the provider for form-action, each with a space

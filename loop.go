@@ -36,27 +36,18 @@ func (m *Middleware) clearMarker(w http.ResponseWriter) {
 }
 
 func (m *Middleware) sentMarker(r *http.Request) bool {
-	name := m.markerName()
-	for _, line := range r.Header["Cookie"] {
-		for len(line) > 0 {
-			var part string
-			part, line, _ = strings.Cut(line, ";")
-			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), name); ok && strings.HasPrefix(rest, "=") {
-				return true
-			}
-		}
-	}
-	return false
+	return len(cookieValues(r.Header, m.markerName())) > 0
 }
 
-// loopPage stands in for the second round of a loop.
-func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request) {
+// loopPage stands in for the second round of a loop. again is the link that signs
+// in all the same.
+func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request, again string) {
 	m.clearMarker(w) // it may have been planted, for longer than ours last
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "Signing in worked, but did not last",
 		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.returnPath(requestPath(r))}), Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Links: []Link{{URL: again, Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
 	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
 }

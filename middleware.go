@@ -157,7 +157,7 @@ func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 			}
 			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: first})
 		case brake:
-			m.loopPage(w, r)
+			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: requestPath(r)}))
 		case broken:
 			m.brokenPage(w, r, v.err)
 		default:

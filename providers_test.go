@@ -416,3 +416,41 @@ func TestIDTokenIsLeftOutFirst(t *testing.T) {
 		t.Errorf("to %q", to)
 	}
 }
+
+// The headers that nginx takes may have no room for an ID token beside what clears
+// the cookies of many sign-ins under way.
+func TestSignOutWithTooMuchForAHeader(t *testing.T) {
+	t.Parallel()
+	for attempts, hint := range map[int]bool{1: true, 16: false} {
+		s := newSiteInProcess(t, issuer("http://localhost:9/generic"), func(c *msauth.Config) { c.CookieBudget = 7168 })
+		s.ms.Set(func(b *msauthtest.Behavior) {
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["blob"] = longAddress(800) }
+		})
+		b := s.browser(t)
+		b.signIn(msauthtest.Ada)
+		for range attempts {
+			b.still().get("/auth/login?prompt=login")
+		}
+		largest := b.measured()
+		res := b.still().get("/auth/logout", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+		to := res.Header.Get("Location")
+		if !strings.Contains(to, "post_logout_redirect_uri=") || strings.Contains(to, "id_token_hint=") != hint || largest.Load() > 4000 {
+			t.Errorf("%d under way: to %.120q, %d bytes of headers, want an ID token %t", attempts, to, largest.Load(), hint)
+		}
+	}
+}
+
+// Browsers apply form-action to the redirect of a form: the page that asks names
+// the provider's origin, also where nothing has made it known yet.
+func TestSignOutFormAfterARestart(t *testing.T) {
+	t.Parallel()
+	s := newSiteInProcess(t, issuer("http://localhost:9/generic"))
+	b := s.browser(t)
+	b.signIn(msauthtest.Ada)
+	s.restart(t)
+	page := b.still().get("/auth/logout", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+	s.wantPage(t, page, http.StatusOK, "confirm-sign-out", "")
+	if policy := page.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' http://localhost:9;") {
+		t.Errorf("policy %q", policy)
+	}
+}

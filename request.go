@@ -163,7 +163,7 @@ func (m *Middleware) seenPage(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		switch libraryOf(r.Header) {
 		case turboDrive, inertia, livewireNavigate, unpoly:
-			if page := m.returnPath(requestPath(r)); page != "/" {
+			if page := m.returnPath(requestPath(r)); page != m.cfg.Home {
 				return page
 			}
 		}

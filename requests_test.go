@@ -771,3 +771,42 @@ func TestLoginLinksDoNotLiveLongerByWayOfScripts(t *testing.T) {
 		}
 	})
 }
+
+// A page that is open to everybody may send people to sign in by itself.
+func TestPageThatSendsEverybodyToSignInEndsInAPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.as(msauthtest.Ada)
+	s.mux.Handle("/own", s.auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := msauth.FromContext(r.Context()); !ok {
+			http.Redirect(w, r, s.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/own"}), http.StatusSeeOther)
+			return
+		}
+		hello(w, r)
+	})))
+	b := s.browser(t)
+	b.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		if len(via) > 20 {
+			return fmt.Errorf("loop at %s", r.URL)
+		}
+		for _, c := range b.session() { // something drops every session
+			b.keep(c.Name, "")
+		}
+		return nil
+	}
+	res := b.get("/own")
+	s.wantPage(t, res, 400, "loop", "no session came back")
+	s.wantCalls(t, msauthtest.Authorize, 1)
+
+	// Trying again is a click, also where the marker cannot be deleted.
+	_, session := adaSession(t, s)
+	b.keep(session.Name+"-ok", "1")
+	b.CheckRedirect = nil
+	if got := b.get(linksOf(res)[0]); got.body != helloAda || got.Request.URL.Path != "/own" {
+		t.Errorf("trying again leads to %q at %s", got.body, got.Request.URL)
+	}
+	b.do("POST", "/auth/logout", ownPage...)
+	if got := b.get("/own"); got.body != helloAda {
+		t.Errorf("after a sign-out: %q", got.body)
+	}
+}

@@ -316,7 +316,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d 
 	d.again = rec != nil && d.empty()
 	switch {
 	case rec == nil && m.sentMarker(r) && isNavigation(r):
-		m.loopPage(w, r)
+		m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: requestPath(r)}))
 	case rec != nil && m.askedInVain(rec, d):
 		m.inVain(w, r, rec, d)
 	case rec != nil && m.roundsAfter(rec) >= mostRounds:
