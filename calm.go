@@ -34,3 +34,5 @@ func (c calm) WithGroup(name string) (next slog.Handler) {
 	next = c
 	return calm{c.handler.WithGroup(name)}
 }
+
+func survive() { _ = recover() }

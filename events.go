@@ -125,20 +125,15 @@ func (e *events) signedOut(ctx context.Context, rec *record) {
 }
 
 func (e *events) sessionEnded(ctx context.Context, rec *record, err *AuthError) {
-	defer survive()
 	e.count(func(s *Stats) { s.SessionsEnded++ })
 	e.log.InfoContext(ctx, "msauth: session ended by the provider", "event", "session_ended", "user", rec.user.Key(), "err", err)
 }
-
-// survive is deferred where a Logger that panics must not be the loss of tokens.
-func survive() { _ = recover() }
 
 // renewed and renewalFailed report one token request each. Those for other APIs
 // do not count: a handler can ask for what does not exist. The reason is "due",
 // "expired", "asked" (by a handler that outlasted its token), "other scopes" or
 // "rejected" (by an API).
 func (e *events) renewed(rec *record, want renewal, took time.Duration) {
-	defer survive()
 	if want.wish.scopes == "" {
 		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
 	}
@@ -147,7 +142,6 @@ func (e *events) renewed(rec *record, want renewal, took time.Duration) {
 }
 
 func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, err *AuthError) {
-	defer survive()
 	if want.wish.scopes == "" {
 		e.count(func(s *Stats) {
 			if s.RenewalsFailed == nil {
@@ -161,20 +155,17 @@ func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, er
 }
 
 func (e *events) paused(ctx context.Context, err *AuthError) {
-	defer survive()
 	e.count(func(s *Stats) { s.Paused = true })
 	e.log.WarnContext(ctx, "msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
 }
 
 func (e *events) resumed(ctx context.Context) {
-	defer survive()
 	e.count(func(s *Stats) { s.Paused = false })
 	e.log.InfoContext(ctx, "msauth: renewals go on: the provider answers", "event", "renewal_resume")
 }
 
 // troubled reports what an operator must mend.
 func (e *events) troubled(ctx context.Context, err *AuthError) {
-	defer survive()
 	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }

@@ -37,7 +37,6 @@ type weakness struct {
 // weaken notes a weakness for a while, and logs that it begins. err is nil where
 // another line has said so.
 func (e *events) weaken(ctx context.Context, what, about string, lasts time.Duration, err error) {
-	defer survive()
 	e.mu.Lock()
 	w := e.weak[what]
 	if w != nil {
@@ -60,7 +59,6 @@ func (e *events) weaken(ctx context.Context, what, about string, lasts time.Dura
 
 // mend ends a weakness, if there is one, about whatever it is or about the same.
 func (e *events) mend(ctx context.Context, what, about string) {
-	defer survive()
 	e.mu.Lock()
 	w := e.weak[what]
 	if w == nil || about != "" && w.about != about {

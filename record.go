@@ -558,7 +558,7 @@ func admits(u *User, tenant string, allowed []string) bool {
 		return true
 	case tenant == "organizations" && u.Personal(), tenant == "consumers" && !u.Personal():
 		return false
-	case guidForm.MatchString(tenant) && u.TenantID != tenant:
+	case u.TenantID != tenant && guidForm.MatchString(tenant):
 		return false
 	}
 	return len(allowed) == 0 || slices.Contains(allowed, u.TenantID)
