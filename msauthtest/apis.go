@@ -6,60 +6,60 @@ import (
 	"strings"
 )
 
-// An API is a resource beside Graph that access tokens can be for: an API of
-// the app's own, as "Expose an API" of its registration describes it.
+// An API is a resource other than Graph that access tokens can be issued for:
+// an API of the app's own, registered under "Expose an API".
 type API struct {
-	// ID is the application ID URI, such as "api://orders". Its scopes are
-	// asked for as ID + "/" + name, or all of them as ID + "/.default".
+	// ID is the application ID URI, such as "api://orders". A scope is
+	// requested as ID + "/" + name, all of them as ID + "/.default".
 	ID string
 
 	// ClientID is the client ID of the API's own registration, a GUID. It is
 	// the claim aud of access tokens, which are of version 2.0 ("Access token
-	// claims reference"). When empty, ID is.
+	// claims reference"). The default is ID.
 	ClientID string
 
-	// Scopes are the names of its delegated permissions, such as
-	// "Orders.Read". Others are refused with AADSTS650053. When empty, it has
-	// every scope that is asked for.
+	// Scopes are the names of its delegated permissions, such as "Orders.Read".
+	// Any other is refused with AADSTS650053. If the list is empty, every scope
+	// is accepted.
 	Scopes []string
 }
 
-// audience is the claim aud of its access tokens.
+// audience returns the claim aud of access tokens for the API.
 func (a API) audience() string { return cmp.Or(a.ClientID, a.ID) }
 
-// AddAPI registers an API, or replaces the one with the same ID. As long as
-// none has been added, scopes of any resource may be asked for, and access
-// tokens for those are of version 1.0; from then on a resource that is neither
-// Graph nor added is refused with AADSTS500011. AddAPI panics when api.ID is
-// empty or has a space in it.
+// AddAPI registers an API, or replaces the one with the same ID. Until the
+// first API is added, scopes of any resource are accepted, and their access
+// tokens are of version 1.0. After that, a resource that is neither Graph nor a
+// registered API is refused with AADSTS500011. AddAPI panics if api.ID is empty
+// or contains a space.
 func (s *Server) AddAPI(api API) {
 	api.ID = strings.TrimSuffix(api.ID, "/")
 	if api.ID == "" || strings.ContainsAny(api.ID, " \t\r\n") {
-		panic("msauthtest: AddAPI: API.ID is empty or has a space in it")
+		panic("msauthtest: AddAPI: API.ID is empty or contains a space")
 	}
 	api.Scopes = slices.Clone(api.Scopes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Requests under way keep the list that they began with.
+	// A new list: requests in progress keep theirs.
 	s.apis = append(slices.DeleteFunc(slices.Clone(s.apis), func(a API) bool { return a.ID == api.ID }), api)
 }
 
-// graphAudience is the resource of scopes without a prefix; graphClientID is
-// the client ID of Graph.
+// graphAudience is the resource of scopes without a prefix. graphClientID is
+// Graph's client ID.
 const (
 	graphAudience = "https://graph.microsoft.com"
 	graphClientID = "00000003-0000-0000-c000-000000000000"
 )
 
-// A permission is a scope: the resource it is of and its name there. Scopes of
-// OpenID Connect are of no resource. Upper and lower case of names are alike.
+// A permission is a scope, split into its resource and its name there. Scopes
+// of OpenID Connect have no resource. Names are case-insensitive.
 type permission struct{ resource, name string }
 
 func (p permission) same(q permission) bool {
 	return p.resource == q.resource && strings.EqualFold(p.name, q.name)
 }
 
-// text is the scope in full.
+// text returns the full name of the scope.
 func (p permission) text() string {
 	if p.resource == "" {
 		return p.name
@@ -67,15 +67,15 @@ func (p permission) text() string {
 	return p.resource + "/" + p.name
 }
 
-// defaultScope asks for everything that the app has been registered for.
+// defaultScope requests every permission that the app is registered for.
 const defaultScope = ".default"
 
-// registry are the APIs that were added.
+// A registry is the list of APIs that were added.
 type registry []API
 
 func (r registry) find(resource string) (API, bool) {
 	i := slices.IndexFunc(r, func(a API) bool {
-		guid := strings.TrimPrefix(resource, "api://") // of the registration: with or without
+		guid := strings.TrimPrefix(resource, "api://") // with or without that prefix
 		return a.ID == resource || a.ClientID != "" && strings.EqualFold(a.ClientID, guid) || strings.EqualFold(a.ID, "api://"+resource)
 	})
 	if i < 0 {
@@ -84,7 +84,7 @@ func (r registry) find(resource string) (API, bool) {
 	return r[i], true
 }
 
-// permission reads a scope.
+// permission parses a scope.
 func (r registry) permission(scope string) permission {
 	switch scope {
 	case "openid", "profile", "email", "offline_access":
@@ -115,13 +115,13 @@ func (r registry) permissions(scopes []string) []permission {
 	return all
 }
 
-// listed tells whether a permission is among scopes.
+// listed reports whether scopes contains p.
 func (r registry) listed(scopes []string, p permission) bool {
 	return slices.ContainsFunc(scopes, func(s string) bool { return p.same(r.permission(s)) })
 }
 
-// check refuses scopes that do not exist, and the mixtures that Microsoft does
-// not take.
+// check refuses scopes that do not exist, and combinations that Microsoft does
+// not accept.
 func (e *exchange) check(scopes []string) Failure {
 	switch e.tenant.family {
 	case b2c:
@@ -138,7 +138,7 @@ func (e *exchange) check(scopes []string) Failure {
 		}
 		count++
 		byDefault = byDefault || p.name == defaultScope
-		if byDefault && count > 1 { // of other resources neither
+		if byDefault && count > 1 { // even scopes of other resources
 			return refusal(70011, "The scope "+strings.Join(scopes, " ")+" is not valid: .default can't be combined with resource-specific scopes.")
 		}
 		if p.resource == graphAudience || p.resource == e.URL || len(e.apis) == 0 {
@@ -156,21 +156,21 @@ func (e *exchange) check(scopes []string) Failure {
 	return Failure{}
 }
 
-// maxConsents is how many permissions of one person are remembered.
+// maxConsents is the number of permissions that are remembered for each person.
 const maxConsents = 1000
 
-// Consent grants scopes to the app in a person's name, as an administrator does
-// for them, or as they did at an earlier sign-in.
+// Consent grants scopes to the app on behalf of a person, as an administrator
+// or an earlier sign-in would.
 func (s *Server) Consent(signInName string, scopes ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grantConsent(signInName, registry(s.apis).permissions(scopes))
 }
 
-// Withdraw takes back what a person has granted to the app: these scopes, or
-// everything when there are none. Renewals that ask for them are refused with
-// AADSTS65001,
-// of personal accounts with AADSTS70000. Access tokens stay good until they expire, as with Microsoft.
+// Withdraw revokes permissions that a person granted to the app: the given
+// scopes, or all of them if there are none. Renewals that request one of them
+// are refused with AADSTS65001, those of personal accounts with AADSTS70000. As
+// with Microsoft, access tokens stay valid until they expire.
 func (s *Server) Withdraw(signInName string, scopes ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,8 +185,8 @@ func (s *Server) Withdraw(signInName string, scopes ...string) {
 	})
 }
 
-// Consented lists what a person has granted to the app, in the order of
-// granting. Scopes of an API, Graph too, are written in full.
+// Consented returns the scopes that a person has granted to the app, in the
+// order of granting. Scopes of an API, including Graph, have their full names.
 func (s *Server) Consented(signInName string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,17 +209,18 @@ func (s *Server) grantConsent(signInName string, permissions []permission) {
 	s.consents[key] = all
 }
 
-// consented returns a list that does not change.
+// consented returns the permissions that a person has granted. The list is
+// never modified.
 func (s *Server) consented(signInName string) []permission {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.consents[strings.ToLower(signInName)]
 }
 
-// lacking are the permissions that a person would have to grant. .default
-// stands for all scopes of an API, and at Graph, whose list is not kept here,
-// for what was granted before, or else for User.Read, with which every
-// registration begins.
+// lacking returns the permissions that a person would have to grant. At an API,
+// .default stands for all of its scopes. At Graph, whose scopes are not listed
+// here, it stands for those that were granted before, or else for User.Read,
+// which every registration has from the start.
 func (e *exchange) lacking(u User, scopes []string) []permission {
 	if e.tenant.family == b2c { // an administrator has granted them to the app
 		return nil
@@ -251,23 +252,23 @@ func (e *exchange) lacking(u User, scopes []string) []permission {
 	return lacks
 }
 
-// needsConsent are the permissions that a person has to be asked for: those of
+// needsConsent returns the permissions that a consent page asks for. Those of
 // OpenID Connect come with the sign-in.
 func needsConsent(lacks []permission) []permission {
 	return slices.DeleteFunc(slices.Clone(lacks), func(p permission) bool { return p.resource == "" })
 }
 
-// unauthorizedScopes is the text of AADSTS70000 when a personal account has not
+// unauthorizedScopes is the text of AADSTS70000 if a personal account has not
 // granted a scope.
 const unauthorizedScopes = "The request was denied because one or more scopes requested are unauthorized or expired. The user must first sign in and grant the client application access to the requested scope."
 
-// own tells whether an API is that of the app's own registration.
+// own reports whether the API belongs to the app's own registration.
 func (a API) own(clientID string) bool {
 	return strings.EqualFold(a.ClientID, clientID) || strings.EqualFold(a.ID, "api://"+clientID)
 }
 
-// checkOwn refuses the forms in which an app cannot ask for a token for itself.
-// asked are the scopes of the request, api is what the token would be for.
+// checkOwn refuses requests by which an app cannot get a token for itself.
+// asked are the requested scopes; api is what the token would be for.
 func (e *exchange) checkOwn(asked []string, api *API) Failure {
 	uri := "api://" + e.ClientID
 	refused := refusal(90009, "'"+e.ClientID+"'("+uri+")")

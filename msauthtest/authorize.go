@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// maxQuery is the longest query that the authorize endpoint reads, in bytes.
-// Microsoft's limit is not published.
+// maxQuery is the longest query that the authorize endpoint accepts, in bytes.
+// Microsoft does not publish its limit.
 const maxQuery = 2048
 
-// codeLife is how long an authorization code is good for.
+// codeLife is the lifetime of an authorization code.
 const codeLife = 10 * time.Minute
 
-// An ssoSession is a browser in which people are signed in at this server.
+// An ssoSession is a browser in which people are signed in to this server.
 type ssoSession struct {
 	accounts map[string]ssoAccount // by sign-in name in lower case
 	used     time.Time
@@ -30,7 +30,7 @@ type ssoAccount struct {
 	acrs     []string // authentication contexts that were satisfied
 }
 
-// A code is an authorization code that was handed out.
+// A code is an authorization code that was issued.
 type code struct {
 	grant     *grant
 	redirect  string
@@ -42,7 +42,7 @@ type code struct {
 // An authRequest is a request to the authorize endpoint (OpenID Connect Core
 // section 3.1.2.1, RFC 7636).
 type authRequest struct {
-	query     string // as it came
+	query     string // unparsed
 	redirect  string
 	state     string
 	nonce     string
@@ -58,15 +58,15 @@ type authRequest struct {
 
 var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
-// readAuthorize reads and checks a request. When redirect is empty the failure
-// must not be sent anywhere: RFC 6749 section 4.1.2.1.
+// readAuthorize parses and checks a request. If req.redirect is empty, the
+// failure must not be sent to a redirect URI (RFC 6749 section 4.1.2.1).
 func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 	if len(query) > maxQuery {
 		return req, refusal(90015, "")
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return req, refusal(9002313, "the query cannot be read")
+		return req, refusal(9002313, "the query is malformed")
 	}
 	for _, name := range []string{"client_id", "redirect_uri"} {
 		switch len(q[name]) {
@@ -74,7 +74,7 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 			return req, refusal(900144, "'"+name+"'")
 		case 1:
 		default:
-			return req, refusal(9002313, name+" is there twice")
+			return req, refusal(9002313, name+" is given twice")
 		}
 	}
 	if !strings.EqualFold(q.Get("client_id"), e.ClientID) {
@@ -96,7 +96,7 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 	}
 	for name, values := range q {
 		if len(values) > 1 { // RFC 6749 section 3.1
-			return req, refusal(9002313, name+" is there twice")
+			return req, refusal(9002313, name+" is given twice")
 		}
 	}
 	switch {
@@ -139,16 +139,16 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 	return req, e.check(req.scopes)
 }
 
-// validPrompt tells whether each value of prompt is known, and whether none is
-// alone.
+// validPrompt reports whether every value of prompt is known, and none is not
+// combined with another.
 func validPrompt(prompt []string) bool {
 	return !slices.ContainsFunc(prompt, func(p string) bool {
 		return !slices.Contains([]string{"login", "none", "consent", "select_account", "create"}, p) || p == "none" && len(prompt) > 1
 	})
 }
 
-// registered tells whether a redirect URI may be used: one of the list, or
-// without a list any https URI and any http URI of a loopback host.
+// registered reports whether a redirect URI may be used. With an empty list,
+// any https URI may, and any http URI of a loopback host.
 func registered(list []string, uri string) bool {
 	if len(list) > 0 {
 		return slices.Contains(list, uri)
@@ -160,11 +160,11 @@ func registered(list []string, uri string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && loopback(u.Host)
 }
 
-// authorize is the authorize endpoint.
+// authorize serves the authorize endpoint.
 func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "msauthtest: the authorize endpoint is read with GET", http.StatusMethodNotAllowed)
+		http.Error(w, "msauthtest: the authorize endpoint accepts GET only", http.StatusMethodNotAllowed)
 		return
 	}
 	req, f := e.readAuthorize(r.URL.RawQuery)
@@ -201,8 +201,8 @@ func (e *exchange) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admitted finds the person who signs in, or shows the sign-in page with the
-// reason why they cannot.
+// admitted returns the person to sign in. If they may not sign in, it shows the
+// sign-in page with the reason.
 func (e *exchange) admitted(w http.ResponseWriter, req authRequest, session map[string]ssoAccount, name string) (User, bool) {
 	u, ok := e.user(name)
 	f := refusal(50034, "'"+name+"'")
@@ -217,8 +217,8 @@ func (e *exchange) admitted(w http.ResponseWriter, req authRequest, session map[
 	return u, false
 }
 
-// asksOnly tells whether it is known who signs in, and nothing is left but to
-// ask that person for consent or for a stronger sign-in.
+// asksOnly reports whether the person is known and has only to consent or to
+// sign in more strongly.
 func (e *exchange) asksOnly(req authRequest, session map[string]ssoAccount, u User, refused int) bool {
 	account, ok := session[strings.ToLower(u.SignInName)]
 	switch {
@@ -232,8 +232,8 @@ func (e *exchange) asksOnly(req authRequest, session map[string]ssoAccount, u Us
 	return false
 }
 
-// silently finds the person whom a request is about and who need not be asked
-// anything; else the AADSTS number that says what has to be asked.
+// silently returns the person whom a request can sign in without a page, or the
+// AADSTS number of the reason why a page is needed.
 func (e *exchange) silently(req authRequest, session map[string]ssoAccount) (User, int) {
 	var found []User
 	for _, u := range e.Users() {
@@ -270,8 +270,8 @@ func (e *exchange) silently(req authRequest, session map[string]ssoAccount) (Use
 	return u, 0
 }
 
-// signIn signs a person in in this browser, grants what the app asks for, and
-// answers with a code.
+// signIn signs u in to this browser, grants the requested scopes, and answers
+// with a code.
 func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authRequest, session map[string]ssoAccount, u User) {
 	u = e.tenant.local(u)
 	now := time.Now()
@@ -342,7 +342,7 @@ func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authReques
 	e.answer(w, r, req, answer)
 }
 
-// notWithheld are the scopes that a sign-in grants.
+// notWithheld returns the scopes that a sign-in grants.
 func (e *exchange) notWithheld(u User, scopes []string) []string {
 	granted := e.consented(u.SignInName)
 	return without(scopes, func(s string) bool {
@@ -351,15 +351,15 @@ func (e *exchange) notWithheld(u User, scopes []string) []string {
 	})
 }
 
-// cancelled is a refusal by the person.
+// cancelled returns the failure of a request that the person refused.
 func cancelled(code int) Failure {
 	f := refusal(code, "")
 	f.Suberror = "cancel"
 	return f
 }
 
-// answerFailure sends a failure to the redirect URI, or shows it when there is
-// none to trust.
+// answerFailure sends a failure to the redirect URI, or shows it if there is no
+// valid one.
 func (e *exchange) answerFailure(w http.ResponseWriter, r *http.Request, req authRequest, f Failure) {
 	if req.redirect == "" {
 		e.failPage(w, r, f)
@@ -372,7 +372,7 @@ func (e *exchange) answerFailure(w http.ResponseWriter, r *http.Request, req aut
 	e.answer(w, r, req, answer)
 }
 
-// failAuthorize sends a scripted failure in place of an answer.
+// failAuthorize sends a failure from [Behavior.Fail] in place of the answer.
 func (e *exchange) failAuthorize(w http.ResponseWriter, r *http.Request, f Failure) {
 	query := r.URL.RawQuery
 	if e.kind == Picked {
@@ -385,7 +385,7 @@ func (e *exchange) failAuthorize(w http.ResponseWriter, r *http.Request, f Failu
 	e.answerFailure(w, r, req, f)
 }
 
-// answer redirects to the app, in the query.
+// answer redirects to the app with the parameters in the query.
 func (e *exchange) answer(w http.ResponseWriter, r *http.Request, req authRequest, answer url.Values) {
 	if req.state != "" {
 		answer.Set("state", req.state)
@@ -405,12 +405,12 @@ func (e *exchange) answer(w http.ResponseWriter, r *http.Request, req authReques
 	w.WriteHeader(status)
 }
 
-// picked receives the form of the sign-in page. It reads the request again
-// from the form, so that the page outlives a restart and the back button.
+// picked handles the form of the sign-in page. The form contains the request,
+// so the page works after a restart and after going back.
 func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", "POST")
-		http.Error(w, "msauthtest: this is where the sign-in page posts its form", http.StatusMethodNotAllowed)
+		http.Error(w, "msauthtest: this endpoint accepts the sign-in page's form only", http.StatusMethodNotAllowed)
 		return
 	}
 	req, f := e.readAuthorize(r.PostForm.Get("request"))
@@ -445,7 +445,7 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 	e.signIn(w, r, req, session, u)
 }
 
-// session returns a copy of who is signed in in this browser.
+// session returns a copy of the accounts that are signed in to this browser.
 func (e *exchange) session(r *http.Request) map[string]ssoAccount {
 	accounts := map[string]ssoAccount{}
 	c, err := r.Cookie(e.cookie)
@@ -462,7 +462,7 @@ func (e *exchange) session(r *http.Request) map[string]ssoAccount {
 	return accounts
 }
 
-// remember notes that a person is signed in in this browser. e.mu is held.
+// remember records that a person is signed in to this browser. e.mu is held.
 func (e *exchange) remember(w http.ResponseWriter, r *http.Request, u User, account ssoAccount) {
 	var session *ssoSession
 	if c, err := r.Cookie(e.cookie); err == nil {
@@ -490,7 +490,7 @@ func (e *exchange) remember(w http.ResponseWriter, r *http.Request, u User, acco
 
 func has(list []string, s string) bool { return slices.Contains(list, s) }
 
-// hasFold is has, upper and lower case alike.
+// hasFold is like has but ignores case.
 func hasFold(list []string, s string) bool {
 	return slices.ContainsFunc(list, func(other string) bool { return strings.EqualFold(other, s) })
 }

@@ -18,11 +18,10 @@ const (
 	b2cRefresh = 14 * 24 * time.Hour
 )
 
-// sharedSubject is what B2C puts into sub when a user flow is set to "Not
-// supported".
+// sharedSubject is the claim sub if a user flow sets it to "Not supported".
 const sharedSubject = "Not supported currently. Use oid claim."
 
-// b2cDiscovery is the document of a user flow.
+// b2cDiscovery returns the discovery document of a user flow.
 func (e *exchange) b2cDiscovery() map[string]any {
 	doc := e.endpoints()
 	doc["response_modes_supported"] = []string{"query", "fragment", "form_post"}
@@ -33,8 +32,8 @@ func (e *exchange) b2cDiscovery() map[string]any {
 	return doc
 }
 
-// b2cClaims are those of a user flow's ID token, whatever the scopes: no tid,
-// no preferred_username, a list of e-mail addresses.
+// b2cClaims returns the claims of a user flow's ID token. They do not depend on
+// the scopes: there is no tid and no preferred_username, and emails is a list.
 func (e *exchange) b2cClaims(g *grant, u User, accessToken string) map[string]any {
 	now := time.Now()
 	claims := map[string]any{
@@ -64,7 +63,7 @@ func (e *exchange) b2cClaims(g *grant, u User, accessToken string) map[string]an
 	return claims
 }
 
-// b2cAccessToken makes an access token for the app itself or for an API.
+// b2cAccessToken returns an access token for the app itself or for an API.
 func (e *exchange) b2cAccessToken(u User, p plan, life time.Duration) (string, error) {
 	now := time.Now()
 	key := e.signingKey(b2cKey)
@@ -91,7 +90,8 @@ func (e *exchange) b2cAccessToken(u User, p plan, life time.Duration) (string, e
 	return key.signRS256([]byte(`{"alg":"RS256","kid":"`+key.kid+`","typ":"JWT"}`), payload), nil
 }
 
-// b2cEnvelope is the form of B2C's codes and refresh tokens: a JWE.
+// b2cEnvelope returns a random text in the form of B2C's codes and refresh
+// tokens, a JWE.
 func b2cEnvelope() string {
 	return strings.Join([]string{
 		b64([]byte(`{"kid":"cpimcore_09252015","ver":"1.0","zip":"Deflate","ser":"1.0"}`)),
@@ -99,8 +99,8 @@ func b2cEnvelope() string {
 	}, ".")
 }
 
-// b2cScope reads a scope: of no resource, of the app itself, which its client
-// id names, or of an API.
+// b2cScope parses a scope. It is one of OpenID Connect, of the app itself,
+// named by its client ID, or of an API.
 func (e *exchange) b2cScope(scope string) (p permission, ok bool) {
 	if strings.EqualFold(scope, e.ClientID) {
 		return permission{e.ClientID, ""}, true
@@ -129,8 +129,8 @@ func (e *exchange) checkB2C(scopes []string) Failure {
 	return Failure{}
 }
 
-// planB2C finds what a token request is for. Without a resource there is no
-// access token, and p.aud is empty.
+// planB2C decides how to answer a token request. If p.aud is empty, no scope is
+// of a resource, and there is no access token.
 func (e *exchange) planB2C(g *grant, form func(string) string) (plan, Failure) {
 	p := plan{scopes: g.scopes, scp: []string{}}
 	if asked := strings.Fields(form("scope")); len(asked) > 0 {

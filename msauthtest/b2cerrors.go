@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// b2cErrors are B2C's refusals in place of Entra's, by AADSTS number: an empty
-// error means Entra's. See "Error codes: Azure Active Directory B2C".
+// b2cErrors maps AADSTS numbers to B2C's errors. If err is empty, the OAuth
+// error is the same. See "Error codes: Azure Active Directory B2C".
 var b2cErrors = map[int]struct{ err, text string }{
 	16000:   {"interaction_required", "AADB2C90077: User does not have an existing session and request prompt parameter has a value of 'None'."},
 	50011:   {"", "AADB2C90006: The redirect URI provided in the request is not registered for the client id."},
@@ -32,8 +32,8 @@ var b2cErrors = map[int]struct{ err, text string }{
 	7000222: {"", "AADB2C90081: The specified client_secret does not match the expected value for this client. Please correct the client_secret and try again."},
 }
 
-// asB2C makes a complete refusal one of B2C: no numbers but those in the text, no
-// suberror.
+// asB2C converts a complete failure to one of B2C, which has no suberror and no
+// numbers but those in the text.
 func (f Failure) asB2C() Failure {
 	if len(f.Codes) > 0 && !strings.HasPrefix(f.Description, "AADB2C") {
 		if known, ok := b2cErrors[f.Codes[0]]; ok {
@@ -50,17 +50,17 @@ func (f Failure) asB2C() Failure {
 	return f
 }
 
-// b2cDescription is error_description, in the form of the captured ones.
+// b2cDescription returns error_description in the form of captured replies.
 func (f Failure) b2cDescription() string {
 	return fmt.Sprintf("%s\r\nCorrelation ID: %s\r\nTimestamp: %s\r\n", f.Description, newGUID(), timestamp(time.Now()))
 }
 
-// b2cError is the error document.
+// b2cError returns the error document.
 func (f Failure) b2cError() map[string]any {
 	return map[string]any{"error": f.Error, "error_description": f.b2cDescription()}
 }
 
-// b2cAnswer is the error answer of the authorize endpoint.
+// b2cAnswer returns the error parameters of the authorize endpoint.
 func (f Failure) b2cAnswer() url.Values {
 	return url.Values{"error": {f.Error}, "error_description": {f.b2cDescription()}}
 }

@@ -7,45 +7,45 @@ import (
 	"time"
 )
 
-// Kind names what a request asks for.
+// A Kind identifies what a request is for.
 type Kind string
 
 const (
 	Discovery    Kind = "discovery"
 	Keys         Kind = "keys"
 	Authorize    Kind = "authorize"
-	Picked       Kind = "picked" // the sign-in page's own form: a person, Cancel, or Refuse consent
+	Picked       Kind = "picked" // the form of the sign-in page: a person, Cancel, or Refuse consent
 	TokenCode    Kind = "token:authorization_code"
 	TokenRefresh Kind = "token:refresh_token"
-	TokenOther   Kind = "token:other" // any other request to the token endpoint
+	TokenOther   Kind = "token:other" // another request to the token endpoint
 	Logout       Kind = "logout"
 	Graph        Kind = "graph"    // below /v1.0, and the userinfo endpoint
-	Download     Kind = "download" // content of a file at its pre-signed URL
-	Upload       Kind = "upload"   // part of a file at the URL of an upload session
-	OwnAPI       Kind = "api"      // at a handler made by Server.Protect
+	Download     Kind = "download" // a file at its pre-signed URL
+	Upload       Kind = "upload"   // the URL of an upload session
+	OwnAPI       Kind = "api"      // a handler of Server.Protect
 	Other        Kind = "other"
 )
 
-// A Call is one request that reached the server. It holds secrets (codes,
+// A Call is a request that reached the server. It contains secrets (codes,
 // tokens, the client secret): do not print it where logs are kept.
 type Call struct {
 	Kind   Kind
-	Time   time.Time // when it arrived
+	Time   time.Time // of arrival
 	Method string
 	Path   string
 	Query  url.Values
 	Form   url.Values // of a POST; nil otherwise
 	Header http.Header
-	Status int // 0 while there is no answer, or when there was none
+	Status int // 0 if there is no answer, or none yet
 }
 
-// keep is how many calls and secrets are kept at least, the newest ones. Counts
-// go on.
+// keep is the number of calls, and of secrets, that are kept at least: the
+// newest ones. It does not limit the counts.
 const keep = 10_000
 
-// Calls returns the requests of a kind since the last [Server.ResetCalls], in
-// the order of arrival; of all kinds together, at least the newest 10,000 are
-// kept.
+// Calls returns the requests of a kind since the last call of
+// [Server.ResetCalls], in order of arrival. At least the newest 10,000 requests
+// of all kinds together are kept.
 func (s *Server) Calls(kind Kind) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,16 +58,15 @@ func (s *Server) Calls(kind Kind) []Call {
 	return calls
 }
 
-// Count returns the number of requests of a kind since the last
-// [Server.ResetCalls]. A request counts when it arrives, not when it is
-// answered.
+// Count returns the number of requests of a kind since the last call of
+// [Server.ResetCalls]. A request counts from its arrival on, answered or not.
 func (s *Server) Count(kind Kind) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts[kind]
 }
 
-// ResetCalls forgets the requests so far.
+// ResetCalls forgets all requests so far and sets the counts to zero.
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +75,8 @@ func (s *Server) ResetCalls() {
 }
 
 // Secrets returns the client secret and every code, ID token, access token,
-// refresh token and upload URL that was issued, at least the newest 10,000, so
-// that a test can search its logs and pages for them.
+// refresh token and upload URL that was issued. A test can search its logs and
+// pages for them. At least the newest 10,000 are kept.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +92,7 @@ func (s *Server) addSecrets(secrets ...string) {
 	}
 }
 
-// arrived records a request; answered completes the record.
+// arrived records a request. answered completes the record.
 func (s *Server) arrived(kind Kind, r *http.Request) *Call {
 	call := &Call{
 		Kind:   kind,

@@ -13,43 +13,43 @@ import (
 	"time"
 )
 
-// A Challenge is a resource's demand for another access token: 401 with
-// error="insufficient_claims" and a claims document to sign in or renew with.
-// See "Claims challenges, claims requests and client capabilities" and
-// "Continuous access evaluation".
+// A Challenge is a resource's demand for another access token: status 401 with
+// error="insufficient_claims" and a claims document to send with the next
+// sign-in or renewal. See "Claims challenges, claims requests and client
+// capabilities" and "Continuous access evaluation".
 type Challenge struct {
-	// SignInName is whose access tokens are challenged; everybody's when
-	// empty.
+	// SignInName names the person whose access tokens are challenged. If empty,
+	// everybody's are.
 	SignInName string
 
-	// Audience is the [API.ID] of the one resource that challenges, or
-	// "https://graph.microsoft.com". When empty, Graph does and everything
-	// that [Server.Protect] guards.
+	// Audience is the one resource that challenges: an [API.ID] or
+	// "https://graph.microsoft.com". If empty, Graph and all handlers of
+	// [Server.Protect] do.
 	Audience string
 
-	// ACRS is an authentication context that the token's claim acrs must
-	// have, such as "c1": the way to it is a stronger sign-in. When empty the
-	// demand is a token that was issued after the call of Server.Challenge,
-	// as after an event that continuous access evaluation watches; with
-	// [Server.Revoke] only a new sign-in brings one.
+	// ACRS is an authentication context, such as "c1", that must be in the
+	// token's claim acrs. A stronger sign-in puts it there. If empty, the token
+	// must have been issued after the call of Server.Challenge, as after an
+	// event of continuous access evaluation; after [Server.Revoke] that takes a
+	// new sign-in.
 	ACRS string
 
-	// Requests is how many requests are challenged at most; zero means all
-	// until a token that satisfies is presented.
+	// Requests limits the number of challenged requests. Zero means no limit.
 	Requests int
 
-	// Forever challenges tokens that satisfy the demand too.
+	// Forever challenges even tokens that satisfy the demand.
 	Forever bool
 
-	// CapableOnly challenges only tokens whose claim xms_cc has cp1, and lets
-	// others in, as Graph does. By default everybody is challenged.
+	// CapableOnly challenges only tokens whose claim xms_cc contains cp1, as
+	// Graph does. By default all tokens are challenged.
 	CapableOnly bool
 
-	// Form is how the demand is written. The zero value is ChallengeBearer.
+	// Form is the form of the WWW-Authenticate header. The zero value is
+	// ChallengeBearer.
 	Form ChallengeForm
 }
 
-// maxChallenges is how many challenges are held, the newest ones.
+// maxChallenges is the number of challenges that are kept, the newest ones.
 const maxChallenges = 1000
 
 type challenge struct {
@@ -58,8 +58,8 @@ type challenge struct {
 	claims string // JSON
 }
 
-// Challenge makes Graph and protected APIs challenge access tokens. The
-// function that it returns takes the demand back.
+// Challenge makes Graph and protected APIs challenge access tokens. Calling
+// withdraw ends the challenge; calling it again has no effect.
 func (s *Server) Challenge(c Challenge) (withdraw func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (s *Server) Challenge(c Challenge) (withdraw func()) {
 	if c.Form == ChallengeCAEError {
 		want["xms_caeerror"] = map[string]any{"value": "10012"}
 	}
-	text, _ := json.Marshal(map[string]any{"access_token": want}) // strings and bools: cannot fail
+	text, _ := json.Marshal(map[string]any{"access_token": want}) // strings and bools cannot fail
 	held.claims = string(text)
 	s.challenges = append(s.challenges, held)
 	if len(s.challenges) > maxChallenges {
@@ -85,7 +85,7 @@ func (s *Server) Challenge(c Challenge) (withdraw func()) {
 	}
 }
 
-// challenged returns the claims that an access token is challenged for.
+// challenged returns the claims that t is challenged for, or "".
 func (s *Server) challenged(t accessToken) (claims string, form ChallengeForm) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,8 +111,8 @@ func (s *Server) challenged(t accessToken) (claims string, form ChallengeForm) {
 	return "", ""
 }
 
-// accessToken finds an access token that is good at one of the audiences, or
-// says in Graph's words why there is none.
+// accessToken looks up an access token that is valid for one of the audiences.
+// If there is none, problem is Graph's message.
 func (s *Server) accessToken(text string, audiences ...string) (t accessToken, u User, problem string) {
 	s.mu.Lock()
 	t, ok := s.access[sha256.Sum256([]byte(text))]
@@ -131,11 +131,12 @@ func (s *Server) accessToken(text string, audiences ...string) (t accessToken, u
 	return t, u, ""
 }
 
-// VerifyAccessToken checks that an access token was issued by this server for
-// audience, an [API.ID] or [API.ClientID], and has not expired, and returns its
-// claims: what an API of the app's own does with the published keys. Of an
-// opaque token the claims are aud, scp, oid, tid, sub, iat and exp. The error
-// does not hold the token. Challenges are up to [Server.Protect].
+// VerifyAccessToken checks that this server issued token for audience, an
+// [API.ID] or [API.ClientID], and that it has not expired, and returns its
+// claims. It does what an API would do with the published keys. The claims of
+// an opaque token are aud, scp, oid, tid, sub, iat and exp. The error does not
+// contain the token. VerifyAccessToken ignores challenges: see
+// [Server.Protect].
 func (s *Server) VerifyAccessToken(token, audience string) (claims map[string]any, err error) {
 	t, u, problem := s.accessToken(token, audience)
 	if problem != "" {
@@ -157,13 +158,13 @@ func (s *Server) VerifyAccessToken(token, audience string) (claims map[string]an
 	}, nil
 }
 
-// Protect returns a handler that lets requests through to next that carry an
-// access token for audience (an [API.ID] or [API.ClientID]) with one of the
-// scopes, if there are any: an API of the app's own, on a server of the test's
-// own. Others are answered as RFC 6750 section 3 says: 401 invalid_token, or
-// 403 insufficient_scope; and 401 insufficient_claims after
-// [Server.Challenge]. Requests count as [OwnAPI], and the maps of [Behavior]
-// hold for them. next reads the claims with [Server.VerifyAccessToken].
+// Protect returns a handler that guards an API of the app's own, for use on a
+// server of the test's own. It calls next for requests with an access token for
+// audience (an [API.ID] or [API.ClientID]) that has one of the scopes, or any
+// if none are given. It answers others as RFC 6750 section 3 describes: 401
+// invalid_token, or 403 insufficient_scope; after [Server.Challenge], 401
+// insufficient_claims. Requests count as [OwnAPI], and the maps of [Behavior]
+// apply to them. next gets the claims from [Server.VerifyAccessToken].
 func (s *Server) Protect(audience string, next http.Handler, scopes ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, OwnAPI, func(e *exchange, w http.ResponseWriter, r *http.Request) {
@@ -174,21 +175,21 @@ func (s *Server) Protect(audience string, next http.Handler, scopes ...string) h
 	})
 }
 
-// A need is what a request to a resource needs: one of the scopes, unless there
-// are none. Graph has several ways to say that they are missing.
+// A need is what a request to a resource requires: one of the scopes, if there
+// are any. Graph reports a missing scope in several ways.
 type need struct {
 	scopes        []string
 	code, message string // of Graph's 403
 }
 
-// met tells whether a token's scopes suffice.
+// met reports whether one of the scopes is sufficient.
 func (n need) met(scopes []string) bool {
 	return len(n.scopes) == 0 || slices.ContainsFunc(scopes, func(s string) bool {
 		return slices.ContainsFunc(n.scopes, func(want string) bool { return strings.EqualFold(s, want) })
 	})
 }
 
-// bearerOf is the access token of a request, if there is one.
+// bearerOf returns the access token of a request, or "".
 func bearerOf(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -197,7 +198,8 @@ func bearerOf(r *http.Request) string {
 	return token
 }
 
-// admit finds whom a request acts for, or answers 401 or 403.
+// admit returns the person whose token a request carries, or answers 401 or
+// 403.
 func (e *exchange) admit(w http.ResponseWriter, r *http.Request, need need, audiences ...string) (User, bool) {
 	deny := func(message string) (User, bool) {
 		e.deny(w, r, message)

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// A ChallengeForm is a way to write a claims challenge in WWW-Authenticate.
-// Graph's 401 has been seen in several, Azure Resource Manager's in another.
+// A ChallengeForm is a way to write a claims challenge in a WWW-Authenticate
+// header. Graph has been seen to use several, Azure Resource Manager another.
 type ChallengeForm string
 
 const (
@@ -14,31 +14,31 @@ const (
 	// error="insufficient_claims" and claims.
 	ChallengeBearer ChallengeForm = ""
 
-	// ChallengePoP has a challenge of the scheme PoP before that of Bearer,
-	// in one line, and an error_description before the error.
+	// ChallengePoP has a challenge of the scheme PoP before the Bearer one, in
+	// the same line, and error_description before error.
 	ChallengePoP ChallengeForm = "PoP"
 
-	// ChallengeUnquoted has an authorization_uri without quotes, and an
-	// errorDescription after the claims.
+	// ChallengeUnquoted has no quotes around authorization_uri, and
+	// errorDescription after claims.
 	ChallengeUnquoted ChallengeForm = "unquoted"
 
-	// ChallengeCAEError has no client_id, and claims that name an error of
-	// continuous access evaluation beside the demand: xms_caeerror.
+	// ChallengeCAEError has no client_id, and its claims name an error of
+	// continuous access evaluation besides the demand: xms_caeerror.
 	ChallengeCAEError ChallengeForm = "xms_caeerror"
 
-	// ChallengeARM is that of Azure Resource Manager: error="invalid_token"
-	// with claims, no realm.
+	// ChallengeARM is the form of Azure Resource Manager: error="invalid_token"
+	// with claims, and no realm.
 	ChallengeARM ChallengeForm = "ARM"
 )
 
-// revokedText is what Graph says when it challenges a token.
+// revokedText is Graph's message when it challenges a token.
 const revokedText = "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp"
 
-// authorizationURI returns the address that WWW-Authenticate names.
+// authorizationURI returns the parameter authorization_uri.
 func (e *exchange) authorizationURI() string { return e.URL + "/common/oauth2/v2.0/authorize" }
 
-// clientPart returns the part client_id of WWW-Authenticate, with its comma.
-// Graph names its own; the app's APIs name none.
+// clientPart returns the parameter client_id, with a comma before it: Graph's
+// own ID, or "" for an API of the app's own.
 func (e *exchange) clientPart() string {
 	if e.kind == OwnAPI {
 		return ""
@@ -46,8 +46,8 @@ func (e *exchange) clientPart() string {
 	return `, client_id="` + graphClientID + `"`
 }
 
-// header returns the value of WWW-Authenticate. client is the part client_id,
-// with its comma.
+// header returns the value of WWW-Authenticate. client is the parameter
+// client_id, with a comma before it.
 func (f ChallengeForm) header(uri, client, claims string) string {
 	text := `claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
 	where := `realm="", authorization_uri="` + uri + `"`
@@ -75,7 +75,7 @@ func (e *exchange) challengeWith(w http.ResponseWriter, r *http.Request, form Ch
 	e.unauthorized(w, r, code, oauthError, message)
 }
 
-// deny answers 401, as Graph or as an API of the app's own.
+// deny answers 401 in the form of Graph or of an API of the app's own.
 func (e *exchange) deny(w http.ResponseWriter, r *http.Request, message string) {
 	header := `Bearer realm="", authorization_uri="` + e.authorizationURI() + `"` + e.clientPart()
 	oauthError := ""

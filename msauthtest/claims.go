@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// backdate is how far Microsoft dates tokens back, so that clocks that are
-// behind accept them.
+// backdate is how far Microsoft dates tokens back, so that slow clocks accept
+// them.
 const backdate = 5 * time.Minute
 
-// groupLimit is the number of groups from which tokens carry the overage marks.
+// groupLimit is the number of groups from which on tokens carry overage claims
+// in their place.
 const groupLimit = 200
 
-// idToken makes a signed ID token.
+// idToken returns a signed ID token.
 func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string) (string, error) {
 	var claims map[string]any
-	optional := true // the optional claims, if the app is registered for them
+	optional := true // include the optional claims
 	switch e.tenant.family {
 	case b2c:
 		claims = e.b2cClaims(g, u, accessToken)
@@ -43,8 +44,8 @@ func (e *exchange) idToken(g *grant, u User, scopes []string, accessToken string
 	return e.signIDToken(u, claims)
 }
 
-// entraClaims returns the claims of Microsoft's "ID token claims reference".
-// With optional, they include those of an app that is registered for sid,
+// entraClaims returns the claims of Microsoft's "ID token claims reference". If
+// optional is set, they include those of an app that is registered for sid,
 // login_hint, email, xms_edov and groups.
 func (e *exchange) entraClaims(g *grant, u User, scopes []string, optional bool) map[string]any {
 	now := time.Now()
@@ -72,7 +73,6 @@ func (e *exchange) entraClaims(g *grant, u User, scopes []string, optional bool)
 		claims["email"] = u.Email
 	}
 	if !u.personal() {
-		// Tokens of personal accounts have neither.
 		claims["rh"] = opaqueRH()
 		claims["uti"] = randomText(22)
 	}
@@ -90,13 +90,13 @@ func (e *exchange) entraClaims(g *grant, u User, scopes []string, optional bool)
 	return claims
 }
 
-// halfHash is the claim at_hash (OpenID Connect Core section 3.1.3.6).
+// halfHash returns the claim at_hash (OpenID Connect Core section 3.1.3.6).
 func halfHash(accessToken string) string {
 	sum := sha256.Sum256([]byte(accessToken))
 	return b64(sum[:16])
 }
 
-// addGroups adds the groups, or the marks that there are too many of them.
+// addGroups adds the groups, or the overage claims if there are too many.
 func (e *exchange) addGroups(claims map[string]any, u User) {
 	switch {
 	case len(u.Groups) == 0:
@@ -110,9 +110,10 @@ func (e *exchange) addGroups(claims map[string]any, u User) {
 	}
 }
 
-// accessTokenFor makes an access token: for APIs that were added a JWT that they
-// can verify; else for work accounts a JWT, which clients must not look into,
-// for personal accounts and the plain provider an opaque text.
+// accessTokenFor returns an access token. For an API that was added it is a JWT
+// that the API can verify. Otherwise, for work accounts it is a JWT that
+// clients must not look into, and for personal accounts and the plain provider
+// an opaque text.
 func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) (string, error) {
 	if e.tenant.family == plain {
 		return randomText(43), nil
@@ -124,7 +125,7 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 		return e.ownToken(g, u, p, life)
 	}
 	if u.personal() {
-		// 1604 characters of standard base64 that begin with EwB.
+		// 1604 characters of standard base64, beginning with EwB.
 		return base64.StdEncoding.EncodeToString(append([]byte{0x13, 0x00, 0x68}, randomBytes(1200)...)), nil
 	}
 	now := time.Now()
@@ -187,9 +188,9 @@ func (e *exchange) accessTokenFor(g *grant, u User, p plan, life time.Duration) 
 	return key.signRS256([]byte(header), payload), nil
 }
 
-// ownToken makes an access token of version 2.0 ("Access token claims
-// reference") for an API that was added. It is signed as ID tokens are, always
-// well.
+// ownToken returns an access token of version 2.0 ("Access token claims
+// reference") for an API that was added. Its signature is valid whatever
+// [Behavior.Signing] says.
 func (e *exchange) ownToken(g *grant, u User, p plan, life time.Duration) (string, error) {
 	now := time.Now()
 	key := e.signingKey(e.tenant.class(u.personal()))
@@ -225,7 +226,7 @@ func (e *exchange) ownToken(g *grant, u User, p plan, life time.Duration) (strin
 	return key.signRS256([]byte(`{"typ":"JWT","alg":"RS256","kid":"`+key.kid+`"}`), payload), nil
 }
 
-// addDemanded adds what a claims parameter brought about.
+// addDemanded adds the claims that a claims parameter requested.
 func addDemanded(claims map[string]any, g *grant, p plan) {
 	if len(g.acrs) > 0 {
 		claims["acrs"] = g.acrs
@@ -235,7 +236,8 @@ func addDemanded(claims map[string]any, g *grant, p plan) {
 	}
 }
 
-// newRefreshToken makes an opaque refresh token in the shape of the account.
+// newRefreshToken returns an opaque refresh token that looks like those of the
+// account's kind.
 func newRefreshToken(u User, t tenant) string {
 	switch {
 	case t.family == plain:
@@ -243,7 +245,7 @@ func newRefreshToken(u User, t tenant) string {
 	case t.family == b2c:
 		return b2cEnvelope()
 	case u.personal():
-		// Standard base64 in another alphabet.
+		// Standard base64 with some characters replaced.
 		text := base64.StdEncoding.EncodeToString(append([]byte{0x0a}, randomBytes(325)...))
 		swap := strings.NewReplacer("+", "*", "/", "!", "=", "$")
 		return "M.C5" + digits(2) + "_BAY.0.U.-" + swap.Replace(text)
@@ -252,7 +254,8 @@ func newRefreshToken(u User, t tenant) string {
 	}
 }
 
-// newCode makes an authorization code in the shape of the account.
+// newCode returns an authorization code that looks like those of the account's
+// kind.
 func newCode(u User, t tenant) string {
 	switch {
 	case t.family == plain:
@@ -266,8 +269,8 @@ func newCode(u User, t tenant) string {
 	}
 }
 
-// twoPart is Microsoft's envelope for opaque texts of work accounts: "1.AXoA",
-// and base64url of so many bytes in all in each part.
+// twoPart returns a random text in the form of Microsoft's for work accounts:
+// "1.AXoA...", two parts in base64url of n and m bytes.
 func twoPart(n, m int) string {
 	return "1." + b64(append([]byte{0x01, 0x7a, 0x00}, randomBytes(n-3)...)) +
 		"." + b64(append([]byte{0x02, 0x00, 0x01, 0x00}, randomBytes(m-4)...))
@@ -299,7 +302,7 @@ func setText(claims map[string]any, name, value string) {
 	}
 }
 
-// hint is loginHint with the lock taken.
+// hint is like loginHint but locks s.mu.
 func (s *Server) hint(u User) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

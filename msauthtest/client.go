@@ -3,7 +3,6 @@ package msauthtest
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -17,25 +16,28 @@ import (
 	"time"
 )
 
-// signInTime is how long [Client] may take.
+// signInTime is the time limit of [Client].
 const signInTime = 30 * time.Second
 
-// maxPages is how many pages of the stand-in [Client] answers: one to pick a
-// person, and those that ask for consent or a stronger sign-in.
+// maxPages is the number of the stand-in's pages that [Client] answers: one to
+// pick a person, and those that ask for consent or a stronger sign-in.
 const maxPages = 5
 
-// Client returns an HTTP client with cookies that is signed in to an app under
-// test. site is the URL of a page of the app that needs a signed-in person, or
-// of its sign-in link; the app has a [Server] as its authority or issuer.
-// person is a sign-in name, such as [Ada]. Client follows the redirects, picks
-// the person on the stand-in's page, grants what is asked for, and follows back
-// to the app. It does so whoever [Behavior.AutoSignIn] names.
+// Client returns an HTTP client that is signed in to an app under test. site is
+// the URL of a page of the app that requires a sign-in, or of its sign-in link.
+// The app's authority or issuer is a [Server]. person is a sign-in name, such
+// as [Ada]. Client follows the redirects, picks the person on the stand-in's
+// page, grants all requested permissions, and returns to the app.
+// It ignores [Behavior.AutoSignIn].
 //
-// The client follows redirects and accepts any certificate of a loopback host,
-// such as that of httptest.NewTLSServer, but not of other hosts. It is an
-// error when nobody is called person or may sign in, when site does not lead to
-// a sign-in page, and when the sign-in ends on an error page. It is none when
-// the app then refuses the page to that person (403, 404): they are signed in.
+// The returned client has a cookie jar and follows redirects. It accepts any
+// certificate of a loopback host, such as that of httptest.NewTLSServer, and
+// verifies those of other hosts.
+//
+// Client returns an error if the person does not exist or may not sign in, if
+// site does not lead to a sign-in page, or if the sign-in ends on an error
+// page. It returns none if the app then refuses the page to that person (403,
+// 404): they are signed in.
 func Client(site, person string) (*http.Client, error) {
 	start, err := url.Parse(site)
 	if err != nil || start.Scheme != "http" && start.Scheme != "https" || start.Host == "" {
@@ -57,16 +59,16 @@ func Client(site, person string) (*http.Client, error) {
 }
 
 // A signInWalk is one sign-in. As a transport it makes requests look like a
-// browser's navigation, and notes where they lead.
+// browser's navigation and records where they lead.
 type signInWalk struct {
 	transport http.RoundTripper
 	person    string
-	asked     bool   // a sign-in page of a stand-in was asked for
+	asked     bool   // a stand-in's authorize endpoint was requested
 	callback  string // its redirect_uri
 }
 
-// alwaysPage is a header that makes the authorize endpoint show its page
-// although Behavior.AutoSignIn is set.
+// alwaysPage is a header that makes the authorize endpoint show its page even
+// if Behavior.AutoSignIn is set.
 const alwaysPage = "Msauthtest-Page"
 
 func (s *signInWalk) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -81,7 +83,7 @@ func (s *signInWalk) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.transport.RoundTrip(r)
 }
 
-// walk follows site to the stand-in and back.
+// walk follows the redirects from site to the stand-in and back.
 func (s *signInWalk) walk(ctx context.Context, client *http.Client, site *url.URL) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, site.String(), nil)
 	if err != nil {
@@ -101,7 +103,7 @@ func (s *signInWalk) walk(ctx context.Context, client *http.Client, site *url.UR
 		page := readPage(string(text))
 		switch {
 		case !s.asked:
-			return fmt.Errorf("%s did not lead to a sign-in page of msauthtest: it ended at %s: %s, %q", site, bare(at), res.Status, page.title)
+			return fmt.Errorf("%s did not lead to a sign-in page of msauthtest but to %s: %s, %q", site, bare(at), res.Status, page.title)
 		case page.standIn:
 			form, err := page.answer(s.person)
 			if err != nil {
@@ -122,13 +124,13 @@ func (s *signInWalk) walk(ctx context.Context, client *http.Client, site *url.UR
 		}
 		return nil
 	}
-	return errors.New("the sign-in does not end: the stand-in asks again and again")
+	return fmt.Errorf("the stand-in still asks after %d pages", maxPages)
 }
 
-// bare is a URL without its query, which may hold a code.
+// bare returns u without its query, which may contain a code.
 func bare(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
 
-// A signInPage is what matters of a page.
+// A signInPage is the relevant content of an HTML page.
 type signInPage struct {
 	title   string
 	standIn bool // a page of this package
@@ -147,7 +149,7 @@ var (
 	tagPattern     = regexp.MustCompile(`<[^>]*>`)
 )
 
-// titleEnd is how the titles of this package's pages end: see layout.html.
+// titleEnd is the end of the titles of this package's pages: see layout.html.
 const titleEnd = " – local stand-in for Microsoft"
 
 func readPage(text string) signInPage {
@@ -168,7 +170,7 @@ func readPage(text string) signInPage {
 	return p
 }
 
-// answer is the form with which a person goes on.
+// answer returns the form by which a person continues.
 func (p signInPage) answer(person string) (url.Values, error) {
 	i := slices.IndexFunc(p.people, func(name string) bool { return strings.EqualFold(name, person) })
 	switch {
@@ -177,7 +179,7 @@ func (p signInPage) answer(person string) (url.Values, error) {
 	case p.action == "":
 		return nil, fmt.Errorf("the sign-in ended on a page of the stand-in: %q", p.title)
 	case i < 0:
-		return nil, fmt.Errorf("nobody signs in as %q; there are %s", person, strings.Join(p.people, ", "))
+		return nil, fmt.Errorf("no account %q; there are %s", person, strings.Join(p.people, ", "))
 	}
 	form := url.Values{"user": {p.people[i]}}
 	for name, values := range p.hidden {
@@ -186,13 +188,13 @@ func (p signInPage) answer(person string) (url.Values, error) {
 	return form, nil
 }
 
-// A loopbackTransport accepts any certificate of loopback hosts, and checks
+// A loopbackTransport accepts any certificate of loopback hosts, and verifies
 // those of others.
 type loopbackTransport struct{ local, other *http.Transport }
 
 func newLoopbackTransport() *loopbackTransport {
 	base, ok := http.DefaultTransport.(*http.Transport)
-	if !ok { // a program put in its own
+	if !ok { // replaced by the program
 		base = &http.Transport{Proxy: http.ProxyFromEnvironment}
 	}
 	local, other := base.Clone(), base.Clone()
@@ -214,8 +216,8 @@ func (t *loopbackTransport) CloseIdleConnections() {
 	t.other.CloseIdleConnections()
 }
 
-// dialLoopback connects to this computer, whatever a name below .localhost
-// resolves to.
+// dialLoopback connects to this computer, whatever address a name below
+// .localhost resolves to.
 func dialLoopback(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

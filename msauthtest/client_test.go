@@ -111,7 +111,7 @@ func TestClientRefuses(t *testing.T) {
 		person string
 		want   []string
 	}{
-		{"unknown person", nil, nil, "/page", "eve@contoso.example", []string{"nobody signs in as \"eve@contoso.example\"", msauthtest.Ada, msauthtest.Mia}},
+		{"unknown person", nil, nil, "/page", "eve@contoso.example", []string{"no account \"eve@contoso.example\"", msauthtest.Ada, msauthtest.Mia}},
 		{"a page open to all", nil, nil, "/open", msauthtest.Ada, []string{"did not lead to a sign-in page", "200 OK", "Open to all"}},
 		{"no such page", nil, nil, "/nothing", msauthtest.Ada, []string{"did not lead to a sign-in page", "404"}},
 		{"not admitted by the tenant", func(c *msauth.Config) { c.Tenant = msauthtest.TenantContoso }, nil, "/page", msauthtest.Bruno, []string{"the stand-in refuses the sign-in", "does not exist in this tenant"}},

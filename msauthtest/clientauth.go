@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// authMethods are the ways in which clients may authenticate at the token
-// endpoint (OpenID Connect Core section 9), and what discovery lists: nothing
-// at all when listed is false, which means client_secret_basic.
+// authMethods returns the ways in which clients may authenticate at the token
+// endpoint (OpenID Connect Core section 9). If listed is false, discovery does
+// not list them, which means client_secret_basic.
 func (e *exchange) authMethods() (methods []string, listed bool) {
 	switch {
 	case e.tenant.family == b2c:
 		return []string{"client_secret_post", "client_secret_basic"}, true
-	case e.tenant.family != plain: // stricter than Microsoft, which takes Basic too
+	case e.tenant.family != plain: // stricter than Microsoft, which accepts Basic too
 	case e.behavior.PlainNoAuthMethods:
 		return []string{"client_secret_basic"}, false
 	case e.behavior.PlainAuthMethods != nil:
@@ -24,7 +24,8 @@ func (e *exchange) authMethods() (methods []string, listed bool) {
 	return []string{"client_secret_post"}, true
 }
 
-// authenticate checks who a token request is from, or refuses it.
+// authenticate checks the client's credentials. If they are wrong, it refuses
+// the request and returns false.
 func (e *exchange) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	method := "client_secret_post"
@@ -35,7 +36,7 @@ func (e *exchange) authenticate(w http.ResponseWriter, r *http.Request) bool {
 		password, err2 := url.QueryUnescape(password)
 		switch {
 		case !ok || err != nil || err2 != nil:
-			e.refuse(w, r, 9002313, "the Authorization header is not one of Basic authentication")
+			e.refuse(w, r, 9002313, "the Authorization header is not valid Basic authentication")
 			return false
 		case secret != "" || id != "" && id != name: // RFC 6749 section 2.3
 			e.refuse(w, r, 9002313, "the client authenticates in two ways")

@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// maxClaims is the longest claims parameter, in bytes.
+// maxClaims is the longest claims parameter that is accepted, in bytes.
 const maxClaims = 4096
 
-// A demand is what a claims parameter asks of a sign-in and of the tokens that
-// come from it: see "Claims challenges, claims requests and client
-// capabilities", and OpenID Connect Core section 5.5.
+// A demand is what a claims parameter requires of a sign-in and of its tokens:
+// see "Claims challenges, claims requests and client capabilities", and OpenID
+// Connect Core section 5.5.
 type demand struct {
 	acrs         []string // authentication contexts, c1 to c99
 	mfa          bool     // a conditional access policy: the token endpoint's own challenge
 	capabilities []string // xms_cc
 }
 
-// parseDemand reads a claims parameter. What it does not know it leaves alone,
-// as OpenID Connect Core section 5.5 says.
+// parseDemand parses a claims parameter. It ignores claims that it does not
+// know, as OpenID Connect Core section 5.5 requires.
 func parseDemand(text string) (d demand, ok bool) {
 	if text == "" {
 		return d, true
@@ -63,12 +63,12 @@ func parseDemand(text string) (d demand, ok bool) {
 	return d, true
 }
 
-// met tells whether a sign-in was strong enough.
+// met reports whether a sign-in was strong enough.
 func (d demand) met(mfa bool, acrs []string) bool {
 	return (mfa || !d.mfa) && !slices.ContainsFunc(d.acrs, func(c string) bool { return !slices.Contains(acrs, c) })
 }
 
-// union returns a fresh list: it changes neither of its arguments.
+// union returns a new list. It modifies neither of its arguments.
 func union(a, b []string) []string {
 	all := slices.Clone(a)
 	for _, s := range b {

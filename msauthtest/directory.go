@@ -18,7 +18,7 @@ var (
 	eventsNeed  = need{[]string{"Calendars.ReadBasic", "Calendars.Read", "Calendars.ReadWrite", "Calendars.Read.Shared", "Calendars.ReadWrite.Shared"}, "ErrorAccessDenied", "Access is denied. Check credentials and try again."}
 )
 
-// directory are the paths of groups and calendars.
+// directory maps the paths of groups and calendars to their handlers.
 var directory = map[string]handler{
 	"me/getMemberObjects": func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberIDs(w, r, objectsNeed) },
 	"me/getMemberGroups":  func(e *exchange, w http.ResponseWriter, r *http.Request) { e.memberIDs(w, r, groupsNeed) },
@@ -39,7 +39,7 @@ var directory = map[string]handler{
 // maxMemberIDs is the documented limit of getMemberGroups and getMemberObjects.
 const maxMemberIDs = 11_000
 
-// memberIDs is getMemberObjects and getMemberGroups.
+// memberIDs serves getMemberObjects and getMemberGroups.
 func (e *exchange) memberIDs(w http.ResponseWriter, r *http.Request, need need) {
 	var ask struct {
 		SecurityEnabledOnly *bool `json:"securityEnabledOnly"`
@@ -65,8 +65,8 @@ func (e *exchange) memberIDs(w http.ResponseWriter, r *http.Request, need need) 
 // maxGroupsChecked is the documented limit of checkMemberGroups.
 const maxGroupsChecked = 20
 
-// checkGroups tells which of some groups a person is in ("Check member
-// groups").
+// checkGroups serves "Check member groups": which of the given groups a person
+// is a member of.
 func (e *exchange) checkGroups(w http.ResponseWriter, r *http.Request) {
 	var ask struct{ GroupIDs []string }
 	u, ok := e.directoryPost(w, r, objectsNeed, &ask)
@@ -89,8 +89,8 @@ func (e *exchange) checkGroups(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// directoryPost finds whom a POST acts for and reads its document, or answers
-// why not.
+// directoryPost returns the person whose token a POST carries, and decodes its
+// body into doc. If it returns false, it has answered with an error.
 func (e *exchange) directoryPost(w http.ResponseWriter, r *http.Request, need need, doc any) (User, bool) {
 	u, ok := e.bearer(w, r, need)
 	if !ok || !e.inDirectory(w, r, u) {
@@ -113,7 +113,7 @@ func (e *exchange) directoryPost(w http.ResponseWriter, r *http.Request, need ne
 	return u, true
 }
 
-// inDirectory refuses personal accounts, which have no directory.
+// inDirectory refuses personal accounts, which are in no directory.
 func (e *exchange) inDirectory(w http.ResponseWriter, r *http.Request, u User) bool {
 	if u.personal() {
 		graphError(w, r, http.StatusForbidden, denied, "This API is not supported for personal Microsoft accounts.")
@@ -125,7 +125,8 @@ func (e *exchange) inDirectory(w http.ResponseWriter, r *http.Request, u User) b
 // directoryPage is the page size of directory objects.
 const directoryPage = 100
 
-// memberOf lists memberships. Who may not read groups gets their ids only.
+// memberOf lists memberships. Without a scope for groups, the list contains IDs
+// only.
 func (e *exchange) memberOf(w http.ResponseWriter, r *http.Request, need need, cast bool) {
 	u, ok := e.bearer(w, r, need)
 	if !ok || !e.inDirectory(w, r, u) || !readOnly(w, r) {
@@ -162,14 +163,14 @@ func (e *exchange) memberOf(w http.ResponseWriter, r *http.Request, need need, c
 	writeJSON(w, http.StatusOK, doc)
 }
 
-// An event is an appointment.
+// An event is an appointment in a calendar.
 type event struct {
 	subject, place string
 	start          time.Time
 	length         time.Duration
 }
 
-// appointments are everybody's, in UTC.
+// appointments are the events of every person, in UTC.
 var appointments = []event{
 	{"Site visit", "Harbour", time.Date(2026, time.March, 2, 9, 0, 0, 0, time.UTC), 2 * time.Hour},
 	{"Weekly meeting", "Room 4", time.Date(2026, time.March, 3, 10, 0, 0, 0, time.UTC), 30 * time.Minute},
@@ -177,7 +178,7 @@ var appointments = []event{
 	{"Report is due", "", time.Date(2026, time.March, 6, 16, 0, 0, 0, time.UTC), 15 * time.Minute},
 }
 
-// events lists appointments; calendarView those of a time.
+// events lists appointments. calendarView lists those of a time window.
 func (e *exchange) events(w http.ResponseWriter, r *http.Request) {
 	u, ok := e.bearer(w, r, eventsNeed)
 	if !ok || !readOnly(w, r) {
@@ -222,7 +223,7 @@ func (e *exchange) events(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, doc)
 }
 
-// moment reads a date and time; without an offset it is UTC.
+// moment parses a date and time. Without an offset it is in UTC.
 func moment(text string) (time.Time, bool) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02"} {
 		if t, err := time.Parse(layout, text); err == nil {

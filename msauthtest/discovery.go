@@ -6,8 +6,8 @@ import (
 	"net/url"
 )
 
-// discover answers with the discovery document (OpenID Connect Discovery 1.0
-// section 4) of the provider.
+// discover serves the discovery document (OpenID Connect Discovery 1.0 section
+// 4) of the provider.
 func (e *exchange) discover(w http.ResponseWriter, r *http.Request) {
 	var doc map[string]any
 	switch e.tenant.family {
@@ -28,7 +28,8 @@ func (e *exchange) discover(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, doc)
 }
 
-// endpoints returns what the discovery documents of all providers say alike.
+// endpoints returns what the discovery documents of all providers have in
+// common.
 func (e *exchange) endpoints() map[string]any {
 	base, query := e.origin+"/"+e.tenant.name, ""
 	if e.tenant.family == b2c && e.behavior.B2CPolicyInQuery {

@@ -19,17 +19,17 @@ import (
 	"time"
 )
 
-// presignedLife is how long a pre-signed URL is good for.
+// presignedLife is the lifetime of a pre-signed URL.
 const presignedLife = time.Hour
 
 // A drive is a person's OneDrive. Server.files guards it and its items.
 type drive struct {
 	root *item
-	next int // numbers new items of a personal account
+	next int // number of the next item of a personal account
 }
 
-// An item is a folder or a file of a drive. Its content does not change, but
-// another may take its place.
+// An item is a folder or a file of a drive. Its content is never modified, only
+// replaced.
 type item struct {
 	id       string
 	name     string
@@ -52,7 +52,8 @@ func (it *item) size() int64 {
 	return n
 }
 
-// child finds a child by name: upper and lower case are alike in OneDrive.
+// child returns the child of that name, or nil. As in OneDrive, names are
+// case-insensitive.
 func (it *item) child(name string) *item {
 	for _, c := range it.children {
 		if strings.EqualFold(c.name, name) {
@@ -62,7 +63,7 @@ func (it *item) child(name string) *item {
 	return nil
 }
 
-// count is the number of items, this one included.
+// count returns the number of items, including this one.
 func (it *item) count() int {
 	n := 1
 	for _, c := range it.children {
@@ -71,7 +72,7 @@ func (it *item) count() int {
 	return n
 }
 
-// within tells whether it is top, or below it.
+// within reports whether the item is top or below it.
 func (it *item) within(top *item) bool {
 	for ; it != nil; it = it.parent {
 		if it == top {
@@ -97,7 +98,7 @@ func (it *item) find(id string) *item {
 	return nil
 }
 
-// urlPath is the path below the root, escaped; empty for the root.
+// urlPath returns the escaped path below the root, or "" for the root.
 func (it *item) urlPath() string {
 	if it.parent == nil {
 		return ""
@@ -131,7 +132,8 @@ func (it *item) setContent(content []byte) {
 	it.hash = fmt.Sprintf("%X", sha256.Sum256(content))
 }
 
-// driveOf is the drive of a person, the same each time. s.files is held.
+// driveOf returns the drive of a person and makes it at the first call. s.files
+// is held.
 func (s *Server) driveOf(u User) *drive {
 	d, ok := s.drives[u.ObjectID]
 	if !ok {
@@ -189,7 +191,8 @@ func newDrive(u User) *drive {
 	return &drive{root: root, next: n}
 }
 
-// fileRune leaves out what a file name must not have.
+// fileRune is a mapping for strings.Map that drops characters not allowed in
+// file names.
 func fileRune(r rune) rune {
 	if strings.ContainsRune(`"*:<>?/\|`, r) || r < ' ' {
 		return -1
@@ -197,7 +200,7 @@ func fileRune(r rune) rune {
 	return r
 }
 
-// itemID is an id in the form of the drive's kind.
+// itemID returns an ID in the form of the kind of drive.
 func itemID(u User, path string, n int) string {
 	if u.personal() {
 		return fmt.Sprintf("%s!%d", driveID(u), 101+n)
@@ -206,7 +209,7 @@ func itemID(u User, path string, n int) string {
 	return "01" + base32.StdEncoding.EncodeToString(sum[:20])
 }
 
-// measurements is a file of some size, for ranges and progress bars.
+// measurements returns a file long enough for ranges and progress bars.
 func measurements() string {
 	var b strings.Builder
 	b.WriteString("time,sensor,value\n")
@@ -216,7 +219,7 @@ func measurements() string {
 	return b.String()
 }
 
-// landscapes are three pictures of hills under a sky, drawn once.
+// landscapes returns three pictures of hills under a sky. They are drawn once.
 var landscapes = sync.OnceValue(func() [][]byte {
 	skies := [][2]color.RGBA{
 		{{0x8f, 0xb8, 0xde, 0xff}, {0x2c, 0x4a, 0x6b, 0xff}},
@@ -256,8 +259,8 @@ var landscapes = sync.OnceValue(func() [][]byte {
 	return all
 })
 
-// presigned is a URL that serves a file without a token, on another host name,
-// for an hour.
+// presigned returns a URL that serves a file without a token, on another host
+// name, for an hour.
 func (e *exchange) presigned(u User, it *item) string {
 	head := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(presignedLife).Unix()))
 	head = append(head, randomBytes(16)...)
@@ -272,16 +275,16 @@ func (s *Server) presign(head []byte, owner, id string) []byte {
 	return h.Sum(nil)
 }
 
-// download serves a file at its pre-signed URL, ranges included. Like the real
-// storage host it takes no bearer token, and says so: whoever sends one has
-// given it to a host that must not have it.
+// download serves a file at its pre-signed URL, including ranges. Like the real
+// storage host, it refuses requests with a bearer token: their client has sent
+// the token to a host that must not have it.
 func (e *exchange) download(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(w, r) {
 		return
 	}
 	if r.Header.Get("Authorization") != "" {
 		graphError(w, r, http.StatusBadRequest, "invalidRequest",
-			"A pre-signed URL was asked for with an Authorization header: the access token has been sent to a host that is not Graph.")
+			"A pre-signed URL must be requested without an Authorization header: the access token was sent to a host that is not Graph.")
 		return
 	}
 	parts := strings.SplitN(strings.TrimPrefix(r.URL.Path, "/download/"), "/", 3)

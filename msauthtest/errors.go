@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// mfaChallenge is the claims document of a demand for multi-factor
+// mfaChallenge returns a claims document that demands multi-factor
 // authentication.
 func mfaChallenge() string {
 	return `{"access_token":{"capolids":{"essential":true,"values":["` + newGUID() + `"]}}}`
 }
 
-// refusal makes the Failure for an AADSTS number; about fills in its text. The
-// error follows from the number and the endpoint: see complete.
+// refusal returns the Failure for an AADSTS number. about is inserted into its
+// text. The OAuth error depends on the endpoint: see complete.
 func refusal(code int, about string) Failure {
 	text := errorTable[code].text
 	if strings.Contains(text, "%s") {
@@ -27,8 +27,8 @@ func refusal(code int, about string) Failure {
 	return Failure{Codes: []int{code}, Description: text}
 }
 
-// complete fills in what a Failure with an Error or a number leaves open. The
-// suberror is that of the number only if the error is.
+// complete fills in the fields that a Failure with an Error or a number leaves
+// empty. It takes the number's suberror only together with its error.
 func (e *exchange) complete(f Failure) Failure {
 	if f.Error == "" && len(f.Codes) > 0 {
 		known := errorTable[f.Codes[0]]
@@ -36,7 +36,7 @@ func (e *exchange) complete(f Failure) Failure {
 		switch {
 		case e.kind == Authorize || e.kind == Picked:
 			f.Error = cmp.Or(known.authorize, known.err)
-		case e.tenant.family == plain: // knows no suberrors
+		case e.tenant.family == plain: // has no suberrors
 			f.Error = known.err
 		case e.behavior.V1Errors && hasOlder:
 			f.Error, f.Suberror = older.err, cmp.Or(f.Suberror, older.suberror)
@@ -72,8 +72,8 @@ func (e *exchange) complete(f Failure) Failure {
 	return f
 }
 
-// describe is error_description: number, text, and the ids to look it up by,
-// each on a line of its own.
+// describe returns error_description: the number with its text, and the IDs to
+// look it up by, each on a line of its own.
 func (f Failure) describe(trace, correlation string, now time.Time) string {
 	text := f.Description
 	if len(f.Codes) > 0 && !strings.HasPrefix(text, "AADSTS") {
@@ -112,12 +112,12 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
 		code := graphCode(status)
 		if status == http.StatusTooManyRequests && (e.kind == Upload || inDrive(r)) {
-			code = "activityLimitReached" // OneDrive's own
+			code = "activityLimitReached" // OneDrive's code
 		}
 		graphError(w, r, status, cmp.Or(f.Error, code), cmp.Or(f.Description, http.StatusText(status)))
 	case f.Error == "" && len(f.Codes) == 0:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
-		if status < 300 { // nothing at all
+		if status < 300 { // an empty body
 			w.WriteHeader(status)
 			return
 		}
@@ -131,8 +131,8 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 	}
 }
 
-// refuse answers with an AADSTS number: a page where a person is looking, else
-// the error document.
+// refuse answers with an AADSTS number: with a page where a person sees it,
+// otherwise with the error document.
 func (e *exchange) refuse(w http.ResponseWriter, r *http.Request, code int, about string) {
 	f := refusal(code, about)
 	if e.kind == Authorize || e.kind == Picked || e.kind == Logout {
@@ -142,8 +142,8 @@ func (e *exchange) refuse(w http.ResponseWriter, r *http.Request, code int, abou
 	e.failJSON(w, r, f)
 }
 
-// failJSON answers with Microsoft's error document, a superset of RFC 6749
-// section 5.2.
+// failJSON answers with Microsoft's error document, a superset of that of RFC
+// 6749 section 5.2.
 func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 	if e.tenant.family == b2c {
 		f = e.complete(f).asB2C()
@@ -181,8 +181,8 @@ func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 	writeJSON(w, f.Status, doc)
 }
 
-// answerError is the error answer of the authorize endpoint (RFC 6749 section
-// 4.1.2.1).
+// answerError returns the error parameters of the authorize endpoint (RFC 6749
+// section 4.1.2.1).
 func (e *exchange) answerError(f Failure) url.Values {
 	if e.tenant.family == b2c {
 		return e.complete(f).asB2C().b2cAnswer()
@@ -206,7 +206,7 @@ func (e *exchange) answerError(f Failure) url.Values {
 
 func writeJSON(w http.ResponseWriter, status int, doc any) {
 	body, err := json.Marshal(doc)
-	if err != nil { // a hook put in what JSON cannot say
+	if err != nil { // a hook added a value that JSON cannot represent
 		http.Error(w, "msauthtest: "+err.Error(), http.StatusInternalServerError)
 		return
 	}

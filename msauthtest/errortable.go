@@ -1,13 +1,13 @@
 package msauthtest
 
-// An aadsts is one of Microsoft's error numbers. See "Microsoft Entra
-// authentication and authorization error codes"; suberror and claims are those
-// of published captures, where there are any.
+// An aadsts describes one of Microsoft's error numbers. See "Microsoft Entra
+// authentication and authorization error codes". Suberrors are those of
+// published captures, if there are any.
 type aadsts struct {
 	err       string // the OAuth error at the token endpoint
-	suberror  string // that comes with it
-	authorize string // the error at the authorize endpoint, when it is another
-	text      string // %s takes what it is about
+	suberror  string // sent with err
+	authorize string // the error at the authorize endpoint, if it differs
+	text      string // %s stands for the subject
 }
 
 var errorTable = map[int]aadsts{
@@ -84,8 +84,8 @@ var errorTable = map[int]aadsts{
 	9002327: {err: "invalid_request", text: "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."},
 }
 
-// olderForms are the errors and suberrors of version 1 endpoints, and of older
-// captures, where they are others.
+// olderForms are the errors and suberrors of version 1 endpoints and of older
+// captures, if they differ.
 var olderForms = map[int]struct{ err, suberror string }{
 	50072: {"interaction_required", ""},
 	50074: {"interaction_required", ""},
@@ -97,7 +97,7 @@ var olderForms = map[int]struct{ err, suberror string }{
 	65001: {"invalid_grant", ""},
 }
 
-// defaultCode suits an OAuth error when a Failure names no number.
+// defaultCode is the number for an OAuth error if a Failure has none.
 var defaultCode = map[string]int{
 	"access_denied":           65004,
 	"consent_required":        65001,

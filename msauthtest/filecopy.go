@@ -15,7 +15,7 @@ type monitor struct {
 	until    time.Time
 }
 
-// copy copies at once, and says so at a monitor URL.
+// copy copies an item at once. The answer refers to a monitor URL.
 func (c *driveCall) copy(w http.ResponseWriter, r *http.Request, it *item) {
 	ask := struct {
 		Name   string     `json:"name"`
@@ -72,8 +72,8 @@ func (c *driveCall) duplicate(it, folder *item, name string) *item {
 	return twin
 }
 
-// monitor tells how a copy went. It takes no token: whoever sends one has given
-// it to a host that must not have it.
+// monitor serves the outcome of a copy. It refuses requests with a token: their
+// client has sent it to a host that must not have it.
 func (e *exchange) monitor(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(w, r) || !e.noToken(w, r) {
 		return
@@ -103,6 +103,6 @@ func (e *exchange) noToken(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	graphError(w, r, http.StatusUnauthorized, "unauthenticated",
-		"A pre-authenticated URL was asked for with an Authorization header: the access token has been sent to a host that is not Graph.")
+		"A pre-authenticated URL must be requested without an Authorization header: the access token was sent to a host that is not Graph.")
 	return false
 }

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// pageSize is how many children an answer lists when $top says nothing.
+// pageSize is the number of children in an answer without $top.
 const pageSize = 200
 
-// paging reads $top, between 1 and 999, and $skiptoken.
+// paging parses $top, between 1 and 999, and $skiptoken.
 func paging(q url.Values, standard int) (top, skip int, bad *problem) {
 	top = standard
 	if text := q.Get("$top"); text != "" {
@@ -34,7 +34,8 @@ func paging(q url.Values, standard int) (top, skip int, bad *problem) {
 	return top, skip, nil
 }
 
-// cut takes the page out of a list, and makes the link to the next one.
+// cut returns the part of a list that is on the page, and the link to the next
+// page.
 func cut[T any](e *exchange, r *http.Request, list []T, top, skip int) (part []T, next string) {
 	skip = min(skip, len(list))
 	end := min(skip+top, len(list))
@@ -46,7 +47,7 @@ func cut[T any](e *exchange, r *http.Request, list []T, top, skip int) (part []T
 	return list[skip:end], next
 }
 
-// orders are the properties that children can be sorted by.
+// orders maps properties to the orders of children by them.
 var orders = map[string]func(a, b *item) int{
 	"name":                 func(a, b *item) int { return cmp.Compare(strings.ToLower(a.name), strings.ToLower(b.name)) },
 	"size":                 func(a, b *item) int { return cmp.Compare(a.size(), b.size()) },

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Bounds of a drive, which is kept in memory. What goes beyond is refused with
-// 507 quotaLimitReached.
+// Limits of a drive, which is held in memory. Requests beyond them are refused,
+// most of them with 507 quotaLimitReached.
 const (
 	maxItems     = 10_000
 	maxDriveSize = 256 << 20 // bytes
@@ -21,7 +21,7 @@ const (
 	maxDocument  = 64 << 10  // bytes of a JSON body
 )
 
-// A problem is a refusal in Graph's form. The zero value is none.
+// A problem is an error answer of Graph.
 type problem struct {
 	status        int
 	code, message string
@@ -43,8 +43,7 @@ var (
 	problemTooLarge = &problem{http.StatusRequestEntityTooLarge, "invalidRequest", "The request body is too large."}
 )
 
-// A driveCall is one request to a drive: whose it is, and the body that came
-// with it. e.files is held.
+// A driveCall is a request to a drive. e.files is held.
 type driveCall struct {
 	*exchange
 	user  User
@@ -52,7 +51,7 @@ type driveCall struct {
 	body  []byte
 }
 
-// drive answers below /v1.0/me/drive and /v1.0/drives/{id}.
+// drive serves /v1.0/me/drive, /v1.0/drives/{id} and everything below.
 func (e *exchange) drive(w http.ResponseWriter, r *http.Request, full string) {
 	need := readNeed
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -92,8 +91,8 @@ func (e *exchange) drive(w http.ResponseWriter, r *http.Request, full string) {
 	})
 }
 
-// withFiles calls answer with e.files held. The answer is recorded and sent
-// after the lock is released: a slow client blocks nobody.
+// withFiles calls answer with e.files held. What answer writes is sent after
+// the lock is released, so that a slow client blocks nobody.
 func (e *exchange) withFiles(w http.ResponseWriter, answer func(w http.ResponseWriter)) {
 	var rec recorder
 	func() {
@@ -104,7 +103,7 @@ func (e *exchange) withFiles(w http.ResponseWriter, answer func(w http.ResponseW
 	rec.replay(w)
 }
 
-// replay writes what was recorded.
+// replay writes the recorded answer to w.
 func (r *recorder) replay(w http.ResponseWriter) {
 	r.WriteHeader(http.StatusOK)
 	for name, values := range r.sent {
@@ -139,7 +138,7 @@ func readBody(r *http.Request, limit int64) ([]byte, *problem) {
 	return body, nil
 }
 
-// readDocument reads a JSON body; an empty one says nothing.
+// readDocument decodes a JSON body. An empty one leaves into unchanged.
 func readDocument(body []byte, into any) *problem {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -150,17 +149,17 @@ func readDocument(body []byte, into any) *problem {
 	return nil
 }
 
-// A place is what a path of a drive names.
+// A place is what a path of a drive refers to.
 type place struct {
-	item    *item    // the item; nil when there is none
-	base    *item    // the deepest folder or file on the way that exists
+	item    *item    // nil if there is none
+	base    *item    // the deepest item on the path that exists
 	missing []string // the names below base that do not exist
-	action  string   // what is asked of it
+	action  string   // such as children or content
 }
 
-// locate finds an item by id ("items/ID", "root"), by path
-// ("root:/Documents/a.txt:"), or by both ("items/ID:/a.txt:"). It answers false
-// when the place to begin at does not exist.
+// locate finds an item by ID ("items/ID", "root"), by path
+// ("root:/Documents/a.txt:"), or by both ("items/ID:/a.txt:"). It returns false
+// if the item that the path starts at does not exist.
 func locate(root *item, path string) (p place, ok bool) {
 	head, names, byPath := path, "", false
 	if before, after, found := strings.Cut(path, ":"); found {
@@ -205,13 +204,13 @@ func (p *place) descend(names []string) {
 	}
 }
 
-// methods are what may be done with an item, by action.
+// methods are the allowed methods of an item, by action.
 var methods = map[string]string{
 	"": "GET, HEAD, PATCH, DELETE", "children": "GET, HEAD, POST", "content": "GET, HEAD, PUT",
 	"createUploadSession": "POST", "copy": "POST",
 }
 
-// answer does what a request asks of a drive.
+// answer serves a request to a drive.
 func (c *driveCall) answer(w http.ResponseWriter, r *http.Request, path string) {
 	u, root := c.user, c.drive.root
 	metadata := "users('" + url.PathEscape(u.ObjectID) + "')/drive"

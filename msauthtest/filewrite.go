@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// conflict is what @microsoft.graph.conflictBehavior says.
+// A conflict is a value of @microsoft.graph.conflictBehavior.
 type conflict string
 
 func (b conflict) check() *problem {
@@ -24,8 +24,8 @@ func (b conflict) check() *problem {
 	return badRequest("The value of @microsoft.graph.conflictBehavior is not valid.")
 }
 
-// nameProblem tells what is wrong with a name ("Restrictions and limitations in
-// OneDrive and SharePoint").
+// nameProblem returns the problem with a name, or nil ("Restrictions and
+// limitations in OneDrive and SharePoint").
 func nameProblem(name string) *problem {
 	if name == "" || len(name) > 255 || strings.TrimSpace(name) != name || strings.HasSuffix(name, ".") || strings.Map(fileRune, name) != name {
 		return badRequest("The name provided is not valid.")
@@ -33,8 +33,8 @@ func nameProblem(name string) *problem {
 	return nil
 }
 
-// settle finds the name that a new or moved item gets in a folder, or the item
-// there that it takes the place of.
+// settle returns the name for an item that is added to a folder, and the item
+// there that it replaces, if any. self is the item if it exists already.
 func settle(folder *item, name string, b conflict, self *item) (string, *item, *problem) {
 	if bad := nameProblem(name); bad != nil {
 		return "", nil, bad
@@ -58,7 +58,7 @@ func settle(folder *item, name string, b conflict, self *item) (string, *item, *
 	return "", nil, problemExists
 }
 
-// room tells whether a drive has room for more.
+// room reports a problem if the drive has no room for more.
 func (c *driveCall) room(items int, size int64) *problem {
 	pending := int64(0)
 	for _, up := range c.uploads {
@@ -72,7 +72,7 @@ func (c *driveCall) room(items int, size int64) *problem {
 	return nil
 }
 
-// add puts a new item into a folder.
+// add adds a new item to a folder.
 func (c *driveCall) add(folder *item, it *item) {
 	now := time.Now()
 	it.id, it.parent, it.version = c.newID(), folder, 1
@@ -83,7 +83,7 @@ func (c *driveCall) add(folder *item, it *item) {
 
 func (it *item) touch(now time.Time) { it.version, it.modified = it.version+1, now }
 
-// remove takes an item out of its folder.
+// remove removes an item from its folder.
 func (it *item) remove() {
 	it.parent.children = without(it.parent.children, func(other *item) bool { return other == it })
 	it.parent.touch(time.Now())
@@ -99,7 +99,7 @@ func (c *driveCall) newID() string {
 	return "01" + base32.StdEncoding.EncodeToString(b)
 }
 
-// typeOf is the type of a file's content, by its name.
+// typeOf returns the media type for a file name.
 func typeOf(name string) string {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".txt":
@@ -120,7 +120,7 @@ func typeOf(name string) string {
 	return "application/octet-stream"
 }
 
-// createFolder is POST children.
+// createFolder serves POST children.
 func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, folder *item) {
 	ask := struct {
 		Name     string          `json:"name"`
@@ -131,7 +131,7 @@ func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, folder 
 	switch {
 	case bad != nil:
 	case ask.Folder == nil:
-		bad = badRequest("Only folders can be created here: the property folder is missing.")
+		bad = badRequest("The property folder is missing: only folders can be created here.")
 	case !folder.folder:
 		bad = badRequest("The parent is not a folder.")
 	default:
@@ -159,7 +159,7 @@ func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, folder 
 	writeJSON(w, http.StatusCreated, c.itemDoc(c.user, there))
 }
 
-// put is PUT content: a new file, or new content for one.
+// put serves PUT content: a new file, or new content of a file.
 func (c *driveCall) put(w http.ResponseWriter, r *http.Request, p place) {
 	behavior := conflict(cmp.Or(r.URL.Query().Get("@microsoft.graph.conflictBehavior"), "replace"))
 	bad := behavior.check()
@@ -186,7 +186,8 @@ func (c *driveCall) stored(w http.ResponseWriter, it *item, created bool) {
 	writeJSON(w, status, c.itemDoc(c.user, it))
 }
 
-// store puts content at a place. Folders on the way are made.
+// store writes content to a place. It makes the folders on the way that are
+// missing.
 func (c *driveCall) store(p place, behavior conflict, content []byte) (it *item, created bool, bad *problem) {
 	if p.item != nil {
 		switch {
@@ -232,14 +233,14 @@ func (c *driveCall) storeNamed(folder *item, name string, behavior conflict, con
 	return it, true, nil
 }
 
-// A reference names a folder.
+// A reference refers to a folder.
 type reference struct {
 	DriveID string `json:"driveId"`
 	ID      string `json:"id"`
 	Path    string `json:"path"`
 }
 
-// resolve finds the folder that a reference names.
+// resolve returns the folder of a reference.
 func (c *driveCall) resolve(ref reference) (*item, *problem) {
 	if ref.DriveID != "" && !strings.EqualFold(ref.DriveID, driveID(c.user)) {
 		return nil, problemMissing
@@ -263,8 +264,8 @@ func (c *driveCall) resolve(ref reference) (*item, *problem) {
 	return p.item, nil
 }
 
-// parentFor returns the folder that a request names for an item: the one that
-// it is in when the request names none.
+// parentFor returns the folder that a request names for an item. By default it
+// is the one that contains the item.
 func (c *driveCall) parentFor(it *item, ref *reference) (*item, *problem) {
 	if ref == nil || ref.ID == "" && ref.Path == "" {
 		return it.parent, nil
@@ -272,7 +273,7 @@ func (c *driveCall) parentFor(it *item, ref *reference) (*item, *problem) {
 	return c.resolve(*ref)
 }
 
-// update is PATCH: another name, another folder.
+// update serves PATCH: another name, another folder.
 func (c *driveCall) update(w http.ResponseWriter, r *http.Request, it *item) {
 	ask := struct {
 		Name     *string    `json:"name"`

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Graph's words for a token that lacks a scope.
+// Graph's error for a token without a required scope.
 const (
 	denied       = "Authorization_RequestDenied"
 	insufficient = "Insufficient privileges to complete the operation."
 )
 
-// Scopes that let a request in. Upper and lower case are alike.
+// Scopes that permit a request. They are case-insensitive.
 var (
 	profileNeed = need{[]string{"User.Read", "User.ReadWrite", "User.ReadBasic.All", "User.Read.All", "User.ReadWrite.All"}, denied, insufficient}
 	readNeed    = need{[]string{"Files.Read", "Files.ReadWrite", "Files.Read.All", "Files.ReadWrite.All"}, "accessDenied", insufficient}
 	writeNeed   = need{[]string{"Files.ReadWrite", "Files.ReadWrite.All"}, "accessDenied", insufficient}
 )
 
-// graphCode is Graph's error code for a status.
+// graphCode returns Graph's error code for an HTTP status.
 func graphCode(status int) string {
 	switch status {
 	case http.StatusBadRequest:
@@ -64,7 +64,8 @@ func graphError(w http.ResponseWriter, r *http.Request, status int, code, messag
 	}})
 }
 
-// bearer finds whom a request to Graph acts for, or answers 401 or 403.
+// bearer returns the person whose token a request to Graph carries, or answers
+// 401 or 403.
 func (e *exchange) bearer(w http.ResponseWriter, r *http.Request, need need) (User, bool) {
 	return e.admit(w, r, need, graphAudience, e.URL)
 }
@@ -73,13 +74,13 @@ func graphPath(r *http.Request) string {
 	return strings.Trim(strings.TrimPrefix(r.URL.Path, "/v1.0"), "/")
 }
 
-// inDrive tells whether a request to Graph is about a OneDrive.
+// inDrive reports whether a request to Graph concerns a OneDrive.
 func inDrive(r *http.Request) bool {
 	path := graphPath(r)
 	return path == "me/drives" || path == "me/drive" || strings.HasPrefix(path, "me/drive/") || strings.HasPrefix(path, "drives/")
 }
 
-// graph answers below /v1.0.
+// graph serves everything below /v1.0.
 func (e *exchange) graph(w http.ResponseWriter, r *http.Request) {
 	path := graphPath(r)
 	if inDrive(r) {
@@ -118,11 +119,11 @@ func readOnly(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	w.Header().Set("Allow", "GET, HEAD")
-	graphError(w, r, http.StatusMethodNotAllowed, "notSupported", "The local Microsoft only reads.")
+	graphError(w, r, http.StatusMethodNotAllowed, "notSupported", "The local Microsoft accepts GET and HEAD only here.")
 	return false
 }
 
-// profile is the user resource in its default selection.
+// profile returns the user resource with its default properties.
 func profile(u User) map[string]any {
 	text := func(s string) any {
 		if s == "" {
@@ -144,19 +145,19 @@ func profile(u User) map[string]any {
 		"id":                u.ObjectID,
 	}
 	if u.personal() {
-		// Graph knows personal accounts by the last 16 digits only.
+		// Graph identifies personal accounts by the last 16 digits only.
 		doc["id"] = driveNumber(u)
 	}
 	return doc
 }
 
-// driveNumber is the number of a personal account.
+// driveNumber returns the number of a personal account.
 func driveNumber(u User) string {
 	digits := strings.ReplaceAll(u.ObjectID, "-", "")
 	return digits[max(0, len(digits)-16):]
 }
 
-// graphJSON answers with a resource, cut down to $select.
+// graphJSON answers with the properties of a resource that $select names.
 func (e *exchange) graphJSON(w http.ResponseWriter, r *http.Request, context string, doc map[string]any) {
 	doc = selected(doc, r.URL.Query().Get("$select"))
 	doc["@odata.context"] = e.URL + "/v1.0/$metadata#" + context
@@ -196,7 +197,8 @@ func driveID(u User) string {
 	return "b!" + base64.RawURLEncoding.EncodeToString(append(sum[:], sum[:16]...))
 }
 
-// webRoot is where a person would see the drive, were there one.
+// webRoot returns a URL like that of the drive's web pages, which do not exist
+// here.
 func webRoot(u User) string {
 	if u.personal() {
 		return "https://onedrive.live.com/?cid=" + driveNumber(u) + "&path="

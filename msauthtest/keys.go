@@ -27,9 +27,9 @@ type signingKey struct {
 	cert    []byte // DER
 }
 
-// keyPool holds the keys of all servers of the process: making one takes up to
-// a second under the race detector, and tests have hundreds of servers. Each
-// server uses one of each class and generation.
+// keyPool holds the keys of all servers in the process. Making a key takes up
+// to a second under the race detector, and tests start hundreds of servers.
+// Each server uses one key of each class and generation.
 var keyPool struct {
 	mu   sync.Mutex
 	keys map[poolKey]*signingKey
@@ -65,7 +65,7 @@ func (k poolKey) key() *signingKey {
 	}
 	if keyPool.keys[k] == nil {
 		key := newSigningKey()
-		if k.class == b2cKey { // of 43 characters
+		if k.class == b2cKey { // its kid has 43 characters
 			sum := sha256.Sum256(key.cert)
 			key.kid = b64(sum[:])
 		}
@@ -74,7 +74,7 @@ func (k poolKey) key() *signingKey {
 	return keyPool.keys[k]
 }
 
-// strangerKey is published nowhere.
+// strangerKey is a key that is never published.
 var strangerKey = sync.OnceValue(newSigningKey)
 
 var ecKey = sync.OnceValue(func() *ecdsa.PrivateKey {
@@ -100,8 +100,8 @@ func newSigningKey() *signingKey {
 	if err != nil {
 		panic("msauthtest: " + err.Error())
 	}
-	// As Microsoft's, the kid is the certificate's thumbprint, x5t, which RFC
-	// 7517 section 4.8 wants of SHA-1.
+	// As with Microsoft, the kid is the certificate's thumbprint, x5t. RFC 7517
+	// section 4.8 requires SHA-1.
 	var sum [sha1.Size]byte
 	fips140.WithoutEnforcement(func() { sum = sha1.Sum(cert) })
 	return &signingKey{private, b64(sum[:]), cert}
@@ -110,7 +110,7 @@ func newSigningKey() *signingKey {
 // ecKeyID is the kid of the elliptic curve key.
 const ecKeyID = "msauthtest-ec"
 
-// class is whose key signs for an account.
+// class returns the class of the key that signs for an account.
 func (t tenant) class(personal bool) keyClass {
 	switch {
 	case t.family == external:
@@ -123,7 +123,7 @@ func (t tenant) class(personal bool) keyClass {
 	return workKey
 }
 
-// signingKey is the current key of a class.
+// signingKey returns the current key of a class.
 func (s *Server) signingKey(class keyClass) *signingKey {
 	s.mu.Lock()
 	n := s.generation
@@ -131,7 +131,7 @@ func (s *Server) signingKey(class keyClass) *signingKey {
 	return pooledKey(class, n)
 }
 
-// idTokenKey is the key that signs a person's ID token.
+// idTokenKey returns the key that signs a person's ID token.
 func (e *exchange) idTokenKey(u User) *signingKey {
 	class := e.tenant.class(u.personal())
 	if e.behavior.AppKey && (class == workKey && e.tenant.family == entra || class == externalKey) {
@@ -143,15 +143,15 @@ func (e *exchange) idTokenKey(u User) *signingKey {
 	return e.signingKey(class)
 }
 
-// forApp tells whether a request for a document of one tenant is about this
-// app, which has a key of its own there.
+// forApp reports whether a request asks for the document of one tenant for this
+// app, which has its own key there.
 func (e *exchange) forApp(r *http.Request) bool {
 	return e.behavior.AppKey && e.tenant.id != "" && e.tenant.id != TenantPersonal && strings.EqualFold(r.URL.Query().Get("appid"), e.ClientID)
 }
 
-// keys publishes the signing keys (RFC 7517). Each of Entra's says which issuer
-// it is for: a template for work accounts, the personal tenant for personal
-// ones.
+// keys serves the signing keys (RFC 7517). Each of Entra's keys names its
+// issuer: a template for work accounts, the personal tenant for personal
+// accounts.
 func (e *exchange) keys(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	newest := e.generation
@@ -193,7 +193,7 @@ func (e *exchange) keys(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"keys": keys})
 }
 
-// published are the keys of a generation that a tenant lists.
+// published returns the keys of a generation that a tenant lists.
 func (e *exchange) published(generation int) (keys []map[string]any) {
 	issuer := e.tenant.issuer(e.origin)
 	switch e.tenant.family {
@@ -204,7 +204,7 @@ func (e *exchange) published(generation int) (keys []map[string]any) {
 	case external:
 		return append(keys, pooledKey(externalKey, generation).public(issuer))
 	}
-	// A personal key first: who takes just any key takes the wrong one.
+	// A personal key first: clients that use any key use the wrong one.
 	if e.tenant.id == "" || e.tenant.id == TenantPersonal {
 		keys = append(keys, pooledKey(personalKey, generation).public(tenant{id: TenantPersonal}.issuer(e.origin)))
 	}
@@ -214,7 +214,7 @@ func (e *exchange) published(generation int) (keys []map[string]any) {
 	return keys
 }
 
-// bare is a key as B2C publishes it.
+// bare returns the key as B2C publishes it.
 func (k *signingKey) bare() map[string]any {
 	return map[string]any{
 		"kty": "RSA", "use": "sig", "kid": k.kid,
@@ -223,7 +223,7 @@ func (k *signingKey) bare() map[string]any {
 	}
 }
 
-// plain is a key as the plain provider publishes it.
+// plain returns the key as the plain provider publishes it.
 func (k *signingKey) plain() map[string]any {
 	jwk := k.bare()
 	jwk["x5c"] = []string{base64.StdEncoding.EncodeToString(k.cert)}
@@ -231,7 +231,7 @@ func (k *signingKey) plain() map[string]any {
 	return jwk
 }
 
-// public is a key as Entra publishes it.
+// public returns the key as Entra publishes it.
 func (k *signingKey) public(issuer string) map[string]any {
 	jwk := k.bare()
 	jwk["x5t"] = k.kid

@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// logout is the end-session endpoint (OpenID Connect RP-Initiated Logout 1.0).
-// With logout_hint it signs out that person, else everybody in this browser.
+// logout serves the end-session endpoint (OpenID Connect RP-Initiated Logout
+// 1.0). With logout_hint it signs out that person, otherwise everybody in this
+// browser.
 func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if r.Method == http.MethodPost {
 		q = r.PostForm
 	}
 	if e.tenant.family == plain && e.behavior.RequireIDTokenHint && !e.hinted(q.Get("id_token_hint")) {
-		e.failPage(w, r, Failure{Error: "invalid_request", Description: "The parameter id_token_hint is missing, or is not an ID token of this provider for a client of it."})
+		e.failPage(w, r, Failure{Error: "invalid_request", Description: "The parameter id_token_hint is missing or not an ID token of this provider for this client."})
 		return
 	}
 	hinted, known := e.user(q.Get("logout_hint"))

@@ -29,8 +29,8 @@ var (
 		return all
 	}()
 
-	// No form-action: browsers apply it to the redirect that follows a form,
-	// which leads to the app, and on to wherever the app goes.
+	// No form-action: browsers would apply it to the redirects after the form
+	// is posted, which lead to the app and wherever the app redirects.
 	contentSecurityPolicy = func() string {
 		sum := sha256.Sum256([]byte(style))
 		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
@@ -45,14 +45,13 @@ func mustRead(name string) string {
 	return string(b)
 }
 
-// A page is what the layout shows.
+// A page is the data of the layout template.
 type page struct {
 	Title string
 	Data  any
 }
 
-// Style is the style sheet with its element, so that its bytes are those that
-// the policy names.
+// Style returns the style element. The policy contains the hash of its content.
 func (page) Style() template.HTML { return template.HTML("<style>" + style + "</style>") }
 
 func render(w http.ResponseWriter, status int, name string, p page) {
@@ -119,10 +118,10 @@ func (e *exchange) pick(w http.ResponseWriter, req authRequest, session map[stri
 	}})
 }
 
-// appName is what the app is called in tokens and errors.
+// appName is the name of the app in tokens and errors.
 const appName = "Local test app"
 
-// app is what the app is called on pages.
+// app returns the name of the app on pages.
 func (req authRequest) app() string {
 	if u, err := url.Parse(req.redirect); err == nil {
 		return u.Host
@@ -130,8 +129,8 @@ func (req authRequest) app() string {
 	return req.redirect
 }
 
-// confirm asks a person for consent to what they have not granted yet, and for
-// a stronger sign-in when one is asked for.
+// confirm asks a person for consent to permissions that they have not granted
+// yet, and for a stronger sign-in if one is required.
 func (e *exchange) confirm(w http.ResponseWriter, req authRequest, session map[string]ssoAccount, u User) {
 	f := faceOf(u)
 	account, signedIn := session[strings.ToLower(u.SignInName)]
@@ -161,7 +160,8 @@ func (e *exchange) confirm(w http.ResponseWriter, req authRequest, session map[s
 	}})
 }
 
-// needApproval says that only an administrator can grant what is asked for.
+// needApproval shows that only an administrator can grant the requested
+// permissions.
 func (e *exchange) needApproval(w http.ResponseWriter, req authRequest, u User, lacks []permission) {
 	var scopes []string
 	for _, p := range needsConsent(lacks) {
@@ -190,7 +190,7 @@ func (e *exchange) domainHinted(hint string, u User) bool {
 	return hint == u.domain()
 }
 
-// failPage shows a failure that must not, or need not, reach the app.
+// failPage shows a failure that must not, or need not, be sent to the app.
 func (e *exchange) failPage(w http.ResponseWriter, _ *http.Request, f Failure) {
 	f = e.complete(f)
 	if e.tenant.family == b2c {
@@ -209,7 +209,7 @@ func (e *exchange) failPage(w http.ResponseWriter, _ *http.Request, f Failure) {
 	}})
 }
 
-// explain is where error_uri points.
+// explain serves the page that error_uri refers to.
 func (e *exchange) explain(w http.ResponseWriter, r *http.Request) {
 	code, _ := strconv.Atoi(r.URL.Query().Get("code"))
 	known, ok := errorTable[code]
@@ -223,7 +223,7 @@ func (e *exchange) explain(w http.ResponseWriter, r *http.Request) {
 	}})
 }
 
-// welcome is the page at /.
+// welcome serves the page at /.
 func (e *exchange) welcome(w http.ResponseWriter, _ *http.Request) {
 	var faces []face
 	for _, u := range e.Users() {

@@ -19,7 +19,7 @@ type tint struct {
 	rgba color.RGBA
 }
 
-// Dark enough for white letters on them.
+// tints are dark enough for white letters.
 var tints = []tint{
 	{"#8a3a5e", color.RGBA{0x8a, 0x3a, 0x5e, 0xff}},
 	{"#1f6f5c", color.RGBA{0x1f, 0x6f, 0x5c, 0xff}},
@@ -34,7 +34,7 @@ func colorIndex(u User) int {
 	return int(sum[0]) % len(tints)
 }
 
-// initials are the first letters of the first and the last name, at most two.
+// initials returns the first letters of the first and the last name.
 func initials(u User) string {
 	words := strings.FieldsFunc(u.Name, func(r rune) bool { return !unicode.IsLetter(r) && r != '\'' })
 	if len(words) == 0 {
@@ -47,10 +47,10 @@ func initials(u User) string {
 	return first(words[0]) + first(words[len(words)-1])
 }
 
-// photo is a portrait: head and shoulders before the person's colour.
+// photo returns a portrait: head and shoulders in front of the person's color.
 func photo(u User) []byte { return portraits[colorIndex(u)]() }
 
-// portraits are drawn once each.
+// portraits returns the portrait for each tint. Each is drawn once.
 var portraits = func() (all []func() []byte) {
 	for _, t := range tints {
 		all = append(all, sync.OnceValue(func() []byte { return portrait(t.rgba) }))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// plainDiscovery is the document of the plain provider.
+// plainDiscovery returns the discovery document of the plain provider.
 func (e *exchange) plainDiscovery() map[string]any {
 	doc := e.endpoints()
 	doc["subject_types_supported"] = []string{"public"}
@@ -48,7 +48,7 @@ func (e *exchange) plainClaims(g *grant, u User, scopes []string, accessToken st
 	return claims
 }
 
-// plainScopes is scopes_supported; nil when the document has no such list.
+// plainScopes returns scopes_supported, or nil if discovery does not list it.
 func (e *exchange) plainScopes() []string {
 	switch {
 	case e.behavior.PlainNoScopes:
@@ -59,7 +59,7 @@ func (e *exchange) plainScopes() []string {
 	return []string{"openid", "profile", "email", "offline_access"}
 }
 
-// checkPlain refuses offline_access where it is not supported.
+// checkPlain refuses offline_access if it is not supported.
 func (e *exchange) checkPlain(scopes []string) Failure {
 	if supported := e.plainScopes(); supported != nil && has(scopes, "offline_access") && !has(supported, "offline_access") {
 		return Failure{Error: "invalid_scope", Description: "The scope offline_access is not supported."}
@@ -78,7 +78,7 @@ func checkGranted(asked, granted []string) Failure {
 	return Failure{}
 }
 
-// plainError is the error document of RFC 6749 section 5.2.
+// plainError returns the error document of RFC 6749 section 5.2.
 func (f Failure) plainError() map[string]any {
 	doc := map[string]any{"error": f.Error, "error_description": f.Description}
 	setText(doc, "suberror", f.Suberror)
@@ -86,14 +86,14 @@ func (f Failure) plainError() map[string]any {
 	return doc
 }
 
-// plainAnswer is the error answer of the authorize endpoint.
+// plainAnswer returns the error parameters of the authorize endpoint.
 func (f Failure) plainAnswer() url.Values {
 	return url.Values{"error": {f.Error}, "error_description": {f.Description}}
 }
 
-// hinted tells whether an id_token_hint is an ID token of the plain provider
-// for this client (OpenID Connect RP-Initiated Logout section 2): one that has
-// expired will do.
+// hinted reports whether an id_token_hint is an ID token of the plain provider
+// for this client (OpenID Connect RP-Initiated Logout section 2). It may have
+// expired.
 func (e *exchange) hinted(token string) bool {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// A plan is what a token request will be answered with.
+// A plan is the content of the answer to a token request.
 type plan struct {
-	api    *API     // nil for Graph and for resources that were not added
-	scopes []string // asked for, or those of the sign-in
-	reply  []string // the reply's scope
-	scp    []string // the access token's
+	api    *API     // nil for Graph and unregistered resources
+	scopes []string // of the request, or else of the sign-in
+	reply  []string // scope of the reply
+	scp    []string // claim of the access token
 	aud    string
 	demand demand
 }
 
-// plan finds the API that a token request is for, and what it is given there.
+// plan decides how to answer a token request.
 func (e *exchange) plan(g *grant, u User, form func(string) string) (plan, Failure) {
 	if e.tenant.family == b2c {
 		return e.planB2C(g, form)
@@ -61,9 +61,9 @@ func (e *exchange) plan(g *grant, u User, form func(string) string) (plan, Failu
 	return p, f
 }
 
-// resourceOf returns the resource that a token with these scopes is for, Graph
-// when they name none. A token request may name one only; a sign-in may ask for
-// consent to several, and the token is for the first.
+// resourceOf returns the resource of a token with these scopes, Graph if they
+// name none. With onlyOne, it returns false if they name several. Otherwise the
+// token is for the first: a sign-in may request consent for several resources.
 func (e *exchange) resourceOf(scopes []string, onlyOne bool) (resource string, ok bool) {
 	for _, q := range e.apis.permissions(scopes) {
 		switch {
@@ -77,9 +77,9 @@ func (e *exchange) resourceOf(scopes []string, onlyOne bool) (resource string, o
 	return cmp.Or(resource, graphAudience), true
 }
 
-// missingConsent is the refusal of a scope that was not granted.
+// missingConsent returns the failure for a scope that was not granted.
 func (e *exchange) missingConsent(u User) Failure {
-	if u.personal() { // which says so without a suberror
+	if u.personal() { // Microsoft sends no suberror for them
 		f := refusal(70000, "")
 		f.Description = unauthorizedScopes
 		return f
@@ -87,8 +87,8 @@ func (e *exchange) missingConsent(u User) Failure {
 	return refusal(65001, "'"+e.ClientID+"'")
 }
 
-// fill sets reply and scp: what of the scopes was granted, and what was granted
-// of the same resource before.
+// fill sets reply and scp to the scopes that were granted: those of the
+// request, and those of the same resource from before.
 func (e *exchange) fill(p *plan, u User, resource string, granted []permission) Failure {
 	isGranted := func(q permission) bool {
 		return e.tenant.family == plain || q.resource == "" || slices.ContainsFunc(granted, q.same)
@@ -123,7 +123,7 @@ func (e *exchange) fill(p *plan, u User, resource string, granted []permission) 
 		p.reply = append(p.reply, scope)
 	}
 	if e.tenant.family != plain {
-		// What was granted before is named too.
+		// Add what was granted before.
 		for _, q := range granted {
 			switch {
 			case slices.ContainsFunc(given, q.same) || slices.ContainsFunc(standard, q.same):

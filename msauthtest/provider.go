@@ -5,22 +5,24 @@ import (
 	"strings"
 )
 
-// A Provider is an OpenID provider of a [Server] that is not reached by
-// msauth's Config.Authority.
+// A Provider is an OpenID provider of a [Server] for msauth's Config.Issuer,
+// not for Config.Authority.
 type Provider struct {
-	// Issuer is for Config.Issuer: discovery is read below it.
+	// Issuer is the value for Config.Issuer. The discovery document is below
+	// it.
 	Issuer string
 
-	// Published is the issuer that its discovery names: for
-	// Config.MicrosoftIssuer where it is another than Issuer.
+	// Published is the issuer in the discovery document. If it differs from
+	// Issuer, it is the value for Config.MicrosoftIssuer.
 	Published string
 }
 
-// B2C is Azure AD B2C on a custom domain, with the user flow B2C_1_susi. The
-// people are the same, each with an account in the directory [TenantExternal].
-// In process, [Server.Transport] reaches it under its stock name too:
-// https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0,
-// which publishes https://fabrikam.b2clogin.com/{TenantExternal}/v2.0/.
+// B2C returns the provider that stands in for Azure AD B2C on a custom domain,
+// with the user flow B2C_1_susi. The same people can sign in, each with an
+// account in the directory [TenantExternal]. [Server.Transport] also serves it
+// under its standard name,
+// https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0, which
+// publishes https://fabrikam.b2clogin.com/{TenantExternal}/v2.0/.
 func (s *Server) B2C() Provider {
 	return Provider{
 		Issuer:    s.URL + "/" + b2cPath + "/v2.0",
@@ -28,10 +30,10 @@ func (s *Server) B2C() Provider {
 	}
 }
 
-// ExternalID is Microsoft Entra External ID behind a custom domain. The people
-// are the same, each with an account in the directory [TenantExternal]. In
-// process, [Server.Transport] reaches it under its stock name too:
-// https://fabrikam.ciamlogin.com/{TenantExternal}/v2.0.
+// ExternalID returns the provider that stands in for Microsoft Entra External
+// ID on a custom domain. The same people can sign in, each with an account in
+// the directory [TenantExternal]. [Server.Transport] also serves it under its
+// standard name, https://fabrikam.ciamlogin.com/{TenantExternal}/v2.0.
 func (s *Server) ExternalID() Provider {
 	return Provider{
 		Issuer:    s.URL + "/" + TenantExternal + "/v2.0",
@@ -39,39 +41,39 @@ func (s *Server) ExternalID() Provider {
 	}
 }
 
-// Plain is the OpenID provider at {URL}/generic that is not Microsoft's: no
-// tid, no oid, the same people.
+// Plain returns the OpenID provider at {URL}/generic that is not Microsoft's.
+// The same people can sign in. Their tokens have no tid and no oid.
 func (s *Server) Plain() Provider {
 	issuer := tenant{family: plain}.issuer(s.URL)
 	return Provider{Issuer: issuer, Published: issuer}
 }
 
-// The stock names of B2C and External ID, which lead here in process.
+// The standard names of B2C and External ID, served in process.
 const (
 	b2cOrigin        = "https://fabrikam.b2clogin.com"
 	externalOrigin   = "https://fabrikam.ciamlogin.com"
 	externalIDOrigin = "https://" + TenantExternal + ".ciamlogin.com"
 )
 
-// A family is a kind of provider, with habits of its own.
+// A family is a kind of provider.
 type family int
 
 const (
 	entra    family = iota
-	external        // External ID: Entra's own service, another issuer
+	external        // External ID: Entra's service with another issuer
 	b2c
 	plain // not Microsoft
 )
 
-// A tenant is what the first elements of a path name: a provider, and whom its
-// endpoints admit.
+// A tenant is what the first elements of a path refer to: a provider, and whose
+// accounts it accepts.
 type tenant struct {
 	name   string // as in the path
 	id     string // GUID; empty for common, organizations, B2C and the plain provider
 	family family
 }
 
-// tenant resolves the beginning of a path.
+// tenant returns the tenant for the beginning of a path.
 func (s *Server) tenant(name string) (tenant, bool) {
 	switch lower := strings.ToLower(name); lower {
 	case "common", "organizations":
@@ -102,8 +104,8 @@ func (s *Server) tenant(name string) (tenant, bool) {
 	}
 }
 
-// tenantPath splits a path into what names the tenant and the rest. B2C names
-// its policy after the domain, or in the query.
+// tenantPath splits a path into the tenant's name and the rest. The name of
+// B2C's policy follows the domain or is in the query.
 func tenantPath(r *http.Request) (name, rest string) {
 	name, rest, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if !strings.EqualFold(name, b2cDomain) {
@@ -118,8 +120,8 @@ func tenantPath(r *http.Request) (name, rest string) {
 	return name, rest
 }
 
-// served tells whether a host serves a tenant: the stock names are those of
-// one provider each.
+// served reports whether a host serves a tenant. Each standard name serves one
+// provider only.
 func (t tenant) served(origin string) bool {
 	switch origin {
 	case b2cOrigin:
@@ -130,7 +132,8 @@ func (t tenant) served(origin string) bool {
 	return true
 }
 
-// admits answers 0, or the AADSTS number that says why u cannot sign in here.
+// admits returns 0, or the AADSTS number of the reason why u cannot sign in
+// here.
 func (t tenant) admits(u User) int {
 	switch {
 	case u.Disabled:
@@ -144,7 +147,7 @@ func (t tenant) admits(u User) int {
 	return 0
 }
 
-// local is a person as the provider's directory knows them.
+// local returns u as an account in the provider's directory.
 func (t tenant) local(u User) User {
 	if t.family == b2c || t.family == external {
 		u.TenantID = TenantExternal
@@ -152,8 +155,8 @@ func (t tenant) local(u User) User {
 	return u
 }
 
-// issuer is what discovery of this tenant publishes: for common and
-// organizations a template, taken literally.
+// issuer returns the issuer in the discovery document. For common and
+// organizations it is a template.
 func (t tenant) issuer(origin string) string {
 	switch {
 	case t.family == plain:
@@ -168,7 +171,7 @@ func (t tenant) issuer(origin string) string {
 	return origin + "/" + t.id + "/v2.0"
 }
 
-// issuerFor is the issuer of a token for u.
+// issuerFor returns the issuer of a token for u.
 func (t tenant) issuerFor(origin string, u User) string {
 	if t.family != entra {
 		return t.issuer(origin)

@@ -1,9 +1,9 @@
-// Package msauthtest is a local Microsoft identity platform, and a little
-// Microsoft Graph, for tests and for trying an app without an account. It is
-// to a sign-in with Microsoft what net/http/httptest is to a server.
+// Package msauthtest provides a local Microsoft identity platform, and a small
+// part of Microsoft Graph, for tests and for trying an app without an account.
+// It is to a sign-in with Microsoft what net/http/httptest is to a server.
 //
-// It is for loopback only: it knows no passwords, lets everybody be anybody,
-// and answers 403 to a request whose Host is not a loopback name.
+// It is for loopback only: it asks for no passwords, lets anybody sign in as
+// anybody, and answers 403 to a request whose Host is not a loopback name.
 //
 // # Testing an app
 //
@@ -22,72 +22,71 @@
 //
 //	client, err := msauthtest.Client(site.URL+"/page", msauthtest.Ada)
 //
-// With [Behavior.AutoSignIn] a client with a cookie jar that follows redirects
-// is signed in without a page. Without it, the authorize endpoint shows a page
-// on which a person, or a browser test, picks who to be:
+// With [Behavior.AutoSignIn], a client that has a cookie jar and follows
+// redirects is signed in without a page, and every permission is granted.
+// Without it, the authorize endpoint shows a page on which a person, or a
+// browser test, picks an account:
 //
 //	button[name=user][value="ada@contoso.example"]   sign in as this person
 //	button#cancel                                    error=access_denied, error_subcode=cancel
 //	button#refuse                                    error=access_denied, AADSTS65004
 //
-// Who is picked grants what the app asks for. When it is known who signs in,
-// and the app asks for scopes that this person has not granted yet, for a
-// stronger sign-in, or with prompt=consent, there is a page with the person,
-// what is new (ul#scopes), and these:
+// Picking an account grants the permissions that the app asks for. If the
+// person is already known, and the app requests scopes that they have not
+// granted yet, a stronger sign-in, or prompt=consent, another page shows the
+// person, the new scopes (ul#scopes), and these buttons:
 //
 //	button#accept, button[name=user]                 grant it, verify, and sign in
 //	button#cancel, button#refuse                     as above
 //	button#refuse-mfa                                error=access_denied, AADSTS500121
 //
-// With [Behavior.AutoSignIn] no page is shown, and everything is granted.
+// [Behavior] makes things go wrong, [Server.Calls] returns the requests that
+// the server received, and [Server.Secrets] what must not appear in a log.
 //
-// [Behavior] holds everything that can be made to go wrong, [Server.Calls] what
-// was asked of the server, and [Server.Secrets] what must not show up in a log.
-//
-// # What there is
+// # Endpoints
 //
 // The endpoints are those of the Microsoft identity platform v2.0, below
 // {URL}/{tenant}: v2.0/.well-known/openid-configuration, oauth2/v2.0/authorize,
 // oauth2/v2.0/token, oauth2/v2.0/logout and discovery/v2.0/keys. A tenant is
 // common, organizations, consumers, a GUID or a domain. Tokens have the claims,
-// the shapes and about the sizes of Microsoft's, and errors its documents with
-// AADSTS numbers. As Microsoft does, it dates tokens five minutes back, keeps
-// old refresh tokens valid, and gives opaque access tokens to personal accounts,
-// whose ID tokens have none of the optional claims. A refusal has the error and
-// the suberror that come with its number, and a renewal for an API of the app's
-// own registration must name its scopes (AADSTS90009).
+// the forms and about the sizes of Microsoft's. Errors are its documents, with
+// AADSTS numbers, and with the error and the suberror that Microsoft sends with
+// each number. Like Microsoft, the server dates tokens back by five minutes,
+// keeps old refresh tokens valid, and gives personal accounts opaque access
+// tokens, and ID tokens without any of the optional claims. A renewal for an
+// API of the app's own registration must name its scopes (AADSTS90009).
 //
-// It is stricter than Microsoft in what RFC 9700 asks of clients anyway: an
-// authorize request needs state, nonce and a PKCE challenge (S256).
+// The server is stricter than Microsoft in what RFC 9700 asks of clients: an
+// authorize request must have state, nonce and a PKCE challenge (S256).
 //
 // Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/checkMemberGroups,
 // /me/getMemberObjects, /me/getMemberGroups, /me/transitiveMemberOf and
-// /me/memberOf, /me/events and /me/calendarView, and a small OneDrive for each
-// person below /me/drive and /drives/{id}: folders, uploads with and without a
-// session, moves, copies and deletions, up to 10,000 items and 256 MB, in
-// memory. Each asks for the documented scopes. As with the real one, the content
-// of a file is a redirect to a pre-signed URL on another host name, and that,
-// the URL of an upload session and that of a copy's progress refuse requests
-// that carry an Authorization header.
+// /me/memberOf, /me/events and /me/calendarView, and for each person a small
+// OneDrive below /me/drive and /drives/{id}: folders, uploads with and without
+// a session, moves, copies and deletions, up to 10,000 items and 256 MB, in
+// memory. Each resource requires the documented scopes. As with Microsoft, the
+// content of a file is a redirect to a pre-signed URL on another host name.
+// Pre-signed URLs, those of upload sessions and those of a copy's progress
+// refuse requests with an Authorization header.
 //
-// # More than Graph
+// # Other APIs
 //
 // [Server.AddAPI] registers APIs of the app's own, and [Server.Protect] guards a
-// handler as such an API does. What people have granted is remembered per
-// person and scope; a renewal that asks for more is refused with AADSTS65001,
-// that of a personal account with AADSTS70000. [Server.Challenge] makes Graph
-// and protected handlers demand other tokens, in each [ChallengeForm] that
+// handler as such an API would. The server remembers which scopes each person
+// has granted. A renewal for others is refused with AADSTS65001, that of a
+// personal account with AADSTS70000. [Server.Challenge] makes Graph and
+// protected handlers demand other tokens, in each [ChallengeForm] that
 // Microsoft's resources have been seen to use.
 //
-// # More than Entra
+// # Other providers
 //
 // The same people can sign in at three more providers: [Server.B2C] and
 // [Server.ExternalID], Microsoft's for customers, each on a custom domain, and
 // [Server.Plain], a plain OpenID provider with issuer {URL}/generic that is not
-// Microsoft's: no tid, no oid. B2C has habits of its own: its discovery names
-// an issuer that is not below the address it was read from, a token reply
-// without a scope of an API has no access token, and refusals have AADB2C
-// numbers. The plain provider can be given habits by fields of [Behavior].
+// Microsoft's: its tokens have no tid and no oid. At B2C, discovery names an
+// issuer that is not a prefix of the document's address, a token reply without
+// a scope of an API has no access token, and errors have AADB2C numbers. Fields
+// of [Behavior] change the plain provider.
 package msauthtest
 
 import (
@@ -106,17 +105,17 @@ import (
 	"time"
 )
 
-// maxForm is the biggest body of a POST, in bytes.
+// maxForm is the largest body of a POST, in bytes.
 const maxForm = 1 << 20
 
-// A Server is a local Microsoft. Make one with [NewServer] or [New].
+// A Server is a local Microsoft. Use [NewServer] or [New] to make one.
 type Server struct {
-	// URL is the origin, without a slash at the end: the authority.
-	// Graph is at URL + "/v1.0".
+	// URL is the origin, without a trailing slash: the authority. Graph is at
+	// URL + "/v1.0".
 	URL string
 
-	// ClientID and ClientSecret are the app's registration: a GUID and 40
-	// characters, random for each server. They may be changed before the
+	// ClientID and ClientSecret are those of the app's registration: a GUID and
+	// 40 characters, random for each server. They may be changed before the
 	// first request.
 	ClientID     string
 	ClientSecret string
@@ -125,7 +124,7 @@ type Server struct {
 	cookie   string // name of the sign-in session's cookie
 	signer   []byte // key of pre-signed URLs
 	closed   atomic.Bool
-	stop     func() // ends a server that listens; else nil
+	stop     func() // stops a server that listens; nil for others
 
 	// mu guards everything below. It is never held while a request waits.
 	mu         sync.Mutex
@@ -146,8 +145,8 @@ type Server struct {
 	counts     map[Kind]int
 	secrets    []string
 
-	// files guards the drives. It is never held while a request waits; mu may
-	// be taken while it is held, not the other way round.
+	// files guards the drives. It is never held while a request waits. mu may be
+	// locked while files is held, but not the other way round.
 	files    sync.Mutex
 	drives   map[string]*drive // by object id
 	uploads  map[string]*upload
@@ -155,7 +154,8 @@ type Server struct {
 }
 
 // NewServer starts a server on a free port of 127.0.0.1, over plain http. It
-// panics when it cannot listen. Call [Server.Close] when done.
+// panics if it cannot listen. The caller should call [Server.Close] when
+// finished.
 func NewServer() *Server {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -194,14 +194,14 @@ type discard struct{}
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // New returns a server that does not listen: an [http.Handler] for a listener
-// of your own, reached at origin, such as "http://localhost:9000"; or for
-// [Server.Transport]. It panics when origin is not an http or https URL of a
-// loopback host, without a path.
+// that is reached at origin, such as "http://localhost:9000", or for
+// [Server.Transport]. It panics if origin is not an http or https URL of a
+// loopback host without a path.
 func New(origin string) *Server {
 	origin = strings.TrimSuffix(origin, "/")
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || !loopback(u.Host) {
-		panic("msauthtest: New: want the origin of a loopback host, such as http://localhost:9000, not " + origin)
+		panic("msauthtest: New: " + origin + " is not the origin of a loopback host, such as http://localhost:9000")
 	}
 	sum := sha256.Sum256([]byte(origin))
 	s := &Server{
@@ -228,8 +228,8 @@ func New(origin string) *Server {
 	return s
 }
 
-// Close ends the server: requests in flight are cut, and those through
-// [Server.Transport] fail from now on.
+// Close stops the server. Requests in flight are cut off, and later ones by
+// [Server.Transport] fail.
 func (s *Server) Close() {
 	if s.closed.Swap(true) {
 		return
@@ -239,18 +239,18 @@ func (s *Server) Close() {
 	}
 }
 
-// RollKeys publishes new signing keys and signs with them from now on. The
-// keys before stay published, as Microsoft keeps them for a while.
+// RollKeys publishes new signing keys and uses them from now on. The previous
+// keys stay published, as Microsoft keeps them for a while.
 func (s *Server) RollKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
 }
 
-// Revoke ends all sign-ins of a person, as an administrator's "revoke
-// sessions" or a new password does: their refresh tokens and codes are refused
-// (see [Behavior.Revoked]), and no browser is signed in at this server any
-// more. Access tokens stay good until they expire, as with Microsoft.
+// Revoke ends all sign-ins of a person, as an administrator's "revoke sessions"
+// or a new password does. Their refresh tokens and codes are refused (see
+// [Behavior.Revoked]), and they are signed out of this server in every browser.
+// As with Microsoft, access tokens stay valid until they expire.
 func (s *Server) Revoke(signInName string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,13 +269,13 @@ func (s *Server) Revoke(signInName string) {
 	}
 }
 
-// ServeHTTP answers a request. It answers 403 when the request's Host is not a
-// loopback name: a page elsewhere that has its name resolve to this machine
-// (DNS rebinding) must not get at it.
+// ServeHTTP implements [http.Handler]. It answers 403 if the request's Host is
+// not a loopback name, so that a page elsewhere cannot use the server by
+// resolving its own name to this computer (DNS rebinding).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !loopback(r.Host) && !inProcess(r) {
-		http.Error(w, "msauthtest is a local stand-in for Microsoft and answers on loopback only.\n"+
-			"Open it as localhost, a name below .localhost, 127.0.0.1 or [::1].", http.StatusForbidden)
+		http.Error(w, "msauthtest is a local stand-in for Microsoft and serves loopback hosts only.\n"+
+			"Use localhost, a name below .localhost, 127.0.0.1 or [::1].", http.StatusForbidden)
 		return
 	}
 	h := w.Header()
@@ -300,7 +300,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, kind, handle)
 }
 
-// serve answers a request of a kind, as the behavior says.
+// serve answers a request of a kind as the behavior requires.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle handler) {
 	call := s.arrived(kind, r)
 	sw := &statusWriter{ResponseWriter: w}
@@ -326,8 +326,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle
 	handle(e, sw, r)
 }
 
-// An exchange is one request being answered: the server, and how it behaves
-// toward this request.
+// An exchange is the server while it answers one request, with the behavior for
+// that request.
 type exchange struct {
 	*Server
 	origin   string // where the provider is reached
@@ -339,11 +339,11 @@ type exchange struct {
 
 type handler func(e *exchange, w http.ResponseWriter, r *http.Request)
 
-// route finds what a path asks for.
+// route returns the kind and the handler of a request.
 func (s *Server) route(r *http.Request) (Kind, handler) {
 	path := r.URL.Path
 	switch {
-	case s.origin(r) != s.URL: // a stock name has nothing but its provider
+	case s.origin(r) != s.URL: // a standard name serves its provider only
 	case path == "/":
 		return Other, (*exchange).welcome
 	case path == "/error":
@@ -362,8 +362,8 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 	name, rest := tenantPath(r)
 	var kind Kind
 	var handle handler
-	// The plain provider has the same endpoints, but for discovery, which
-	// OpenID Connect Discovery section 4 puts right below the issuer.
+	// The plain provider has the same endpoints except discovery, which OpenID
+	// Connect Discovery section 4 puts directly below the issuer.
 	discovery := "v2.0/.well-known/openid-configuration"
 	if name == "generic" {
 		discovery = ".well-known/openid-configuration"
@@ -393,7 +393,8 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 	}
 }
 
-// loopback tells whether a host, with or without a port, is one.
+// loopback reports whether a host, with or without a port, is a loopback name
+// or address.
 func loopback(host string) bool {
 	u := url.URL{Host: host}
 	name := strings.ToLower(u.Hostname())
@@ -404,7 +405,7 @@ func loopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// otherName is another host name for the same listener: to a browser or an
+// otherName returns another host name for the same listener. To a browser or an
 // http.Client it is another host.
 func otherName(u *url.URL) string {
 	name := "127.0.0.1"
@@ -417,7 +418,7 @@ func otherName(u *url.URL) string {
 	return name
 }
 
-// sleep waits and tells whether it was allowed to.
+// sleep waits and reports whether it was not interrupted.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -432,7 +433,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// statusWriter remembers the status.
+// A statusWriter remembers the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -454,7 +455,7 @@ func (w *statusWriter) Write(p []byte) (int, error) {
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// recorder keeps an answer in memory.
+// A recorder keeps an answer in memory.
 type recorder struct {
 	header http.Header
 	status int

@@ -15,7 +15,8 @@ import (
 	"strings"
 )
 
-// signRS256 makes a compact JWS (RFC 7515) as Microsoft signs its tokens.
+// signRS256 returns a compact JWS (RFC 7515), signed as Microsoft signs its
+// tokens.
 func (k *signingKey) signRS256(header, payload []byte) string {
 	input := b64(header) + "." + b64(payload)
 	sum := sha256.Sum256([]byte(input))
@@ -26,7 +27,7 @@ func (k *signingKey) signRS256(header, payload []byte) string {
 	return input + "." + b64(signature)
 }
 
-// verifies tells whether the key signed a compact JWS, in RS256.
+// verifies reports whether the key signed a compact JWS, with RS256.
 func (k *signingKey) verifies(parts []string) bool {
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	if err != nil {
@@ -36,7 +37,7 @@ func (k *signingKey) verifies(parts []string) bool {
 	return rsa.VerifyPKCS1v15(&k.private.PublicKey, crypto.SHA256, sum[:], signature) == nil
 }
 
-// signIDToken signs as the behavior says.
+// signIDToken returns an ID token, signed as [Behavior.Signing] says.
 func (e *exchange) signIDToken(u User, claims map[string]any) (string, error) {
 	payload, err := marshalClaims(claims)
 	if err != nil {
@@ -126,8 +127,8 @@ func signES256(input string) ([]byte, error) {
 	return signature, nil
 }
 
-// marshalClaims writes claims in Microsoft's order: these first, the others by
-// name.
+// marshalClaims encodes claims in Microsoft's order: aud, iss, iat, nbf and exp
+// first, the others by name.
 func marshalClaims(claims map[string]any) ([]byte, error) {
 	first := []string{"aud", "iss", "iat", "nbf", "exp"}
 	var names []string

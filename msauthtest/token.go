@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// refreshLife is how long a refresh token of a web app is good for.
+// refreshLife is the lifetime of a refresh token of a web app.
 const refreshLife = 90 * 24 * time.Hour
 
-// maxRefreshTokens is how many refresh tokens of one sign-in stay good at a
-// time, the newest ones, which bounds the memory of a long test.
+// maxRefreshTokens is the number of refresh tokens of one sign-in that stay
+// valid, the newest ones. It limits the memory of a long test.
 const maxRefreshTokens = 50
 
-// A grant is what a person agreed to at one sign-in.
+// A grant is what a person granted at one sign-in.
 type grant struct {
 	user     string // sign-in name
 	tenant   tenant
-	scopes   []string // as asked, without those that were withheld
+	scopes   []string // requested, without those that were withheld
 	nonce    string
 	sid      string
 	authTime time.Time
 	demand   demand   // of the authorize request
 	mfa      bool     // signed in with more than a password
 	acrs     []string // authentication contexts that were satisfied
-	consent  bool     // signed in while consent was demanded
+	consent  bool     // signed in while RequireConsent was set
 
 	// Guarded by Server.mu.
 	revoked bool
@@ -66,7 +66,7 @@ func grantKind(r *http.Request) Kind {
 	return TokenOther
 }
 
-// token is the token endpoint (RFC 6749 sections 4.1.3 and 6).
+// token serves the token endpoint (RFC 6749 sections 4.1.3 and 6).
 func (e *exchange) token(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Pragma", "no-cache")
 	if r.Method != http.MethodPost {
@@ -82,7 +82,7 @@ func (e *exchange) token(w http.ResponseWriter, r *http.Request) {
 	}
 	for name, values := range r.PostForm {
 		if len(values) > 1 { // RFC 6749 section 3.2
-			e.refuse(w, r, 9002313, name+" is there twice")
+			e.refuse(w, r, 9002313, name+" is given twice")
 			return
 		}
 	}
@@ -131,7 +131,7 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 		refused = 501481
 	}
 	if ok {
-		c.used = true // right or wrong, one try
+		c.used = true // a code is valid for one attempt
 	}
 	e.mu.Unlock()
 	switch refused {
@@ -228,7 +228,7 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.mu.Lock()
-	if strict && t.used { // another request was faster
+	if strict && t.used { // another request has used it meanwhile
 		g.revoked = true
 		e.mu.Unlock()
 		e.refuseRevoked(w, r)
@@ -247,7 +247,7 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 	e.issue(w, r, g, u, p, t)
 }
 
-// refuseMFA demands multi-factor authentication, in a claims challenge.
+// refuseMFA demands multi-factor authentication by a claims challenge.
 func (e *exchange) refuseMFA(w http.ResponseWriter, r *http.Request) {
 	f := refusal(50076, "'"+graphAudience+"'")
 	f.Claims = mfaChallenge()
@@ -262,8 +262,8 @@ func (e *exchange) refuseRevoked(w http.ResponseWriter, r *http.Request) {
 	e.fail(w, r, f)
 }
 
-// holder finds the person of a grant and checks that they may still sign in,
-// at this endpoint.
+// holder returns the person of a grant if they may still sign in at this
+// endpoint. Otherwise it refuses the request and returns false.
 func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (User, bool) {
 	u, ok := e.user(g.user)
 	if !ok {
@@ -281,7 +281,7 @@ func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (Use
 	return e.tenant.local(u), true
 }
 
-// issue answers with tokens. used is the refresh token of a renewal.
+// issue answers with tokens. used is the refresh token of a renewal, or nil.
 func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u User, p plan, used *refreshToken) {
 	if e.tenant.family == b2c {
 		e.issueB2C(w, r, g, u, p, used)
@@ -337,7 +337,7 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 	e.reply(w, reply)
 }
 
-// addRefreshToken adds a refresh token to a reply, if there is to be one.
+// addRefreshToken adds a refresh token to a reply that should have one.
 func (e *exchange) addRefreshToken(r *http.Request, reply map[string]any, g *grant, u User, used *refreshToken) {
 	b := &e.behavior
 	switch {
@@ -353,7 +353,8 @@ func (e *exchange) addRefreshToken(r *http.Request, reply map[string]any, g *gra
 	}
 }
 
-// keepTokens remembers the refresh token of a reply. used is that of a renewal.
+// keepTokens records the refresh token of a reply. used is that of a renewal,
+// or nil.
 func (e *exchange) keepTokens(r *http.Request, reply map[string]any, g *grant, used *refreshToken) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -366,11 +367,11 @@ func (e *exchange) keepTokens(r *http.Request, reply map[string]any, g *grant, u
 			g.family = slices.Delete(g.family, 0, 1)
 		}
 	} else if used != nil {
-		used.used = false // it goes on
+		used.used = false // it stays valid
 	}
 }
 
-// keepAccess remembers an access token.
+// keepAccess records an access token.
 func (e *exchange) keepAccess(text string, g *grant, u User, p plan, life time.Duration) {
 	now := time.Now()
 	e.addSecrets(text)

@@ -10,25 +10,26 @@ import (
 	"strings"
 )
 
-// Transport returns a [http.RoundTripper] that calls the handler in process,
-// without a network. It suits a testing/synctest bubble: the handler runs in
-// the caller's goroutine, starts none, and waits on nothing but timers and the
-// request's context. Requests to another host fail, but for the stock names of
-// [Server.B2C] and [Server.ExternalID]. The reply's body is in memory.
+// Transport returns an [http.RoundTripper] that calls the handler in process,
+// without a network. It can be used in a testing/synctest bubble: the handler
+// runs in the caller's goroutine, starts no others, and waits only for timers
+// and the request's context. Requests to other hosts fail, except to the
+// standard names of [Server.B2C] and [Server.ExternalID]. The body of a
+// response is held in memory.
 //
 //	client := &http.Client{Transport: ms.Transport(), Timeout: 10 * time.Second}
 func (s *Server) Transport() http.RoundTripper { return transport{s} }
 
 type transport struct{ s *Server }
 
-// stockKey is the context key of the stock name that a request in process went
-// to. Nothing that comes over a network has it.
+// stockKey is the context key of the standard name that an in-process request
+// was sent to. Requests from a network do not have it.
 type stockKey struct{}
 
-// inProcess tells whether a request went to a stock name, in process.
+// inProcess reports whether a request was sent to a standard name in process.
 func inProcess(r *http.Request) bool { return r.Context().Value(stockKey{}) != nil }
 
-// origin is where the provider of a request is reached.
+// origin returns the origin that the provider was reached at.
 func (s *Server) origin(r *http.Request) string {
 	if origin, ok := r.Context().Value(stockKey{}).(string); ok {
 		return origin
@@ -51,7 +52,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("msauthtest: no such host: %s", req.URL.Host)
 	}
 	if t.s.closed.Load() {
-		return nil, errors.New("msauthtest: connection refused: server closed")
+		return nil, errors.New("msauthtest: connection refused: the server is closed")
 	}
 	ctx := req.Context()
 	if stock {
@@ -101,7 +102,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// serve tells whether the handler gave up the connection.
+// serve calls the handler and reports whether it aborted the connection.
 func (t transport) serve(w http.ResponseWriter, r *http.Request) (cut bool) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	uploadLife = 24 * time.Hour // of an upload session that nobody asks
-	uploadUnit = 320 << 10      // bytes: every part but the last is a multiple
-	maxUploads = 1000           // upload sessions and copies that are remembered
+	uploadLife = 24 * time.Hour // of an upload session without requests
+	uploadUnit = 320 << 10      // bytes; the size of each part but the last is a multiple
+	maxUploads = 1000           // upload sessions, and copies, that are kept
 )
 
 // An upload is an upload session ("driveItem: createUploadSession").
@@ -21,13 +21,13 @@ type upload struct {
 	owner    string // object id
 	at       place
 	behavior conflict
-	size     int64 // of the file; -1 until the first part says it
+	size     int64 // of the file; -1 until the first part
 	data     []byte
-	deferred bool // the file appears when it is asked for
+	deferred bool // the file is added on request
 	expires  time.Time
 }
 
-// createUpload begins an upload session.
+// createUpload starts an upload session.
 func (c *driveCall) createUpload(w http.ResponseWriter, r *http.Request, p place) {
 	type description struct {
 		Name     string   `json:"name"`
@@ -65,7 +65,7 @@ func (c *driveCall) createUpload(w http.ResponseWriter, r *http.Request, p place
 	case size > maxDriveSize:
 		bad = problemQuota
 	case p.item != nil && p.item.folder, p.item == nil && !p.base.folder:
-		bad = badRequest("An upload session is for a file.")
+		bad = badRequest("An upload session is for files only.")
 	case p.item != nil && ask.Item.Conflict == "fail":
 		bad = problemExists
 	default:
@@ -75,7 +75,7 @@ func (c *driveCall) createUpload(w http.ResponseWriter, r *http.Request, p place
 		bad.write(w, r)
 		return
 	}
-	if ask.Item.Name != "" && p.item == nil { // the property wins over the path
+	if ask.Item.Name != "" && p.item == nil { // the property overrides the path
 		p.missing = append(slices.Clone(p.missing[:len(p.missing)-1]), ask.Item.Name)
 	}
 	now := time.Now()
@@ -110,8 +110,9 @@ func (up *upload) status() map[string]any {
 
 var contentRange = regexp.MustCompile(`^bytes (\d{1,15})-(\d{1,15})/(\d{1,15})$`)
 
-// upload answers at the URL of an upload session. The URL is the permission: an
-// access token is refused, as "driveItem: createUploadSession" warns.
+// upload serves the URL of an upload session. The URL is the permission:
+// requests with an access token are refused, as "driveItem:
+// createUploadSession" warns.
 func (e *exchange) upload(w http.ResponseWriter, r *http.Request) {
 	if !e.noToken(w, r) {
 		return
@@ -158,7 +159,7 @@ func (e *exchange) upload(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// part takes one part of a file.
+// part stores one part of a file.
 func (c *driveCall) part(w http.ResponseWriter, r *http.Request, id string, up *upload) {
 	fields := contentRange.FindStringSubmatch(r.Header.Get("Content-Range"))
 	if fields == nil {
@@ -200,11 +201,11 @@ func (c *driveCall) part(w http.ResponseWriter, r *http.Request, id string, up *
 	c.commit(w, r, id, up)
 }
 
-// commit makes the file of a complete upload appear.
+// commit adds the file of a complete upload to the drive.
 func (c *driveCall) commit(w http.ResponseWriter, r *http.Request, id string, up *upload) {
 	delete(c.uploads, id)
 	p := up.at
-	if p.item == nil { // what was missing then may be there now
+	if p.item == nil { // missing items may exist by now
 		if !p.base.within(c.drive.root) {
 			problemMissing.write(w, r)
 			return

@@ -2,8 +2,8 @@ package msauthtest
 
 import "net/http"
 
-// userinfo is the userinfo endpoint (OpenID Connect Core section 5.3) of all
-// providers but B2C.
+// userinfo serves the userinfo endpoint (OpenID Connect Core section 5.3) of
+// all providers but B2C.
 func (e *exchange) userinfo(w http.ResponseWriter, r *http.Request) {
 	u, ok := e.bearer(w, r, need{[]string{"openid"}, denied, insufficient})
 	if !ok {

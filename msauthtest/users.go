@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// Tenants of the people that a new [Server] knows. TenantPersonal is the
-// tenant that Microsoft uses for every personal account; the others are made
-// up. At the endpoints a work tenant goes by its GUID or by the domain of its
-// people: contoso.example and fabrikam.example. TenantExternal is the directory
-// of the B2C and External ID providers, in which everybody has an account.
+// Tenants of the people of a new [Server]. TenantPersonal is the tenant that
+// Microsoft uses for every personal account; the others are invented. The
+// endpoints accept a work tenant's GUID and the domain of its people,
+// contoso.example or fabrikam.example. TenantExternal is the directory of the
+// B2C and External ID providers, in which everybody has an account.
 const (
 	TenantContoso  = "40a0cffe-4fc9-448b-9790-232954984f24"
 	TenantFabrikam = "fa7c7377-ff53-432d-be5e-18211903ec03"
@@ -24,7 +24,7 @@ const (
 	TenantExternal = "b4d1f6a2-93c7-4e58-8a0d-6f25c97e31b0"
 )
 
-// Sign-in names of the people that a new [Server] knows.
+// Sign-in names of the people of a new [Server].
 const (
 	Ada   = "ada@contoso.example"    // work account in TenantContoso
 	Bruno = "bruno@fabrikam.example" // work account in TenantFabrikam
@@ -34,46 +34,46 @@ const (
 
 // A User is a person who can sign in.
 type User struct {
-	// SignInName is the name to sign in with. It identifies the person here,
-	// upper and lower case alike, and becomes the claim preferred_username.
+	// SignInName is the name to sign in with, and the claim preferred_username.
+	// It identifies the person to the server, regardless of case.
 	SignInName string
 
-	// Name is the display name; SignInName when empty.
+	// Name is the display name. The default is SignInName.
 	Name, GivenName, FamilyName, JobTitle string
 
-	// Email becomes the claim email. Without it there is no such claim, which
-	// happens with personal accounts.
+	// Email is the claim email. If empty, tokens have no such claim, as happens
+	// with personal accounts.
 	Email string
 
-	// TenantID is a GUID; TenantContoso when empty. TenantPersonal makes a
+	// TenantID is a GUID. The default is TenantContoso. TenantPersonal makes a
 	// personal account.
 	TenantID string
 
-	// ObjectID is a GUID, the claim oid. When empty, SetUser keeps the one
-	// that the person has, or makes a random one.
+	// ObjectID is a GUID, the claim oid. If empty, SetUser keeps the one that
+	// the person has, or makes a random one.
 	ObjectID string
 
-	// Groups are object ids of groups. From 200 groups on, tokens carry
-	// Microsoft's overage marks in their place, unless [Behavior.GroupClaims]
-	// is set.
+	// Groups are the object IDs of groups. If there are 200 or more, tokens
+	// carry Microsoft's overage claims in their place, unless
+	// [Behavior.GroupClaims] is set.
 	Groups []string
 
-	// Roles are the app roles of the person, the claim roles of ID tokens.
+	// Roles are the app roles of the person: the claim roles of ID tokens.
 	Roles []string
 
 	// APIRoles are the app roles of the person at APIs, by [API.ID]: the claim
 	// roles of access tokens for them.
 	APIRoles map[string][]string
 
-	// NoPhoto answers requests for the photo at Graph with 404 ImageNotFound,
-	// as for most people.
+	// NoPhoto makes Graph answer requests for the photo with 404 ImageNotFound,
+	// as it does for most people.
 	NoPhoto bool
 
-	// Disabled refuses sign-in and renewal with AADSTS50057.
+	// Disabled refuses sign-ins and renewals with AADSTS50057.
 	Disabled bool
 }
 
-// clone shares nothing with u.
+// clone returns a copy that shares nothing with u.
 func (u User) clone() User {
 	u.Groups = slices.Clone(u.Groups)
 	u.Roles = slices.Clone(u.Roles)
@@ -91,7 +91,7 @@ func (u User) domain() string {
 	return strings.ToLower(domain)
 }
 
-// kind describes the account in words, for pages.
+// kind returns a description of the account for pages.
 func (u User) kind() string {
 	if u.personal() {
 		return "Personal account"
@@ -99,8 +99,8 @@ func (u User) kind() string {
 	return "Work or school account, " + u.domain()
 }
 
-// founders are the people of a new server. Their object ids are fixed, so that
-// an app that stores accounts finds them again after a restart.
+// founders returns the people of a new server. Their object IDs are fixed, so
+// that an app that stores accounts finds them again after a restart.
 func founders() []User {
 	groups := make([]string, 200)
 	for i := range groups {
@@ -116,7 +116,7 @@ func founders() []User {
 		TenantID: TenantFabrikam, ObjectID: "b35a9b8a-224c-413f-9b14-3a53475c0f84",
 	}, {
 		SignInName: Mia, Name: "Mia Müller", GivenName: "Mia", FamilyName: "Müller", Email: Mia,
-		// Object ids of personal accounts begin with two empty groups.
+		// Object IDs of personal accounts begin with two empty groups.
 		TenantID: TenantPersonal, ObjectID: "00000000-0000-0000-ebfe-34ba80b050ef",
 	}, {
 		SignInName: Grace, Name: "Grace Achterberg", GivenName: "Grace", FamilyName: "Achterberg",
@@ -126,7 +126,7 @@ func founders() []User {
 	}}
 }
 
-// Users lists the people who can sign in, in the order of the sign-in page.
+// Users returns the people who can sign in, in the order of the sign-in page.
 func (s *Server) Users() []User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,9 +137,9 @@ func (s *Server) Users() []User {
 	return users
 }
 
-// SetUser adds a person, or replaces the one with the same sign-in name. What
-// changes is seen at the next sign-in and at the next renewal. SetUser panics
-// when u has no sign-in name.
+// SetUser adds a person, or replaces the one with the same sign-in name.
+// Changes take effect at the next sign-in or renewal. SetUser panics if u has
+// no sign-in name.
 func (s *Server) SetUser(u User) {
 	if u.SignInName == "" {
 		panic("msauthtest: SetUser: User.SignInName is empty")
@@ -160,7 +160,7 @@ func (s *Server) SetUser(u User) {
 	s.users = append(s.users, &u)
 }
 
-// user finds a person by sign-in name or by a login_hint claim.
+// user returns the person with a sign-in name or a login_hint claim.
 func (s *Server) user(name string) (User, bool) {
 	if name == "" {
 		return User{}, false
@@ -175,7 +175,7 @@ func (s *Server) user(name string) (User, bool) {
 	return User{}, false
 }
 
-// loginHint is the opaque value of the claim login_hint. s.mu is held.
+// loginHint returns the opaque claim login_hint. s.mu is held.
 func (s *Server) loginHint(signInName string) string {
 	key := strings.ToLower(signInName)
 	hint, ok := s.hints[key]
@@ -186,7 +186,8 @@ func (s *Server) loginHint(signInName string) string {
 	return hint
 }
 
-// subjectAt is the claim sub of a provider's ID tokens: at B2C that is oid.
+// subjectAt returns the claim sub of a provider's ID tokens. At B2C it equals
+// oid.
 func (s *Server) subjectAt(t tenant, u User) string {
 	if t.family == b2c {
 		return u.ObjectID
@@ -194,8 +195,8 @@ func (s *Server) subjectAt(t tenant, u User) string {
 	return s.subjectFor(s.ClientID, u)
 }
 
-// subjectFor is the claim sub of tokens for an audience: another value for each,
-// as with Microsoft.
+// subjectFor returns the claim sub of tokens for an audience. As with
+// Microsoft, it differs from audience to audience.
 func (s *Server) subjectFor(audience string, u User) string {
 	sum := sha256.Sum256([]byte("sub\x00" + strings.ToLower(audience) + "\x00" + u.TenantID + "\x00" + u.ObjectID))
 	text := base64.RawURLEncoding.EncodeToString(sum[:])
@@ -211,14 +212,14 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-// randomText is n random characters of the base64url alphabet.
+// randomText returns n random characters of the base64url alphabet.
 func randomText(n int) string {
 	return base64.RawURLEncoding.EncodeToString(randomBytes(n))[:n]
 }
 
 func newGUID() string { return formatGUID(randomBytes(16)) }
 
-// derivedGUID is the same GUID for the same text, in every process.
+// derivedGUID returns a GUID that depends on text only.
 func derivedGUID(text string) string {
 	sum := sha256.Sum256([]byte("msauthtest " + text))
 	return formatGUID(sum[:16])

@@ -1,14 +1,14 @@
-// Command msauthtest runs a local Microsoft on a port of this computer, for
-// trying an app without an account.
+// Command msauthtest runs a local Microsoft on this computer, for trying an app
+// without an account.
 //
 //	go run ./msauthtest/cmd/msauthtest
 //
-// It prints the authority, the client id and secret, and the environment lines
-// to paste. It listens on loopback only: at -addr, else at localhost:9090 or,
-// when that is taken, on a free port.
+// It prints the authority, the client ID and secret, and environment variables
+// to paste. It listens on loopback only: on -addr, or by default on
+// localhost:9090 or, if that is in use, on a free port.
 //
-// People get app roles with -role, which may be repeated. A person is named by
-// sign-in name or by first name:
+// The flag -role gives a person, named by sign-in name or by first name, an app
+// role. It may be repeated:
 //
 //	go run ./msauthtest/cmd/msauthtest -role Ada=Admin -role bruno@fabrikam.example=Reader
 package main
@@ -45,10 +45,10 @@ func main() {
 	}
 }
 
-// defaultAddr is where the command listens when that is free.
+// defaultAddr is the default address to listen on.
 const defaultAddr = "localhost:9090"
 
-// find looks a person up by sign-in name or by first name.
+// find returns the person with a sign-in name or a first name.
 func find(ms *msauthtest.Server, name string) (msauthtest.User, error) {
 	var people []string
 	for _, u := range ms.Users() {
@@ -58,10 +58,10 @@ func find(ms *msauthtest.Server, name string) (msauthtest.User, error) {
 		}
 		people = append(people, first+" ("+u.SignInName+")")
 	}
-	return msauthtest.User{}, fmt.Errorf("nobody is called %q; there are %s", name, strings.Join(people, ", "))
+	return msauthtest.User{}, fmt.Errorf("no person %q; there are %s", name, strings.Join(people, ", "))
 }
 
-// options are what the command line says.
+// options are the values of the flags.
 type options struct {
 	addr                   string // empty: defaultAddr, or a free port
 	clientID, clientSecret string
@@ -74,14 +74,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("msauthtest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&o.addr, "addr", "", "loopback `address` to listen on; port 0 takes a free one (default "+defaultAddr+", or a free port when that is taken)")
+	flags.StringVar(&o.addr, "addr", "", "loopback `address` to listen on; port 0 takes a free one (default "+defaultAddr+", or a free port if that is in use)")
 	flags.StringVar(&o.clientID, "client-id", "", "the app's client `id` (default random)")
 	flags.StringVar(&o.clientSecret, "client-secret", "", "the app's client `secret` (default random)")
 	flags.DurationVar(&o.lifetime, "lifetime", 0, "lifetime of access tokens (default 60 to 90 minutes, at random)")
 	flags.StringVar(&o.autoSignIn, "auto-sign-in", "", "sign in this `person` without showing the page")
 	flags.Func("role", "give a person an app role, as in Ada=Admin; may be repeated (`person=role`)", func(text string) error {
 		if name, role, ok := strings.Cut(text, "="); !ok || name == "" || role == "" {
-			return errors.New("want person=role, such as Ada=Admin")
+			return errors.New("must be person=role, such as Ada=Admin")
 		}
 		o.roles = append(o.roles, text)
 		return nil
@@ -98,7 +98,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// listen listens at addr, on loopback, and returns the host to be reached by.
+// listen listens on a loopback address and returns the host name for URLs.
 func listen(addr string) (l net.Listener, host string, err error) {
 	listenAt := cmp.Or(addr, defaultAddr)
 	host, _, err = net.SplitHostPort(listenAt)
@@ -112,13 +112,13 @@ func listen(addr string) (l net.Listener, host string, err error) {
 		listenAt = "127.0.0.1" + strings.TrimPrefix(listenAt, host)
 	}
 	l, err = net.Listen("tcp", listenAt)
-	if err != nil && addr == "" { // the default port is taken
+	if err != nil && addr == "" { // the default port is in use
 		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
 	}
 	return l, host, err
 }
 
-// giveRoles adds app roles, each written person=role.
+// giveRoles adds app roles, each in the form person=role.
 func giveRoles(ms *msauthtest.Server, roles []string) error {
 	for _, text := range roles {
 		name, role, _ := strings.Cut(text, "=")
@@ -192,7 +192,7 @@ Ctrl-C ends it.
 		return err
 	case <-ctx.Done():
 	}
-	cancel() // lets requests go that hang or are delayed
+	cancel() // ends requests that hang or are delayed
 	grace, done := context.WithTimeout(context.Background(), 3*time.Second)
 	defer done()
 	if err := srv.Shutdown(grace); err != nil {

@@ -68,9 +68,9 @@ func TestRunRefuses(t *testing.T) {
 		{"-addr localhost", "-addr"},
 		{"-lifetime -5m", "-lifetime"},
 		{"serve", "unexpected argument"},
-		{"-role Ada", "want person=role"},
-		{"-role =Admin", "want person=role"},
-		{"-addr localhost:0 -role Eve=Admin", `-role: nobody is called "Eve"; there are Ada (ada@contoso.example), Bruno (bruno@fabrikam.example), Mia (mia@outlook.example), Grace (grace@contoso.example)`},
+		{"-role Ada", "must be person=role"},
+		{"-role =Admin", "must be person=role"},
+		{"-addr localhost:0 -role Eve=Admin", `-role: no person "Eve"; there are Ada (ada@contoso.example), Bruno (bruno@fabrikam.example), Mia (mia@outlook.example), Grace (grace@contoso.example)`},
 	} {
 		err := run(t.Context(), strings.Fields(tt.args), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
