@@ -11,7 +11,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// Stock names, in process.
+// Standard names, in process.
 const (
 	b2cStock      = "https://fabrikam.b2clogin.com"
 	externalStock = "https://fabrikam.ciamlogin.com"
@@ -44,7 +44,7 @@ func payload(t *testing.T, token string) map[string]any {
 	return claims
 }
 
-// tokenDoc is the reply of the token endpoint as it is.
+// tokenDoc returns all fields of a reply of the token endpoint.
 func (a *app) tokenDoc(form url.Values) (int, map[string]any) {
 	a.t.Helper()
 	res, err := a.browser.PostForm(a.endpoint("oauth2/v2.0/token"), form)
@@ -269,7 +269,7 @@ func TestExternalID(t *testing.T) {
 	if len(set.Keys) != 1 || set.Keys[0]["issuer"] != published {
 		t.Errorf("keys: %v", set.Keys)
 	}
-	for _, name := range []string{msauthtest.Ada, msauthtest.Mia} { // personal accounts are accounts like others
+	for _, name := range []string{msauthtest.Ada, msauthtest.Mia} { // personal accounts are no exception
 		rep := a.signIn(name)
 		claims := a.claims(rep.IDToken)
 		if claims["iss"] != published || claims["tid"] != msauthtest.TenantExternal || claims["oid"] == nil || claims["sid"] == nil || claims["rh"] == nil {
@@ -286,7 +286,7 @@ func TestExternalID(t *testing.T) {
 	}
 }
 
-// The stock names lead to the server in process, and only there.
+// The standard names reach the server in process, and only there.
 func TestStockNames(t *testing.T) {
 	t.Parallel()
 	ms := msauthtest.New("http://localhost:9000")
@@ -332,7 +332,7 @@ func TestStockNames(t *testing.T) {
 	if _, err := a.browser.Get("https://contoso.b2clogin.com/"); err == nil || !strings.Contains(err.Error(), "no such host") {
 		t.Errorf("another host: %v", err)
 	}
-	// Over a network the Host header alone leads nowhere.
+	// Over a network, the Host header alone has no effect.
 	over := newServer(t)
 	req, err := http.NewRequest("GET", over.URL+"/"+b2cTenant+"/v2.0/.well-known/openid-configuration", nil)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestChallengeForms(t *testing.T) {
 		if err != nil || !strings.Contains(string(doc), `"nbf":{"essential":true`) || strings.Contains(string(doc), "xms_caeerror") != tt.caes {
 			t.Errorf("%q: claims %s %v", tt.form, doc, err)
 		}
-		// The claims lead on.
+		// The claims satisfy the challenge.
 		again := a.renew(rep, "claims", string(doc))
 		if res, _ := a.graph(a.ms.URL+"/v1.0/me", again.AccessToken); res.StatusCode != 200 {
 			t.Errorf("%q: after a renewal with the claims: %d", tt.form, res.StatusCode)
@@ -65,7 +65,7 @@ func TestNoPhoto(t *testing.T) {
 	}
 }
 
-// A OneDrive that is throttled says so in words of its own.
+// A throttled OneDrive has its own error code.
 func TestThrottledDrive(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))

@@ -81,7 +81,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// Who is not admitted to a page is signed in all the same.
+// A person to whom the app refuses a page is signed in nevertheless.
 func TestClientOfRefusedPage(t *testing.T) {
 	t.Parallel()
 	ms := newServer(t)
@@ -151,7 +151,7 @@ func TestClientRefuses(t *testing.T) {
 	}
 }
 
-// Certificates of hosts that are not loopback are checked.
+// Certificates of hosts other than loopback are verified.
 func TestClientChecksCertificates(t *testing.T) {
 	t.Parallel()
 	addrs, err := net.InterfaceAddrs()
@@ -192,7 +192,7 @@ func TestClientChecksCertificates(t *testing.T) {
 	}
 }
 
-// A client that is signed in to an app, for tests of what signed-in people see.
+// Get a page as a signed-in person.
 func ExampleClient() {
 	microsoft := msauthtest.NewServer()
 	defer microsoft.Close()

@@ -159,7 +159,7 @@ func TestConsentIsRemembered(t *testing.T) {
 	if got := ask("scope", more, "prompt", "none"); got.Get("code") == "" {
 		t.Errorf("asked again: %v", got)
 	}
-	// The old refresh token has what was granted since, and names it.
+	// The old refresh token includes what was granted since, and its scope says so.
 	if got := a.renew(rep); got.Scope != "openid profile User.Read Files.Read" {
 		t.Errorf("granted before: %q", got.Scope)
 	}
@@ -167,7 +167,7 @@ func TestConsentIsRemembered(t *testing.T) {
 		t.Error(got.Description)
 	}
 
-	// prompt=consent asks all the same, of whoever is picked too.
+	// prompt=consent asks again, and also after a person is picked.
 	if _, page := a.authorize("prompt", "consent"); !strings.Contains(page, `id="accept"`) || !strings.Contains(page, "<li>User.Read</li>") {
 		t.Error("prompt=consent shows no consent page")
 	}
@@ -178,7 +178,7 @@ func TestConsentIsRemembered(t *testing.T) {
 		t.Error("prompt=consent, accepted: no code")
 	}
 
-	// Another person has granted nothing of it.
+	// Another person has granted none of it.
 	other := a.signIn(msauthtest.Bruno)
 	wantCode(t, a.renew(other, "scope", "Files.Read"), 400, "invalid_grant", 65001)
 

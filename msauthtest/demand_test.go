@@ -25,7 +25,7 @@ func TestStepUp(t *testing.T) {
 		t.Errorf("acrs without being asked: %v", claims["acrs"])
 	}
 
-	// The token endpoint cannot do it, and prompt=none neither.
+	// Neither the token endpoint nor prompt=none can satisfy it.
 	got := a.renew(rep, "claims", stepUp)
 	wantCode(t, got, 400, "invalid_grant", 50076)
 	if got.Suberror != "basic_action" || got.Claims != stepUp {
@@ -51,7 +51,7 @@ func TestStepUp(t *testing.T) {
 	if amr := a.claims(strong.AccessToken)["amr"]; !reflect.DeepEqual(amr, []any{"pwd", "mfa"}) {
 		t.Errorf("amr = %v", amr)
 	}
-	// The browser has it now; another context is another step.
+	// The browser has it now. Another context requires another step.
 	res, _ = a.authorize("claims", stepUp, "prompt", "none")
 	if got := a.answer(res); got.Get("code") == "" {
 		t.Errorf("again: %v", got)
@@ -256,7 +256,7 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("taken back: %d", res.StatusCode)
 	}
 
-	// The next two requests, of whomever, whatever they bring.
+	// The next two requests, whoever sends them and with whatever token.
 	ms.Challenge(msauthtest.Challenge{Requests: 2, Forever: true})
 	var statuses []int
 	for _, token := range []string{bruno.AccessToken, a.renew(ada).AccessToken, ada.AccessToken} {
@@ -267,7 +267,7 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("the next two: %v", statuses)
 	}
 
-	// Only who can deal with it.
+	// Only clients that can handle challenges.
 	ms.Challenge(msauthtest.Challenge{Audience: "https://graph.microsoft.com", CapableOnly: true})
 	if res, _ := a.graph(me, ada.AccessToken); res.StatusCode != 200 {
 		t.Errorf("a token without cp1: %d", res.StatusCode)
@@ -318,7 +318,7 @@ func TestChallengeOfAnAPI(t *testing.T) {
 	}
 }
 
-// Failures of Graph that need no person.
+// Failures of Graph that no sign-in can fix.
 func TestGraphFailures(t *testing.T) {
 	t.Parallel()
 	ms := newServer(t)

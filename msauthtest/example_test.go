@@ -10,8 +10,8 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// A server stands in for Microsoft. The app under test is given its address
-// and the registration.
+// A server stands in for Microsoft. The app under test is configured with its
+// URL and registration.
 func Example() {
 	ms := msauthtest.NewServer()
 	defer ms.Close()
@@ -38,7 +38,7 @@ func Example() {
 	// 1
 }
 
-// The next two renewals fail; then all is well again.
+// The next two renewals fail. Later ones succeed.
 func ExampleServer_Set() {
 	ms := msauthtest.NewServer()
 	defer ms.Close()
@@ -51,7 +51,7 @@ func ExampleServer_Set() {
 	})
 }
 
-// A person of your own, with a role.
+// Add a person with a role.
 func ExampleServer_SetUser() {
 	ms := msauthtest.NewServer()
 	defer ms.Close()
@@ -67,7 +67,7 @@ func ExampleServer_SetUser() {
 	// Ida Admin
 }
 
-// An API of the app's own beside Graph.
+// Guard an API of the app's own.
 func ExampleServer_Protect() {
 	ms := msauthtest.NewServer()
 	defer ms.Close()
@@ -78,7 +78,7 @@ func ExampleServer_Protect() {
 	}), "Orders.Read"))
 	defer orders.Close()
 
-	// The app asks for api://orders/Orders.Read, and sends the token along.
+	// The app requests api://orders/Orders.Read and sends the token. Without one:
 	res, err := http.Get(orders.URL)
 	if err != nil {
 		fmt.Println(err)
@@ -89,8 +89,8 @@ func ExampleServer_Protect() {
 	// Output: 401 Unauthorized 1
 }
 
-// Graph wants Ada to sign in with an authentication context; who else asks is
-// let in.
+// Graph requires Ada to sign in with an authentication context. Others are not
+// challenged.
 func ExampleServer_Challenge() {
 	ms := msauthtest.NewServer()
 	defer ms.Close()
@@ -98,7 +98,7 @@ func ExampleServer_Challenge() {
 	defer withdraw()
 }
 
-// In process, without a network: for a testing/synctest bubble.
+// Call the server in process, as in a testing/synctest bubble.
 func ExampleServer_Transport() {
 	ms := msauthtest.New("http://localhost:9000")
 	client := &http.Client{Transport: ms.Transport()}
@@ -112,7 +112,7 @@ func ExampleServer_Transport() {
 	// Output: 401 Unauthorized
 }
 
-// On a listener of your own.
+// Serve on a listener of your own.
 func ExampleNew() {
 	ts := httptest.NewUnstartedServer(nil)
 	ms := msauthtest.New("http://" + ts.Listener.Addr().String())

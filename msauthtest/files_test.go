@@ -34,14 +34,14 @@ func (a *app) send(method, url, token, content string, headers ...string) (*http
 	return res, body(a.t, res)
 }
 
-// A driveItem is what tests look at of one.
+// A driveItem has the properties that tests check.
 type driveItem struct {
 	item
 	ETag            string
 	ParentReference struct{ ID, Path, DriveID string }
 }
 
-// do wants a status and reads the item of the answer.
+// do requires a status and returns the item in the answer.
 func (a *app) do(status int, method, url, token, content string, headers ...string) driveItem {
 	a.t.Helper()
 	res, text := a.send(method, url, token, content, headers...)
@@ -57,7 +57,7 @@ func (a *app) do(status int, method, url, token, content string, headers ...stri
 	return it
 }
 
-// refused wants an error document.
+// refused requires an error document.
 func (a *app) refused(status int, code, method, url, token, content string, headers ...string) {
 	a.t.Helper()
 	res, text := a.send(method, url, token, content, headers...)
@@ -139,7 +139,7 @@ func checkListing(t *testing.T, a *app, drive, token string) {
 	}
 }
 
-// checkCopies copies a folder, and reads what became of that.
+// checkCopies copies a folder and checks the outcomes.
 func checkCopies(t *testing.T, a *app, drive, token string, root, folder driveItem) {
 	t.Helper()
 	copied := func(ask string) (status, id string) {
@@ -280,7 +280,7 @@ func TestDriveRefuses(t *testing.T) {
 		})
 	}
 
-	// Reading is not writing.
+	// A scope for reading does not permit writing.
 	reader := a.signIn(msauthtest.Bruno, "scope", "openid Files.Read").AccessToken
 	nobody := a.signIn(msauthtest.Grace, "scope", "openid User.Read").AccessToken
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
@@ -318,7 +318,7 @@ func (a *app) put(address string, first, last, size int) (int, string) {
 	return res.StatusCode, text
 }
 
-// ranges are those that the status of an upload still expects.
+// ranges returns the ranges that an upload still expects.
 func ranges(t *testing.T, text string) string {
 	t.Helper()
 	var doc struct{ NextExpectedRanges []string }
@@ -367,19 +367,19 @@ func TestUploadSession(t *testing.T) {
 	}
 	a.refused(404, "itemNotFound", "GET", address, "", "")
 
-	// A file that is there: 200, or another name.
+	// An existing file: 200, or another name.
 	if status, text := a.put(begin("/items/"+it.ID, ""), 0, 9, 10); status != 200 || !strings.Contains(text, it.ID) {
 		t.Errorf("replaced: %d %s", status, text)
 	}
 	if status, text := a.put(begin("/root:/Uploads/big.bin:", `{"item":{"@microsoft.graph.conflictBehavior":"rename"}}`), 0, 9, 10); status != 201 || !strings.Contains(text, `"big 1.bin"`) {
 		t.Errorf("renamed: %d %s", status, text)
 	}
-	// A name that was taken meanwhile.
+	// A name that is taken in the meantime.
 	address = begin("/root:/Uploads/late.bin:", `{"item":{"@microsoft.graph.conflictBehavior":"fail"}}`)
 	a.do(201, "PUT", drive+"/root:/Uploads/late.bin:/content", token, "faster")
 	a.refused(409, "nameAlreadyExists", "PUT", address, "", "x", "Content-Range", "bytes 0-0/1")
 
-	// Cancelled; and asked for at the end.
+	// Cancelled, and committed at the end.
 	address = begin("/root:/Uploads/never.bin:", "")
 	if res, _ := a.send("DELETE", address, "", ""); res.StatusCode != 204 {
 		t.Errorf("cancel: %d", res.StatusCode)

@@ -125,7 +125,7 @@ func TestPersonalAccount(t *testing.T) {
 			t.Errorf("claim %s in a personal account's token", name)
 		}
 	}
-	// A key for personal accounts signs it, and says so.
+	// It is signed with a key that is for personal accounts.
 	var set struct{ Keys []map[string]any }
 	a.json(a.endpoint("discovery/v2.0/keys"), &set)
 	kid := header(t, rep.IDToken)["kid"]
@@ -264,7 +264,7 @@ func TestTenants(t *testing.T) {
 	}
 }
 
-// silent is the answer to a request that shows no page.
+// silent returns the answer to a request that shows no page.
 func (a *app) silent(pairs ...string) url.Values {
 	a.t.Helper()
 	res, _ := a.authorize(pairs...)
@@ -429,7 +429,7 @@ func TestAnswerKnobs(t *testing.T) {
 	if got := a.pick(msauthtest.Ada); got.Get("iss") != "https://evil.example" || len(got["code"]) != 2 {
 		t.Errorf("answer: %v", got)
 	}
-	// An error in place of a code, once; then with a status, as a page.
+	// First an error in place of a code, then a page with a status.
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.AuthorizeAnswer = nil
 		b.Fail[msauthtest.Authorize] = []msauthtest.Failure{
@@ -449,7 +449,7 @@ func TestAnswerKnobs(t *testing.T) {
 	}
 }
 
-// Without any tenant: an OpenID provider like others.
+// The plain OpenID provider, which has no tenants.
 func TestGeneric(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))

@@ -7,7 +7,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// published reads a key set as it is.
+// published returns all fields of the keys in a key set.
 func (a *app) published(path string) (keys []map[string]any, kids []string) {
 	a.t.Helper()
 	var set struct{ Keys []map[string]any }
@@ -38,7 +38,7 @@ func TestKeyFields(t *testing.T) {
 	}
 }
 
-// Every second answer lacks the key that signs now, and only that.
+// Every second answer lacks the current signing key, and only that.
 func TestAlternateKeys(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))

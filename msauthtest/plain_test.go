@@ -148,7 +148,7 @@ func TestPlainScopes(t *testing.T) {
 	if rep := a.signIn(msauthtest.Ada); rep.RefreshToken != "" || rep.AccessToken == "" {
 		t.Errorf("OmitRefreshTokenAtCode: %+v", rep)
 	}
-	a.tenant = "common" // which is not concerned
+	a.tenant = "common" // which is not affected
 	if rep := a.signIn(msauthtest.Ada); rep.RefreshToken == "" {
 		t.Error("OmitRefreshTokenAtCode at common")
 	}

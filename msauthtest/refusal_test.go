@@ -9,8 +9,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// A Failure that names only a number has the error and the suberror of the
-// number.
+// A Failure with only a number gets the error and the suberror of that number.
 func TestRefusalsByNumber(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))
@@ -73,7 +72,7 @@ func TestRefusalsByNumber(t *testing.T) {
 	}
 }
 
-// A Failure may name another error or suberror than its number's.
+// A Failure may have another error or suberror than that of its number.
 func TestRefusalsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))
@@ -89,7 +88,7 @@ func TestRefusalsOfTheirOwn(t *testing.T) {
 	if got := a.mustToken(a.refreshForm("x")); got.Error != "invalid_grant" || got.Suberror != "Basic_Action" {
 		t.Errorf("a suberror of its own: %s %q", got.Error, got.Suberror)
 	}
-	// At the authorize endpoint a number comes with another error.
+	// At the authorize endpoint, the error of a number differs.
 	a.ms.Set(func(b *msauthtest.Behavior) {
 		b.Fail[msauthtest.Authorize] = []msauthtest.Failure{{Codes: []int{53003}}}
 	})
@@ -102,7 +101,7 @@ func TestRefusalsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// What front ends send that have no error document to send.
+// Answers of front ends, which have no error document.
 func TestFailuresWithStatus200(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))
@@ -173,8 +172,8 @@ func TestOwnRegistration(t *testing.T) {
 	wantCode(t, a.renew(rep, "scope", "api://orders/read api://orders/.default"), 400, "invalid_scope", 70011)
 }
 
-// Personal accounts refuse what was not granted without a suberror, and the
-// refresh token goes on.
+// For personal accounts, scopes that were not granted are refused without a
+// suberror. The refresh token stays valid.
 func TestPersonalRefusals(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))
@@ -227,7 +226,7 @@ func TestPersonalClaims(t *testing.T) {
 	}
 }
 
-// A code of a sign-in without MFA is refused with what to ask for.
+// The code of a sign-in without MFA is refused with a claims challenge.
 func TestMFAForCode(t *testing.T) {
 	t.Parallel()
 	a := newApp(t, newServer(t))

@@ -47,7 +47,7 @@ func newApp(t *testing.T, ms *msauthtest.Server) *app {
 	return a
 }
 
-// newBrowser is another browser, where nobody is signed in.
+// newBrowser returns a browser in which nobody is signed in.
 func (a *app) newBrowser(rt http.RoundTripper) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {

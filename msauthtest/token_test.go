@@ -212,7 +212,7 @@ func TestRotation(t *testing.T) {
 
 	first := a.signIn(msauthtest.Ada)
 	second := ok(a.renew(first))
-	third := ok(a.renew(first)) // Microsoft: the old one stays good
+	third := ok(a.renew(first)) // as with Microsoft, the old one stays valid
 	if second.RefreshToken == first.RefreshToken || second.RefreshToken == third.RefreshToken {
 		t.Error("no new refresh token")
 	}
@@ -246,7 +246,7 @@ func TestRotation(t *testing.T) {
 	wantCode(t, a.mustToken(a.refreshForm("x", "refresh_token", "-")), 400, "invalid_request", 900144)
 }
 
-// Two requests with one strictly rotated token: at most one gets an answer.
+// Of two requests with one strictly rotated token, at most one succeeds.
 func TestStrictHerd(t *testing.T) {
 	t.Parallel()
 	ms := newServer(t)
@@ -421,7 +421,7 @@ func TestResources(t *testing.T) {
 		if got.Scope != tt.granted || claims["aud"] != tt.audience || claims["scp"] != tt.scp {
 			t.Errorf("%s: scope %q, aud %v, scp %v", tt.scope, got.Scope, claims["aud"], claims["scp"])
 		}
-		if (got.IDToken != "") != strings.Contains(tt.scope, "openid") { // openid that was granted before is not asked for
+		if (got.IDToken != "") != strings.Contains(tt.scope, "openid") { // openid was granted before but not requested
 			t.Errorf("%s: ID token %t", tt.scope, got.IDToken != "")
 		}
 	}

@@ -36,7 +36,7 @@ func TestTransportInBubble(t *testing.T) {
 		rep = a.renew(rep)
 		a.claims(rep.IDToken)
 
-		// The client's own limits end what does not answer.
+		// The client's timeout ends requests without an answer.
 		ms.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = time.Second })
 		start := time.Now()
 		rep = a.renew(rep)
@@ -141,7 +141,7 @@ func TestOddRequests(t *testing.T) {
 	}
 }
 
-// Everything may be called while requests are being served.
+// All methods may be called while requests are being served.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	ms := newServer(t)

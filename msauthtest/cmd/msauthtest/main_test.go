@@ -107,12 +107,12 @@ func started(t *testing.T, args ...string) string {
 	return ""
 }
 
-// Without -addr the command takes a free port when its own is taken.
+// Without -addr the command uses a free port if the default one is in use.
 func TestFreePort(t *testing.T) {
 	t.Parallel()
 	if l, err := net.Listen("tcp", defaultAddr); err == nil {
 		defer l.Close()
-	} // else somebody else has it
+	} // otherwise another process uses it
 	authority := started(t)
 	if authority == "http://"+defaultAddr || !strings.HasPrefix(authority, "http://localhost:") {
 		t.Errorf("authority %s", authority)
