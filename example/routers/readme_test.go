@@ -102,8 +102,8 @@ func TestSettings(t *testing.T) {
 
 func TestLength(t *testing.T) {
 	t.Parallel()
-	if lines := strings.Count(readFile(t, readme), "\n"); lines > 310 {
-		t.Errorf("%d lines, want at most 310", lines)
+	if lines := strings.Count(readFile(t, readme), "\n"); lines > 250 {
+		t.Errorf("%d lines, want at most 250", lines)
 	}
 }
 
