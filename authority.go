@@ -2,7 +2,6 @@ package msauth
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,14 +22,7 @@ const (
 // where its endpoints are, which keys it signs with, and what makes an ID
 // token of it a true one. It knows nothing of cookies and sessions.
 type authority struct {
-	kind      providerKind
-	origin    string // of the Microsoft cloud; empty for other providers
-	tenant    string
-	issuer    string // for other providers: below it is discovery
-	published string // the issuer that discovery must name, where that is another
-	clientID  string
-	claims    []string // further claims to keep
-	client    *http.Client
+	providerSettings
 
 	metadata document[*metadata]
 	keys     document[[]publishedKey]
@@ -51,18 +43,27 @@ type metadata struct {
 	AnswerIssuer  bool     // authorization_response_iss_parameter_supported
 }
 
-func newAuthority(cfg *Config, client *http.Client) *authority {
-	a := &authority{
-		kind: cfg.kind(), origin: cfg.Authority, tenant: cfg.Tenant, issuer: cfg.Issuer, published: cfg.MicrosoftIssuer,
-		clientID: cfg.ClientID, claims: cfg.Claims, client: client,
-	}
+// providerSettings are what the app says of its provider.
+type providerSettings struct {
+	kind      providerKind
+	origin    string // of the Microsoft cloud; empty for other providers
+	tenant    string
+	issuer    string // for other providers: below it is discovery
+	published string // the issuer that discovery must name, where that is another
+	clientID  string
+	claims    []string // further claims to keep
+	client    *http.Client
+}
+
+func newAuthority(s providerSettings) *authority {
+	a := &authority{providerSettings: s}
 	a.metadata.fetch = a.fetchMetadata
 	a.keys.fetch = a.fetchKeys
 	return a
 }
 
 // discoveryURL is where the metadata of a tenant is; other providers than
-// [Config.Authority] have but one.
+// Microsoft have but one.
 func (a *authority) discoveryURL(tenant string) string {
 	base := a.origin + "/" + tenant + "/v2.0"
 	if a.issuer != "" {
@@ -153,7 +154,7 @@ func (a *authority) checkIssuer(m *metadata) error {
 			return fmt.Errorf("names the issuer %q and not Config.MicrosoftIssuer, %q", named, a.published)
 		}
 		return nil
-	case m.Issuer == a.issuer && (a.kind == otherProvider || directory != ""), a.kind != otherProvider && externalIDIssuer(a.issuer, m.Issuer):
+	case m.Issuer == a.issuer && (a.kind == otherProvider || directory != ""), a.kind != otherProvider && directoryIssuer(a.issuer, m.Issuer):
 		return nil
 	case directory != "" && named == m.Issuer:
 		if u, err := url.Parse(m.Issuer); err == nil && cloudOf(u) != "" {
@@ -224,6 +225,3 @@ func (a *authority) ready(ctx context.Context) error {
 	_, err := a.keys.get(ctx)
 	return err
 }
-
-// sameText compares without telling by the time taken where texts differ.
-func sameText(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

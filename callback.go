@@ -248,7 +248,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		return
 	}
 	if !m.admits(&id.user) {
-		m.notAllowed(w, r, a, &AuthError{Class: ClassNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)}, "tenant", &id.user)
+		m.notAllowed(w, r, a, &Failure{Class: kindNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)}, "tenant", &id.user)
 		return
 	}
 
@@ -289,18 +289,18 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 }
 
 // ownTokens are those of the session's own API, where a code gave others.
-func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *User) (*grant, *AuthError) {
+func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *account) (*grant, *Failure) {
 	if g.refresh == "" && m.cfg.Issuer != "" {
 		without := *g
 		without.access = "" // it is of another API
 		return &without, nil
 	}
 	if g.refresh == "" {
-		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoRefreshToken}
+		return nil, &Failure{Class: kindMisconfigured, Err: errNoRefreshToken}
 	}
 	scopes := strings.Join(m.cfg.Scopes, " ")
 	g, failure := m.renewals.endpoint.refresh(ctx, g.refresh, refreshRequest{
-		asks: grantRenewal, scopes: scopes, fewer: scopes, personal: u.Personal(),
+		asks: grantRenewal, scopes: scopes, fewer: scopes, personal: u.personal(),
 	})
 	if failure == nil {
 		g.scopes = m.scopes.asked(m.cfg.Scopes, g.scopes)
@@ -321,7 +321,7 @@ func (m *Middleware) fillInNames(ctx context.Context, id *identity, access secre
 	}
 	names, err := m.authority.userinfo(ctx, access, u.Subject)
 	if err != nil {
-		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
+		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.key(), "err", err)
 		return
 	}
 	u.Name, u.Username = oneLine(names.name, maxNameTaken), cmp.Or(u.Username, oneLine(names.username, maxNameTaken))
@@ -380,7 +380,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		UserKey: a.user, Connecting: a.user != "",
 	}
 	if a.user == "" && m.vault != nil && m.cfg.User == nil {
-		in.UserKey = rec.user.Key()
+		in.UserKey = rec.user.key()
 	}
 	if m.cfg.OnSignIn != nil {
 		if err := m.callOnSignIn(w, r, in); err != nil {
@@ -405,7 +405,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	undo := func() error { return nil }
 	if m.vault != nil && in.UserKey != "" {
-		kept, takeBack, err := m.keepTokens(r.Context(), rec, in)
+		kept, takeBack, err := m.renewals.keepStored(r.Context(), rec, in.UserKey, in.ReplaceAccount, in.ShareAccount)
 		if err != nil {
 			m.notKept(w, r, a, &rec.user, err)
 			return
@@ -433,7 +433,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		if err := undo(); err != nil {
 			m.log.ErrorContext(r.Context(), "msauth: putting back the tokens of before a sign-in that failed", "err", err)
 		}
-		if errors.Is(err, ErrCookieTooLarge) {
+		if errors.Is(err, errTooLarge) {
 			m.tooLarge(w, r, err)
 			return
 		}
@@ -448,7 +448,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	if old != nil {
 		grace := time.Duration(0)
-		if old.user.Key() == rec.user.Key() {
+		if old.user.key() == rec.user.key() {
 			grace = replacedGrace
 		}
 		m.ended.add(old, m.cfg.MaxAge, grace)
@@ -457,7 +457,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	m.events.signedIn(r.Context(), rec)
 	own, _ := m.scopes.byAPI(m.scopes.order(slices.Concat(m.cfg.Scopes, strings.Fields(a.scopes))))
 	if missing := m.scopes.missing(rec.scopes, own); len(missing) > 0 {
-		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.user.Key(), "missing", strings.Join(missing, " "))
+		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.user.key(), "missing", strings.Join(missing, " "))
 	}
 	m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
 }
@@ -504,7 +504,7 @@ func checkAnswerIssuer(meta *metadata, issuer string) error {
 // answeredWithError turns an error answer (OpenID Connect Core section
 // 3.1.2.6) into a page, never into a redirect: it would come back.
 func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a *attempt, ans answer) {
-	failure := &AuthError{
+	failure := &Failure{
 		Code:        oneLine(ans.err, 100),
 		Description: oneLine(ans.description, 500),
 		Class:       classifyAnswer(ans.err, ans.subcode),
@@ -517,7 +517,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
 	level := slog.LevelInfo
 	switch failure.Class {
-	case ClassDeclined:
+	case kindDeclined:
 		p.Kind, p.Status = "declined", http.StatusForbidden
 		current := m.current(r)
 		if a.asked != (demandDigest{}) && current != nil {
@@ -535,12 +535,12 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 			p.Text = "You cancelled at Microsoft. Nothing has changed."
 			p.Links[0] = m.againLink(a)
 		}
-	case ClassRetry:
+	case kindRetry:
 		p.Kind = "unavailable"
 		p.Title = "Microsoft cannot sign you in right now"
 		p.Text = "This is most likely a passing fault at Microsoft. Try again in a moment."
 		level = slog.LevelWarn
-	case ClassReplay:
+	case kindReplay:
 		p.Kind = "start-again"
 		p.Title = "Signing in was not finished"
 		p.Text = "Microsoft still needs something from you. Start again and follow its questions."
@@ -555,7 +555,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 
 // declinedMore is the page for people who are signed in and would not, or could
 // not, do more.
-func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
+func (m *Middleware) declinedMore(p *Page, a *attempt, failure *Failure) {
 	p.Title = "That part of the site stays closed"
 	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
 	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
@@ -569,11 +569,11 @@ func (m *Middleware) declinedMore(p *Page, a *attempt, failure *AuthError) {
 }
 
 // notRedeemed answers a code that gave no tokens.
-func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *attempt, failure *AuthError) {
+func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *attempt, failure *Failure) {
 	switch failure.Class {
-	case ClassRetry:
+	case kindRetry:
 		m.unavailable(w, r, a, failure)
-	case ClassStepUp:
+	case kindStepUp:
 		if failure.Claims != "" && !a.challenged {
 			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
@@ -590,7 +590,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   failure,
 		}, append(m.events.refused("provider", m.currentUser(r), a.returnTo), "aadsts", failure.Numbers)...)
-	case ClassMisconfigured:
+	case kindMisconfigured:
 		// Other errors can come of a code that the visitor made up.
 		// Where BaseURL's own redirect URI is on the wrong platform no code is ever
 		// redeemed.
@@ -673,8 +673,8 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}
-	switch failure, ok := errors.AsType[*AuthError](err); {
-	case ok && failure.Class == ClassMisconfigured:
+	switch failure, ok := errors.AsType[*Failure](err); {
+	case ok && failure.Class == kindMisconfigured:
 		p.Title, p.Text = notSetUp, notYou
 	case ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError: // it answered, or somebody in its place
 		p.Title = "Signing in is not possible right now"
@@ -691,7 +691,7 @@ const (
 
 func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
 	attrs := []any{}
-	if failure, ok := errors.AsType[*AuthError](err); ok {
+	if failure, ok := errors.AsType[*Failure](err); ok {
 		attrs = append(attrs, "aadsts", failure.Numbers, "trace_id", failure.TraceID, "correlation_id", failure.CorrelationID)
 	}
 	m.refuse(w, r, slog.LevelError, Page{
@@ -716,7 +716,7 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 	})
 }
 
-func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error, kind string, u *User) {
+func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error, kind string, u *account) {
 	p := Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this site",

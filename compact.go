@@ -426,7 +426,7 @@ var wordNumbers, claimNumbers = numbersOf(words[:]), numbersOf(claimNames[:])
 // documentation. What stands in the list must stay in its place: new words go
 // to the end.
 var words = [...]string{
-	"openid", "profile", "email", "User.Read", personalTenant, "offline_access",
+	"openid", "profile", "email", "User.Read", "9188040d-6c67-4c5b-b112-36a304b66dad", "offline_access",
 	"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000", "RS256",
 	"Files.Read", "Files.Read.All", "Files.ReadWrite", "Files.ReadWrite.All", "Mail.Read", "Mail.ReadWrite", "Mail.Send",
 	"Calendars.Read", "Calendars.ReadWrite", "Contacts.Read", "User.ReadBasic.All", "Group.Read.All", "Directory.Read.All",

@@ -249,7 +249,6 @@ const (
 	largestCookieBudget = 7168
 	maxAppData          = 512
 	maxHome             = 200
-	personalTenant      = "9188040d-6c67-4c5b-b112-36a304b66dad"
 )
 
 var (
@@ -299,11 +298,12 @@ func New(cfg Config) (*Middleware, error) {
 			base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget),
 	}
 	m.attempts = newAttempts(ring, registration, m.cookies, cfg.Home)
-	m.authority = newAuthority(&cfg, &client)
+	m.authority = newAuthority(providerSettings{
+		kind: cfg.kind(), origin: cfg.Authority, tenant: cfg.Tenant, issuer: cfg.Issuer, published: cfg.MicrosoftIssuer,
+		clientID: cfg.ClientID, claims: cfg.Claims, client: &client,
+	})
 	m.layout.keepsIDToken = !m.authority.microsoftIssuer()
-	m.renewals = newRenewals(m.authority, &cfg, registration, &client, m.events)
-	m.scopes = newScopeRules(&cfg, m.authority.microsoftIssuer())
-	m.renewals.rules = m.scopes
+	m.scopes = newScopeRules(cfg.kind(), cfg.Authority, cfg.Scopes)
 	own, others := m.scopes.byAPI(m.scopes.order(cfg.Scopes))
 	switch {
 	case len(others) > 0:
@@ -320,18 +320,29 @@ func New(cfg Config) (*Middleware, error) {
 	}
 	if cfg.Tokens != nil {
 		m.vault = &vault{
-			store: cfg.Tokens, keys: ring.derive("msauth stored tokens v1"),
+			store: appTokens{cfg.Tokens}, keys: ring.derive("msauth stored tokens v1"),
 			registration: registration, layout: &m.layout, prefix: registration.prefix(),
 		}
 		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
 			store.Serve(m.vault.prefix)
 			m.vault.serves = true
 		}
-		m.renewals.vault = m.vault
 	}
+	m.renewals = newRenewals(renewalSettings{
+		endpoint: &tokenEndpoint{
+			authority: m.authority, clientID: cfg.ClientID, clientSecret: hide(cfg.ClientSecret),
+			redirectURI: cfg.BaseURL + "/callback", capability: cfg.capability(), recheckAfter: cfg.RecheckAfter, client: &client,
+		},
+		registration: registration, rules: m.scopes, scopes: cfg.Scopes,
+		tenants: cfg.manyTenants(), oneTenant: cfg.oneTenant(), observer: m.events, vault: m.vault,
+	})
 	m.graph = graphURL(cfg.Authority)
 	m.memberships = newMemberships()
-	m.sessions = m.newSessionStore(ring)
+	m.sessions = newSessionStore(storeTerms{
+		cookies: m.cookies, layout: &m.layout, registration: registration, ended: m.ended,
+		maxAge: cfg.MaxAge, sessionCookie: cfg.SessionCookie, log: cfg.Logger,
+		keep: m.renewals.keep, leadsTo: m.renewals.leadsTo,
+	}, cfg.Store, ring)
 	m.oauth = oauth2.Config{
 		ClientID:    cfg.ClientID,
 		RedirectURL: cfg.BaseURL + "/callback",

@@ -117,7 +117,7 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 
 // stillThere reports whether the app's user who began to connect an account is
 // the one who comes back.
-func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attempt, u *User) bool {
+func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attempt, u *account) bool {
 	if m.vault != nil && m.appUser(r) == a.user {
 		return true
 	}
@@ -132,13 +132,13 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attem
 }
 
 // notKept ends a sign-in whose tokens are not kept.
-func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, u *User, err error) {
+func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, u *account, err error) {
 	p := Page{
 		Kind: "account-taken", Status: http.StatusForbidden,
 		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
 	}
 	switch {
-	case errors.Is(err, ErrAccountTaken):
+	case errors.Is(err, errTaken):
 		p.Title = "This Microsoft account is connected already"
 		p.Text = "Somebody else has connected it here. Disconnect it there first, or use another one. Nothing has changed."
 	case errors.Is(err, errOtherAccount):
@@ -147,7 +147,7 @@ func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt,
 	case errors.Is(err, errUserKey):
 		m.appError(w, r, err)
 		return
-	case errors.Is(err, ErrCookieTooLarge):
+	case errors.Is(err, errTooLarge):
 		m.tooLarge(w, r, err)
 		return
 	default:

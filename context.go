@@ -95,19 +95,8 @@ type User struct {
 // this package, and no two people have the same: a token that does not tell
 // them apart is refused. It is empty for the zero User.
 func (u User) Key() string {
-	switch {
-	case u.TenantID != "" && u.ObjectID != "":
-		return strings.ToLower(u.TenantID + "." + u.ObjectID)
-	case u.Issuer != "" && u.Subject != "":
-		return u.Issuer + "#" + u.Subject
-	}
-	return ""
-}
-
-// samePerson compares all that identifies. Key alone would do for one provider
-// with one configuration; what was kept may be of another.
-func (u *User) samePerson(v *User) bool {
-	return u.Issuer == v.Issuer && u.Subject == v.Subject && u.TenantID == v.TenantID && u.ObjectID == v.ObjectID
+	a := account(u)
+	return a.key()
 }
 
 // Personal reports whether this is a personal Microsoft account (Outlook.com,
@@ -338,7 +327,7 @@ func NewSessionFrom(p SessionParts) *Session {
 	return &Session{User: p.User, AppData: p.AppData, tokens: givenTokens{p.TokenSource, tokenInfo{
 		expiry: p.Expiry, renewed: p.Renewed, signedIn: p.SignedIn, ends: p.Ends, auth: p.AuthTime,
 		scopes: slices.Clone(p.Scopes),
-		rules:  newScopeRules(&Config{Authority: defaultAuthority, Scopes: p.Scopes}, true),
+		rules:  newScopeRules(entra, defaultAuthority, p.Scopes),
 	}}}
 }
 

@@ -134,7 +134,7 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	payload := []byte{formatGob}
 	payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().Add(lasts).Unix()))
 	payload = append(payload, values...)
-	return format.write(w.Header(), sent, payload, nil, age)
+	return public(format.write(w.Header(), sent, payload, nil, age))
 }
 
 // Format implements [fmt.Formatter]: no key is shown.
@@ -353,7 +353,7 @@ func (c *cookieFormat) lines(head, tail int, age time.Duration) (count, perPiece
 func (c *cookieFormat) write(h http.Header, sent sentCookies, head, tail []byte, age time.Duration) error {
 	count, perPiece, total := c.lines(len(head), len(tail), age)
 	if total > c.budget || count > maxPieces {
-		return fmt.Errorf("%w: %d bytes of Set-Cookie lines, where %d may be used", ErrCookieTooLarge, total, c.budget)
+		return fmt.Errorf("%w: %d bytes of Set-Cookie lines, where %d may be used", errTooLarge, total, c.budget)
 	}
 	sealed, dot := "", ""
 	if len(tail) > 0 {

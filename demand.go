@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -58,23 +57,6 @@ func (d demand) digest() (digest demandDigest) {
 	}
 	copy(digest[:], h.Sum(nil))
 	return digest
-}
-
-// append and readDemand carry a demand in a sealed link.
-func (d demand) append(e *encoder) {
-	e.text(strings.Join(d.scopes, " "))
-	e.text(d.claims)
-	e.b = binary.AppendUvarint(e.b, uint64(d.maxAge/time.Second))
-	e.b = append(e.b, flag(d.again, 1))
-}
-
-func readDemand(d *decoder) demand {
-	return demand{
-		scopes: strings.Fields(d.text()),
-		claims: d.text(),
-		maxAge: time.Duration(min(d.uvarint(), uint64(longestMaxAge/time.Second))) * time.Second,
-		again:  d.flags() == 1,
-	}
 }
 
 // capability declares that this app handles claims challenges ("Claims
@@ -289,20 +271,4 @@ func tokenLength(s string) int {
 		return len(s)
 	}
 	return i
-}
-
-// missing names what a demand that was not met is about: its kind, as
-// [Stats.Refused] counts it, and what a log line says.
-func (d demand) missing() (kind, what string) {
-	switch {
-	case len(d.scopes) > 0:
-		return "scope", "scopes not granted: " + strings.Join(d.scopes, " ")
-	case d.maxAge > 0:
-		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.maxAge) + " ago"
-	case asksFor(d.claims, "acrs"):
-		return "auth_context", "missing authentication context: " + oneLine(d.claims, maxChallenge)
-	case d.claims != "":
-		return "claims", "missing claims: " + oneLine(d.claims, maxChallenge)
-	}
-	return "claims", "missing sign-in that a handler asked for"
 }

@@ -19,26 +19,26 @@ func TestFaultsOfDiscoveryAndKeysHaveAClass(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		page   any
-		class  Class
+		class  kind
 		status int
 		want   string // in the error
 	}{
-		{"no connection", func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }, ClassRetry, 0, "connection refused"},
-		{"timeout", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, ClassRetry, 0, "deadline exceeded"},
-		{"unknown tenant", page(400, "application/json", unknownTenant), ClassMisconfigured, 400, "HTTP status 400: invalid_tenant: AADSTS90002: Tenant 'no-such.example' not found."},
-		{"not found", page(404, "text/html", "<h1>Not Found</h1>"), ClassMisconfigured, 404, "HTTP status 404"},
-		{"forbidden", page(403, "text/plain", "blocked"), ClassMisconfigured, 403, "HTTP status 403"},
-		{"redirect", page(302, "text/html", ""), ClassMisconfigured, 302, "HTTP status 302: redirects, which is not followed"},
-		{"throttled", page(429, "application/json", "{}"), ClassRetry, 429, "HTTP status 429"},
-		{"too slow", page(408, "", ""), ClassRetry, 408, "HTTP status 408"},
-		{"down", page(503, "text/html", "<html>"), ClassRetry, 503, "HTTP status 503"},
-		{"down, with an OAuth error", page(500, "application/json", `{"error":"server_error","error_description":"AADSTS90033: A transient error"}`), ClassRetry, 500, "server_error: AADSTS90033"},
-		{"HTML", page(200, "text/html; charset=utf-8", "<html>Welcome to our guest network</html>"), ClassRetry, 200, "text/html; charset=utf-8, not JSON"},
-		{"nothing", page(200, "", ""), ClassRetry, 200, "nothing, not JSON"},
-		{"half", page(200, "application/json", `{"issuer":`), ClassRetry, 200, "application/json, not JSON"},
-		{"a list", page(200, "application/json", `[]`), ClassRetry, 200, "application/json, not JSON"},
-		{"null", page(200, "application/json", `null`), ClassRetry, 200, "application/json, not JSON"},
-		{"an empty object", page(200, "application/json", `{}`), ClassMisconfigured, 200, ""},
+		{"no connection", func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }, kindRetry, 0, "connection refused"},
+		{"timeout", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, kindRetry, 0, "deadline exceeded"},
+		{"unknown tenant", page(400, "application/json", unknownTenant), kindMisconfigured, 400, "HTTP status 400: invalid_tenant: AADSTS90002: Tenant 'no-such.example' not found."},
+		{"not found", page(404, "text/html", "<h1>Not Found</h1>"), kindMisconfigured, 404, "HTTP status 404"},
+		{"forbidden", page(403, "text/plain", "blocked"), kindMisconfigured, 403, "HTTP status 403"},
+		{"redirect", page(302, "text/html", ""), kindMisconfigured, 302, "HTTP status 302: redirects, which is not followed"},
+		{"throttled", page(429, "application/json", "{}"), kindRetry, 429, "HTTP status 429"},
+		{"too slow", page(408, "", ""), kindRetry, 408, "HTTP status 408"},
+		{"down", page(503, "text/html", "<html>"), kindRetry, 503, "HTTP status 503"},
+		{"down, with an OAuth error", page(500, "application/json", `{"error":"server_error","error_description":"AADSTS90033: A transient error"}`), kindRetry, 500, "server_error: AADSTS90033"},
+		{"HTML", page(200, "text/html; charset=utf-8", "<html>Welcome to our guest network</html>"), kindRetry, 200, "text/html; charset=utf-8, not JSON"},
+		{"nothing", page(200, "", ""), kindRetry, 200, "nothing, not JSON"},
+		{"half", page(200, "application/json", `{"issuer":`), kindRetry, 200, "application/json, not JSON"},
+		{"a list", page(200, "application/json", `[]`), kindRetry, 200, "application/json, not JSON"},
+		{"null", page(200, "application/json", `null`), kindRetry, 200, "application/json, not JSON"},
+		{"an empty object", page(200, "application/json", `{}`), kindMisconfigured, 200, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, document := range []string{"/.well-known/openid-configuration", "/keys"} {
@@ -54,7 +54,7 @@ func TestFaultsOfDiscoveryAndKeysHaveAClass(t *testing.T) {
 					if !strings.HasPrefix(err.Error(), what) || !strings.Contains(err.Error(), otherBase+document) {
 						t.Errorf("error %v, want the document's name and address", err)
 					}
-					fault, ok := errors.AsType[*AuthError](err)
+					fault, ok := errors.AsType[*Failure](err)
 					if !ok || fault.Class != test.class || fault.StatusCode != test.status {
 						t.Fatalf("%#v of %v, want class %q and status %d", fault, err, test.class, test.status)
 					}
@@ -102,7 +102,7 @@ func TestOptionalMetadata(t *testing.T) {
 			t.Errorf("%s: offersOffline %t, want %t", test.name, got, test.offline)
 		}
 		for _, kind := range []providerKind{entra, externalID, b2c} {
-			if a := (&authority{kind: kind}); a.basicAuth(m) || !a.offersOffline(m) {
+			if a := (&authority{providerSettings: providerSettings{kind: kind}}); a.basicAuth(m) || !a.offersOffline(m) {
 				t.Errorf("%s: at Microsoft's kind %d the secret goes to the body, and offline_access is asked for", test.name, kind)
 			}
 		}
@@ -149,7 +149,7 @@ func TestIssuersOfMicrosoftThatAreOtherURLs(t *testing.T) {
 			continue
 		}
 		wantFault(t, err, test.want)
-		if fault, ok := errors.AsType[*AuthError](err); !ok || fault.Class != ClassMisconfigured {
+		if fault, ok := errors.AsType[*Failure](err); !ok || fault.Class != kindMisconfigured {
 			t.Errorf("%s: %v is of no class", test.name, err)
 		}
 	}
@@ -162,12 +162,12 @@ func TestPersonBehindACustomDomain(t *testing.T) {
 	issuer := custom + "/" + testDirectory + "/v2.0/"
 	a, _ := testProvider(t, custom+"/b2c/v2.0", issuer, issuerIs(custom+"/b2c/v2.0", issuer))
 	id, err := a.verified(signJWT(0, headerOf("one"), with(someClaims(issuer), "sub", sharedText, "oid", testPerson)))
-	if err != nil || id.user.Key() != testDirectory+"."+testPerson {
+	if err != nil || id.user.key() != testDirectory+"."+testPerson {
 		t.Errorf("B2C: %v, %v", id, err)
 	}
 	a, _ = testProvider(t, custom+"/ciam/v2.0", ciamIssuer, issuerIs(custom+"/ciam/v2.0", ciamIssuer))
 	id, err = a.verified(signJWT(0, headerOf("one"), with(someClaims(ciamIssuer), "tid", testDirectory, "oid", testPerson)))
-	if err != nil || id.user.Key() != testDirectory+"."+testPerson {
+	if err != nil || id.user.key() != testDirectory+"."+testPerson {
 		t.Errorf("External ID: %v, %v", id, err)
 	}
 }

@@ -109,7 +109,7 @@ func (d *document[T]) start() <-chan singleflight.Result {
 		failed, last := d.failed, d.err
 		d.mu.Unlock()
 		pause := documentPause
-		if refusal, ok := errors.AsType[*AuthError](last); ok && refusal.Class == ClassMisconfigured {
+		if refusal, ok := errors.AsType[*Failure](last); ok && refusal.Class == kindMisconfigured {
 			pause = max(pause, d.patience)
 		}
 		if last != nil && time.Since(failed) < pause {
@@ -134,7 +134,7 @@ func (d *document[T]) start() <-chan singleflight.Result {
 // been logged, and below it what callers branch on.
 type documentFault struct {
 	text  string
-	fault *AuthError
+	fault *Failure
 }
 
 func (e *documentFault) Error() string { return e.text }
@@ -153,14 +153,14 @@ func wrapFault(what string, err error) error {
 func refusedDocument(what, where string, reason error) error {
 	return &documentFault{
 		fmt.Sprintf("msauth: %s at %s: %v", what, where, reason),
-		&AuthError{Class: ClassMisconfigured, StatusCode: http.StatusOK, Err: reason},
+		&Failure{Class: kindMisconfigured, StatusCode: http.StatusOK, Err: reason},
 	}
 }
 
 // getJSON reads a document of at most maxDocument bytes, a JSON object. Its
 // error is a documentFault.
 func getJSON(ctx context.Context, client *http.Client, url string) (claims, error) {
-	fault := func(e *AuthError) (claims, error) {
+	fault := func(e *Failure) (claims, error) {
 		text := "GET " + url + ": "
 		switch {
 		case e.Code != "":
@@ -174,12 +174,12 @@ func getJSON(ctx context.Context, client *http.Client, url string) (claims, erro
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, &documentFault{err.Error(), &AuthError{Class: ClassMisconfigured, Err: err}}
+		return nil, &documentFault{err.Error(), &Failure{Class: kindMisconfigured, Err: err}}
 	}
 	req.Header.Set("Accept", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, &documentFault{err.Error(), &AuthError{Class: ClassRetry, Err: err}}
+		return nil, &documentFault{err.Error(), &Failure{Class: kindRetry, Err: err}}
 	}
 	defer res.Body.Close()
 	body, err := readAtMost(res.Body, maxDocument)
@@ -189,25 +189,25 @@ func getJSON(ctx context.Context, client *http.Client, url string) (claims, erro
 		return fault(documentRefusal(res, c))
 	}
 	if err != nil {
-		return fault(&AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: err})
+		return fault(&Failure{Class: kindRetry, StatusCode: res.StatusCode, Err: err})
 	}
 	if !isObject {
-		return fault(&AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: notJSON(res, body)})
+		return fault(&Failure{Class: kindRetry, StatusCode: res.StatusCode, Err: notJSON(res, body)})
 	}
 	return c, nil
 }
 
 // documentRefusal is an answer with another status than 200. Entra refuses
 // discovery of a tenant that is not there with the body of an OAuth error.
-func documentRefusal(res *http.Response, body claims) *AuthError {
+func documentRefusal(res *http.Response, body claims) *Failure {
 	e := authErrorFrom(res, body)
 	switch status := res.StatusCode; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		e.Class = ClassRetry
+		e.Class = kindRetry
 	case redirects(res) && e.Code == "":
-		e.Class, e.Err = ClassMisconfigured, fmt.Errorf("HTTP status %d: %w", status, errRedirects)
+		e.Class, e.Err = kindMisconfigured, fmt.Errorf("HTTP status %d: %w", status, errRedirects)
 	default:
-		e.Class = ClassMisconfigured
+		e.Class = kindMisconfigured
 	}
 	return e
 }
@@ -238,4 +238,11 @@ func readAtMost(r io.Reader, limit int64) ([]byte, error) {
 		return nil, errReplyTooLarge
 	}
 	return body, nil
+}
+
+// recoverInto turns a panic into an error.
+func recoverInto(err *error) {
+	if p := recover(); p != nil {
+		*err = &Failure{Class: kindRetry, Err: fmt.Errorf("panic: %v", p)}
+	}
 }

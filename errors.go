@@ -3,12 +3,9 @@ package msauth
 import (
 	"errors"
 	"fmt"
-	"net/http"
+	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 )
 
 // Errors a caller may want to branch on with [errors.Is].
@@ -100,38 +97,7 @@ type AuthError struct {
 }
 
 // Error describes the failure in one line.
-func (e *AuthError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "msauth: %s", e.Class)
-	if e.Code != "" {
-		fmt.Fprintf(&b, ": %s", e.Code)
-		if e.Suberror != "" {
-			fmt.Fprintf(&b, " (%s)", e.Suberror)
-		}
-	} else if e.StatusCode != 0 {
-		fmt.Fprintf(&b, ": HTTP status %d", e.StatusCode)
-	}
-	if e.Description != "" {
-		fmt.Fprintf(&b, ": %s", e.Description)
-	}
-	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
-	}
-	if e.Class == ClassMisconfigured {
-		b.WriteString(remedy(e.Numbers))
-	}
-	return b.String()
-}
-
-// remedy is what an operator can do about AADSTS numbers, as the end of a text.
-func remedy(numbers []int) string {
-	for _, number := range numbers {
-		if remedy := remedies[number]; remedy != "" {
-			return ". What helps: " + remedy
-		}
-	}
-	return ""
-}
+func (e *AuthError) Error() string { return e.failure().Error() }
 
 // Unwrap returns the cause.
 func (e *AuthError) Unwrap() error { return e.Err }
@@ -148,156 +114,86 @@ func (e *AuthError) Is(target error) bool {
 	return false
 }
 
-// A grantType is what a token request asks for. The same refusal means
-// different things: a bare invalid_grant is a code that was used before, the
-// end of a session, or a scope that the person has not granted.
-type grantType int
-
-const (
-	grantCode    grantType = iota // a session, for an authorization code
-	grantRenewal                  // newer tokens for a session
-	grantScopes                   // a token for other scopes than the session's own
-)
-
-// personErrors are the values of suberror, or of error, that only the person can
-// mend at Microsoft's sign-in page ("suberror" in the sources of MSAL, whose
-// libraries compare it without regard to case).
-var personErrors = []string{
-	"basic_action", "additional_action", "message_only", "consent_required", "user_password_expired",
-	"protection_policy_required", "device_authentication_failed", "insufficient_device_strength",
-	"interaction_required", "login_required", "account_selection_required", "access_denied",
+// failure is the error as the packages below have it.
+func (e *AuthError) failure() *Failure {
+	return &Failure{
+		Class: kind(e.Class), StatusCode: e.StatusCode, Code: e.Code, Suberror: e.Suberror, Description: e.Description,
+		Numbers: e.Numbers, Claims: e.Claims, Scopes: e.Scopes, TraceID: e.TraceID, CorrelationID: e.CorrelationID,
+		RetryAfter: e.RetryAfter, Err: e.Err,
+	}
 }
 
-// deadErrors are the values of suberror that say that a refresh token is over.
-var deadErrors = []string{"bad_token", "token_expired", "user_account_deleted"}
-
-// classify sorts a failed token request.
-func classify(status int, code, suberror string, asked grantType) Class {
-	suberror = strings.ToLower(suberror)
-	switch {
-	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500:
-		return ClassRetry // whatever the body says: a server in trouble ends nobody's session
-	case code == "":
-		return ClassRetry // not an OAuth reply: a proxy, a captive portal, a broken front end
-	case slices.Contains(personErrors, suberror):
-		return ClassStepUp
-	case slices.Contains(deadErrors, suberror) && asked == grantCode:
-		return ClassReplay
-	case slices.Contains(deadErrors, suberror):
-		return ClassSignIn
-	case suberror == "client_mismatch":
-		return ClassMisconfigured
-	case slices.Contains(personErrors, code):
-		return ClassStepUp
-	}
-	switch code {
-	case "invalid_grant":
-		switch asked {
-		case grantCode:
-			return ClassReplay
-		case grantScopes:
-			// Personal accounts say no more of a scope that was not granted
-			// (AADSTS70000), and work accounts did not always (AADSTS65001).
-			return ClassStepUp
-		}
-		return ClassSignIn
-	case "temporarily_unavailable", "server_error", "slow_down", "rate_limit":
-		return ClassRetry
-	}
-	return ClassMisconfigured
+// public makes of an error of the packages below what an app sees: a Failure is
+// an [AuthError], of which the app may change all, and their sentinel errors are
+// this package's. Every error passes here where it leaves this package, and a
+// log line's on its way to the app's log.
+func public(err error) error {
+	seen, _ := publicly(err)
+	return seen
 }
 
-const (
-	loopDetected = 50196 // AADSTS: too many requests alike, whoever makes them
-	// loopPatience is how long to wait then, if Microsoft does not say.
-	loopPatience = 1 * time.Minute
-	// spaPlatform is AADSTS9002327: a code that only a browser may redeem.
-	spaPlatform = 9002327
-)
-
-// remedies say what an operator has to change, by AADSTS number ("Microsoft
-// Entra authentication and authorization error codes").
-var remedies = map[int]string{
-	50011:       `register BaseURL + "/callback" as a redirect URI of the platform Web (Authentication)`,
-	500112:      `register BaseURL + "/callback" as a redirect URI of the platform Web (Authentication)`,
-	spaPlatform: `BaseURL + "/callback" is registered for a single-page application: remove it there and register it on the platform Web (Authentication)`,
-	700025:      `BaseURL + "/callback" is registered for a public client: remove it there and register it on the platform Web (Authentication)`,
-	7000215:     `set Config.ClientSecret to the value of a client secret, not its ID (Certificates & secrets)`,
-	7000222:     `create a new client secret (Certificates & secrets) and set Config.ClientSecret to its value`,
-	7000112:     `enable the application for sign-in (Enterprise applications, Properties)`,
-	700016:      `compare Config.ClientID, Tenant and Authority with the app registration; another organization's administrator may have to consent first`,
-	90002:       `compare Config.Tenant and Authority with the app registration`,
-	900023:      `set Config.Tenant to common, organizations, consumers, a tenant id or a domain of the tenant`,
-	50194:       `set Config.Tenant to the tenant of the app registration, or make that multitenant (Authentication)`,
-	9002331:     `set Config.Tenant to consumers: the app registration is for personal accounts only`,
-	9002346:     `set Config.Tenant to consumers: the app registration is for personal accounts only`,
-	500011:      `Config.Scopes names an API that does not exist in this tenant: compare it with the API's Application ID URI`,
-	650052:      `an administrator of the tenant has to add the API (its service principal) first`,
-	650053:      `compare the scopes with those that the API defines (Expose an API)`,
-	70011:       `compare the scopes with those that the API defines; "/.default" goes with no other scope`,
-	90009:       `name the scopes of the app's own API by its GUID: <client id>/name in place of api://<client id>/name`,
+// publicly is public, and reports whether it made another error.
+func publicly(err error) (seen error, another bool) {
+	switch e := err.(type) {
+	case nil:
+		return nil, false
+	case *Failure:
+		return &AuthError{
+			Class: Class(e.Class), StatusCode: e.StatusCode, Code: e.Code, Suberror: e.Suberror, Description: e.Description,
+			Numbers: slices.Clone(e.Numbers), Claims: e.Claims, Scopes: slices.Clone(e.Scopes), TraceID: e.TraceID, CorrelationID: e.CorrelationID,
+			RetryAfter: e.RetryAfter, Err: public(e.Err),
+		}, true
+	case *AuthError: // some other request's too
+		own := *e
+		own.Numbers, own.Scopes, own.Err = slices.Clone(e.Numbers), slices.Clone(e.Scopes), public(e.Err)
+		return &own, true
+	case *url.Error: // which apps look for
+		below, another := publicly(e.Err)
+		if !another {
+			return err, false
+		}
+		return &url.Error{Op: e.Op, URL: e.URL, Err: below}, true
+	}
+	for _, sentinel := range sentinels {
+		if err == sentinel.below {
+			return sentinel.public, true
+		}
+	}
+	var causes []error
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		causes = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		causes = slices.Clone(e.Unwrap())
+	}
+	for i, cause := range causes {
+		var made bool
+		causes[i], made = publicly(cause)
+		another = another || made
+	}
+	if !another {
+		return err, false
+	}
+	return &publicError{err.Error(), causes}, true
 }
 
-// classifyAnswer sorts an error that came back from the authorization
-// endpoint (RFC 6749 section 4.1.2.1; OpenID Connect Core section 3.1.2.6).
-func classifyAnswer(code, subcode string) Class {
-	switch {
-	case code == "access_denied", subcode == "cancel":
-		return ClassDeclined
-	case code == "temporarily_unavailable", code == "server_error":
-		return ClassRetry
-	case code == "login_required", code == "interaction_required", code == "consent_required",
-		code == "account_selection_required":
-		return ClassReplay
-	}
-	return ClassMisconfigured
+// A publicError is the text of an error with the causes that an app may know of.
+type publicError struct {
+	text   string
+	causes []error
 }
 
-// aadsts reads the numbers out of texts such as "AADSTS50011: The redirect
-// URI ...".
-func aadsts(description string) []int {
-	var numbers []int
-	for rest := description; len(numbers) < 8; {
-		_, after, found := strings.Cut(rest, "AADSTS")
-		if !found {
-			break
-		}
-		end := 0
-		for end < len(after) && end < 9 && after[end] >= '0' && after[end] <= '9' {
-			end++
-		}
-		if n, err := strconv.Atoi(after[:end]); err == nil {
-			numbers = append(numbers, n)
-		}
-		rest = after[end:]
-	}
-	return numbers
-}
+func (e *publicError) Error() string   { return e.text }
+func (e *publicError) Unwrap() []error { return e.causes }
 
-// oneLine makes a foreign text fit for a log line: printable, without line
-// breaks or direction marks, at most limit bytes.
-func oneLine(s string, limit int) string {
-	if len(s) > 4*limit {
-		s = s[:4*limit]
-	}
-	s = strings.ReplaceAll(s, "\r\n", "\n")
-	s = strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == '\t' {
-			return ' '
-		}
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, s)
-	if len(s) <= limit {
-		return s
-	}
-	cut := limit
-	for cut > 0 && s[cut]&0xC0 == 0x80 {
-		cut--
-	}
-	return s[:cut] + "..."
+// sentinels are the errors of the packages below that have one of this package's
+// in their place.
+var sentinels = []struct{ below, public error }{
+	{errOver, ErrNoSession},
+	{errTooLarge, ErrCookieTooLarge},
+	{errNothingKept, ErrNoTokens},
+	{errChanged, ErrConflict},
+	{errTaken, ErrAccountTaken},
 }
 
 // fieldError is how [New] names what is wrong.

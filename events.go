@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+var _ observer = (*events)(nil)
+
 // events is where everything worth knowing is reported: one log line with a
 // stable "event" attribute, and a counter.
 type events struct {
@@ -95,7 +97,7 @@ func (e *events) count(f func(*Stats)) {
 
 // refused counts a refusal. It returns what the log line says of it: its kind,
 // the page that was wanted, without its query, and whom it is about, if known.
-func (e *events) refused(kind string, u *User, page string) []any {
+func (e *events) refused(kind string, u *account, page string) []any {
 	e.count(func(s *Stats) {
 		if s.Refused == nil {
 			s.Refused = map[string]uint64{}
@@ -105,56 +107,65 @@ func (e *events) refused(kind string, u *User, page string) []any {
 	path, _, _ := strings.Cut(page, "?")
 	attrs := []any{"refused", kind, "path", oneLine(path, 200)}
 	if u != nil {
-		attrs = append(attrs, "user", u.Key(), "username", oneLine(u.Username, 100))
+		attrs = append(attrs, "user", u.key(), "username", oneLine(u.Username, 100))
 	}
 	return attrs
 }
 
 func (e *events) signedIn(ctx context.Context, rec *record) {
 	e.count(func(s *Stats) { s.SignIns++ })
-	e.log.InfoContext(ctx, "msauth: signed in", "event", "sign_in", "user", rec.user.Key())
+	e.log.InfoContext(ctx, "msauth: signed in", "event", "sign_in", "user", rec.user.key())
 }
 
 func (e *events) connected(ctx context.Context, rec *record) {
-	e.log.InfoContext(ctx, "msauth: account connected", "event", "connected", "user", rec.user.Key())
+	e.log.InfoContext(ctx, "msauth: account connected", "event", "connected", "user", rec.user.key())
 }
 
 func (e *events) signedOut(ctx context.Context, rec *record) {
 	e.count(func(s *Stats) { s.SignOuts++ })
-	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.user.Key())
+	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.user.key())
 }
 
-func (e *events) sessionEnded(ctx context.Context, rec *record, err *AuthError) {
+func (e *events) sessionEnded(ctx context.Context, user string, err *Failure) {
 	e.count(func(s *Stats) { s.SessionsEnded++ })
-	e.log.InfoContext(ctx, "msauth: session ended by the provider", "event", "session_ended", "user", rec.user.Key(), "err", err)
+	e.log.InfoContext(ctx, "msauth: session ended by the provider", "event", "session_ended", "user", user, "err", err)
 }
 
 // renewed and renewalFailed report one token request each. Those for other APIs
 // do not count: a handler can ask for what does not exist. The reason is "due",
 // "expired", "asked" (by a handler that outlasted its token), "other scopes" or
 // "rejected" (by an API).
-func (e *events) renewed(rec *record, want renewal, took time.Duration) {
-	if want.wish.scopes == "" {
+func (e *events) renewed(ctx context.Context, user, reason string, other bool, took time.Duration) {
+	if !other {
 		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
 	}
-	e.log.DebugContext(want.asker, "msauth: tokens renewed", "event", "renewal", "user", rec.user.Key(),
-		"reason", want.reason, "duration", took, "outcome", "renewed")
+	e.log.DebugContext(ctx, "msauth: tokens renewed", "event", "renewal", "user", user,
+		"reason", reason, "duration", took, "outcome", "renewed")
 }
 
-func (e *events) renewalFailed(rec *record, want renewal, took time.Duration, err *AuthError) {
-	if want.wish.scopes == "" {
+func (e *events) renewalFailed(ctx context.Context, user, reason string, other bool, took time.Duration, err *Failure) {
+	if !other {
 		e.count(func(s *Stats) {
 			if s.RenewalsFailed == nil {
 				s.RenewalsFailed = map[Class]uint64{}
 			}
-			s.RenewalsFailed[err.Class]++
+			s.RenewalsFailed[Class(err.Class)]++
 		})
 	}
-	e.log.InfoContext(want.asker, "msauth: tokens not renewed", "event", "renewal", "user", rec.user.Key(),
-		"reason", want.reason, "duration", took, "outcome", string(err.Class), "err", err)
+	e.log.InfoContext(ctx, "msauth: tokens not renewed", "event", "renewal", "user", user,
+		"reason", reason, "duration", took, "outcome", string(err.Class), "err", err)
 }
 
-func (e *events) paused(ctx context.Context, err *AuthError) {
+// storeFailed reports that a store of the app's fails.
+func (e *events) storeFailed(ctx context.Context, what string, err error) {
+	attrs := []any{"err", err}
+	if what == "token store" {
+		attrs = append([]any{"event", "token_store_failed"}, attrs...)
+	}
+	e.log.ErrorContext(ctx, "msauth: the "+what+" fails", attrs...)
+}
+
+func (e *events) paused(ctx context.Context, err *Failure) {
 	e.count(func(s *Stats) { s.Paused = true })
 	e.log.WarnContext(ctx, "msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
 }
@@ -165,7 +176,7 @@ func (e *events) resumed(ctx context.Context) {
 }
 
 // troubled reports what an operator must mend.
-func (e *events) troubled(ctx context.Context, err *AuthError) {
+func (e *events) troubled(ctx context.Context, err *Failure) {
 	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }

@@ -52,7 +52,7 @@ func someRecord() *record {
 		base64url.EncodeToString(bytes.Repeat([]byte{7, 200, 3}, 80))
 	r := &record{
 		layout: &layout{authority: "https://login.microsoftonline.com", clientID: "11111111-2222-3333-4444-555555555555"}, signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
-		user: User{
+		user: account{
 			Issuer: "https://login.microsoftonline.com/40a0cffe-4fc9-448b-9790-232954984f24/v2.0", Subject: "sub",
 			TenantID: "40a0cffe-4fc9-448b-9790-232954984f24", ObjectID: "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e",
 			Name: "Ada", Username: "ada@contoso.example", Roles: []string{"admin"}, Groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"},
@@ -81,7 +81,7 @@ func FuzzCookieHeader(f *testing.F) {
 	f.Add(m.markerName() + "=1; " + m.attempts.cookiePrefix() + "0000000000000000=x")
 	handler := m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, ok := FromContext(r.Context())
-		if !ok || s.User.Key() != rec.user.Key() {
+		if !ok || s.User.Key() != rec.user.key() {
 			f.Error("a handler under Require ran for nobody")
 		}
 		w.WriteHeader(http.StatusNoContent)
@@ -252,7 +252,7 @@ func FuzzCallbackQuery(f *testing.F) {
 }
 
 func FuzzTokenReply(f *testing.F) {
-	endpoint := &tokenEndpoint{authority: &authority{origin: defaultAuthority}}
+	endpoint := &tokenEndpoint{authority: &authority{providerSettings: providerSettings{origin: defaultAuthority}}}
 	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")
 	f.Add(`{"error":"invalid_grant","suberror":"bad_token","error_codes":[50173],"claims":"{}"}`, 400, "5")
 	f.Add(`{"expires_in":"1e400","refresh_in":-1}`, 200, "Fri, 01 Jan 2100 00:00:00 GMT")

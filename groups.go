@@ -98,10 +98,10 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	}
 	// Graph's limits are by person: other groups, or another session, fare no
 	// better.
-	person := h.m.renewals.key(secret("\x00groups " + rec.user.Key()))
-	refused := func() *AuthError { return h.m.renewals.refusalIn(h.m.memberships.refused, person) }
+	person := h.m.renewals.key(secret("\x00groups " + rec.user.key()))
+	refused := func() *Failure { return h.m.renewals.refusalIn(h.m.memberships.refused, person) }
 	if failure := refused(); failure != nil {
-		return nil, ownError(failure)
+		return nil, public(failure)
 	}
 	flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
 		defer recoverInto(&err)
@@ -112,7 +112,7 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 			return nil, failure
 		}
 		found, asking, err := h.askGraph(ctx, asked)
-		if failure, ok := errors.AsType[*AuthError](err); ok && asking {
+		if failure, ok := errors.AsType[*Failure](err); ok && asking {
 			h.m.renewals.refuseIn(h.m.memberships.refused, person, failure, failure.RetryAfter)
 		}
 		if err == nil {
@@ -124,9 +124,9 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	select {
 	case result := <-flight:
 		found, _ := result.Val.([]string)
-		return among(found, groups), ownError(result.Err)
+		return among(found, groups), public(result.Err)
 	case <-ctx.Done():
-		return nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+		return nil, public(&Failure{Class: kindRetry, Err: ctx.Err()})
 	}
 }
 
@@ -135,7 +135,7 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 func (h *heldTokens) askGraph(ctx context.Context, groups []string) (found []string, asked bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			asked, err = true, &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
+			asked, err = true, &Failure{Class: kindRetry, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
 	found, err = h.checkMemberGroups(ctx, groups)
@@ -168,13 +168,13 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrTokenUnavailable) || errors.Is(err, ErrNoSession) {
 			return nil, err
 		}
-		return nil, &AuthError{Class: ClassRetry, Err: graphFailure{err}}
+		return nil, &Failure{Class: kindRetry, Err: graphFailure{err}}
 	}
 	defer res.Body.Close()
 	wait := retryAfter(res.Header.Get("Retry-After"), time.Now())
 	reply, err := readAtMost(res.Body, maxGraphReply)
 	if err != nil {
-		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
+		return nil, &Failure{Class: kindRetry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
 	}
 	var doc struct {
 		Value []string
@@ -182,8 +182,8 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	}
 	err = json.Unmarshal(reply, &doc)
 	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
-		return nil, &AuthError{
-			Class: ClassRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100), RetryAfter: wait,
+		return nil, &Failure{
+			Class: kindRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100), RetryAfter: wait,
 			Err: graphFailure{errors.New("the answer of Graph does not tell the person's groups")},
 		}
 	}

@@ -2,29 +2,20 @@ package msauth
 
 import (
 	"context"
-	"fmt"
-	"net/url"
 	"slices"
 	"time"
 )
 
-// What [Stats.Degraded] can hold.
+// What [Stats.Degraded] can hold beside what renewals tell.
 const (
 	weakPaused   = "renewals paused"
-	weakApp      = "app misconfigured"
-	weakSecret   = "client secret suspected"
-	weakAPI      = "tokens of an API refused"
-	weakTokens   = "token store fails"
 	weakSessions = "session store fails"
 )
 
 const (
-	// weakFor is how long a weakness lasts of which nothing more is heard.
-	weakFor = troubleRecent
-	// storeWeakFor is the same of a store, which every request asks.
+	// storeWeakFor is how long a weakness of Config.Store lasts of which nothing
+	// more is heard: every request asks it.
 	storeWeakFor = 1 * time.Minute
-	// probeEvery is how often a suspicion may cost a token request.
-	probeEvery = 1 * time.Minute
 )
 
 // A weakness is what does not work while people can sign in.
@@ -81,76 +72,4 @@ func (e *events) degraded() (list []string) {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// suspect hears of a code that was refused because of the app's secret. Whoever
-// signs in can bring that about, with a code that was made for another redirect
-// URI of the same app. So the provider is asked, with a refresh token that is
-// none: it refuses the token where the secret is good. That is done once a minute
-// at most, and only the first to suspect waits for it, a second.
-func (r *renewals) suspect(ctx context.Context, err *AuthError) {
-	r.mu.Lock()
-	lately := time.Since(r.probed) < probeEvery
-	if !lately {
-		r.probed = time.Now()
-	}
-	r.mu.Unlock()
-	if lately {
-		return
-	}
-	r.events.weaken(ctx, weakSecret, "", weakFor, err)
-	done := make(chan struct{})
-	ctx = context.WithoutCancel(ctx)
-	go func() {
-		defer close(done)
-		switch failure := r.probe(); {
-		case failure.Code == "invalid_client" && failure.Class == ClassMisconfigured:
-			r.reportTrouble(ctx, failure)
-			r.mu.Lock()
-			r.byProbe = r.trouble == failure
-			r.mu.Unlock()
-			r.events.mend(ctx, weakSecret, "")
-		case failure.Code != "" && failure.Class != ClassRetry:
-			r.acquit(ctx)
-			r.events.mend(ctx, weakSecret, "")
-		}
-	}()
-	timer := time.NewTimer(validPatience)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-	}
-}
-
-// probe asks whether the provider takes the app's secret.
-func (r *renewals) probe() (failure *AuthError) {
-	defer func() {
-		if p := recover(); p != nil {
-			failure = &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
-	defer cancel()
-	_, failure = r.endpoint.post(ctx, grantRenewal, false, url.Values{
-		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-client-secret-is-good"},
-	})
-	if failure == nil { // it takes anything
-		failure = &AuthError{Class: ClassSignIn, Code: "invalid_grant"}
-	}
-	return failure
-}
-
-// acquit takes back what a probe before has made believe of the app's secret. What
-// a real renewal has met with stands until one works.
-func (r *renewals) acquit(ctx context.Context) {
-	r.mu.Lock()
-	taken := r.trouble != nil && r.byProbe
-	if taken {
-		r.trouble = nil
-	}
-	r.mu.Unlock()
-	if taken {
-		r.events.mend(ctx, weakApp, "")
-	}
 }

@@ -40,7 +40,7 @@ func (a *authority) algorithms(m *metadata) []string {
 
 // An identity is what a verified ID token says.
 type identity struct {
-	user      User
+	user      account
 	extra     string // the claims that Config.Claims names, as JSON
 	sid       string
 	loginHint string
@@ -54,7 +54,7 @@ type idTokenCheck struct {
 	// nonceFits judges the nonce claim; present is false when there is none.
 	nonceFits func(nonce string, present bool) bool
 	// person is whom a renewed token must be about, nil at sign-in.
-	person   *User
+	person   *account
 	authTime int64 // of the person's first token, 0 if it had none
 }
 
@@ -155,7 +155,7 @@ func (a *authority) verify(ctx context.Context, raw string, check idTokenCheck) 
 		return nil, err
 	}
 	if check.person != nil {
-		if !id.user.samePerson(check.person) {
+		if !id.user.same(check.person) {
 			return nil, errAnotherPerson
 		}
 		// A later one is a person who signed in anew meanwhile.
@@ -273,7 +273,7 @@ func (a *authority) checkParty(c claims, audience []string) error {
 
 // checkPerson refuses a token that tells who nobody is: two people must never
 // have the same [User.Key].
-func (a *authority) checkPerson(u *User) error {
+func (a *authority) checkPerson(u *account) error {
 	switch {
 	case a.kind == entra && u.ObjectID == "":
 		return errors.New("msauth: ID token: oid is missing")

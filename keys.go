@@ -208,7 +208,7 @@ func (s *signingKeys) named(ctx context.Context, id string) ([]publishedKey, err
 	if err == nil && !has(own, id) && d.age() >= keysRefetch {
 		own, err = d.again(ctx, keysRefetch)
 	}
-	if refusal, ok := errors.AsType[*AuthError](err); ok && refusal.Class == ClassMisconfigured {
+	if refusal, ok := errors.AsType[*Failure](err); ok && refusal.Class == kindMisconfigured {
 		return keys, nil // there are none for this app: the token is not good
 	}
 	return own, err

@@ -38,7 +38,7 @@ type leaseWait struct {
 // wait waits a moment if there is somebody. It trusts its own clock more than
 // theirs: a lease is over when it has been seen for as long as one lasts. One
 // that is too far from now, for all that clocks may differ, is none.
-func (l *leaseWait) wait(ctx context.Context, e StoredTokens) (waited bool, err error) {
+func (l *leaseWait) wait(ctx context.Context, e stored) (waited bool, err error) {
 	left := time.Until(e.Lease)
 	if e.Lease.IsZero() || left < -futureLeeway || left > leaseTime+futureLeeway {
 		return false, nil
@@ -78,7 +78,7 @@ func (r *renewals) ownerKey(rec *record) tokenKey {
 	times, _ := r.forgotten.get(user)
 	binary.BigEndian.PutUint64(n[:], times)
 	h.Write(n[:])
-	h.Write([]byte(rec.user.Key()))
+	h.Write([]byte(rec.user.key()))
 	return tokenKey(h.Sum(nil))
 }
 
@@ -126,7 +126,7 @@ func (r *renewals) flyStored(want renewal, rec *record) (*outcome, error) {
 }
 
 // ownStored is what is known of a user's own tokens in this process.
-func (r *renewals) ownStored(rec *record) (*grant, *AuthError) {
+func (r *renewals) ownStored(rec *record) (*grant, *Failure) {
 	key := r.ownerKey(rec)
 	own, ok := r.granted.get(key)
 	if !ok || own.issued < rec.renewed {
@@ -137,10 +137,10 @@ func (r *renewals) ownStored(rec *record) (*grant, *AuthError) {
 
 // refusedBefore is what an entry says that is of no use until the person has
 // signed in again.
-func (e *keptTokens) refusedBefore() *AuthError {
-	failure := &AuthError{Class: ClassSignIn, Err: errors.New("the stored tokens were refused before")}
+func (e *keptTokens) refusedBefore() *Failure {
+	failure := &Failure{Class: kindSignIn, Err: errors.New("the stored tokens were refused before")}
 	if e.rec.stepUp {
-		failure.Class, failure.Claims = ClassStepUp, e.rec.claims
+		failure.Class, failure.Claims = kindStepUp, e.rec.claims
 	}
 	return failure
 }
@@ -163,9 +163,9 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 		late.grant = g
 	case g != nil: // of another API, or with an ID token that cannot be accepted
 		mine.rec = mine.rec.movedTo(g.refresh)
-	case want.wish.scopes == "" && failed.Class == ClassSignIn:
+	case want.wish.scopes == "" && failed.Class == kindSignIn:
 		mine.SignInRequired = true
-	case want.wish == (wish{}) && failed.Class == ClassStepUp:
+	case want.wish == (wish{}) && failed.Class == kindStepUp:
 		mine.SignInRequired = true
 		mine.rec = mine.rec.clone()
 		mine.rec.stepUp, mine.rec.claims = true, failed.Claims
@@ -173,7 +173,7 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 	// Whoever asked may be gone: the tokens must be kept all the same.
 	ctx = context.WithoutCancel(ctx)
 	if g == nil {
-		if err := r.vault.save(ctx, user, mine); err != nil && !errors.Is(err, ErrConflict) {
+		if err := r.vault.save(ctx, user, mine); err != nil && !errors.Is(err, errChanged) {
 			r.storeFails(want.asker, key, err)
 			if mine.SignInRequired { // which the entry does not say
 				r.refuse(key, failed, refusalGrace)
@@ -186,7 +186,7 @@ func (r *renewals) renewStored(ctx context.Context, want renewal, rec *record) (
 		r.retrySave(user, late, firstRetry)
 		return nil, r.storeFails(want.asker, key, err)
 	}
-	r.events.mend(want.asker, weakTokens, "")
+	r.observer.mend(want.asker, weakTokens, "")
 	if failed != nil {
 		return nil, failed
 	}
@@ -200,7 +200,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 	var wait leaseWait
 	for {
 		if ctx.Err() != nil {
-			return nil, nil, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+			return nil, nil, &Failure{Class: kindRetry, Err: ctx.Err()}
 		}
 		e, err := r.vault.load(ctx, user)
 		if err == nil {
@@ -212,12 +212,12 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 			}
 		}
 		switch {
-		case errors.Is(err, ErrNoTokens), errors.Is(err, errEntry):
-			return nil, nil, &AuthError{Class: ClassSignIn, Err: err}
+		case errors.Is(err, errNothingKept), errors.Is(err, errEntry):
+			return nil, nil, &Failure{Class: kindSignIn, Err: err}
 		case err != nil:
 			return nil, nil, r.storeFails(want.asker, key, err)
-		case !e.rec.user.samePerson(&rec.user):
-			return nil, nil, &AuthError{Class: ClassSignIn, Err: errAnotherPerson}
+		case !e.rec.user.same(&rec.user):
+			return nil, nil, &Failure{Class: kindSignIn, Err: errAnotherPerson}
 		case e.SignInRequired:
 			return nil, nil, e.refusedBefore()
 		}
@@ -226,15 +226,15 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 			return nil, g, nil // somebody else has renewed them
 		}
 		if e.rec.refresh == "" {
-			return nil, nil, &AuthError{Class: ClassSignIn, Err: errNoRefreshToken}
+			return nil, nil, &Failure{Class: kindSignIn, Err: errNoRefreshToken}
 		}
-		if waited, err := wait.wait(ctx, e.StoredTokens); waited || err != nil {
+		if waited, err := wait.wait(ctx, e.stored); waited || err != nil {
 			continue
 		}
-		if paused := r.paused(rec.user.Key()); paused != nil {
+		if paused := r.paused(rec.user.key()); paused != nil {
 			return nil, nil, paused
 		}
-		if err := r.lease(ctx, user, e); errors.Is(err, ErrConflict) {
+		if err := r.lease(ctx, user, e); errors.Is(err, errChanged) {
 			_ = wait.pause(ctx)
 			continue
 		} else if err != nil {
@@ -246,7 +246,7 @@ func (r *renewals) claim(ctx context.Context, want renewal, rec *record) (mine *
 		case ctx.Err() != nil: // too many are waiting: the next one begins anew
 			e.Lease = time.Time{}
 			_ = r.vault.save(context.WithoutCancel(ctx), user, e)
-		case !errors.Is(err, ErrConflict):
+		case !errors.Is(err, errChanged):
 			return nil, nil, r.storeFails(want.asker, key, err)
 		}
 	}
@@ -285,9 +285,9 @@ func (r *renewals) takeSlot(ctx context.Context, user string, e *keptTokens) err
 }
 
 // askStored makes the request, and gives the slot back.
-func (r *renewals) askStored(want renewal, rec *record, mine *keptTokens) (*grant, *AuthError) {
+func (r *renewals) askStored(want renewal, rec *record, mine *keptTokens) (*grant, *Failure) {
 	defer func() { <-r.slots }()
-	if paused := r.admit(rec.user.Key()); paused != nil {
+	if paused := r.admit(rec.user.key()); paused != nil {
 		return nil, paused
 	}
 	asking := mine.rec.clone()
@@ -312,15 +312,15 @@ func (r *renewals) saveLate(ctx context.Context, user string, late *unsaved) err
 		if err = r.vault.save(ctx, user, late.mine); err == nil {
 			break
 		}
-		if !errors.Is(err, ErrConflict) {
+		if !errors.Is(err, errChanged) {
 			continue
 		}
 		now, loaded := r.vault.load(ctx, user)
-		if loaded == nil && now.rec.user.samePerson(&late.mine.rec.user) && now.rec.refresh == late.used && late.mine.rec.refresh != late.used {
+		if loaded == nil && now.rec.user.same(&late.mine.rec.user) && now.rec.refresh == late.used && late.mine.rec.refresh != late.used {
 			late.mine.Version, late.mine.Shared, late.mine.place = now.Version, now.Shared, now.place
 			continue
 		}
-		if loaded == nil || errors.Is(loaded, ErrNoTokens) || errors.Is(loaded, errEntry) {
+		if loaded == nil || errors.Is(loaded, errNothingKept) || errors.Is(loaded, errEntry) {
 			// The user has signed in again or was disconnected: that counts.
 			err = nil
 			late.grant = nil
@@ -352,10 +352,10 @@ func (r *renewals) retrySave(user string, late *unsaved, after time.Duration) {
 
 // storeFails makes an error of a store one that passes. It does not name what
 // is stored.
-func (r *renewals) storeFails(ctx context.Context, key tokenKey, err error) *AuthError {
-	failure := &AuthError{Class: ClassRetry, Err: err}
-	r.events.log.ErrorContext(ctx, "msauth: the token store fails", "event", "token_store_failed", "err", err)
-	r.events.weaken(ctx, weakTokens, "", weakFor, err)
+func (r *renewals) storeFails(ctx context.Context, key tokenKey, err error) *Failure {
+	failure := &Failure{Class: kindRetry, Err: err}
+	r.observer.storeFailed(ctx, "token store", err)
+	r.observer.weaken(ctx, weakTokens, "", weakFor, err)
 	if r.refusal(key) == nil {
 		r.refuse(key, failure, time.Second)
 	}

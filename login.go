@@ -65,7 +65,7 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 	if o.AppState != "" || !d.empty() {
 		e := encoder{}
 		e.text(o.AppState)
-		d.append(&e)
+		appendDemand(&e, d)
 		q.Set("sealed", m.linkKeys.seal(e.b, m.linkData()))
 	}
 	return m.loginLink(q)
@@ -77,7 +77,7 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 func (m *Middleware) retryURL(returnTo string) string {
 	e := encoder{}
 	e.text("")
-	demand{}.append(&e)
+	appendDemand(&e, demand{})
 	e.b = append(e.b, linkRetried)
 	q := url.Values{"sealed": {m.linkKeys.seal(e.b, m.linkData())}}
 	if p := m.returnPath(returnTo); p != m.cfg.Home {

@@ -74,7 +74,7 @@ func (m *Middleware) askedInVain(rec *record, d demand) bool {
 // inVain tells a person that Microsoft was asked and the handler is still not
 // content.
 func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
-	kind, missing := d.missing()
+	kind, what := missing(d)
 	attrs := m.accessRefused(r, kind, rec)
 	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
 	if len(d.scopes) > 0 {
@@ -83,7 +83,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record,
 			Title: "This page needs more permissions",
 			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
 			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   errors.New(missing),
+			Err:   errors.New(what),
 		}, attrs...)
 		return
 	}
@@ -96,7 +96,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record,
 			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
 			{URL: m.cfg.Home, Label: "Home page"},
 		},
-		Err: errors.New(missing + ", right after a sign-in that was to bring it"),
+		Err: errors.New(what + ", right after a sign-in that was to bring it"),
 	}, attrs...)
 }
 

@@ -326,7 +326,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		case gone:
 			return
 		case err != nil:
-			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.user.Key(), "err", err)
+			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.user.key(), "err", err)
 			if fresh.refresh != rec.refresh && rec.unpacked() {
 				m.keepUndelivered(rec, fresh.grant())
 			}
@@ -360,7 +360,7 @@ func (m *Middleware) current(r *http.Request) *record {
 }
 
 // currentUser is whom that session is of.
-func (m *Middleware) currentUser(r *http.Request) *User {
+func (m *Middleware) currentUser(r *http.Request) *account {
 	if rec := m.current(r); rec != nil {
 		return &rec.user
 	}
@@ -385,7 +385,7 @@ func (m *Middleware) judge(rec *record, ended bool, now time.Time) string {
 }
 
 // admits checks an identity against today's configuration.
-func (m *Middleware) admits(u *User) bool {
+func (m *Middleware) admits(u *account) bool {
 	// Sessions of before people were told apart whose subject is a sentence.
 	return m.authority.checkPerson(u) == nil && admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
 }
@@ -396,7 +396,7 @@ func (m *Middleware) admits(u *User) bool {
 func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *record) {
 	attrs := []any{"reason", reason}
 	if rec != nil {
-		attrs = append(attrs, "user", rec.user.Key())
+		attrs = append(attrs, "user", rec.user.key())
 	}
 	if rec != nil && reason == "refused" && m.sessions.changed(r, rec) {
 		m.log.Info("msauth: session not accepted, though another process has renewed it", attrs...)
@@ -482,21 +482,21 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notic
 	if err == nil || errors.Is(err, errPending) {
 		return fresh, true
 	}
-	failure, ok := errors.AsType[*AuthError](err)
+	failure, ok := errors.AsType[*Failure](err)
 	if !ok {
-		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.user.Key(), "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.user.key(), "err", err)
 		return fresh, true
 	}
 	if errors.Is(err, errNoRefreshToken) && m.outlivesTokens(rec) {
 		return fresh, true
 	}
 	switch failure.Class {
-	case ClassSignIn:
+	case kindSignIn:
 		// The id is not added to the ended ones: where a provider rotates
 		// strictly, another process may have renewed with this very token,
 		// and the cookie that it gave is good.
 		return rec, false
-	case ClassStepUp:
+	case kindStepUp:
 		fresh = fresh.clone()
 		fresh.stepUp, fresh.claims = true, failure.Claims
 	}
@@ -525,7 +525,7 @@ func (m *Middleware) withoutRefreshToken(rec *record) {
 		rec.refreshAt = rec.renewed + int64(m.cfg.RecheckAfter/time.Second)
 		ends = "when Config.RecheckAfter is over, " + m.cfg.RecheckAfter.String() + " after signing in"
 	}
-	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.user.Key(), "session_ends", ends)
+	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.user.key(), "session_ends", ends)
 }
 
 // touch notes the use of a session, in steps, and gets rid of cookies that it
@@ -612,7 +612,7 @@ func (m *Middleware) Ready(ctx context.Context) error {
 		return misused
 	}
 	if err := m.authority.ready(ctx); err != nil {
-		return err
+		return public(err)
 	}
-	return m.renewals.ready()
+	return public(m.renewals.ready())
 }

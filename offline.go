@@ -26,13 +26,15 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	e, err := m.vault.load(ctx, user)
 	switch {
 	case errors.Is(err, errEntry):
-		return nil, &AuthError{Class: ClassSignIn, Err: err}
+		err = &Failure{Class: kindSignIn, Err: err}
 	case err != nil:
-		return nil, err
 	case e.SignInRequired:
-		return nil, e.refusedBefore()
+		err = e.refusedBefore()
 	case !m.admits(&e.rec.user):
-		return nil, &AuthError{Class: ClassNotAllowed, Err: errNotAdmitted}
+		err = &Failure{Class: kindNotAllowed, Err: errNotAdmitted}
+	}
+	if err != nil {
+		return nil, public(err)
 	}
 	return new(heldSession).of(m, e.rec, nil), nil
 }
@@ -65,7 +67,7 @@ func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 		return err
 	}
 	if err := m.vault.delete(ctx, user); err != nil {
-		return err
+		return public(err)
 	}
 	m.renewals.forgetStored(user)
 	return nil
@@ -81,22 +83,5 @@ func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	if err := checkUserKey(user); err != nil {
 		return err
 	}
-	var wait leaseWait
-	for {
-		e, err := m.vault.load(ctx, user)
-		if err != nil || !e.resealt {
-			return err
-		}
-		if waited, err := wait.wait(ctx, e.StoredTokens); err != nil {
-			return err
-		} else if waited {
-			continue
-		}
-		if err = m.vault.save(ctx, user, e); !errors.Is(err, ErrConflict) {
-			return err
-		}
-		if err := wait.pause(ctx); err != nil {
-			return err
-		}
-	}
+	return public(m.vault.reseal(ctx, user))
 }

@@ -66,6 +66,7 @@ var (
 
 // showPage writes a page under headers that let it do nothing but be read.
 func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
+	p.Err = public(p.Err)
 	forms, frames := "'none'", "'none'"
 	for _, link := range p.Links {
 		if link.Post {

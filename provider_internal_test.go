@@ -301,7 +301,7 @@ func TestPersonAtB2CAndExternalID(t *testing.T) {
 				wantFault(t, err, test.want)
 				return
 			}
-			if got := id.user.Key(); got != test.want || id.user.TenantID != test.tenant {
+			if got := id.user.key(); got != test.want || id.user.TenantID != test.tenant {
 				t.Errorf("key %q in tenant %q, want %q in %q", got, id.user.TenantID, test.want, test.tenant)
 			}
 		})
@@ -310,18 +310,18 @@ func TestPersonAtB2CAndExternalID(t *testing.T) {
 
 func TestSamePerson(t *testing.T) {
 	t.Parallel()
-	ada := User{Issuer: "i", Subject: "s", TenantID: "t", ObjectID: "o", Name: "Ada"}
+	ada := account{Issuer: "i", Subject: "s", TenantID: "t", ObjectID: "o", Name: "Ada"}
 	again := ada
 	again.Name = "Ada Renamed"
-	if !ada.samePerson(&again) {
+	if !ada.same(&again) {
 		t.Error("another name is another person")
 	}
-	for name, change := range map[string]func(*User){
-		"issuer": func(u *User) { u.Issuer = "x" }, "subject": func(u *User) { u.Subject = "x" },
-		"tenant": func(u *User) { u.TenantID = "x" }, "object": func(u *User) { u.ObjectID = "x" },
+	for name, change := range map[string]func(*account){
+		"issuer": func(u *account) { u.Issuer = "x" }, "subject": func(u *account) { u.Subject = "x" },
+		"tenant": func(u *account) { u.TenantID = "x" }, "object": func(u *account) { u.ObjectID = "x" },
 	} {
 		other := ada
-		if change(&other); ada.samePerson(&other) {
+		if change(&other); ada.same(&other) {
 			t.Errorf("another %s is the same person", name)
 		}
 	}

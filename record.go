@@ -52,7 +52,7 @@ type record struct {
 	stepUp bool         // Microsoft wants more of the person before it renews
 	claims string       // the claims challenge that came with that, JSON
 
-	user      User
+	user      account
 	extra     string // user.Claims as JSON
 	appData   string
 	scopes    string // granted, parted by spaces
@@ -346,7 +346,7 @@ func twice(n int) (one, other []string) {
 // give is the user for a handler, who may change it. What the record holds is
 // needed to read its tokens, and other requests share it. It is called once for
 // a record of decodeRecord.
-func (r *record) give() User {
+func (r *record) give() account {
 	u := r.user
 	if u.Roles != nil {
 		if u.Roles = r.given.roles; u.Roles == nil {
@@ -428,7 +428,7 @@ func (r *record) ends(maxAge time.Duration) time.Time { return time.Unix(r.began
 // ends no later, unless credentials were entered anew.
 func (r *record) goesOn(old *record) {
 	entered := cmp.Or(old.authTime, old.signedIn) // at the latest, by then
-	if r.user.samePerson(&old.user) && r.authTime <= entered && old.began() < r.signedIn {
+	if r.user.same(&old.user) && r.authTime <= entered && old.began() < r.signedIn {
 		r.since = old.began()
 	}
 }
@@ -552,11 +552,11 @@ func (r *record) hint() string {
 func (r *record) scopeList() []string { return strings.Fields(r.scopes) }
 
 // admits checks an identity against today's configuration.
-func admits(u *User, tenant string, allowed []string) bool {
+func admits(u *account, tenant string, allowed []string) bool {
 	switch {
 	case tenant == "": // another OpenID provider
 		return true
-	case tenant == "organizations" && u.Personal(), tenant == "consumers" && !u.Personal():
+	case tenant == "organizations" && u.personal(), tenant == "consumers" && !u.personal():
 		return false
 	case u.TenantID != tenant && guidForm.MatchString(tenant):
 		return false

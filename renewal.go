@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -42,15 +41,9 @@ const (
 // renewals renews tokens: one request per refresh token at a time, its outcome
 // shared by all who wait and remembered for those who come late.
 type renewals struct {
-	endpoint     *tokenEndpoint
-	registration registration
-	rules        scopeRules
-	scopes       []string // the app's own
-	tenants      int      // of how many tenants people may be; 0 for one, or none
-	oneTenant    bool     // all are of one organization
-	events       *events
-	flights      singleflight.Group
-	slots        chan struct{} // one per request under way
+	renewalSettings
+	flights singleflight.Group
+	slots   chan struct{} // one per request under way
 
 	// What is known of a refresh token. The four are apart because they are
 	// kept for very different times: where there are too many of one, it must
@@ -69,7 +62,6 @@ type renewals struct {
 	// challenges are wishes for which a token was got because of one.
 	challenges *expiring[tokenKey, struct{}]
 
-	vault   *vault // where the app keeps tokens, nil if it does not
 	unsaved *expiring[tokenKey, *unsaved]
 	// forgotten tells how often forgetStored was called, by user.
 	forgotten *expiring[tokenKey, uint64]
@@ -81,11 +73,33 @@ type renewals struct {
 
 	mu       sync.Mutex
 	pause    pause
-	trouble  *AuthError // the latest answer of class "app misconfigured"
-	byProbe  bool       // a probe has found it: the next one may take it back
+	trouble  *Failure // the latest answer of class "app misconfigured"
+	byProbe  bool     // a probe has found it: the next one may take it back
 	troubled time.Time
 	logged   time.Time
 	probed   time.Time // when a suspicion has last cost a request
+}
+
+// An observer is told what happens to tokens, for logs and counters. Its methods
+// do not fail and do not panic.
+type observer interface {
+	// renewed and renewalFailed report one token request each. user is the key of
+	// the account; other says that it was for another API than the session's own.
+	renewed(ctx context.Context, user, reason string, other bool, took time.Duration)
+	renewalFailed(ctx context.Context, user, reason string, other bool, took time.Duration, err *Failure)
+	sessionEnded(ctx context.Context, user string, err *Failure)
+	// paused and resumed report that requests stop because the provider fails,
+	// and go on.
+	paused(ctx context.Context, err *Failure)
+	resumed(ctx context.Context)
+	// troubled reports what an operator must mend.
+	troubled(ctx context.Context, err *Failure)
+	// storeFailed reports that what, "session store" or "token store", fails.
+	storeFailed(ctx context.Context, what string, err error)
+	// weaken notes what does not work while people can sign in, for a while;
+	// about is the one of several that it is about. mend ends it.
+	weaken(ctx context.Context, what, about string, lasts time.Duration, err error)
+	mend(ctx context.Context, what, about string)
 }
 
 // A tokenKey stands for a refresh token, in place of the token itself.
@@ -93,7 +107,7 @@ type tokenKey [sha256.Size]byte
 
 // A refusal is why asking with one refresh token failed.
 type refusal struct {
-	err   *AuthError
+	err   *Failure
 	until time.Time // when to ask again
 	// failures is how often that failed in a row where nobody named a time to
 	// wait for, else 0. Such a refusal is void once the provider has recovered,
@@ -102,30 +116,34 @@ type refusal struct {
 	recoveries uint64
 }
 
-func newRenewals(a *authority, cfg *Config, reg registration, client *http.Client, ev *events) *renewals {
+// renewalSettings are what renewals have to know of the app.
+type renewalSettings struct {
+	endpoint     *tokenEndpoint
+	registration registration
+	rules        scopeRules
+	scopes       []string // the app's own
+	tenants      int      // of how many tenants people may be; 0 for one, or none
+	oneTenant    bool     // all are of one organization
+	observer     observer
+	vault        *vault // where the app keeps tokens, nil if it does not
+}
+
+func newRenewals(s renewalSettings) *renewals {
 	return &renewals{
-		endpoint: &tokenEndpoint{
-			authority: a, clientID: cfg.ClientID, clientSecret: hide(cfg.ClientSecret),
-			redirectURI: cfg.BaseURL + "/callback", capability: cfg.capability(), recheckAfter: cfg.RecheckAfter, client: client,
-		},
-		registration: reg,
-		scopes:       cfg.Scopes,
-		tenants:      cfg.manyTenants(),
-		oneTenant:    cfg.oneTenant(),
-		events:       ev,
-		slots:        make(chan struct{}, maxFlights),
-		granted:      newExpiring[tokenKey, *grant](maxOutcomes),
-		untaken:      newExpiring[tokenKey, *grant](maxOutcomes),
-		kept:         newExpiring[tokenKey, *grant](maxOutcomes),
-		refused:      newExpiring[tokenKey, refusal](maxOutcomes),
-		others:       newExpiring[tokenKey, *grant](maxOutcomes),
-		moved:        newExpiring[tokenKey, secret](maxOutcomes),
-		notices:      newExpiring[sessionID, notice](maxOutcomes),
-		touching:     newExpiring[sessionID, struct{}](maxOutcomes),
-		challenges:   newExpiring[tokenKey, struct{}](maxOutcomes),
-		unsaved:      newExpiring[tokenKey, *unsaved](maxOutcomes),
-		forgotten:    newExpiring[tokenKey, uint64](maxOutcomes),
-		struggling:   newExpiring[string, struggle](maxOutcomes),
+		renewalSettings: s,
+		slots:           make(chan struct{}, maxFlights),
+		granted:         newExpiring[tokenKey, *grant](maxOutcomes),
+		untaken:         newExpiring[tokenKey, *grant](maxOutcomes),
+		kept:            newExpiring[tokenKey, *grant](maxOutcomes),
+		refused:         newExpiring[tokenKey, refusal](maxOutcomes),
+		others:          newExpiring[tokenKey, *grant](maxOutcomes),
+		moved:           newExpiring[tokenKey, secret](maxOutcomes),
+		notices:         newExpiring[sessionID, notice](maxOutcomes),
+		touching:        newExpiring[sessionID, struct{}](maxOutcomes),
+		challenges:      newExpiring[tokenKey, struct{}](maxOutcomes),
+		unsaved:         newExpiring[tokenKey, *unsaved](maxOutcomes),
+		forgotten:       newExpiring[tokenKey, uint64](maxOutcomes),
+		struggling:      newExpiring[string, struggle](maxOutcomes),
 	}
 }
 
@@ -135,6 +153,9 @@ func (r *renewals) key(refresh secret) tokenKey {
 	h.Write([]byte(refresh))
 	return tokenKey(h.Sum(nil))
 }
+
+// errOver means that the session has ended while its tokens were renewed.
+var errOver = errors.New("msauth: nobody is signed in")
 
 var errPaused = errors.New("msauth: renewals are paused, because those before failed")
 
@@ -146,7 +167,7 @@ var errPending = errors.New("msauth: renewal still under way")
 // known follows the outcomes of a refresh token to the newest of its chain.
 // grant is the newest there is, nil if none; err is why the newest refresh
 // token gives nothing more; refresh is that newest token.
-func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secret) {
+func (r *renewals) known(refresh secret) (g *grant, err *Failure, newest secret) {
 	if refresh == "" { // people without one have nothing in common
 		return nil, nil, ""
 	}
@@ -180,7 +201,7 @@ func (r *renewals) known(refresh secret) (g *grant, err *AuthError, newest secre
 // ownOf is known for a record, whose own tokens are the newest if nothing
 // followed them. Where the refresh token is kept for the app's user, there is
 // none here.
-func (r *renewals) ownOf(rec *record) (*grant, *AuthError, secret) {
+func (r *renewals) ownOf(rec *record) (*grant, *Failure, secret) {
 	if rec.userKey != "" {
 		g, err := r.ownStored(rec)
 		return g, err, ""
@@ -195,10 +216,10 @@ func (r *renewals) ownOf(rec *record) (*grant, *AuthError, secret) {
 }
 
 // refusal is why a refresh token, or a wish, gives nothing for now.
-func (r *renewals) refusal(key tokenKey) *AuthError { return r.refusalIn(r.refused, key) }
+func (r *renewals) refusal(key tokenKey) *Failure { return r.refusalIn(r.refused, key) }
 
 // refusalIn is refusal among those of another kind.
-func (r *renewals) refusalIn(refused *expiring[tokenKey, refusal], key tokenKey) *AuthError {
+func (r *renewals) refusalIn(refused *expiring[tokenKey, refusal], key tokenKey) *Failure {
 	last, ok := refused.get(key)
 	if !ok || !time.Now().Before(last.until) || last.failures > 0 && last.recoveries != r.recoveries.Load() {
 		return nil
@@ -208,12 +229,12 @@ func (r *renewals) refusalIn(refused *expiring[tokenKey, refusal], key tokenKey)
 
 // refuse notes why a refresh token, or a wish, gives nothing for a while: for as
 // long as the provider asks, or else for longer each time.
-func (r *renewals) refuse(key tokenKey, err *AuthError, grace time.Duration) {
+func (r *renewals) refuse(key tokenKey, err *Failure, grace time.Duration) {
 	r.refuseIn(r.refused, key, err, grace)
 }
 
 // refuseIn is refuse among those of another kind.
-func (r *renewals) refuseIn(refused *expiring[tokenKey, refusal], key tokenKey, err *AuthError, grace time.Duration) {
+func (r *renewals) refuseIn(refused *expiring[tokenKey, refusal], key tokenKey, err *Failure, grace time.Duration) {
 	now := time.Now()
 	next := refusal{err: err, until: now.Add(max(grace, time.Second))}
 	keep := next.until
@@ -273,7 +294,7 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 			return known, nil
 		}
 		if refresh == "" && rec.userKey == "" {
-			return known, &AuthError{Class: ClassSignIn, Err: errNoRefreshToken}
+			return known, &Failure{Class: kindSignIn, Err: errNoRefreshToken}
 		}
 		flight := r.flights.DoChan(string(key[:]), func() (_ any, err error) {
 			// Nothing could recover a panic of the app's transport, logger or
@@ -297,7 +318,7 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 				// Another wish with the same refresh token: now it is ours.
 			case v.grant == nil && result.Err == nil:
 				if races == mostRaces {
-					return known, &AuthError{Class: ClassRetry, Err: errors.New("the refresh tokens go round in circles")}
+					return known, &Failure{Class: kindRetry, Err: errors.New("the refresh tokens go round in circles")}
 				}
 				races++ // somebody has renewed since we looked
 			case result.Err != nil:
@@ -311,7 +332,7 @@ func (r *renewals) renew(ctx context.Context, want renewal) (*grant, error) {
 		case <-timeout:
 			return known, errPending
 		case <-ctx.Done():
-			return known, &AuthError{Class: ClassRetry, Err: ctx.Err()}
+			return known, &Failure{Class: kindRetry, Err: ctx.Err()}
 		}
 	}
 }
@@ -344,10 +365,10 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, err
 	if want.reload != nil {
 		switch newer, err := want.reload(); {
 		case err != nil:
-			r.events.log.ErrorContext(want.asker, "msauth: the session store fails", "err", err)
-			return o, &AuthError{Class: ClassRetry, Err: err}
+			r.observer.storeFailed(want.asker, "session store", err)
+			return o, &Failure{Class: kindRetry, Err: err}
 		case newer == nil || newer.id != rec.id:
-			return o, &AuthError{Class: ClassSignIn, Err: ErrNoSession}
+			return o, &Failure{Class: kindSignIn, Err: errOver}
 		case !r.leadsTo(newer.refresh, refresh) && newer.refresh != rec.refresh:
 			o.newer = newer // another process has renewed
 			return o, nil
@@ -357,7 +378,7 @@ func (r *renewals) fly(want renewal, rec *record, refresh secret) (*outcome, err
 	// from everybody before the first one fails.
 	r.slots <- struct{}{}
 	defer func() { <-r.slots }()
-	if paused := r.admit(rec.user.Key()); paused != nil {
+	if paused := r.admit(rec.user.key()); paused != nil {
 		return o, paused
 	}
 	if o.grant, failed = r.ask(want, rec, refresh); failed != nil {
@@ -404,7 +425,7 @@ func (r *renewals) leadsTo(refresh, other secret) bool {
 
 // ask makes the one request of a flight and remembers how it ended. A grant that
 // comes with an error has nothing to use but its refresh token, which is new.
-func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *AuthError) {
+func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Failure) {
 	began := time.Now()
 	g, err := r.request(rec, refresh, want.wish)
 	key := r.key(refresh)
@@ -413,12 +434,12 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	}
 	now := time.Now()
 	if err == nil {
-		r.struggling.drop(rec.user.Key())
+		r.struggling.drop(rec.user.key())
 		r.refused.drop(key)
 		r.succeeded(want.asker)
 		switch {
 		case want.wish.scopes != "":
-			r.events.mend(want.asker, weakAPI, want.wish.scopes)
+			r.observer.mend(want.asker, weakAPI, want.wish.scopes)
 			r.grantOther(want, rec, refresh, g)
 		case rec.userKey == "": // else once it is saved
 			r.granted.put(key, g, now.Add(outcomeGrace))
@@ -427,15 +448,15 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 				r.untaken.put(key, g, want.keepUntil)
 			}
 		}
-		r.events.renewed(rec, want, now.Sub(began))
+		r.observer.renewed(want.asker, rec.user.key(), want.reason, want.wish.scopes != "", now.Sub(began))
 		return g, nil
 	}
-	if err.Class == ClassSignIn && rec.userKey == "" {
+	if err.Class == kindSignIn && rec.userKey == "" {
 		if newer := r.elsewhere(want, rec, refresh); newer != nil {
-			return nil, &AuthError{Class: ClassRetry, Err: renewedElsewhere{newer}}
+			return nil, &Failure{Class: kindRetry, Err: renewedElsewhere{newer}}
 		}
 	}
-	if want.wish.scopes != "" || want.wish.claims != "" && err.Class != ClassSignIn {
+	if want.wish.scopes != "" || want.wish.claims != "" && err.Class != kindSignIn {
 		key = r.wishKey(rec.id, want.wish) // what the session's own token need not suffer from
 	}
 	if g != nil && rec.userKey == "" {
@@ -444,7 +465,7 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 			key = r.key(g.refresh)
 		}
 	}
-	grace, passing := refusalGrace, err.Class == ClassRetry || err.Class == ClassMisconfigured
+	grace, passing := refusalGrace, err.Class == kindRetry || err.Class == kindMisconfigured
 	if passing {
 		grace = err.RetryAfter
 	}
@@ -453,16 +474,16 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 	if rec.userKey == "" || passing || key != r.ownerKey(rec) {
 		r.refuse(key, err, grace)
 	}
-	if want.wish.scopes != "" && err.Class == ClassMisconfigured && !r.bound(err) && !r.doubted(err) {
-		r.events.weaken(want.asker, weakAPI, want.wish.scopes, weakFor, err)
+	if want.wish.scopes != "" && err.Class == kindMisconfigured && !r.bound(err) && !r.doubted(err) {
+		r.observer.weaken(want.asker, weakAPI, want.wish.scopes, weakFor, err)
 	}
 	if want.wish == (wish{}) {
 		r.failed(want.asker, rec, err) // a handler can wish for what does not exist
 	}
-	r.events.renewalFailed(rec, want, now.Sub(began), err)
-	if err.Class == ClassSignIn && want.wish.scopes == "" {
+	r.observer.renewalFailed(want.asker, rec.user.key(), want.reason, want.wish.scopes != "", now.Sub(began), err)
+	if err.Class == kindSignIn && want.wish.scopes == "" {
 		// Once for each session, whoever comes with its cookie afterwards.
-		r.events.sessionEnded(want.asker, rec, err)
+		r.observer.sessionEnded(want.asker, rec.user.key(), err)
 	}
 	return g, err
 }
@@ -471,10 +492,10 @@ func (r *renewals) ask(want renewal, rec *record, refresh secret) (*grant, *Auth
 // the flight may go away, those that wait do not. A panic, of the app's
 // transport for example, is a failure like any other: it is remembered, and
 // not repeated at once.
-func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, failed *AuthError) {
+func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, failed *Failure) {
 	defer func() {
 		if p := recover(); p != nil {
-			g, failed = nil, &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
+			g, failed = nil, &Failure{Class: kindRetry, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
@@ -493,9 +514,9 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 		failed = r.identify(ctx, rec, g)
 	}
 	if failed == nil && g.access == "" && (rec.access != "" || rec.shed) {
-		failed = &AuthError{Class: ClassRetry, Err: unusableReply{errors.New("msauth: the renewal brought no access token, where there was one")}}
+		failed = &Failure{Class: kindRetry, Err: unusableReply{errors.New("msauth: the renewal brought no access token, where there was one")}}
 	}
-	if failed != nil && (g == nil || failed.Class != ClassRetry || g.refresh == refresh) {
+	if failed != nil && (g == nil || failed.Class != kindRetry || g.refresh == refresh) {
 		g = nil
 	}
 	return g, failed
@@ -505,7 +526,7 @@ func (r *renewals) request(rec *record, refresh secret, w wish) (g *grant, faile
 // one access token for all scopes, and a renewal brings none that were not
 // granted: it names none.
 func (r *renewals) asks(rec *record, w wish) refreshRequest {
-	q := refreshRequest{asks: grantRenewal, claims: w.claims, personal: rec.user.Personal()}
+	q := refreshRequest{asks: grantRenewal, claims: w.claims, personal: rec.user.personal()}
 	switch {
 	case w.scopes != "":
 		q.asks = grantScopes
@@ -522,7 +543,7 @@ func (r *renewals) asks(rec *record, w wish) refreshRequest {
 
 // identify verifies the ID token of a renewal (OpenID Connect Core section
 // 12.2): the same person, and no other nonce than the first.
-func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthError {
+func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *Failure {
 	id, err := r.endpoint.authority.verify(ctx, g.idToken, idTokenCheck{
 		access: g.access,
 		nonceFits: func(nonce string, present bool) bool {
@@ -536,20 +557,20 @@ func (r *renewals) identify(ctx context.Context, rec *record, g *grant) *AuthErr
 		return nil
 	}
 	if errors.Is(err, errOtherNonce) { // OpenID Connect Core section 12.2
-		return &AuthError{Class: ClassSignIn, Err: err}
+		return &Failure{Class: kindSignIn, Err: err}
 	}
 	// A token that is not even meant for this person and this app ends the
 	// session, whatever else is wrong with it.
 	c, peeked := peek(g.idToken)
-	if errors.Is(err, errAnotherPerson) || peeked == nil && !r.endpoint.meant(c, rec) {
-		return &AuthError{Class: ClassSignIn, Err: errAnotherPerson}
+	if errors.Is(err, errAnotherPerson) || peeked == nil && !r.endpoint.meant(c, &rec.user) {
+		return &Failure{Class: kindSignIn, Err: errAnotherPerson}
 	}
 	if _, ok := errors.AsType[keysUnavailable](err); ok && peeked == nil {
 		// The tokens are good and must not be lost: a renewal need not carry
 		// an ID token at all. The old claims stay.
 		return nil
 	}
-	return &AuthError{Class: ClassRetry, Err: unusableReply{err}}
+	return &Failure{Class: kindRetry, Err: unusableReply{err}}
 }
 
 // unusableReply is the fault of a reply whose ID token, or missing access token,
@@ -615,7 +636,7 @@ type pause struct {
 	on      bool
 	probeAt time.Time
 	others  bool // somebody else has asked since the latest probe
-	class   Class
+	class   kind
 	code    string
 	numbers []int
 }
@@ -646,24 +667,24 @@ func pauseStep() time.Duration { return 5*time.Second + rand.N(5*time.Second) } 
 // admit says whether a request may be made now for a person. While paused, one
 // in 5 to 10 seconds may: the probe. Whoever has failed with one leaves the
 // next to others for a while, if there are any.
-func (r *renewals) admit(person string) *AuthError {
+func (r *renewals) admit(person string) *Failure {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.judgeAdmission(person, true)
 }
 
 // paused says whether admit would refuse.
-func (r *renewals) paused(person string) *AuthError {
+func (r *renewals) paused(person string) *Failure {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.judgeAdmission(person, false)
 }
 
-func (r *renewals) judgeAdmission(person string, asks bool) *AuthError {
+func (r *renewals) judgeAdmission(person string, asks bool) *Failure {
 	p := &r.pause
 	now := time.Now()
 	// What was said to somebody else is not for this person to read.
-	paused := &AuthError{Class: p.class, Code: p.code, Numbers: p.numbers, Err: errPaused}
+	paused := &Failure{Class: p.class, Code: p.code, Numbers: p.numbers, Err: errPaused}
 	if own, ok := r.struggling.get(person); ok && own.failures >= longestStruggle && now.Before(own.until) {
 		return paused
 	}
@@ -691,7 +712,7 @@ func (r *renewals) succeeded(ctx context.Context) {
 	r.trouble = nil
 	r.mu.Unlock()
 	if troubled {
-		r.events.mend(ctx, weakApp, "")
+		r.observer.mend(ctx, weakApp, "")
 	}
 	r.answered(ctx)
 }
@@ -705,22 +726,22 @@ func (r *renewals) answered(ctx context.Context) {
 	r.mu.Unlock()
 	if resumed {
 		r.recoveries.Add(1)
-		r.events.resumed(ctx)
+		r.observer.resumed(ctx)
 	}
 }
 
 // bound reports whether a failure binds nobody but the tenant of whom it
 // happened to: where people of many tenants sign in, each of these can remove
 // the app for its own people.
-func (r *renewals) bound(err *AuthError) bool {
+func (r *renewals) bound(err *Failure) bool {
 	return r.tenants > 1 && err.Code == "unauthorized_client"
 }
 
 // doubted reports whether a failure is believed to be the app's own only when
 // several tenants see it: the app, or the API that it uses, can be set up in
 // another way in each.
-func (r *renewals) doubted(err *AuthError) bool {
-	return r.tenants > 1 && err.Class == ClassMisconfigured && err.Code != "invalid_client"
+func (r *renewals) doubted(err *Failure) bool {
+	return r.tenants > 1 && err.Class == kindMisconfigured && err.Code != "invalid_client"
 }
 
 // blame is by whom a failure is counted: by what one stranger has only one of.
@@ -729,33 +750,33 @@ func (r *renewals) doubted(err *AuthError) bool {
 // accounts of theirs. An answer can be caused by a tenant, whose people sign in where many
 // tenants do, and by a personal account, of which anybody can have several; not
 // so where all are of the one tenant that the app was made for.
-func (r *renewals) blame(rec *record, err *AuthError) (by string, tenant bool) {
+func (r *renewals) blame(rec *record, err *Failure) (by string, tenant bool) {
 	switch {
 	case err.Code == "invalid_client": // of the app, whoever asks
 		return string(rec.id[:]), false
 	case r.oneTenant:
-	case err.Code != "", rec.user.Personal() && err.StatusCode >= 400 && err.StatusCode < 500:
+	case err.Code != "", rec.user.personal() && err.StatusCode >= 400 && err.StatusCode < 500:
 		return "tenant " + rec.user.TenantID, true
 	}
-	return rec.user.Key(), false
+	return rec.user.key(), false
 }
 
 // failed notes a failure. A refusal of one person is an answer like any other.
-func (r *renewals) failed(ctx context.Context, rec *record, err *AuthError) {
+func (r *renewals) failed(ctx context.Context, rec *record, err *Failure) {
 	_, unusable := errors.AsType[unusableReply](err)
-	if unusable || r.bound(err) || err.Class != ClassRetry && err.Class != ClassMisconfigured {
+	if unusable || r.bound(err) || err.Class != kindRetry && err.Class != kindMisconfigured {
 		r.answered(ctx)
 		return
 	}
 	if err.Code != "invalid_client" {
-		person := rec.user.Key()
+		person := rec.user.key()
 		own, _ := r.struggling.get(person)
 		own.failures++
 		r.struggling.put(person, struggle{own.failures, time.Now().Add(backOff(own.failures))}, time.Now().Add(outcomeGrace))
 	}
 	believed, began := r.countFailure(rec, err)
 	if began {
-		r.events.paused(ctx, err)
+		r.observer.paused(ctx, err)
 	}
 	if believed {
 		r.reportTrouble(ctx, err)
@@ -764,7 +785,7 @@ func (r *renewals) failed(ctx context.Context, rec *record, err *AuthError) {
 
 // countFailure reports whether a failure is believed to be the app's own, and
 // whether a pause begins with it.
-func (r *renewals) countFailure(rec *record, err *AuthError) (believed, began bool) {
+func (r *renewals) countFailure(rec *record, err *Failure) (believed, began bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &r.pause
@@ -774,12 +795,12 @@ func (r *renewals) countFailure(rec *record, err *AuthError) (believed, began bo
 		p.doubts, p.people = map[string]bool{}, map[string]bool{}
 	}
 	blamed, tenant := r.blame(rec, err)
-	p.failed[blamed], p.people[rec.user.Key()] = true, true
+	p.failed[blamed], p.people[rec.user.key()] = true, true
 	several := min(pauseAfter, r.tenants) // where few tenants may sign in
 	if tenant {
 		p.tenants[blamed] = true
 	}
-	if believed = err.Class == ClassMisconfigured; r.doubted(err) {
+	if believed = err.Class == kindMisconfigured; r.doubted(err) {
 		p.doubts[blamed] = true
 		believed = len(p.doubts) >= several
 	}
@@ -798,8 +819,8 @@ func (r *renewals) countFailure(rec *record, err *AuthError) (believed, began bo
 }
 
 // reportTrouble logs failures that an operator must mend, once a minute.
-func (r *renewals) reportTrouble(ctx context.Context, err *AuthError) {
-	if err.Class != ClassMisconfigured {
+func (r *renewals) reportTrouble(ctx context.Context, err *Failure) {
+	if err.Class != kindMisconfigured {
 		return
 	}
 	r.mu.Lock()
@@ -811,9 +832,9 @@ func (r *renewals) reportTrouble(ctx context.Context, err *AuthError) {
 	}
 	r.mu.Unlock()
 	if due {
-		r.events.troubled(ctx, err)
+		r.observer.troubled(ctx, err)
 	}
-	r.events.weaken(ctx, weakApp, "", weakFor, nil)
+	r.observer.weaken(ctx, weakApp, "", weakFor, nil)
 }
 
 // ready returns the latest trouble, if it is recent.
@@ -824,11 +845,4 @@ func (r *renewals) ready() error {
 		return r.trouble
 	}
 	return nil
-}
-
-// recoverInto turns a panic into an error.
-func recoverInto(err *error) {
-	if p := recover(); p != nil {
-		*err = &AuthError{Class: ClassRetry, Err: fmt.Errorf("panic: %v", p)}
-	}
 }

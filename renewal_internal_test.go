@@ -28,7 +28,7 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 			return int64(m.HeapAlloc)
 		}
 		before := heap()
-		r := newRenewals(nil, &Config{}, registration{}, nil, nil)
+		r := newRenewals(renewalSettings{})
 		ended := newEndedSet()
 		fill := func() {
 			token := strings.Repeat("t", 2000)
@@ -37,7 +37,7 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 				key := r.key(refresh)
 				r.granted.put(key, &grant{access: refresh + "a", refresh: refresh + "r"}, time.Now().Add(outcomeGrace))
 				r.kept.put(key, &grant{access: refresh + "b", refresh: refresh}, time.Now().Add(time.Hour))
-				r.refused.put(key, refusal{err: &AuthError{Description: string(refresh[len(refresh)-500:])}}, time.Now().Add(refusalGrace))
+				r.refused.put(key, refusal{err: &Failure{Description: string(refresh[len(refresh)-500:])}}, time.Now().Add(refusalGrace))
 			}
 			for i := range maxEnded + 50_000 {
 				rec := &record{signedIn: time.Now().Unix()}
@@ -80,11 +80,11 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRenewals(nil, &Config{}, registration{}, nil, nil)
+		r := newRenewals(renewalSettings{})
 		for i := range maxOutcomes {
 			var key tokenKey
 			binary.BigEndian.PutUint64(key[:], uint64(i))
-			r.refuse(key, &AuthError{Class: ClassSignIn}, time.Hour)
+			r.refuse(key, &Failure{Class: kindSignIn}, time.Hour)
 			r.kept.put(key, &grant{refresh: "x"}, time.Now().Add(time.Hour))
 		}
 		r.granted.put(r.key("old"), &grant{refresh: "new"}, time.Now().Add(outcomeGrace))
@@ -92,7 +92,7 @@ func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 			t.Errorf("the newest token is %q, %v, want new", string(newest), err)
 		}
 		r.granted.put(r.key("new"), &grant{refresh: "newer"}, time.Now().Add(outcomeGrace))
-		r.refuse(r.key("newer"), &AuthError{Class: ClassSignIn}, 2*time.Hour)
+		r.refuse(r.key("newer"), &Failure{Class: kindSignIn}, 2*time.Hour)
 		if g, err, newest := r.known("old"); err == nil || newest != "newer" || g == nil || g.refresh != "newer" {
 			t.Errorf("grant %v, error %v, newest %q", g != nil, err, string(newest))
 		}
@@ -115,15 +115,15 @@ func TestClassesAreTotal(t *testing.T) {
 					over := slices.Contains([]string{"bad_token", "token_expired"}, strings.ToLower(suberror))
 					trouble := status >= 500 || status == 429 || status == 408
 					switch {
-					case got == ClassDeclined || got == ClassNotAllowed || got == "":
+					case got == kindDeclined || got == kindNotAllowed || got == "":
 						t.Fatalf("%d %q %q: class %q", status, code, suberror, got)
-					case trouble && got != ClassRetry:
-						t.Fatalf("%d %q %q: class %q, want %q", status, code, suberror, got, ClassRetry)
-					case got == ClassSignIn && asked == grantCode:
+					case trouble && got != kindRetry:
+						t.Fatalf("%d %q %q: class %q, want %q", status, code, suberror, got, kindRetry)
+					case got == kindSignIn && asked == grantCode:
 						t.Fatalf("%d %q %q: a code ends a session", status, code, suberror)
-					case got == ClassSignIn && !over && (code != "invalid_grant" || asked == grantScopes):
+					case got == kindSignIn && !over && (code != "invalid_grant" || asked == grantScopes):
 						t.Fatalf("%d %q %q: ends a session", status, code, suberror)
-					case got == ClassReplay && asked != grantCode:
+					case got == kindReplay && asked != grantCode:
 						t.Fatalf("%d %q %q: a renewal is no replay", status, code, suberror)
 					case classify(status, code, strings.ToUpper(suberror), asked) != got:
 						t.Fatalf("%d %q %q: another class in upper case", status, code, suberror)

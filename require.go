@@ -85,7 +85,7 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	}
 	fresh = fresh.renewedBy(own)
 	if gone, err := m.sessions.update(w, r, fresh); err != nil {
-		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", fresh.user.Key(), "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", fresh.user.key(), "err", err)
 	} else if !gone {
 		v.rec = fresh
 		m.renewals.settle(fresh.id, n)
@@ -382,4 +382,20 @@ func (m *Middleware) askedPage(r *http.Request) string {
 		return m.returnPath(requestPath(r))
 	}
 	return m.seenPage(r)
+}
+
+// missing names what a demand that was not met is about: its kind, as
+// [Stats.Refused] counts it, and what a log line says.
+func missing(d demand) (kind, what string) {
+	switch {
+	case len(d.scopes) > 0:
+		return "scope", "scopes not granted: " + strings.Join(d.scopes, " ")
+	case d.maxAge > 0:
+		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.maxAge) + " ago"
+	case asksFor(d.claims, "acrs"):
+		return "auth_context", "missing authentication context: " + oneLine(d.claims, maxChallenge)
+	case d.claims != "":
+		return "claims", "missing claims: " + oneLine(d.claims, maxChallenge)
+	}
+	return "claims", "missing sign-in that a handler asked for"
 }

@@ -27,20 +27,20 @@ const defaultScope = ".default"
 type scopeRules struct {
 	apart bool     // tokens are for one API
 	graph []string // what stands before Graph's scopes, if anything does
-	own   string   // the API of Config.Scopes: "" for Graph
+	own   string   // the API of the app's own scopes: "" for Graph
 }
 
-func newScopeRules(cfg *Config, microsoft bool) scopeRules {
-	rules := scopeRules{apart: microsoft}
-	if cfg.Issuer == "" || cfg.kind() == externalID {
-		for _, host := range graphHosts(cfg.Authority) {
+func newScopeRules(kind providerKind, origin string, scopes []string) scopeRules {
+	rules := scopeRules{apart: kind != otherProvider}
+	if kind == entra || kind == externalID {
+		for _, host := range graphHosts(origin) {
 			if name, _, _ := strings.Cut(host, ":"); !isLoopback(name) {
 				rules.graph = append(rules.graph, "https://"+name) // this cloud's first
 			}
 		}
 		rules.graph = append(rules.graph, "https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000")
 	}
-	for _, scope := range cfg.Scopes {
+	for _, scope := range scopes {
 		if !slices.Contains(signInScopes, scope) {
 			rules.own = rules.api(scope)
 			break

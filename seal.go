@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -229,3 +230,6 @@ func (s sealer) Decode(name, text string, dst any) error {
 	}
 	return (securecookie.GobEncoder{}).Deserialize(plain, dst)
 }
+
+// sameText compares without telling by the time taken where texts differ.
+func sameText(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -70,7 +70,7 @@ type tokenEndpoint struct {
 // redeem exchanges an authorization code, once (RFC 6749 section 4.1.3; RFC
 // 7636 section 4.5). scopes name the API that the token is for where consent
 // was asked for several; "" where that is not in question.
-func (t *tokenEndpoint) redeem(ctx context.Context, code, verifier secret, scopes string) (*grant, *AuthError) {
+func (t *tokenEndpoint) redeem(ctx context.Context, code, verifier secret, scopes string) (*grant, *Failure) {
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {string(code)},
@@ -97,9 +97,9 @@ type refreshRequest struct {
 // refresh renews, or gets a token for other scopes (RFC 6749 section 6). What
 // Microsoft refuses in one form and gives in another is asked for again, at most
 // once in each form.
-func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, q refreshRequest) (*grant, *AuthError) {
+func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, q refreshRequest) (*grant, *Failure) {
 	scopes, byGUID, atConsumers := q.scopes, t.byGUID.Load(), q.personal && t.atConsumers.Load()
-	var first *AuthError
+	var first *Failure
 	for {
 		form := url.Values{
 			"grant_type":    {"refresh_token"},
@@ -130,16 +130,16 @@ func (t *tokenEndpoint) refresh(ctx context.Context, refresh secret, q refreshRe
 			return g, nil
 		}
 		switch {
-		case !byGUID && err.Class == ClassMisconfigured && err.Code != "invalid_client" && err.Code != "unauthorized_client" &&
+		case !byGUID && err.Class == kindMisconfigured && err.Code != "invalid_client" && err.Code != "unauthorized_client" &&
 			t.inGUIDForm(scopes) != scopes:
 			// Microsoft takes the GUID where it does not take the URI made from it
 			// (AADSTS90009).
 			byGUID = true
 		case !atConsumers && q.personal && t.authority.tenant == "common" && strings.EqualFold(err.Suberror, "bad_token"):
 			atConsumers = true // reported by users in June 2026
-		case scopes != q.fewer && (lacksConsent(err) || err.Class == ClassMisconfigured):
+		case scopes != q.fewer && (lacksConsent(err) || err.Class == kindMisconfigured):
 			scopes = q.fewer // one that was taken back, or that the API no longer has
-		case first != nil && err.Class == ClassMisconfigured:
+		case first != nil && err.Class == kindMisconfigured:
 			return nil, first // the other form was no help
 		default:
 			return g, err
@@ -166,15 +166,14 @@ func (t *tokenEndpoint) inGUIDForm(scopes string) string {
 
 // lacksConsent reports whether a refusal may be for want of consent, as far as
 // can be told: see classify.
-func lacksConsent(err *AuthError) bool {
+func lacksConsent(err *Failure) bool {
 	return strings.EqualFold(err.Suberror, "consent_required") || err.Code == "consent_required" ||
-		err.Code == "invalid_grant" && err.Suberror == "" && err.Class != ClassRetry
+		err.Code == "invalid_grant" && err.Suberror == "" && err.Class != kindRetry
 }
 
 // meant tells from unverified claims whether an ID token speaks of the person
 // of a session, to this app.
-func (t *tokenEndpoint) meant(c claims, rec *record) bool {
-	u := &rec.user
+func (t *tokenEndpoint) meant(c claims, u *account) bool {
 	return c.text("iss") == u.Issuer && c.text("sub") == u.Subject && slices.Contains(c.texts("aud"), t.clientID) &&
 		(u.TenantID == "" || c["tid"] == nil || strings.EqualFold(c.text("tid"), u.TenantID)) &&
 		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID))
@@ -182,13 +181,13 @@ func (t *tokenEndpoint) meant(c claims, rec *record) bool {
 
 // post makes one token request. Whether it may be sent again on a connection that
 // broke before it was read (RFC 9110 section 9.2.2) is for net/http to say.
-func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bool, form url.Values) (*grant, *AuthError) {
+func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bool, form url.Values) (*grant, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	m, err := t.authority.metadata.get(ctx)
 	if err != nil {
-		failure := AuthError{Class: ClassRetry}
-		if fault, ok := errors.AsType[*AuthError](err); ok {
+		failure := Failure{Class: kindRetry}
+		if fault, ok := errors.AsType[*Failure](err); ok {
 			failure = *fault
 		}
 		failure.Err = err
@@ -207,7 +206,7 @@ func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bo
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, &AuthError{Class: ClassRetry, Err: err}
+		return nil, &Failure{Class: kindRetry, Err: err}
 	}
 	if basic { // RFC 6749 section 2.3.1
 		req.SetBasicAuth(url.QueryEscape(t.clientID), url.QueryEscape(clientSecret))
@@ -216,16 +215,16 @@ func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bo
 	req.Header.Set("Accept", "application/json")
 	res, err := t.client.Do(req)
 	if err != nil {
-		return nil, &AuthError{Class: ClassRetry, Err: err}
+		return nil, &Failure{Class: kindRetry, Err: err}
 	}
 	defer res.Body.Close()
 	body, err := readAtMost(res.Body, maxTokenReply)
 	if err != nil {
-		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
+		return nil, &Failure{Class: kindRetry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
 	}
 	var reply claims
 	if json.Unmarshal(body, &reply) != nil || reply == nil || redirects(res) {
-		failure := &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+		failure := &Failure{Class: kindRetry, StatusCode: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
 		if failure.Err = fmt.Errorf("the token endpoint answered with %w", notJSON(res, body)); redirects(res) {
 			failure.Err = errRedirects
 		}
@@ -242,12 +241,12 @@ func (t *tokenEndpoint) post(ctx context.Context, asks grantType, atConsumers bo
 	access := reply.text("access_token")
 	switch none := access == "" && slices.Contains([]string{"", "null", `""`}, string(reply["access_token"])); {
 	case none && reply.text("id_token") != "" && asks == grantScopes:
-		return nil, &AuthError{Class: ClassMisconfigured, Err: errNoAccessToken}
+		return nil, &Failure{Class: kindMisconfigured, Err: errNoAccessToken}
 	case none && reply.text("id_token") != "":
 		// With no scope but those of a sign-in Azure AD B2C sends an ID token
 		// alone.
 	case access == "" || !strings.EqualFold(reply.text("token_type"), "Bearer"):
-		return nil, &AuthError{Class: ClassRetry, StatusCode: res.StatusCode, Err: errors.New("the token reply holds no bearer token")}
+		return nil, &Failure{Class: kindRetry, StatusCode: res.StatusCode, Err: errors.New("the token reply holds no bearer token")}
 	}
 	return t.grantFrom(reply, time.Now()), nil
 }
@@ -314,15 +313,15 @@ func (c claims) hide(form url.Values) {
 var tokenLike = regexp.MustCompile(`[A-Za-z0-9_.~+=*!$-]{41,}`)
 
 // failure is what an error reply says.
-func (t *tokenEndpoint) failure(res *http.Response, reply claims, asks grantType) *AuthError {
+func (t *tokenEndpoint) failure(res *http.Response, reply claims, asks grantType) *Failure {
 	e := authErrorFrom(res, reply)
 	e.Claims = checkChallenge(reply.text("claims"))
 	e.Class = classify(e.StatusCode, e.Code, e.Suberror, asks)
-	if e.Claims != "" && (e.Class == ClassSignIn || e.Class == ClassReplay) {
-		e.Class = ClassStepUp
+	if e.Claims != "" && (e.Class == kindSignIn || e.Class == kindReplay) {
+		e.Class = kindStepUp
 	}
 	if t.authority.microsoftIssuer() && len(e.Numbers) > 0 && e.Numbers[0] == loopDetected {
-		e.Class, e.RetryAfter = ClassRetry, cmp.Or(e.RetryAfter, loopPatience)
+		e.Class, e.RetryAfter = kindRetry, cmp.Or(e.RetryAfter, loopPatience)
 	}
 	return e
 }
@@ -334,8 +333,8 @@ func redirects(res *http.Response) bool { return res.StatusCode >= 300 && res.St
 var errRedirects = errors.New("redirects, which is not followed")
 
 // authErrorFrom reads an error reply; its class is the caller's to say.
-func authErrorFrom(res *http.Response, reply claims) *AuthError {
-	e := &AuthError{
+func authErrorFrom(res *http.Response, reply claims) *Failure {
+	e := &Failure{
 		StatusCode:    res.StatusCode,
 		Code:          oneLine(reply.text("error"), 100),
 		Suberror:      oneLine(reply.text("suberror"), 100),

@@ -3,6 +3,7 @@ package msauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -56,3 +57,58 @@ var (
 	// ErrAccountTaken means that the Microsoft account is another user's.
 	ErrAccountTaken = errors.New("msauth: the Microsoft account is connected to another user")
 )
+
+// storeTimeout bounds each call of a TokenStore's methods.
+const storeTimeout = 10 * time.Second
+
+// appTokens is the app's [TokenStore] as the vault uses it: calls are bounded, a
+// panic is an error, and errors say where they come from.
+type appTokens struct{ store TokenStore }
+
+func (s appTokens) load(ctx context.Context, user string) (t stored, err error) {
+	err = s.call(ctx, func(ctx context.Context) error {
+		loaded, err := s.store.Load(ctx, user)
+		if err == nil && loaded.Version <= 0 {
+			err = fmt.Errorf("Load gave an entry of version %d", loaded.Version)
+		}
+		t = stored(loaded)
+		return err
+	})
+	return t, err
+}
+
+func (s appTokens) save(ctx context.Context, user string, old int64, t stored) error {
+	return s.call(ctx, func(ctx context.Context) error { return s.store.Save(ctx, user, old, StoredTokens(t)) })
+}
+
+func (s appTokens) delete(ctx context.Context, user string) error {
+	return s.call(ctx, func(ctx context.Context) error { return s.store.Delete(ctx, user) })
+}
+
+func (s appTokens) call(ctx context.Context, f func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrNoTokens):
+			err = errNothingKept
+		case errors.Is(err, ErrConflict):
+			err = storeError{err, errChanged}
+		case errors.Is(err, ErrAccountTaken):
+			err = storeError{err, errTaken}
+		default:
+			err = storeError{err, nil}
+		}
+	}()
+	return f(ctx)
+}
+
+// A storeError is an error of the app's store, and which of the vault's it is.
+type storeError struct{ err, kind error }
+
+func (e storeError) Error() string   { return "msauth: Config.Tokens: " + e.err.Error() }
+func (e storeError) Unwrap() []error { return []error{e.err, e.kind} }

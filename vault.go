@@ -10,8 +10,6 @@ import (
 )
 
 const (
-	// storeTimeout bounds each call of a TokenStore's methods.
-	storeTimeout = 10 * time.Second
 	saveAttempts = 3
 	savePause    = 100 * time.Millisecond // between them, more each time
 	maxUserKey   = 255                    // bytes
@@ -21,10 +19,34 @@ const (
 	replaceWait = 20 * time.Second
 )
 
-// A vault is [Config.Tokens] as this package uses it. What an entry holds is
+// stored is one user's entry in a keeper: see StoredTokens of the root package.
+type stored struct {
+	Version        int64
+	Sealed         []byte
+	Account        string
+	Shared         bool
+	SignInRequired bool
+	Lease          time.Time
+}
+
+// A keeper keeps entries: see TokenStore of the root package. Its errors wrap
+// errNothingKept, errChanged or errTaken where they are of that kind.
+type keeper interface {
+	load(ctx context.Context, user string) (stored, error)
+	save(ctx context.Context, user string, old int64, t stored) error
+	delete(ctx context.Context, user string) error
+}
+
+var (
+	errNothingKept = errors.New("msauth: nothing is kept for this user")
+	errChanged     = errors.New("msauth: the entry has changed in the meantime")
+	errTaken       = errors.New("msauth: the Microsoft account is connected to another user")
+)
+
+// A vault is a keeper as this package uses it. What an entry holds is
 // sealed for its user: entries that change places are worth nothing.
 type vault struct {
-	store        TokenStore
+	store        keeper
 	keys         aeads
 	registration registration
 	layout       *layout
@@ -38,10 +60,10 @@ func (id registration) prefix() string { return fmt.Sprintf("%s%x:", storedPrefi
 // keptTokens are the entry of one user, opened. The record has the refresh
 // token, which sessions in cookies of such users have not.
 type keptTokens struct {
-	StoredTokens        // Account as in User.Key
-	place        string // under which it is stored
-	rec          *record
-	resealt      bool // it was sealed with a key that no longer seals
+	stored         // Account as in account.key
+	place   string // under which it is stored
+	rec     *record
+	resealt bool // it was sealed with a key that no longer seals
 }
 
 // errEntry means that an entry cannot be opened: a key was dropped too early,
@@ -52,80 +74,55 @@ func (v *vault) additional(user string) []byte {
 	return append(append([]byte("msauth stored tokens v1\x00"), v.registration[:]...), user...)
 }
 
-// call bounds a call of the app's store, and makes a panic in it an error.
-func (v *vault) call(ctx context.Context, f func(context.Context) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, ErrNoTokens):
-			err = ErrNoTokens
-		default:
-			err = fmt.Errorf("msauth: Config.Tokens: %w", err)
-		}
-	}()
-	return f(ctx)
-}
-
 // readAt returns what is stored under a name.
-func (v *vault) readAt(ctx context.Context, place string) (stored StoredTokens, err error) {
-	err = v.call(ctx, func(ctx context.Context) (err error) {
-		if stored, err = v.store.Load(ctx, place); err == nil && stored.Version <= 0 {
-			err = fmt.Errorf("Load gave an entry of version %d", stored.Version)
-		}
-		return err
-	})
-	return stored, err
+func (v *vault) readAt(ctx context.Context, place string) (stored, error) {
+	return v.store.load(ctx, place)
 }
 
 // open unseals a user's entry.
-func (v *vault) open(user string, stored StoredTokens) (plain []byte, old bool, err error) {
-	return v.keys.open(append([]byte(nil), stored.Sealed...), v.additional(user))
+func (v *vault) open(user string, e stored) (plain []byte, old bool, err error) {
+	return v.keys.open(append([]byte(nil), e.Sealed...), v.additional(user))
 }
 
 // find returns a user's entry as it is stored, and where that is. Entries of
 // before the registration was part of their names are stored for the user alone;
 // they are those of the registration that opens them.
-func (v *vault) find(ctx context.Context, user string) (place string, stored StoredTokens, err error) {
+func (v *vault) find(ctx context.Context, user string) (place string, e stored, err error) {
 	own := v.prefix + user
 	for _, place := range [...]string{own, user} {
 		if place != own && v.serves {
 			break
 		}
-		stored, err := v.readAt(ctx, place)
-		if err != nil && !errors.Is(err, ErrNoTokens) {
-			return own, StoredTokens{}, err
+		e, err := v.readAt(ctx, place)
+		if err != nil && !errors.Is(err, errNothingKept) {
+			return own, stored{}, err
 		}
-		account, ours := strings.CutPrefix(stored.Account, v.prefix)
+		account, ours := strings.CutPrefix(e.Account, v.prefix)
 		if err == nil && !ours {
-			_, _, failed := v.open(user, stored)
+			_, _, failed := v.open(user, e)
 			ours = failed == nil
 		}
 		if err == nil && ours {
-			stored.Account = account
-			return place, stored, nil
+			e.Account = account
+			return place, e, nil
 		}
 	}
-	return own, StoredTokens{}, ErrNoTokens
+	return own, stored{}, errNothingKept
 }
 
 // read is find where the place does not matter.
-func (v *vault) read(ctx context.Context, user string) (StoredTokens, error) {
-	_, stored, err := v.find(ctx, user)
-	return stored, err
+func (v *vault) read(ctx context.Context, user string) (stored, error) {
+	_, e, err := v.find(ctx, user)
+	return e, err
 }
 
-// load returns an entry, or [ErrNoTokens].
+// load returns an entry, or errNothingKept.
 func (v *vault) load(ctx context.Context, user string) (*keptTokens, error) {
-	place, stored, err := v.find(ctx, user)
+	place, e, err := v.find(ctx, user)
 	if err != nil {
 		return nil, err
 	}
-	plain, old, err := v.open(user, stored)
+	plain, old, err := v.open(user, e)
 	if err != nil {
 		return nil, errEntry
 	}
@@ -141,13 +138,13 @@ func (v *vault) load(ctx context.Context, user string) (*keptTokens, error) {
 	if err := rec.unpack(); err != nil || rec.userKey != user {
 		return nil, errEntry
 	}
-	return &keptTokens{StoredTokens: stored, place: place, rec: rec, resealt: old}, nil
+	return &keptTokens{stored: e, place: place, rec: rec, resealt: old}, nil
 }
 
 // save puts an entry in the place of the one that it was made from, and leaves
 // it as it is in the store.
 func (v *vault) save(ctx context.Context, user string, e *keptTokens) error {
-	next := e.StoredTokens
+	next := e.stored
 	lean := e.rec
 	for {
 		identity, tokens := lean.encode()
@@ -158,31 +155,31 @@ func (v *vault) save(ctx context.Context, user string, e *keptTokens) error {
 			lean = e.rec.clone()
 		}
 		if lean.shrink() == "" {
-			return fmt.Errorf("%w: %d bytes for Config.Tokens, where %d may be used", ErrCookieTooLarge, len(next.Sealed), maxSealed)
+			return fmt.Errorf("%w: %d bytes for Config.Tokens, where %d may be used", errTooLarge, len(next.Sealed), maxSealed)
 		}
 	}
-	next.Account = e.rec.user.Key()
+	next.Account = e.rec.user.key()
 	if err := v.write(ctx, e.place, e.Version, &next); err != nil {
 		return err
 	}
-	e.StoredTokens = next
+	e.stored = next
 	return nil
 }
 
 // write draws a version and saves. Where the store does not say whether it has,
 // it is asked; so it is after a conflict, which may be one with this very save,
 // done twice on the way.
-func (v *vault) write(ctx context.Context, place string, old int64, next *StoredTokens) error {
+func (v *vault) write(ctx context.Context, place string, old int64, next *stored) error {
 	for next.Version = old; next.Version == old || next.Version == 0; {
 		next.Version = rand.Int64() // #nosec G404 -- tells saves apart, no secret
 	}
-	stored := *next
-	stored.Account = v.prefix + next.Account
-	err := v.call(ctx, func(ctx context.Context) error { return v.store.Save(ctx, place, old, stored) })
-	if err == nil || errors.Is(err, ErrAccountTaken) {
+	e := *next
+	e.Account = v.prefix + next.Account
+	err := v.store.save(ctx, place, old, e)
+	if err == nil || errors.Is(err, errTaken) {
 		return err
 	}
-	if stored, loaded := v.readAt(context.WithoutCancel(ctx), place); loaded == nil && stored.Version == next.Version {
+	if now, loaded := v.readAt(context.WithoutCancel(ctx), place); loaded == nil && now.Version == next.Version {
 		return nil
 	}
 	return err
@@ -192,10 +189,10 @@ func (v *vault) write(ctx context.Context, place string, old int64, next *Stored
 func (v *vault) delete(ctx context.Context, user string) error {
 	for try := range 3 {
 		place, _, err := v.find(ctx, user)
-		if errors.Is(err, ErrNoTokens) && (try > 0 || v.serves) {
+		if errors.Is(err, errNothingKept) && (try > 0 || v.serves) {
 			return nil // the store has no entry that is ours
 		}
-		deleted := v.call(ctx, func(ctx context.Context) error { return v.store.Delete(ctx, place) })
+		deleted := v.store.delete(ctx, place)
 		if err != nil || deleted != nil { // what cannot be read can be deleted all the same
 			return deleted
 		}
@@ -238,10 +235,10 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 	var wait leaseWait
 	for attempt := 0; ; attempt++ {
 		place, before, err := v.find(ctx, user)
-		if err != nil && !errors.Is(err, ErrNoTokens) {
+		if err != nil && !errors.Is(err, errNothingKept) {
 			return nil, err
 		}
-		same := before.Account == rec.user.Key()
+		same := before.Account == rec.user.key()
 		if err == nil && !same {
 			if !replace {
 				return nil, errOtherAccount
@@ -259,9 +256,9 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 				}
 			}
 		}
-		e := &keptTokens{StoredTokens: StoredTokens{Version: before.Version, Shared: share || before.Shared && same}, place: place, rec: rec}
+		e := &keptTokens{stored: stored{Version: before.Version, Shared: share || before.Shared && same}, place: place, rec: rec}
 		err = v.save(ctx, user, e)
-		if errors.Is(err, ErrConflict) && attempt < saveAttempts {
+		if errors.Is(err, errChanged) && attempt < saveAttempts {
 			continue
 		}
 		return func() error { return v.undo(ctx, user, before, e, same) }, err
@@ -270,7 +267,7 @@ func (v *vault) keep(ctx context.Context, rec *record, replace, share bool) (und
 
 // undo puts an entry back in the place of what keep has saved. The same
 // account's stays: its tokens are good, and those before may be used up by now.
-func (v *vault) undo(ctx context.Context, user string, before StoredTokens, e *keptTokens, same bool) error {
+func (v *vault) undo(ctx context.Context, user string, before stored, e *keptTokens, same bool) error {
 	switch {
 	case same:
 		return nil
@@ -280,38 +277,39 @@ func (v *vault) undo(ctx context.Context, user string, before StoredTokens, e *k
 		}
 		return v.delete(ctx, user)
 	}
-	if err := v.write(ctx, e.place, e.Version, &before); !errors.Is(err, ErrConflict) {
+	if err := v.write(ctx, e.place, e.Version, &before); !errors.Is(err, errChanged) {
 		return err
 	}
 	return nil
 }
 
-// keepTokens saves the tokens of a sign-in for the app's user, and returns the
-// record that a session of theirs in a browser has.
-func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (browser *record, undo func() error, err error) {
-	if err := checkUserKey(in.UserKey); err != nil {
+// keepStored saves the tokens of a sign-in for the app's user, and returns the
+// record that a session of theirs in a browser has. replace and share are those
+// of keep.
+func (r *renewals) keepStored(ctx context.Context, rec *record, user string, replace, share bool) (browser *record, undo func() error, err error) {
+	if err := checkUserKey(user); err != nil {
 		return nil, nil, err
 	}
 	// Nobody may use the refresh token meanwhile, nor afterwards with what they
 	// hold of the session: the hook may have begun to.
 	var kept *record
 	for kept == nil {
-		_, _, newest := m.renewals.known(rec.refresh)
-		key := m.renewals.key(newest)
+		_, _, newest := r.known(rec.refresh)
+		key := r.key(newest)
 		if newest == "" { // which nobody shares
-			key = m.renewals.key(secret("\x00session " + string(rec.id[:])))
+			key = r.key(secret("\x00session " + string(rec.id[:])))
 		}
 		// It may be another flight that ends: then once more.
-		_, _, _ = m.renewals.flights.Do(string(key[:]), func() (any, error) {
+		_, _, _ = r.flights.Do(string(key[:]), func() (any, error) {
 			defer recoverInto(&err)
-			if _, _, now := m.renewals.known(rec.refresh); now != newest {
+			if _, _, now := r.known(rec.refresh); now != newest {
 				return &outcome{}, nil
 			}
 			kept = rec.movedTo(newest)
-			kept.userKey, kept.stored, kept.idToken = in.UserKey, true, ""
-			undo, err = m.vault.keep(ctx, kept, in.ReplaceAccount, in.ShareAccount)
+			kept.userKey, kept.stored, kept.idToken = user, true, ""
+			undo, err = r.vault.keep(ctx, kept, replace, share)
 			if newest != "" {
-				m.renewals.refuse(key, &AuthError{Class: ClassRetry, Err: errHandedOver}, outcomeGrace)
+				r.refuse(key, &Failure{Class: kindRetry, Err: errHandedOver}, outcomeGrace)
 			}
 			return &outcome{}, nil
 		})
@@ -319,10 +317,32 @@ func (m *Middleware) keepTokens(ctx context.Context, rec *record, in *SignIn) (b
 	if err != nil {
 		return nil, nil, err
 	}
-	m.renewals.forgetStored(in.UserKey)
+	r.forgetStored(user)
 	browser = kept.movedTo("")
 	browser.stored, browser.idToken = false, rec.idToken
 	return browser, undo, nil
 }
 
 var errHandedOver = errors.New("msauth: the tokens have just been given to Config.Tokens")
+
+// reseal seals a user's entry with the first key, if it is not.
+func (v *vault) reseal(ctx context.Context, user string) error {
+	var wait leaseWait
+	for {
+		e, err := v.load(ctx, user)
+		if err != nil || !e.resealt {
+			return err
+		}
+		if waited, err := wait.wait(ctx, e.stored); err != nil {
+			return err
+		} else if waited {
+			continue
+		}
+		if err = v.save(ctx, user, e); !errors.Is(err, errChanged) {
+			return err
+		}
+		if err := wait.pause(ctx); err != nil {
+			return err
+		}
+	}
+}

@@ -30,7 +30,7 @@ func (r *renewals) wishKey(id sessionID, w wish) tokenKey {
 
 // granting returns what is known of a wish: the grant there is, and why no
 // other can be had. own and failed are what is known of the session's own.
-func (r *renewals) granting(rec *record, w wish, own *grant, failed *AuthError) (*grant, *AuthError) {
+func (r *renewals) granting(rec *record, w wish, own *grant, failed *Failure) (*grant, *Failure) {
 	if w == (wish{}) {
 		return own, failed
 	}

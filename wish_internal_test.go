@@ -129,7 +129,7 @@ func TestStatesAndLinksOfAnotherFormatAreRefused(t *testing.T) {
 	}
 	e := encoder{}
 	e.text("admin=yes")
-	demand{scopes: []string{"Mail.ReadWrite"}}.append(&e)
+	appendDemand(&e, demand{scopes: []string{"Mail.ReadWrite"}})
 	for _, version := range []string{"v1", "v2"} {
 		before := append([]byte("msauth login link "+version+"\x00"), m.registration[:]...)
 		if o, err := m.loginOptions("sealed=" + m.linkKeys.seal(e.b, before)); err == nil {
