@@ -22,13 +22,13 @@ func (w silent) WriteHeader(int)             {}
 // another context, and what the response headers take.
 func TestAuthenticatedRequestAllocatesLittle(t *testing.T) {
 	m := fuzzed(t)
-	rec := someRecord()
+	rec := aRecord()
 	rec.user.Groups, rec.user.Roles = nil, nil
-	h := http.Header{}
-	if err := m.sessions.create(discarded{h}, &http.Request{}, rec); err != nil {
+	made := httptest.NewRecorder()
+	if err := m.sessions.create(made, &http.Request{}, rec); err != nil {
 		t.Fatal(err)
 	}
-	cookie, err := http.ParseSetCookie(h["Set-Cookie"][0])
+	cookie, err := http.ParseSetCookie(made.Header().Get("Set-Cookie"))
 	if err != nil {
 		t.Fatal(err)
 	}

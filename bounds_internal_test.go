@@ -10,6 +10,13 @@ import (
 	"testing"
 )
 
+// twoTexts reads what a session's token part is: two texts and nothing more.
+func twoTexts(part []byte, of known) (one, other string, ok bool) {
+	d := decoder{b: part, known: of}
+	one, other = d.text(), d.text()
+	return one, other, d.done()
+}
+
 // Only somebody with the keys can make such a session, and even then it costs
 // little to refuse, or no more than the largest honest one.
 func TestTokenPartsThatLie(t *testing.T) {
@@ -37,16 +44,16 @@ func TestTokenPartsThatLie(t *testing.T) {
 		"all groups, often":          append(json, many(60_000, special(specialGroups))...),
 		"a long text, often":         append(json, many(60_000, 1<<3|kindKnown)...),
 	} {
-		r := someRecord()
-		r.layout.clientID = strings.Repeat("x", 1000)
-		r.user.Groups = slices.Repeat(r.user.Groups, 200)
-		r.access, r.refresh, r.packed = "", "", part
+		of := known{
+			texts:  []string{strings.Repeat("x", 1000)},
+			groups: slices.Repeat([]string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"}, 200),
+		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		err := r.unpack()
+		access, refresh, ok := twoTexts(part, of)
 		runtime.ReadMemStats(&after)
-		if err == nil {
-			t.Errorf("%s: %d bytes become tokens of %d and %d", name, len(part), len(r.access), len(r.refresh))
+		if ok {
+			t.Errorf("%s: %d bytes become tokens of %d and %d", name, len(part), len(access), len(refresh))
 		}
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16*maxTexts {
 			t.Errorf("%s: %d bytes of memory to refuse it", name, allocated)
@@ -73,17 +80,32 @@ func TestListsThatLieAboutTheirLength(t *testing.T) {
 
 // Scanning costs no memory of its own, whatever is in the header.
 func TestScanningAllocatesNothing(t *testing.T) {
-	m := fuzzed(t)
+	cookies := testCookies(t)
 	for name, line := range map[string]string{
-		"foreign": "a=b; c=d", "ours": m.cookies.name + "=1AAAA", "pieces": m.cookies.name + "=9; " + m.cookies.name + "-1=x",
-		"many": string(bytes.Repeat([]byte(m.cookies.name+"=x; "), 3000)),
+		"foreign": "a=b; c=d", "ours": cookies.name + "=1AAAA", "pieces": cookies.name + "=9; " + cookies.name + "-1=x",
+		"many": string(bytes.Repeat([]byte(cookies.name+"=x; "), 3000)),
 	} {
 		h := http.Header{"Cookie": {line}}
-		if n := testing.AllocsPerRun(20, func() { m.cookies.scan(h) }); n > 0 {
+		if n := testing.AllocsPerRun(20, func() { cookies.scan(h) }); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
-		if n := testing.AllocsPerRun(20, func() { m.cookies.read(h) }); n > 12 {
+		if n := testing.AllocsPerRun(20, func() { cookies.read(h) }); n > 12 {
 			t.Errorf("%s: %v allocations to find nothing", name, n)
 		}
 	}
+}
+
+// Bytes that nobody packed are refused or give some tokens, within bounds.
+func FuzzUnpack(f *testing.F) {
+	e := encoder{}
+	e.token("1.AXoA.AgABAAEAAAD")
+	e.token("")
+	f.Add(e.b)
+	f.Add([]byte{kindSpecial, 2, specialJSON<<3 | kindSpecial, specialGroups<<3 | kindSpecial, 0})
+	of := known{texts: []string{"id", "Ada"}, groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"}}
+	f.Fuzz(func(t *testing.T, part []byte) {
+		if one, other, ok := twoTexts(part, of); ok && len(one)+len(other) > 3*maxTexts {
+			t.Errorf("%d bytes became %d", len(part), len(one)+len(other))
+		}
+	})
 }

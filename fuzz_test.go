@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -63,11 +61,30 @@ func someRecord() *record {
 	return r
 }
 
+// aRecord is a session of a work account, with tokens that look like JWTs.
+func aRecord() *record {
+	now := time.Now().Unix()
+	jwt := base64url.EncodeToString([]byte(`{"typ":"JWT","alg":"RS256","kid":"abc"}`)) + "." +
+		base64url.EncodeToString([]byte(`{"aud":"https://graph.microsoft.com","name":"Ada","oid":"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e"}`)) + "." +
+		base64url.EncodeToString(bytes.Repeat([]byte{7, 200, 3}, 80))
+	r := &record{
+		layout: &layout{authority: "https://login.microsoftonline.com", clientID: "11111111-2222-3333-4444-555555555555"}, signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300,
+		user: account{
+			Issuer: "https://login.microsoftonline.com/40a0cffe-4fc9-448b-9790-232954984f24/v2.0", Subject: "sub",
+			TenantID: "40a0cffe-4fc9-448b-9790-232954984f24", ObjectID: "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e",
+			Name: "Ada", Username: "ada@contoso.example", Roles: []string{"admin"}, Groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"},
+		},
+		scopes: "openid User.Read", access: secret(jwt), refresh: "1.AXoA.AgABAAEAAAD",
+	}
+	randomBytes(r.id[:])
+	return r
+}
+
 // Whatever a Cookie header holds, it is a session or it is none: no panic, no
 // request to the provider, no redirect off the site, no 5xx.
 func FuzzCookieHeader(f *testing.F) {
 	m := fuzzed(f)
-	rec := someRecord()
+	rec := aRecord()
 	w := httptest.NewRecorder()
 	if err := m.sessions.create(w, httptest.NewRequest("GET", "/", nil), rec); err != nil {
 		f.Fatal(err)
@@ -78,7 +95,7 @@ func FuzzCookieHeader(f *testing.F) {
 	f.Add(good[:len(good)/2])
 	f.Add(strings.Replace(good, "=1", "=2", 1) + "; " + m.cookies.name + "-1=AAAA")
 	f.Add(m.cookies.name + "=; " + m.cookies.name + "-9=x;;;=;" + m.cookies.name)
-	f.Add(m.markerName() + "=1; " + m.attempts.cookiePrefix() + "0000000000000000=x")
+	f.Add(m.markerName() + "=1; " + m.cookies.name + "-login-0000000000000000=x")
 	handler := m.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, ok := FromContext(r.Context())
 		if !ok || s.User.Key() != rec.user.key() {
@@ -93,26 +110,6 @@ func FuzzCookieHeader(f *testing.F) {
 		handler.ServeHTTP(w, r)
 		if w.Code != http.StatusNoContent && w.Code != http.StatusUnauthorized {
 			t.Errorf("status %d for the cookies %q", w.Code, cookie)
-		}
-	})
-}
-
-func FuzzState(f *testing.F) {
-	m := fuzzed(f)
-	a, _ := newAttempt()
-	a.returnTo = "/a?b=c"
-	state, err := m.attempts.seal(a)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(state)
-	f.Add(state[1:])
-	f.Add("")
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := m.attempts.open(text)
-		// Seeds may come from another process with the same key.
-		if err == nil && got.returnTo != a.returnTo {
-			t.Errorf("the forged state %q opens", text)
 		}
 	})
 }
@@ -154,7 +151,7 @@ func FuzzAddressCookie(f *testing.F) {
 	m := fuzzed(f, func(c *Config) { c.Home = "/home" })
 	a, _ := newAttempt()
 	a.returnTo = "/orders?id=" + strings.Repeat("x", 300)
-	rec := someRecord()
+	rec := aRecord()
 	rec.attempt = a.id
 	w := httptest.NewRecorder()
 	if err := m.sessions.create(w, httptest.NewRequest("GET", "/", nil), rec); err != nil {
@@ -196,7 +193,7 @@ func FuzzPackASCII(f *testing.F) {
 	f.Add([]byte{0, 0x80, 0xFF, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		text, ok := unpackASCII(b)
-		if ok && strings.ContainsFunc(text, notPrintable) {
+		if ok && strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
 			t.Fatalf("%x gives %q", b, text)
 		}
 		for i := range b {
@@ -252,7 +249,7 @@ func FuzzCallbackQuery(f *testing.F) {
 }
 
 func FuzzTokenReply(f *testing.F) {
-	endpoint := &tokenEndpoint{authority: &authority{providerSettings: providerSettings{origin: defaultAuthority}}}
+	endpoint := &tokenEndpoint{authority: &authority{providerSettings: providerSettings{origin: "https://login.microsoftonline.com"}}}
 	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")
 	f.Add(`{"error":"invalid_grant","suberror":"bad_token","error_codes":[50173],"claims":"{}"}`, 400, "5")
 	f.Add(`{"expires_in":"1e400","refresh_in":-1}`, 200, "Fri, 01 Jan 2100 00:00:00 GMT")
@@ -269,29 +266,6 @@ func FuzzTokenReply(f *testing.F) {
 		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, grantRenewal)
 		if e.Class == "" || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter || strings.ContainsAny(e.Error(), "\r\n\x00") {
 			t.Errorf("%q: %+v", body, e)
-		}
-	})
-}
-
-func FuzzIDTokenClaims(f *testing.F) {
-	m := fuzzed(f, func(c *Config) { c.Claims = []string{"upn", "x"} })
-	f.Add(`{"sub":"a","name":1,"roles":"one","groups":[1,"x",null],"_claim_names":{"groups":"src1"}}`)
-	f.Add(`{"_claim_names":"x","exp":1e300,"iat":"x","x":{"y":[1]}}`)
-	f.Fuzz(func(t *testing.T, text string) {
-		var c claims
-		if json.Unmarshal([]byte(text), &c) != nil {
-			return
-		}
-		checkTimes(c, time.Now())
-		id := m.authority.identity(c, "https://issuer.example.com")
-		rec := someRecord()
-		rec.identify(id)
-		back, err := reread(rec)
-		if err != nil {
-			t.Fatalf("%q: %v", text, err)
-		}
-		if got, want := fmt.Sprintf("%#v %q %q %d", back.user, back.sid, back.loginHint, back.authTime), fmt.Sprintf("%#v %q %q %d", id.user, rec.sid, rec.loginHint, rec.authTime); got != want {
-			t.Errorf("%q: kept %s, read %s", text, want, got)
 		}
 	})
 }
@@ -340,49 +314,6 @@ func FuzzTokensRoundTrip(f *testing.F) {
 		}
 		if string(back.access) != access || string(back.refresh) != refresh {
 			t.Fatalf("%q, %q came back as %q, %q", access, refresh, string(back.access), string(back.refresh))
-		}
-	})
-}
-
-// Bytes that nobody packed are refused or give some tokens, within bounds.
-func FuzzUnpack(f *testing.F) {
-	rec := someRecord()
-	rec.encode()
-	f.Add(rec.packed)
-	f.Add([]byte{kindSpecial, 2, specialJSON<<3 | kindSpecial, specialGroups<<3 | kindSpecial, 0})
-	f.Fuzz(func(t *testing.T, part []byte) {
-		r := someRecord()
-		r.access, r.refresh, r.packed = "", "", part
-		if r.unpack() == nil && len(r.access)+len(r.refresh) > 3*maxTexts {
-			t.Errorf("%d bytes became %d", len(part), len(r.access)+len(r.refresh))
-		}
-	})
-}
-
-// An identity part that opens is read as it stands, and written as it is read.
-func FuzzRecord(f *testing.F) {
-	m := fuzzed(f)
-	rec := someRecord()
-	add := func() {
-		identity, _ := rec.encode()
-		f.Add(identity)
-	}
-	add()
-	rec.user.TenantID, rec.user.Email, rec.loginHint, rec.authTime = personalTenant, rec.user.Username, "O.CiQ.x", rec.signedIn-300
-	rec.appData, rec.user.Roles, rec.user.Groups = "42", nil, []string{"not a GUID"}
-	add()
-	f.Fuzz(func(t *testing.T, identity []byte) {
-		rec, err := decodeRecord(identity, &m.layout)
-		if err != nil {
-			return
-		}
-		again, _ := rec.encode()
-		back, err := decodeRecord(again, &m.layout)
-		if err != nil {
-			t.Fatalf("%x: read once, not twice: %v", identity, err)
-		}
-		if rec.packed = nil; !reflect.DeepEqual(rec, back) {
-			t.Fatalf("%x: read as %#v, then as %#v", identity, rec, back)
 		}
 	})
 }

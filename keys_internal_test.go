@@ -199,7 +199,7 @@ func appKeyed(web *published, tenant, id string, n int) (where, keys string) {
 }
 
 func commonProvider(t *testing.T) (*authority, *published) {
-	return testProvider(t, "https://login.microsoftonline.com/common/v2.0", "https://login.microsoftonline.com/{tenantid}/v2.0", func(*Config) {})
+	return testProvider(t, "https://login.microsoftonline.com/common/v2.0", "https://login.microsoftonline.com/{tenantid}/v2.0", func(*providerSettings) {})
 }
 
 func tokenOf(tenant, kid string, n int) string {

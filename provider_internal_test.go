@@ -1,7 +1,6 @@
 package msauth
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -11,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"math/big"
 	"net/http"
@@ -148,7 +146,7 @@ func answer404(r *http.Request) *http.Response {
 
 // testProvider is a provider that publishes discovery below a base, and the
 // authority that an app has of it. Its keys are at base/keys.
-func testProvider(t *testing.T, base, issuer string, change func(*Config)) (*authority, *published) {
+func testProvider(t *testing.T, base, issuer string, change func(*providerSettings)) (*authority, *published) {
 	t.Helper()
 	web := &published{pages: map[string]any{
 		base + "/.well-known/openid-configuration": map[string]any{
@@ -157,23 +155,21 @@ func testProvider(t *testing.T, base, issuer string, change func(*Config)) (*aut
 		},
 		base + "/keys": map[string]any{"keys": []any{jwk(0, "one", "")}},
 	}}
-	cfg := Config{
-		ClientID: testClient, ClientSecret: "secret", BaseURL: "https://app.example.com/auth", Keys: [][]byte{bytes.Repeat([]byte{1, 2, 3, 4}, 8)},
-		Logger: slog.New(slog.DiscardHandler), HTTPClient: &http.Client{Transport: web},
+	settings := providerSettings{tenant: "common", clientID: testClient, client: &http.Client{Transport: web, CheckRedirect: followNothing}}
+	change(&settings)
+	if settings.kind = kindOf(settings.issuer, settings.published); settings.kind == entra {
+		settings.origin = "https://login.microsoftonline.com"
+	} else {
+		settings.tenant = ""
 	}
-	change(&cfg)
-	m, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.authority, web
+	return newAuthority(settings), web
 }
 
-func issuerIs(issuer string, microsoft ...string) func(*Config) {
-	return func(c *Config) {
-		c.Issuer = issuer
+func issuerIs(issuer string, microsoft ...string) func(*providerSettings) {
+	return func(s *providerSettings) {
+		s.issuer = issuer
 		if len(microsoft) > 0 {
-			c.MicrosoftIssuer = microsoft[0]
+			s.published = microsoft[0]
 		}
 	}
 }
@@ -196,7 +192,7 @@ func ciamProvider(t *testing.T) (*authority, *published) {
 }
 
 func entraProvider(t *testing.T) (*authority, *published) {
-	return testProvider(t, entraBase, entraBase, func(c *Config) { c.Tenant = testDirectory })
+	return testProvider(t, entraBase, entraBase, func(s *providerSettings) { s.tenant = testDirectory })
 }
 
 func plainProvider(t *testing.T) (*authority, *published) {
@@ -240,8 +236,7 @@ func TestKindsOfProviders(t *testing.T) {
 		{"https://evilb2clogin.com/x", "", otherProvider},
 		{"https://id.example.com/fabrikam.ciamlogin.com", "", otherProvider},
 	} {
-		cfg := Config{Issuer: test.issuer, MicrosoftIssuer: test.microsoft}
-		if got := cfg.kind(); got != test.want {
+		if got := kindOf(test.issuer, test.microsoft); got != test.want {
 			t.Errorf("%s and %s: kind %d, want %d", test.issuer, test.microsoft, got, test.want)
 		}
 	}

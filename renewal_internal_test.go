@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,7 +28,6 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 		}
 		before := heap()
 		r := newRenewals(renewalSettings{})
-		ended := newEndedSet()
 		fill := func() {
 			token := strings.Repeat("t", 2000)
 			for i := range maxOutcomes + 5_000 {
@@ -38,11 +36,6 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 				r.granted.put(key, &grant{access: refresh + "a", refresh: refresh + "r"}, time.Now().Add(outcomeGrace))
 				r.kept.put(key, &grant{access: refresh + "b", refresh: refresh}, time.Now().Add(time.Hour))
 				r.refused.put(key, refusal{err: &Failure{Description: string(refresh[len(refresh)-500:])}}, time.Now().Add(refusalGrace))
-			}
-			for i := range maxEnded + 50_000 {
-				rec := &record{signedIn: time.Now().Unix()}
-				binary.BigEndian.PutUint64(rec.id[:], uint64(i))
-				ended.add(rec, 7*24*time.Hour, 0)
 			}
 		}
 		fill()
@@ -54,24 +47,20 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 				t.Errorf("%d entries %s, want %d", got, name, maxOutcomes)
 			}
 		}
-		if got := ended.since.len(); got != maxEnded {
-			t.Errorf("%d ended sessions, want %d", got, maxEnded)
-		}
 		if second > first+first/10 || second > 150<<20 {
 			t.Errorf("%d MB at the caps, %d MB when filled once more", first>>20, second>>20)
 		}
-		time.Sleep(outcomeGrace + sweepEvery)
+		time.Sleep(outcomeGrace + 2*time.Minute) // when it is swept
 		if got := r.granted.len(); got != 0 {
 			t.Errorf("%d outcomes after their time", got)
 		}
-		time.Sleep(7*24*time.Hour + sweepEvery)
+		time.Sleep(time.Hour)
 		after := heap() - before
 		t.Logf("at the caps %d MB, filled once more %d MB, when all is over %d KB", first>>20, second>>20, after>>10)
 		if after > 1<<20 {
 			t.Errorf("%d KB are left", after>>10)
 		}
 		runtime.KeepAlive(r)
-		runtime.KeepAlive(ended)
 	})
 }
 
@@ -134,107 +123,77 @@ func TestClassesAreTotal(t *testing.T) {
 	}
 }
 
-// A shelf is a TokenStore for one user.
+// A shelf is a keeper for one user.
 type shelf struct {
 	mu    sync.Mutex
-	entry StoredTokens
+	entry stored
 }
 
-func (s *shelf) Load(context.Context, string) (StoredTokens, error) {
+func (s *shelf) load(context.Context, string) (stored, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.entry.Version == 0 {
-		return s.entry, ErrNoTokens
+		return s.entry, errNothingKept
 	}
 	t := s.entry
 	t.Sealed = bytes.Clone(t.Sealed)
 	return t, nil
 }
 
-func (s *shelf) Save(ctx context.Context, _ string, old int64, t StoredTokens) error {
+func (s *shelf) save(ctx context.Context, _ string, old int64, t stored) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if s.entry.Version != old {
-		return ErrConflict
+		return errChanged
 	}
 	s.entry = t
 	return nil
 }
 
-func (s *shelf) Delete(context.Context, string) error { return nil }
+func (s *shelf) delete(context.Context, string) error { return nil }
 
 // Microsoft is slow, and all requests that may be under way are: that is not the
 // store's fault.
 func TestWaitingInVainIsNotBlamedOnTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		m := testMiddleware(t, func(c *Config) {
-			c.Tokens, c.Logger = &shelf{}, slog.New(slog.NewTextHandler(&log, nil))
-		})
-		log.Reset() // of the start
-		rec := someRecord()
-		rec.layout, rec.userKey, rec.stored = &m.layout, "7", true
-		if _, err := m.vault.keep(t.Context(), rec, false, false); err != nil {
+		ring, err := newKeyring([][]byte{bytes.Repeat([]byte{1, 2, 3, 4}, 8)})
+		if err != nil {
 			t.Fatal(err)
 		}
-		worker, err := m.Offline(t.Context(), "7")
+		told, of := &noted{}, &layout{clientID: "id"}
+		v := &vault{store: &shelf{}, keys: ring.derive("msauth stored tokens v1"), layout: of}
+		r := newRenewals(renewalSettings{observer: told, vault: v})
+		now := time.Now().Unix()
+		rec := &record{
+			layout: of, userKey: "7", stored: true, user: account{Issuer: "https://id.example.com", Subject: "ada"},
+			signedIn: now, used: now, renewed: now, expiry: now + 3600, refreshAt: now + 3300, access: "A", refresh: "R",
+		}
+		if _, err := v.keep(t.Context(), rec, false, false); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := v.load(t.Context(), "7")
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
 		for range maxFlights {
-			m.renewals.slots <- struct{}{}
+			r.slots <- struct{}{}
 		}
 		began := time.Now()
-		_, err = worker.Token(t.Context())
-		if !errors.Is(err, ErrTokenUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 2*leaseTime {
+		_, err = r.renew(t.Context(), renewal{rec: kept.rec, reason: "asked", due: func(g *grant) bool { return !g.usable(time.Now()) }})
+		failure, ok := errors.AsType[*Failure](err)
+		if !ok || failure.Class != kindRetry || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 2*leaseTime {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
-		if log.Len() > 0 {
-			t.Errorf("the log says %s", &log)
+		if len(told.stores) > 0 {
+			t.Errorf("told of %q", told.stores)
 		}
-		if e, err := m.vault.read(t.Context(), "7"); err != nil || !e.Lease.IsZero() {
+		if e, err := v.read(t.Context(), "7"); err != nil || !e.Lease.IsZero() {
 			t.Errorf("%v, and a lease is left until %v", err, e.Lease)
 		}
 	})
-}
-
-// No page of a session without a refresh token tries to renew it.
-func TestRenewalIsPutOffWithoutARefreshToken(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name    string
-		change  func(*Config)
-		refresh secret
-		user    string
-		off     time.Duration // from signing in; 0 for as it was
-	}{
-		{"for good", nil, "", "", longestMaxAge},
-		{"until it is to be rechecked", func(c *Config) { c.RecheckAfter = time.Hour }, "", "", time.Hour},
-		{"with a refresh token", nil, "x", "", 0},
-		{"of a user of the app", nil, "", "7", 0},
-		{"at Microsoft", func(c *Config) { c.Issuer = "" }, "", "", 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			m := testMiddleware(t, func(c *Config) {
-				c.Authority, c.Tenant, c.Issuer = "", "", "https://id.example.com"
-				if test.change != nil {
-					test.change(c)
-				}
-			})
-			rec := someRecord()
-			rec.refresh, rec.userKey = test.refresh, test.user
-			want := rec.refreshAt
-			if test.off > 0 {
-				want = rec.signedIn + int64(test.off/time.Second)
-			}
-			if m.withoutRefreshToken(rec); rec.refreshAt != want {
-				t.Errorf("renewed %d s after signing in, want %d", rec.refreshAt-rec.signedIn, want-rec.signedIn)
-			}
-		})
-	}
 }

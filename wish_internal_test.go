@@ -2,37 +2,11 @@ package msauth
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-// testMiddleware is one that never asks anybody.
-func testMiddleware(t *testing.T, changes ...func(*Config)) *Middleware {
-	t.Helper()
-	key := make([]byte, keyLength)
-	randomBytes(key)
-	cfg := Config{
-		ClientID: "id", ClientSecret: "secret", BaseURL: "https://app.example.com/auth", Keys: [][]byte{key},
-		HTTPClient: &http.Client{Transport: failingTransport{io.EOF}}, Logger: slog.New(slog.DiscardHandler),
-	}
-	for _, change := range changes {
-		change(&cfg)
-	}
-	m, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
 
 // However refresh tokens lead from one to the next, looking for the newest ends.
 func TestChainsOfRefreshTokensHaveAnEnd(t *testing.T) {
@@ -74,17 +48,17 @@ func TestChainsOfRefreshTokensHaveAnEnd(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			m := testMiddleware(t)
-			test.fill(m.renewals)
-			rec := &record{layout: &m.layout, refresh: "R0", access: "A", renewed: test.renewed, expiry: now.Unix() + 3600, refreshAt: now.Unix() + 3000}
-			own, _, newest := m.renewals.ownOf(rec)
+			r := newRenewals(renewalSettings{observer: &noted{}})
+			test.fill(r)
+			rec := &record{layout: &layout{}, refresh: "R0", access: "A", renewed: test.renewed, expiry: now.Unix() + 3600, refreshAt: now.Unix() + 3000}
+			own, _, newest := r.ownOf(rec)
 			if test.newest != "" && (newest != test.newest || own.refresh != newest) {
 				t.Errorf("leads to %q, the grant to %q, want %q", string(newest), string(own.refresh), string(test.newest))
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			looked := 0
-			_, err := m.renewals.renew(ctx, renewal{rec: rec, wish: wish{claims: "{}"}, due: func(*grant) bool { looked++; return true }})
+			_, err := r.renew(ctx, renewal{rec: rec, wish: wish{claims: "{}"}, due: func(*grant) bool { looked++; return true }})
 			if looked > 10 || ctx.Err() != nil || err == nil {
 				t.Errorf("looked %d times: %v", looked, err)
 			}
@@ -96,45 +70,15 @@ func TestChainsOfRefreshTokensHaveAnEnd(t *testing.T) {
 // use several APIs.
 func TestOtherAPIsTakeNoRoomFromSessionsOverBudget(t *testing.T) {
 	t.Parallel()
-	m := testMiddleware(t)
-	r, now := m.renewals, time.Now()
+	r, now := newRenewals(renewalSettings{observer: &noted{}}), time.Now()
 	for i := range maxOutcomes {
-		rec := &record{layout: &m.layout, refresh: secret(fmt.Sprint("S", i)), access: "A", renewed: now.Unix()}
+		rec := &record{layout: &layout{}, refresh: secret(fmt.Sprint("S", i)), access: "A", renewed: now.Unix()}
 		r.grantOther(renewal{wish: wish{scopes: "api://x/y"}, keepUntil: now.Add(24 * time.Hour)}, rec, rec.refresh,
 			&grant{access: "X", refresh: secret(fmt.Sprint("T", i)), issued: now.Unix(), expiry: now.Unix() + 3600})
 	}
 	r.keep("R", &grant{access: "A", refresh: "R", expiry: now.Unix() + 3600}, now.Add(time.Hour))
 	if g, _, _ := r.known("R"); g == nil {
 		t.Error("a session over its budget has no access token any more")
-	}
-}
-
-// During a deployment the version before has sealed states and links that mean
-// something else.
-func TestStatesAndLinksOfAnotherFormatAreRefused(t *testing.T) {
-	t.Parallel()
-	m := testMiddleware(t)
-	s := m.attempts
-	var a attempt
-	binary.BigEndian.PutUint32(a.id[:4], uint32(time.Now().Unix()))
-	for format := range byte(4) {
-		e := encoder{b: []byte{format}}
-		e.b = append(append(append(append(e.b, a.id[:]...), a.seed[:]...), a.binding[:]...), 0)
-		e.text("/home")
-		e.text("")
-		e.text("state")
-		if got, err := s.open(s.keys.seal(e.b, s.additional)); err == nil {
-			t.Errorf("format %d: read as %+v", format, got.returnTo)
-		}
-	}
-	e := encoder{}
-	e.text("admin=yes")
-	appendDemand(&e, demand{scopes: []string{"Mail.ReadWrite"}})
-	for _, version := range []string{"v1", "v2"} {
-		before := append([]byte("msauth login link "+version+"\x00"), m.registration[:]...)
-		if o, err := m.loginOptions("sealed=" + m.linkKeys.seal(e.b, before)); err == nil {
-			t.Errorf("%s: AppState %q, scopes %q", version, o.appState, o.demand.scopes)
-		}
 	}
 }
 
@@ -181,7 +125,7 @@ func TestOlderNewsDoesNotReplaceNewer(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			r := testMiddleware(t).renewals
+			r := newRenewals(renewalSettings{observer: &noted{}})
 			for _, n := range test.news {
 				r.note(sessionID{}, n, time.Now().Add(time.Hour))
 			}
@@ -196,7 +140,7 @@ func TestOlderNewsDoesNotReplaceNewer(t *testing.T) {
 func TestWhatANewCookieDoesNotSayStaysKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := testMiddleware(t).renewals
+		r := newRenewals(renewalSettings{observer: &noted{}})
 		id, until := sessionID{1}, time.Now().Add(24*time.Hour)
 		want := func(want notice) {
 			t.Helper()
@@ -229,54 +173,16 @@ func TestWhatANewCookieDoesNotSayStaysKnown(t *testing.T) {
 	})
 }
 
-// discovery answers everything with a document.
-type discovery string
-
-func (d discovery) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{
-		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
-		Body: io.NopCloser(strings.NewReader(string(d))), Request: r,
-	}, nil
+// noted is an observer that notes which stores fail.
+type noted struct {
+	observer
+	stores []string
 }
 
-// External ID is another issuer, but Microsoft's: tokens are for one API, and
-// .default goes with no other scope.
-func TestExternalIDIsAskedForDefaultAlone(t *testing.T) {
-	t.Parallel()
-	const base = "https://contoso.ciamlogin.com/40a0cffe-4fc9-448b-9790-232954984f24"
-	m := testMiddleware(t, func(c *Config) {
-		c.Issuer = base + "/v2.0"
-		c.HTTPClient = &http.Client{Transport: discovery(`{"issuer":"` + base + `/v2.0","authorization_endpoint":"` + base + `/authorize","token_endpoint":"` + base +
-			`/token","jwks_uri":"` + base + `/keys","response_types_supported":["code"],"id_token_signing_alg_values_supported":["RS256"]}`)}
-	})
-	w := httptest.NewRecorder()
-	m.begin(w, httptest.NewRequest(http.MethodGet, "https://app.example.com/orders", nil), authorizeOptions{
-		returnTo: "/orders", demand: demand{scopes: []string{"api://orders/.default"}}, granted: "openid profile email User.Read Files.Read",
-	})
-	u, err := url.Parse(w.Header().Get("Location"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := u.Query().Get("scope"), "openid profile email offline_access api://orders/.default"; got != want {
-		t.Errorf("it asks for %q, want %q", got, want)
-	}
-}
-
-// What workers learn is of no use to browsers, and must not push out what is.
-func TestWorkersLeaveNoNoticesForBrowsers(t *testing.T) {
-	t.Parallel()
-	m := testMiddleware(t, func(c *Config) { c.Tokens = &shelf{} })
-	for range maxOutcomes {
-		rec := someRecord()
-		randomBytes(rec.id[:])
-		rec.userKey, rec.stored = "7", true
-		(&heldTokens{m: m, rec: rec}).note(rec, wish{}, "rejected", nil)
-	}
-	rec := someRecord()
-	randomBytes(rec.id[:])
-	rec.used = time.Now().Unix()
-	m.renewals.moveOn(renewal{keepUntil: m.comesUntil(rec)}, rec, rec.refresh, "next")
-	if _, ok := m.renewals.noticeOf(rec); !ok {
-		t.Error("the browser's notice is gone at once")
-	}
+func (n *noted) renewed(context.Context, string, string, bool, time.Duration)                 {}
+func (n *noted) renewalFailed(context.Context, string, string, bool, time.Duration, *Failure) {}
+func (n *noted) sessionEnded(context.Context, string, *Failure)                               {}
+func (n *noted) paused(context.Context, *Failure)                                             {}
+func (n *noted) storeFailed(_ context.Context, what string, err error) {
+	n.stores = append(n.stores, what+": "+err.Error())
 }
