@@ -13,9 +13,11 @@ import (
 // silent is a ResponseWriter that is used again and again.
 type silent http.Header
 
-func (w silent) Header() http.Header         { return http.Header(w) }
+func (w silent) Header() http.Header { return http.Header(w) }
+
 func (w silent) Write(b []byte) (int, error) { return len(b), nil }
-func (w silent) WriteHeader(int)             {}
+
+func (w silent) WriteHeader(int) {}
 
 // What a request of somebody who is signed in costs, in pieces of memory: two
 // for the cookie and its texts, two for the session, one for the request with
@@ -23,9 +25,9 @@ func (w silent) WriteHeader(int)             {}
 func TestAuthenticatedRequestAllocatesLittle(t *testing.T) {
 	m := fuzzed(t)
 	rec := aRecord()
-	rec.user.Groups, rec.user.Roles = nil, nil
+	rec.User.Groups, rec.User.Roles = nil, nil
 	made := httptest.NewRecorder()
-	if err := m.sessions.create(made, &http.Request{}, rec); err != nil {
+	if err := m.sessions.Create(made, &http.Request{}, rec); err != nil {
 		t.Fatal(err)
 	}
 	cookie, err := http.ParseSetCookie(made.Header().Get("Set-Cookie"))
@@ -43,7 +45,7 @@ func TestAuthenticatedRequestAllocatesLittle(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) { served++ }
 	withToken := func(w http.ResponseWriter, r *http.Request) {
 		if s, ok := FromContext(r.Context()); ok {
-			if token, err := s.Token(r.Context()); err == nil && token.AccessToken == string(rec.access) {
+			if token, err := s.Token(r.Context()); err == nil && token.AccessToken == string(rec.Access) {
 				served++
 			}
 		}

@@ -12,6 +12,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
+	session_ "example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
 // maxCode is far more than any code has, in bytes. It bounds what visitors can
@@ -21,7 +28,7 @@ const maxCode = 8 << 10
 // An answer is what comes back from the authorization endpoint.
 type answer struct {
 	state, issuer             string
-	code                      secret
+	code                      seal.Secret
 	err, description, subcode string
 }
 
@@ -44,10 +51,10 @@ func readAnswer(r *http.Request) (a answer, err error) {
 			return a, fmt.Errorf("msauth: %s is repeated", name)
 		}
 	}
-	a.code = secret(code)
+	a.code = seal.Secret(code)
 	switch {
 	case a.state == "":
-		return a, errState
+		return a, session.ErrState
 	case a.code != "" && a.err != "":
 		return a, errors.New("msauth: both code and error")
 	case len(a.code) > maxCode:
@@ -62,53 +69,53 @@ func readAnswer(r *http.Request) (a answer, err error) {
 // redeems the code, makes the session and leads on to where the person was
 // going. A callback that fails leaves a session that is there as it was.
 func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
-	vary(w.Header(), "Cookie")
+	web.Vary(w.Header(), "Cookie")
 	if r.Method != http.MethodGet {
 		m.wrongMethod(w, r, "GET")
 		return
 	}
-	if isPrefetch(r) {
+	if web.IsPrefetch(r) {
 		refusePrefetch(w)
 		return
 	}
 	m.noteMisplaced(r)
 	ans, err := readAnswer(r)
 	if err != nil {
-		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)
+		m.startAgain(w, r, &session.Attempt{ReturnTo: m.cfg.Home}, err)
 		return
 	}
-	a, err := m.attempts.open(ans.state)
+	a, err := m.attempts.Open(ans.state)
 	if a != nil {
 		m.recall(r, a)
 	}
-	if errors.Is(err, errStateExpired) {
+	if errors.Is(err, session.ErrStateExpired) {
 		m.forget(w, a)
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "expired", Status: http.StatusBadRequest,
 			Title: "Signing in took too long",
-			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", attemptLifetime/time.Minute),
+			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", session.AttemptLifetime/time.Minute),
 			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
 	}
 	if err != nil {
-		m.startAgain(w, r, &attempt{returnTo: m.cfg.Home}, err)
+		m.startAgain(w, r, &session.Attempt{ReturnTo: m.cfg.Home}, err)
 		return
 	}
-	_, cookie := m.attempts.sent(r.Header, a.id.String())
-	binding := a.bind(cookie)
-	if cookie == "" || !sameText(string(binding[:]), string(a.binding[:])) {
+	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
+	binding := a.Bind(cookie)
+	if cookie == "" || !seal.SameText(string(binding[:]), string(a.Binding[:])) {
 		m.unbound(w, r, a, cookie != "")
 		return
 	}
-	if a.cut && !a.kept {
-		m.log.InfoContext(r.Context(), "msauth: an address to return to has lost its query: another sign-in with a long address was begun since", "path", oneLine(a.returnTo, 200))
+	if a.Cut && !a.Kept {
+		m.log.InfoContext(r.Context(), "msauth: an address to return to has lost its query: another sign-in with a long address was begun since", "path", web.OneLine(a.ReturnTo, 200))
 	}
 	// The attempt is over, however it ends: also for whoever has copied its cookie
 	// before.
 	m.forget(w, a)
-	if !m.attempts.finish(a.id) {
+	if !m.attempts.Finish(a.ID) {
 		m.unbound(w, r, a, false)
 		return
 	}
@@ -116,35 +123,35 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 }
 
 // forget deletes the cookies of an attempt.
-func (m *Middleware) forget(w http.ResponseWriter, a *attempt) {
-	m.attempts.clear(w, a.id.String())
-	if a.kept {
-		m.attempts.clearAddress(w.Header())
+func (m *Middleware) forget(w http.ResponseWriter, a *session.Attempt) {
+	m.attempts.Clear(w, a.ID.String())
+	if a.Kept {
+		m.attempts.ClearAddress(w.Header())
 	}
 }
 
 // unbound answers a callback whose attempt this browser does not have, or has
 // no more.
-func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt, wrong bool) {
-	if rec := m.current(r); rec != nil && rec.attempt == a.id {
-		redirect(w, a.returnTo) // the back button, or a double click
+func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *session.Attempt, wrong bool) {
+	if rec := m.current(r); rec != nil && rec.Attempt == a.ID {
+		web.Redirect(w, a.ReturnTo) // the back button, or a double click
 		return
 	}
-	if !wrong && a.user != "" && m.attempts.over(a.id) {
-		redirect(w, m.returnPath(a.returnTo)) // a double click: the page says how it ended
+	if !wrong && a.User != "" && m.attempts.Over(a.ID) {
+		web.Redirect(w, m.returnPath(a.ReturnTo)) // a double click: the page says how it ended
 		return
 	}
-	host := oneLine(r.Host, 100)
-	began := a.host
+	host := web.OneLine(r.Host, 100)
+	began := a.Host
 	if began == "" {
 		began = m.base.Host
 	}
-	a.unseen = !wrong
+	a.Unseen = !wrong
 	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	switch {
-	case !wrong && a.host != "" && !strings.EqualFold(began, host):
+	case !wrong && a.Host != "" && !strings.EqualFold(began, host):
 		from := "another address"
-		if isLoopback(m.base.Hostname()) { // elsewhere the Host header may be a stranger's idea of a joke
+		if web.IsLoopback(m.base.Hostname()) { // elsewhere the Host header may be a stranger's idea of a joke
 			from = began
 		}
 		text := fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
@@ -156,7 +163,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Links: links,
 			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
 		})
-	case !wrong && a.retried && !m.sentOwn(r) && !m.attempts.over(a.id):
+	case !wrong && a.Retried && !m.sentOwn(r) && !m.attempts.Over(a.ID):
 		text := "Your browser came back without the cookie that it was given, for the second time, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "cookies-blocked", Status: http.StatusBadRequest,
@@ -164,7 +171,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 			Text:  text, Links: links,
 			Err: errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
 		})
-	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.over(a.id):
+	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.Over(a.ID):
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "start-again", Status: http.StatusBadRequest,
 			Title: "Start signing in again from here",
@@ -181,7 +188,7 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *attempt,
 func (m *Middleware) sentOwn(r *http.Request) bool {
 	for _, line := range r.Header["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
-			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), m.cookies.name); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "-")) {
+			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), m.cookies.Name); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "-")) {
 				return true
 			}
 		}
@@ -190,9 +197,9 @@ func (m *Middleware) sentOwn(r *http.Request) bool {
 }
 
 // finish completes an attempt that is known to be this browser's.
-func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, ans answer, cookie string) {
+func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *session.Attempt, ans answer, cookie string) {
 	ctx := r.Context()
-	meta, err := m.authority.metadata.get(ctx)
+	meta, err := m.authority.Metadata.Get(ctx)
 	if err != nil {
 		m.unavailable(w, r, a, err)
 		return
@@ -205,20 +212,20 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		m.answeredWithError(w, r, a, ans)
 		return
 	}
-	asked := m.scopesToAsk(meta, strings.Fields(a.scopes))
-	own, others := m.scopes.byAPI(m.scopes.order(asked))
+	asked := m.scopesToAsk(meta, strings.Fields(a.Scopes))
+	own, others := m.scopes.ByAPI(m.scopes.Order(asked))
 	scopes := "" // of the session's own API, where others were asked for too
 	if len(others) > 0 && len(own) > 0 {
-		scopes = strings.Join(slices.Concat(signInScopes, own), " ")
+		scopes = strings.Join(slices.Concat(provider.SignInScopes, own), " ")
 	}
-	g, failure := m.renewals.endpoint.redeem(ctx, ans.code, a.verifier(cookie), scopes)
+	g, failure := m.renewals.Endpoint.Redeem(ctx, ans.code, a.Verifier(cookie), scopes)
 	if failure != nil {
 		m.notRedeemed(w, r, a, failure)
 		return
 	}
-	m.renewals.succeeded(ctx)
+	m.renewals.Succeeded(ctx)
 	m.redeemed.Store(true)
-	if g.idToken == "" {
+	if g.IDToken == "" {
 		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "unavailable", Status: http.StatusBadGateway,
 			Title: "Signing in did not work",
@@ -228,12 +235,12 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		})
 		return
 	}
-	nonce := a.nonce(cookie)
-	id, err := m.authority.verify(ctx, g.idToken, idTokenCheck{
-		access:    g.access,
-		nonceFits: func(got string, present bool) bool { return present && sameText(got, nonce) },
+	nonce := a.Nonce(cookie)
+	id, err := m.authority.Verify(ctx, g.IDToken, provider.IDTokenCheck{
+		Access:    g.Access,
+		NonceFits: func(got string, present bool) bool { return present && seal.SameText(got, nonce) },
 	})
-	if unavailable, ok := errors.AsType[keysUnavailable](err); ok {
+	if unavailable, ok := errors.AsType[provider.KeysUnavailable](err); ok {
 		m.unavailable(w, r, a, unavailable)
 		return
 	}
@@ -247,63 +254,63 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *attempt, 
 		})
 		return
 	}
-	if !m.admits(&id.user) {
-		m.notAllowed(w, r, a, &Failure{Class: kindNotAllowed, Err: fmt.Errorf("%w: tenant %s", errNotAdmitted, id.user.TenantID)}, "tenant", &id.user)
+	if !m.admits(&id.User) {
+		m.notAllowed(w, r, a, &provider.Failure{Class: provider.NotAllowed, Err: fmt.Errorf("%w: tenant %s", provider.ErrNotAdmitted, id.User.TenantID)}, "tenant", &id.User)
 		return
 	}
 
-	if a.maxAge > 0 && !m.provedFresh(w, r, a, id) {
+	if a.MaxAge > 0 && !m.provedFresh(w, r, a, id) {
 		return
 	}
 	if len(others) == 0 || len(own) > 0 {
-		m.fillInNames(ctx, id, g.access)
+		m.fillInNames(ctx, id, g.Access)
 	}
 	now := time.Now().Unix()
-	rec := &record{
-		layout: &m.layout, attempt: a.id, rounds: a.rounds, asked: a.asked,
-		nonce: nonceDigest(nonce), signedIn: now, used: now, scopes: strings.Join(asked, " "),
+	rec := &session.Record{
+		Layout: &m.layout, Attempt: a.ID, Rounds: a.Rounds, Asked: a.Asked,
+		Nonce: session.NonceDigest(nonce), SignedIn: now, Used: now, Scopes: strings.Join(asked, " "),
 	}
-	randomBytes(rec.id[:])
+	seal.RandomBytes(rec.ID[:])
 	if len(others) > 0 && len(own) == 0 {
 		// That was a token for another API. Consent to it is all that was
 		// wanted: the session goes on with one for its own.
-		if g, failure = m.ownTokens(ctx, g, &id.user); failure != nil {
+		if g, failure = m.ownTokens(ctx, g, &id.User); failure != nil {
 			m.notRedeemed(w, r, a, failure)
 			return
 		}
-		rec.identify(id)
-		if g.idToken != "" {
-			if failure = m.renewals.identify(ctx, rec, g); failure != nil {
+		rec.Identify(id)
+		if g.IDToken != "" {
+			if failure = m.renewals.Identify(ctx, rec, g); failure != nil {
 				m.notRedeemed(w, r, a, failure)
 				return
 			}
 		}
-		rec.scopes = strings.Join(m.cfg.Scopes, " ")
+		rec.Scopes = strings.Join(m.cfg.Scopes, " ")
 	}
-	rec.take(g)
+	rec.Take(g)
 	if len(others) == 0 || len(own) > 0 {
-		rec.scopes = m.scopes.asked(m.cfg.Scopes, rec.scopes)
+		rec.Scopes = m.scopes.Asked(m.cfg.Scopes, rec.Scopes)
 	}
-	rec.identify(id)
+	rec.Identify(id)
 	m.admit(w, r, a, rec)
 }
 
 // ownTokens are those of the session's own API, where a code gave others.
-func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *account) (*grant, *Failure) {
-	if g.refresh == "" && m.cfg.Issuer != "" {
+func (m *Middleware) ownTokens(ctx context.Context, g *provider.TokenSet, u *provider.Account) (*provider.TokenSet, *provider.Failure) {
+	if g.Refresh == "" && m.cfg.Issuer != "" {
 		without := *g
-		without.access = "" // it is of another API
+		without.Access = "" // it is of another API
 		return &without, nil
 	}
-	if g.refresh == "" {
-		return nil, &Failure{Class: kindMisconfigured, Err: errNoRefreshToken}
+	if g.Refresh == "" {
+		return nil, &provider.Failure{Class: provider.Misconfigured, Err: renew.ErrNoRefreshToken}
 	}
 	scopes := strings.Join(m.cfg.Scopes, " ")
-	g, failure := m.renewals.endpoint.refresh(ctx, g.refresh, refreshRequest{
-		asks: grantRenewal, scopes: scopes, fewer: scopes, personal: u.personal(),
+	g, failure := m.renewals.Endpoint.Refresh(ctx, g.Refresh, provider.RefreshRequest{
+		Asks: provider.GrantRenewal, Scopes: scopes, Fewer: scopes, Personal: u.Personal(),
 	})
 	if failure == nil {
-		g.scopes = m.scopes.asked(m.cfg.Scopes, g.scopes)
+		g.Scopes = m.scopes.Asked(m.cfg.Scopes, g.Scopes)
 	}
 	return g, failure
 }
@@ -311,21 +318,21 @@ func (m *Middleware) ownTokens(ctx context.Context, g *grant, u *account) (*gran
 // fillInNames asks another provider how a person is called whose ID token does not
 // say (OpenID Connect Core section 5.3). Nothing else is taken from there: it is
 // not signed.
-func (m *Middleware) fillInNames(ctx context.Context, id *identity, access secret) {
-	u := &id.user
+func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, access seal.Secret) {
+	u := &id.User
 	if m.cfg.Issuer == "" || u.Name != "" || u.Email != "" || access == "" {
 		return
 	}
-	if m.authority.kind == externalID && m.scopes.own != "" {
+	if m.authority.Kind == provider.ExternalID && m.scopes.Own != "" {
 		return // its userinfo is Graph's, and the token for another API
 	}
-	names, err := m.authority.userinfo(ctx, access, u.Subject)
+	names, err := m.authority.Userinfo(ctx, access, u.Subject)
 	if err != nil {
-		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.key(), "err", err)
+		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
 		return
 	}
-	u.Name, u.Username = oneLine(names.name, maxNameTaken), cmp.Or(u.Username, oneLine(names.username, maxNameTaken))
-	if u.Email = names.email; len(u.Email) > maxNameTaken {
+	u.Name, u.Username = web.OneLine(names.Name, maxNameTaken), cmp.Or(u.Username, web.OneLine(names.Username, maxNameTaken))
+	if u.Email = names.Email; len(u.Email) > maxNameTaken {
 		u.Email = ""
 	}
 }
@@ -344,25 +351,25 @@ func (m *Middleware) asBefore(r *http.Request) string {
 // provedFresh reports whether credentials were entered as recently as a sign-in
 // was to bring it about, and shows why not. The parameters that ask for it stand
 // in the address bar, where anybody can take them out.
-func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *attempt, id *identity) bool {
-	age := time.Since(time.Unix(id.authTime, 0))
+func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
+	age := time.Since(time.Unix(id.AuthTime, 0))
 	switch {
-	case id.authTime == 0:
+	case id.AuthTime == 0:
 		m.refuse(w, r, slog.LevelError, Page{
 			Kind: "no-auth-time", Status: http.StatusForbidden,
 			Title: "This site is not set up correctly for this page",
 			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
 			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
-		}, m.events.refused("fresh_sign_in", &id.user, a.returnTo)...)
-	case age > a.maxAge+expLeeway:
+		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
+	case age > a.MaxAge+provider.ExpLeeway:
 		m.refuse(w, r, slog.LevelWarn, Page{
 			Kind: "not-enough", Status: http.StatusForbidden,
 			Title: "You were not asked to sign in again",
 			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.returnTo}, demand{maxAge: a.maxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.maxAge),
-		}, m.events.refused("fresh_sign_in", &id.user, a.returnTo)...)
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
+			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
+		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
 	default:
 		return true
 	}
@@ -370,17 +377,17 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *atte
 }
 
 // admit asks the app, makes the session and leads on.
-func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, rec *record) {
-	if a.user != "" && !m.stillThere(w, r, a, &rec.user) {
+func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *session.Attempt, rec *session.Record) {
+	if a.User != "" && !m.stillThere(w, r, a, &rec.User) {
 		return
 	}
 	session := new(heldSession).of(m, rec, nil)
 	in := &SignIn{
-		Session: session, AppState: a.appState, ReturnTo: a.returnTo,
-		UserKey: a.user, Connecting: a.user != "",
+		Session: session, AppState: a.AppState, ReturnTo: a.ReturnTo,
+		UserKey: a.User, Connecting: a.User != "",
 	}
-	if a.user == "" && m.vault != nil && m.cfg.User == nil {
-		in.UserKey = rec.user.key()
+	if a.User == "" && m.vault != nil && m.cfg.User == nil {
+		in.UserKey = rec.User.Key()
 	}
 	if m.cfg.OnSignIn != nil {
 		if err := m.callOnSignIn(w, r, in); err != nil {
@@ -388,7 +395,7 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 				m.appError(w, r, err)
 				return
 			}
-			m.notAllowed(w, r, a, err, "on_sign_in", &rec.user)
+			m.notAllowed(w, r, a, err, "on_sign_in", &rec.User)
 			return
 		}
 		if len(in.AppData) > maxAppData {
@@ -398,16 +405,16 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 		// The hook may have used the session for so long that it was renewed.
 		if held, ok := session.tokens.(*heldTokens); ok {
 			held.mu.Lock()
-			rec = held.rec.clone()
+			rec = held.rec.Clone()
 			held.mu.Unlock()
 		}
-		rec.appData = in.AppData
+		rec.AppData = in.AppData
 	}
 	undo := func() error { return nil }
 	if m.vault != nil && in.UserKey != "" {
-		kept, takeBack, err := m.renewals.keepStored(r.Context(), rec, in.UserKey, in.ReplaceAccount, in.ShareAccount)
+		kept, takeBack, err := m.renewals.KeepStored(r.Context(), rec, in.UserKey, in.ReplaceAccount, in.ShareAccount)
 		if err != nil {
-			m.notKept(w, r, a, &rec.user, err)
+			m.notKept(w, r, a, &rec.User, err)
 			return
 		}
 		rec, undo = kept, takeBack
@@ -417,23 +424,23 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 			held.mu.Unlock()
 		}
 	}
-	if a.user != "" && !in.MakeSession {
-		if rec.userKey != "" {
+	if a.User != "" && !in.MakeSession {
+		if rec.UserKey != "" {
 			m.events.connected(r.Context(), rec)
 		}
 		m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
 		return
 	}
-	old, _, _ := m.sessions.load(r)
-	if old != nil && m.judge(old, m.ended.has(old.id), time.Now()) == "" {
-		rec.goesOn(old)
+	old, _, _ := m.sessions.Load(r)
+	if old != nil && m.judge(old, m.ended.Has(old.ID), time.Now()) == "" {
+		rec.GoesOn(old)
 	}
 	m.withoutRefreshToken(rec)
-	if err := m.sessions.create(w, r, rec); err != nil {
+	if err := m.sessions.Create(w, r, rec); err != nil {
 		if err := undo(); err != nil {
 			m.log.ErrorContext(r.Context(), "msauth: putting back the tokens of before a sign-in that failed", "err", err)
 		}
-		if errors.Is(err, errTooLarge) {
+		if errors.Is(err, session_.ErrTooLarge) {
 			m.tooLarge(w, r, err)
 			return
 		}
@@ -448,16 +455,16 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *attempt, r
 	}
 	if old != nil {
 		grace := time.Duration(0)
-		if old.user.key() == rec.user.key() {
+		if old.User.Key() == rec.User.Key() {
 			grace = replacedGrace
 		}
-		m.ended.add(old, m.cfg.MaxAge, grace)
+		m.ended.Add(old, m.cfg.MaxAge, grace)
 	}
 	m.setMarker(w)
 	m.events.signedIn(r.Context(), rec)
-	own, _ := m.scopes.byAPI(m.scopes.order(slices.Concat(m.cfg.Scopes, strings.Fields(a.scopes))))
-	if missing := m.scopes.missing(rec.scopes, own); len(missing) > 0 {
-		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.user.key(), "missing", strings.Join(missing, " "))
+	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(a.Scopes))))
+	if missing := m.scopes.Missing(rec.Scopes, own); len(missing) > 0 {
+		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.User.Key(), "missing", strings.Join(missing, " "))
 	}
 	m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
 }
@@ -482,7 +489,7 @@ func (m *Middleware) callOnSignIn(w http.ResponseWriter, r *http.Request, in *Si
 }
 
 // checkAnswerIssuer is RFC 9207 section 2.4.
-func checkAnswerIssuer(meta *metadata, issuer string) error {
+func checkAnswerIssuer(meta *provider.Metadata, issuer string) error {
 	if issuer == "" {
 		if meta.AnswerIssuer {
 			return errors.New("msauth: iss is missing from the answer, though the provider announces it")
@@ -492,9 +499,9 @@ func checkAnswerIssuer(meta *metadata, issuer string) error {
 	if issuer == meta.Issuer {
 		return nil
 	}
-	if before, after, ok := strings.Cut(meta.Issuer, tenantPattern); ok {
+	if before, after, ok := strings.Cut(meta.Issuer, provider.TenantPattern); ok {
 		tenant, ok := strings.CutPrefix(issuer, before)
-		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && guidForm.MatchString(tenant) {
+		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && provider.GuidForm.MatchString(tenant) {
 			return nil
 		}
 	}
@@ -503,13 +510,13 @@ func checkAnswerIssuer(meta *metadata, issuer string) error {
 
 // answeredWithError turns an error answer (OpenID Connect Core section
 // 3.1.2.6) into a page, never into a redirect: it would come back.
-func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a *attempt, ans answer) {
-	failure := &Failure{
-		Code:        oneLine(ans.err, 100),
-		Description: oneLine(ans.description, 500),
-		Class:       classifyAnswer(ans.err, ans.subcode),
+func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a *session.Attempt, ans answer) {
+	failure := &provider.Failure{
+		Code:        web.OneLine(ans.err, 100),
+		Description: web.OneLine(ans.description, 500),
+		Class:       provider.ClassifyAnswer(ans.err, ans.subcode),
 	}
-	failure.Numbers = aadsts(failure.Description)
+	failure.Numbers = provider.Aadsts(failure.Description)
 	if slices.Contains(failure.Numbers, 50105) || slices.Contains(failure.Numbers, 90072) {
 		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // a better text for the same refusal
 		return
@@ -517,10 +524,10 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
 	level := slog.LevelInfo
 	switch failure.Class {
-	case kindDeclined:
+	case provider.Declined:
 		p.Kind, p.Status = "declined", http.StatusForbidden
 		current := m.current(r)
-		if a.asked != (demandDigest{}) && current != nil {
+		if a.Asked != (provider.RequirementDigest{}) && current != nil {
 			m.declinedMore(&p, a, failure)
 			break
 		}
@@ -530,17 +537,17 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		if current != nil {
 			p.Text = "You are still signed in as before."
 		}
-		if a.user != "" {
+		if a.User != "" {
 			p.Title = "The account was not connected"
 			p.Text = "You cancelled at Microsoft. Nothing has changed."
 			p.Links[0] = m.againLink(a)
 		}
-	case kindRetry:
+	case provider.Retry:
 		p.Kind = "unavailable"
 		p.Title = "Microsoft cannot sign you in right now"
 		p.Text = "This is most likely a passing fault at Microsoft. Try again in a moment."
 		level = slog.LevelWarn
-	case kindReplay:
+	case provider.Replay:
 		p.Kind = "start-again"
 		p.Title = "Signing in was not finished"
 		p.Text = "Microsoft still needs something from you. Start again and follow its questions."
@@ -555,10 +562,10 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 
 // declinedMore is the page for people who are signed in and would not, or could
 // not, do more.
-func (m *Middleware) declinedMore(p *Page, a *attempt, failure *Failure) {
+func (m *Middleware) declinedMore(p *Page, a *session.Attempt, failure *provider.Failure) {
 	p.Title = "That part of the site stays closed"
 	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-	p.Links = []Link{{URL: a.returnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
+	p.Links = []Link{{URL: a.ReturnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
 	switch { // for the text only: Microsoft asks not to react to numbers
 	case slices.Contains(failure.Numbers, 90094):
 		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
@@ -569,17 +576,17 @@ func (m *Middleware) declinedMore(p *Page, a *attempt, failure *Failure) {
 }
 
 // notRedeemed answers a code that gave no tokens.
-func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *attempt, failure *Failure) {
+func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *session.Attempt, failure *provider.Failure) {
 	switch failure.Class {
-	case kindRetry:
+	case provider.Retry:
 		m.unavailable(w, r, a, failure)
-	case kindStepUp:
-		if failure.Claims != "" && !a.challenged {
+	case provider.StepUp:
+		if failure.Claims != "" && !a.Challenged {
 			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
-				returnTo: a.returnTo, appState: a.appState, user: a.user, rounds: a.rounds,
-				demand:     demand{scopes: strings.Fields(a.scopes), claims: mergeClaims(contextClaims(a.contexts), failure.Claims), maxAge: a.maxAge},
-				challenged: true, asked: a.asked,
+				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds,
+				demand:     provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
+				challenged: true, asked: a.Asked,
 			})
 			return
 		}
@@ -589,24 +596,24 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *atte
 			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
 			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   failure,
-		}, append(m.events.refused("provider", m.currentUser(r), a.returnTo), "aadsts", failure.Numbers)...)
-	case kindMisconfigured:
+		}, append(m.events.refused("provider", m.currentUser(r), a.ReturnTo), "aadsts", failure.Numbers)...)
+	case provider.Misconfigured:
 		// Other errors can come of a code that the visitor made up.
 		// Where BaseURL's own redirect URI is on the wrong platform no code is ever
 		// redeemed.
-		wrongPlatform := slices.Contains(failure.Numbers, spaPlatform) && !m.redeemed.Load()
+		wrongPlatform := slices.Contains(failure.Numbers, provider.SpaPlatform) && !m.redeemed.Load()
 		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !wrongPlatform {
 			m.startAgain(w, r, a, failure)
 			return
 		}
-		if m.renewals.bound(failure) {
+		if m.renewals.Bound(failure) {
 			m.notAllowed(w, r, a, failure, "provider", m.currentUser(r))
 			return
 		}
 		if failure.Code == "invalid_client" && !wrongPlatform {
-			m.renewals.suspect(r.Context(), failure)
+			m.renewals.Suspect(r.Context(), failure)
 		} else {
-			m.renewals.reportTrouble(r.Context(), failure)
+			m.renewals.ReportTrouble(r.Context(), failure)
 		}
 		m.appError(w, r, failure)
 	default:
@@ -621,24 +628,24 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.L
 }
 
 // againLink begins the same again: what connects an account begins at the app.
-func (m *Middleware) againLink(a *attempt) Link {
-	if a.user != "" {
-		return Link{URL: a.returnTo, Label: "Back"}
+func (m *Middleware) againLink(a *session.Attempt) Link {
+	if a.User != "" {
+		return Link{URL: a.ReturnTo, Label: "Back"}
 	}
-	if a.unseen {
-		return Link{URL: m.retryURL(a.returnTo), Label: "Start again"}
+	if a.Unseen {
+		return Link{URL: m.retryURL(a.ReturnTo), Label: "Start again"}
 	}
-	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.returnTo}), Label: "Start again"}
+	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo}), Label: "Start again"}
 }
 
-func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
+func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
 	level, attrs := slog.LevelWarn, []any(nil)
-	if a.id == (attemptID{}) { // no state of ours: anybody can send that, at any rate
-		if ans, bad := readAnswer(r); bad == nil && looksSealed(ans.state) {
+	if a.ID == (session.AttemptID{}) { // no state of ours: anybody can send that, at any rate
+		if ans, bad := readAnswer(r); bad == nil && seal.LooksSealed(ans.state) {
 			m.foreignState(w, r, a)
 			return
 		}
-		level, attrs = slog.LevelInfo, m.events.refused("junk", nil, requestPath(r))
+		level, attrs = slog.LevelInfo, m.events.refused("junk", nil, web.RequestPath(r))
 	}
 	m.refuse(w, r, level, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
@@ -650,19 +657,19 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *attem
 }
 
 // foreignState answers a state that looks like one of ours and does not open.
-func (m *Middleware) foreignState(w http.ResponseWriter, r *http.Request, a *attempt) {
+func (m *Middleware) foreignState(w http.ResponseWriter, r *http.Request, a *session.Attempt) {
 	m.refuse(w, r, slog.LevelInfo, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
 		Title: "This sign-in cannot be finished",
 		Text:  "The link is old or damaged, or the servers of this site do not share their keys. Nothing has changed; you can start again. If it happens again, tell the people who run this site.",
 		Links: []Link{m.againLink(a)},
 		Err:   errForeignState,
-	}, m.events.refused("foreign_state", nil, requestPath(r))...)
+	}, m.events.refused("foreign_state", nil, web.RequestPath(r))...)
 }
 
-var errForeignState = fmt.Errorf("%w: altered, over a day old, or sealed with a key that this server lacks (do all servers have the same Keys? compare key_ids of the event start)", errState)
+var errForeignState = fmt.Errorf("%w: altered, over a day old, or sealed with a key that this server lacks (do all servers have the same Keys? compare key_ids of the event start)", session.ErrState)
 
-func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
+func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // nobody is there to read it
 	}
@@ -673,8 +680,8 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *atte
 		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	}
-	switch failure, ok := errors.AsType[*Failure](err); {
-	case ok && failure.Class == kindMisconfigured:
+	switch failure, ok := errors.AsType[*provider.Failure](err); {
+	case ok && failure.Class == provider.Misconfigured:
 		p.Title, p.Text = notSetUp, notYou
 	case ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError: // it answered, or somebody in its place
 		p.Title = "Signing in is not possible right now"
@@ -691,7 +698,7 @@ const (
 
 func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
 	attrs := []any{}
-	if failure, ok := errors.AsType[*Failure](err); ok {
+	if failure, ok := errors.AsType[*provider.Failure](err); ok {
 		attrs = append(attrs, "aadsts", failure.Numbers, "trace_id", failure.TraceID, "correlation_id", failure.CorrelationID)
 	}
 	m.refuse(w, r, slog.LevelError, Page{
@@ -703,7 +710,7 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 }
 
 func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, errStoreLimit) {
+	if errors.Is(err, session.ErrStoreLimit) {
 		m.appError(w, r, err)
 		return
 	}
@@ -716,21 +723,21 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 	})
 }
 
-func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *attempt, err error, kind string, u *account) {
+func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error, kind string, u *provider.Account) {
 	p := Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this site",
 		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",
 		Links: []Link{
-			{URL: m.LoginURL(LoginOptions{ReturnTo: a.returnTo, Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "select_account"}), Label: "Use another account"},
 			{URL: m.LogoutURL(), Label: "Sign out"},
 		},
 		Err: err,
 	}
-	if a.user != "" {
+	if a.User != "" {
 		p.Title = "The account was not connected"
 		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
 		p.Links = []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
 	}
-	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.returnTo)...)
+	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.ReturnTo)...)
 }

@@ -3,13 +3,11 @@ package msauth
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
 
@@ -62,7 +60,7 @@ func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		switch {
 		case res.StatusCode == http.StatusUnauthorized && t.replace != nil:
-			claims := challengeIn(res.Header)
+			claims := provider.ChallengeIn(res.Header)
 			if replaced && claims == "" {
 				return res, nil
 			}
@@ -76,7 +74,7 @@ func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			token, replaced = other, true
 		case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
-			wait := retryAfter(res.Header.Get("Retry-After"), time.Now())
+			wait := provider.RetryAfter(res.Header.Get("Retry-After"), time.Now())
 			deadline, bounded := r.Context().Deadline()
 			if wait == 0 || waits == mostWaits || waited+wait > longestWait || bounded && time.Until(deadline) < wait ||
 				!repeatable(r.Method) || !rewindable(r) {
@@ -124,78 +122,23 @@ func discard(res *http.Response) { res.Body.Close() }
 func (t *bearerTransport) mayCarry(r *http.Request) (scopes []string, ok bool) {
 	// Other letters than ASCII's have lower-case forms that are ASCII, such as
 	// U+0130: the name that net/http asks for is another one.
-	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil || !isASCII(r.URL.Host) {
+	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil || !web.IsASCII(r.URL.Host) {
 		return nil, false
 	}
 	// Not along a redirect from somebody else, even where that leads to an
 	// allowed host, or back to the first.
 	for hop := r; hop.Response != nil; hop = hop.Response.Request {
 		before := hop.Response.Request
-		if before == nil || tokenHost(before.URL) != tokenHost(r.URL) {
+		if before == nil || provider.TokenHost(before.URL) != provider.TokenHost(r.URL) {
 			return nil, false
 		}
 	}
-	loopback := isLoopback(r.URL.Hostname())
+	loopback := web.IsLoopback(r.URL.Hostname())
 	if r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && loopback) {
 		return nil, false
 	}
-	scopes, ok = t.hosts[tokenHost(r.URL)]
+	scopes, ok = t.hosts[provider.TokenHost(r.URL)]
 	return scopes, ok || t.local && loopback
-}
-
-// tokenHost writes scheme and host in the one form in which they are compared:
-// lower case, with the port. A trailing dot is kept, so that it never matches.
-func tokenHost(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-}
-
-// graphHosts names the Microsoft Graph that belongs to an authority's cloud
-// ("National cloud deployments", Microsoft Graph).
-func graphHosts(authority string) []string {
-	switch authority {
-	case "https://login.microsoftonline.com":
-		return []string{"graph.microsoft.com:443"}
-	case "https://login.microsoftonline.us":
-		return []string{"graph.microsoft.us:443", "dod-graph.microsoft.us:443"}
-	case "https://login.partner.microsoftonline.cn":
-		return []string{"microsoftgraph.chinacloudapi.cn:443"}
-	}
-	if u, err := url.Parse(authority); err == nil && isLoopback(u.Hostname()) {
-		return []string{tokenHost(u)} // package msauthtest
-	}
-	return nil
-}
-
-// graphURL is where that Graph is.
-func graphURL(authority string) string {
-	hosts := graphHosts(authority)
-	if len(hosts) == 0 {
-		return ""
-	}
-	scheme, _, _ := strings.Cut(authority, ":")
-	return scheme + "://" + strings.TrimSuffix(hosts[0], ":443") + "/v1.0"
-}
-
-// isLoopback reports whether a host name can only mean this machine
-// (RFC 6761 section 6.3 for names below localhost).
-func isLoopback(host string) bool {
-	if !isASCII(host) {
-		return false
-	}
-	host = strings.ToLower(host)
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
-}
-
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
 }
 
 // failingTransport is the transport of a client without a session.
@@ -207,9 +150,3 @@ func (t failingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return nil, t.err
 }
-
-// followNothing is a CheckRedirect for requests that carry secrets: they are
-// answered where they were sent or not at all.
-func followNothing(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-var errReplyTooLarge = errors.New("reply too large")

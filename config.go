@@ -1,7 +1,6 @@
 package msauth
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -10,11 +9,15 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 	"github.com/gorilla/sessions"
 	"golang.org/x/oauth2"
 )
@@ -241,21 +244,14 @@ type SignIn struct {
 }
 
 const (
-	defaultAuthority    = "https://login.microsoftonline.com"
-	defaultMaxAge       = 7 * 24 * time.Hour
-	defaultIdleTimeout  = 24 * time.Hour
-	longestMaxAge       = 400 * 24 * time.Hour // browsers cut Max-Age here (RFC 6265bis section 5.5)
+	defaultAuthority   = "https://login.microsoftonline.com"
+	defaultMaxAge      = 7 * 24 * time.Hour
+	defaultIdleTimeout = 24 * time.Hour
+
 	defaultCookieBudget = 3300
 	largestCookieBudget = 7168
 	maxAppData          = 512
 	maxHome             = 200
-)
-
-var (
-	guidForm   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	domainForm = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z][a-zA-Z0-9-]{0,61}[a-zA-Z0-9]$`)
-	scopeForm  = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]+$`) // scope-token of RFC 6749 section 3.3
-	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
 )
 
 // New checks cfg and makes a Middleware from it. It makes no network call, so
@@ -272,7 +268,7 @@ func New(cfg Config) (*Middleware, error) {
 		name := base64.RawURLEncoding.EncodeToString(registration[:])
 		cfg.CookieName = "msauth-" + strings.NewReplacer("-", "x", "_", "y").Replace(name)[:6]
 	}
-	ring, err := newKeyring(cfg.Keys)
+	ring, err := seal.NewKeyring(cfg.Keys)
 	if err != nil {
 		return nil, fieldError("Keys", "%v", err)
 	}
@@ -280,36 +276,36 @@ func New(cfg Config) (*Middleware, error) {
 		cfg.Logger.Warn("msauth: InsecureCookies is set: sessions can be taken over by anybody on the network")
 	}
 	client := *cfg.HTTPClient
-	client.CheckRedirect = followNothing
+	client.CheckRedirect = provider.FollowNothing
 	client.Jar = nil
 
 	m := &Middleware{
 		cfg:          cfg.withoutSecrets(),
 		base:         base,
 		registration: registration,
-		layout:       layout{authority: cfg.Authority, clientID: cfg.ClientID},
+		layout:       session.Layout{Authority: cfg.Authority, ClientID: cfg.ClientID},
 		wantsOffline: wantsOffline,
 		log:          cfg.Logger,
 		events:       &events{log: cfg.Logger},
-		ended:        newEndedSet(),
-		linkKeys:     ring.daily("msauth login link v1"),
-		formKeys:     ring.daily("msauth form v1"),
-		cookies: newCookieFormat(cfg.CookieName, registration[:], sealer{ring.derive("msauth session v1")},
+		ended:        session.NewRevoked(),
+		linkKeys:     ring.Daily("msauth login link v1"),
+		formKeys:     ring.Daily("msauth form v1"),
+		cookies: session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
 			base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget),
 	}
-	m.attempts = newAttempts(ring, registration, m.cookies, cfg.Home)
-	m.authority = newAuthority(providerSettings{
-		kind: cfg.kind(), origin: cfg.Authority, tenant: cfg.Tenant, issuer: cfg.Issuer, published: cfg.MicrosoftIssuer,
-		clientID: cfg.ClientID, claims: cfg.Claims, client: &client,
+	m.attempts = session.NewAttempts(ring, registration, m.cookies, cfg.Home)
+	m.authority = provider.NewAuthority(provider.Settings{
+		Kind: cfg.kind(), Origin: cfg.Authority, Tenant: cfg.Tenant, Issuer: cfg.Issuer, Published: cfg.MicrosoftIssuer,
+		ClientID: cfg.ClientID, Claims: cfg.Claims, Client: &client,
 	})
-	m.layout.keepsIDToken = !m.authority.microsoftIssuer()
-	m.scopes = newScopeRules(cfg.kind(), cfg.Authority, cfg.Scopes)
-	own, others := m.scopes.byAPI(m.scopes.order(cfg.Scopes))
+	m.layout.KeepsIDToken = !m.authority.MicrosoftIssuer()
+	m.scopes = provider.NewScopes(cfg.kind(), cfg.Authority, cfg.Scopes)
+	own, others := m.scopes.ByAPI(m.scopes.Order(cfg.Scopes))
 	switch {
 	case len(others) > 0:
 		return nil, fieldError("Scopes", "are of several APIs: leave those of the others to RequireScopes and Session.Token")
-	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.all):
-		return nil, fieldError("Scopes", "%v", errAlone)
+	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.All):
+		return nil, fieldError("Scopes", "%v", provider.ErrAlone)
 	}
 	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
 		return nil, err
@@ -319,36 +315,36 @@ func New(cfg Config) (*Middleware, error) {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
 	if cfg.Tokens != nil {
-		m.vault = &vault{
-			store: appTokens{cfg.Tokens}, keys: ring.derive("msauth stored tokens v1"),
-			registration: registration, layout: &m.layout, prefix: registration.prefix(),
+		m.vault = &renew.Vault{
+			Store: appTokens{cfg.Tokens}, Keys: ring.Derive("msauth stored tokens v1"),
+			Registration: registration, Layout: &m.layout, Prefix: registration.Prefix(),
 		}
 		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
-			store.Serve(m.vault.prefix)
-			m.vault.serves = true
+			store.Serve(m.vault.Prefix)
+			m.vault.Serves = true
 		}
 	}
-	m.renewals = newRenewals(renewalSettings{
-		endpoint: &tokenEndpoint{
-			authority: m.authority, clientID: cfg.ClientID, clientSecret: hide(cfg.ClientSecret),
-			redirectURI: cfg.BaseURL + "/callback", capability: cfg.capability(), recheckAfter: cfg.RecheckAfter, client: &client,
+	m.renewals = renew.New(renew.Settings{
+		Endpoint: &provider.TokenEndpoint{
+			Authority: m.authority, ClientID: cfg.ClientID, ClientSecret: seal.Hide(cfg.ClientSecret),
+			RedirectURI: cfg.BaseURL + "/callback", Capability: cfg.capability(), RecheckAfter: cfg.RecheckAfter, Client: &client,
 		},
-		registration: registration, rules: m.scopes, scopes: cfg.Scopes,
-		tenants: cfg.manyTenants(), oneTenant: cfg.oneTenant(), observer: m.events, vault: m.vault,
+		Registration: registration, Rules: m.scopes, Scopes: cfg.Scopes,
+		Tenants: cfg.manyTenants(), OneTenant: cfg.oneTenant(), Observer: m.events, Vault: m.vault,
 	})
-	m.graph = graphURL(cfg.Authority)
+	m.graph = provider.GraphURL(cfg.Authority)
 	m.memberships = newMemberships()
-	m.sessions = newSessionStore(storeTerms{
-		cookies: m.cookies, layout: &m.layout, registration: registration, ended: m.ended,
-		maxAge: cfg.MaxAge, sessionCookie: cfg.SessionCookie, log: cfg.Logger,
-		keep: m.renewals.keep, leadsTo: m.renewals.leadsTo,
+	m.sessions = session.NewStore(session.StoreSettings{
+		Cookies: m.cookies, Layout: &m.layout, Registration: registration, Ended: m.ended,
+		MaxAge: cfg.MaxAge, SessionCookie: cfg.SessionCookie, Log: cfg.Logger,
+		Keep: m.renewals.Keep, LeadsTo: m.renewals.LeadsTo,
 	}, cfg.Store, ring)
 	m.oauth = oauth2.Config{
 		ClientID:    cfg.ClientID,
 		RedirectURL: cfg.BaseURL + "/callback",
 		Scopes:      cfg.Scopes,
 	}
-	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.ids(), " "))
+	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
 	return m, nil
 }
 
@@ -375,7 +371,7 @@ func (c *Config) complete() (base *url.URL, err error) {
 	}
 	for host := range c.TokenHosts {
 		u, err := url.Parse("https://" + host)
-		if err != nil || u.Host != host || u.Hostname() == "" || !isASCII(host) || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
+		if err != nil || u.Host != host || u.Hostname() == "" || !web.IsASCII(host) || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
 			return nil, fieldError("TokenHosts", "has %q: want a host, or host:port, such as api.example.com", host)
 		}
 	}
@@ -410,7 +406,7 @@ func (c *Config) completeURLs() (*url.URL, error) {
 // completeHome finds the site's home page.
 func (c *Config) completeHome(base *url.URL) error {
 	if c.Home == "" {
-		escaped := asciiURL(base.EscapedPath())
+		escaped := web.AsciiURL(base.EscapedPath())
 		c.Home = escaped[:strings.LastIndexByte(escaped, '/')+1]
 		if c.Home == "" {
 			c.Home = "/"
@@ -418,7 +414,7 @@ func (c *Config) completeHome(base *url.URL) error {
 		return nil
 	}
 	own := func(p string) bool { return ownRoute(base.Path, p) }
-	if home, _ := localPath(c.Home, own, ""); home != c.Home || len(home) > maxHome {
+	if home, _ := web.ReturnPath(c.Home, own, ""); home != c.Home || len(home) > maxHome {
 		return fieldError("Home", "%q must be the path of a page of this site, such as /expenses/, of at most %d bytes", c.Home, maxHome)
 	}
 	return nil
@@ -438,20 +434,20 @@ func checkURL(field, s string, anyHTTP bool) (*url.URL, error) {
 		return nil, fieldError(field, "%q must begin with https://", s)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
 		return nil, fieldError(field, "%q must have no user, query or fragment", s)
-	case u.Scheme == "http" && !anyHTTP && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !anyHTTP && !web.IsLoopback(u.Hostname()):
 		return nil, fieldError(field, "%q must be https: plain http is for loopback hosts such as localhost", s)
 	}
 	return u, nil
 }
 
 func (c *Config) completeScopes() error {
-	scopes := slices.Clone(signInScopes)
+	scopes := slices.Clone(provider.SignInScopes)
 	wanted := c.Scopes
 	if wanted == nil && c.Issuer == "" {
 		wanted = []string{"User.Read"}
 	}
 	for _, s := range wanted {
-		if !scopeForm.MatchString(s) {
+		if !provider.ScopeForm.MatchString(s) {
 			return fieldError("Scopes", "has %q: want one scope per entry, without spaces", s)
 		}
 		if !slices.Contains(scopes, s) {
@@ -463,7 +459,7 @@ func (c *Config) completeScopes() error {
 }
 
 func (c *Config) completeSession() error {
-	if c.CookieName != "" && !validName(c.CookieName) {
+	if c.CookieName != "" && !session.ValidName(c.CookieName) {
 		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and not end like one of another session's cookies (the __Host- prefix is added)", c.CookieName)
 	}
 	if _, ours := c.Store.(*CookieStore); ours {
@@ -488,7 +484,7 @@ func (c *Config) completeSession() error {
 		most  time.Duration
 		zero  time.Duration
 	}{
-		{"MaxAge", &c.MaxAge, time.Minute, longestMaxAge, defaultMaxAge},
+		{"MaxAge", &c.MaxAge, time.Minute, session.LongestMaxAge, defaultMaxAge},
 		{"IdleTimeout", &c.IdleTimeout, time.Minute, 1<<63 - 1, defaultIdleTimeout},
 		{"RecheckAfter", &c.RecheckAfter, time.Minute, 1<<63 - 1, 0},
 	} {
@@ -536,31 +532,31 @@ func inWords(d time.Duration) string {
 
 // tokenHosts are the hosts that may have a token, as tokenHost writes them, and
 // the scopes of these tokens.
-func (c *Config) tokenHosts(rules scopeRules) (map[string][]string, error) {
+func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) {
 	hosts := map[string][]string{}
-	for _, host := range graphHosts(c.Authority) {
-		if hosts[host] = nil; rules.own != "" {
-			hosts[host] = []string{rules.graph[0] + "/" + defaultScope}
+	for _, host := range provider.GraphHosts(c.Authority) {
+		if hosts[host] = nil; rules.Own != "" {
+			hosts[host] = []string{rules.Graph[0] + "/" + provider.DefaultScope}
 		}
 	}
 	seen := map[string]bool{}
 	for host, scopes := range c.TokenHosts {
-		scopes, err := rules.check(scopes)
+		scopes, err := rules.Check(scopes)
 		if err != nil {
 			return nil, fieldError("TokenHosts", "%q: %v", host, err)
 		}
-		if own, others := rules.byAPI(scopes); len(others) > 1 || len(others) == 1 && len(own) > 0 {
-			return nil, fieldError("TokenHosts", "%q: %v", host, errManyAPIs)
+		if own, others := rules.ByAPI(scopes); len(others) > 1 || len(others) == 1 && len(own) > 0 {
+			return nil, fieldError("TokenHosts", "%q: %v", host, provider.ErrManyAPIs)
 		}
 		u, err := url.Parse("https://" + host)
 		if err != nil {
 			continue // seen by complete
 		}
-		if seen[tokenHost(u)] {
+		if seen[provider.TokenHost(u)] {
 			return nil, fieldError("TokenHosts", "names the host %q twice, in different spellings", host)
 		}
-		seen[tokenHost(u)] = true
-		hosts[tokenHost(u)] = scopes
+		seen[provider.TokenHost(u)] = true
+		hosts[provider.TokenHost(u)] = scopes
 	}
 	return hosts, nil
 }
@@ -568,7 +564,7 @@ func (c *Config) tokenHosts(rules scopeRules) (map[string][]string, error) {
 // capability is what every request for tokens claims.
 func (c *Config) capability() string {
 	if c.ContinuousAccess {
-		return capability
+		return provider.Capability
 	}
 	return ""
 }
@@ -587,16 +583,12 @@ func (c *Config) manyTenants() int {
 // oneTenant reports whether all people are of one organization.
 func (c *Config) oneTenant() bool {
 	if len(c.AllowedTenants) == 1 {
-		return c.AllowedTenants[0] != personalTenant
+		return c.AllowedTenants[0] != provider.PersonalTenant
 	}
-	return c.Issuer == "" && c.Tenant != "consumers" && c.Tenant != personalTenant && c.manyTenants() == 0
+	return c.Issuer == "" && c.Tenant != "consumers" && c.Tenant != provider.PersonalTenant && c.manyTenants() == 0
 }
 
-// A registration names one app at one provider: a session of another one is
-// no session of ours, even if both apps share keys and a host.
-type registration [8]byte
-
-func (c *Config) registration() (id registration) {
+func (c *Config) registration() (id session.Registration) {
 	h := sha256.New()
 	for _, part := range []string{c.Authority, c.Issuer, c.Tenant, c.ClientID, c.BaseURL} {
 		var n [4]byte
@@ -627,6 +619,3 @@ func (c Config) LogValue() slog.Value {
 }
 
 func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
-
-// randomBytes fills b. crypto/rand never fails: it ends the program instead.
-func randomBytes(b []byte) { rand.Read(b) }

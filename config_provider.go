@@ -5,13 +5,15 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"example.com/msauth/internal/provider"
 )
 
 // kind is what provider the configuration is for.
-func (c *Config) kind() providerKind { return kindOf(c.Issuer, c.MicrosoftIssuer) }
+func (c *Config) kind() provider.ProviderKind { return provider.KindOf(c.Issuer, c.MicrosoftIssuer) }
 
 func (c *Config) completeProvider() error {
-	if guidForm.MatchString(c.ClientID) && c.kind() != otherProvider {
+	if provider.GuidForm.MatchString(c.ClientID) && c.kind() != provider.OtherProvider {
 		c.ClientID = strings.ToLower(c.ClientID) // as ID tokens have it
 	}
 	if c.Issuer != "" {
@@ -27,7 +29,7 @@ func (c *Config) completeProvider() error {
 	if err != nil {
 		return err
 	}
-	if onHost(c.Authority, ".b2clogin.com") || onHost(c.Authority, ".ciamlogin.com") {
+	if provider.OnHost(c.Authority, ".b2clogin.com") || provider.OnHost(c.Authority, ".ciamlogin.com") {
 		return fieldError("Authority", "%q is of Azure AD B2C or Entra External ID: leave Authority and Tenant empty, and set Issuer to the URL "+
 			"that comes before /.well-known/openid-configuration, such as https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0 "+
 			"or https://fabrikam.ciamlogin.com/<tenant id>/v2.0", c.Authority)
@@ -36,14 +38,14 @@ func (c *Config) completeProvider() error {
 		return fieldError("Authority", "%q must have no path: the tenant goes to Config.Tenant", c.Authority)
 	}
 	c.Authority = u.Scheme + "://" + strings.ToLower(u.Host)
-	if cloud := cloudOf(u); cloud != "" && c.Authority != cloud {
+	if cloud := provider.CloudOf(u); cloud != "" && c.Authority != cloud {
 		return fieldError("Authority", "%q is another name for %s, and tokens name the latter: set Authority to %q", c.Authority, cloud, cloud)
 	}
 
 	switch {
 	case c.Tenant == "":
 		c.Tenant = "common"
-	case guidForm.MatchString(c.Tenant), domainForm.MatchString(c.Tenant):
+	case provider.GuidForm.MatchString(c.Tenant), provider.DomainForm.MatchString(c.Tenant):
 		c.Tenant = strings.ToLower(c.Tenant)
 	case c.Tenant == "common", c.Tenant == "organizations", c.Tenant == "consumers":
 	default:
@@ -51,7 +53,7 @@ func (c *Config) completeProvider() error {
 	}
 	c.AllowedTenants = slices.Clone(c.AllowedTenants)
 	for i, id := range c.AllowedTenants {
-		if !guidForm.MatchString(id) {
+		if !provider.GuidForm.MatchString(id) {
 			return fieldError("AllowedTenants", "has %q, which is no tenant id (a GUID)", id)
 		}
 		c.AllowedTenants[i] = strings.ToLower(id)
@@ -59,7 +61,7 @@ func (c *Config) completeProvider() error {
 	if len(c.AllowedTenants) > 0 && c.Tenant != "common" && c.Tenant != "organizations" {
 		return fieldError("AllowedTenants", "needs Tenant common or organizations")
 	}
-	if c.Tenant == "organizations" && slices.Contains(c.AllowedTenants, personalTenant) {
+	if c.Tenant == "organizations" && slices.Contains(c.AllowedTenants, provider.PersonalTenant) {
 		return fieldError("AllowedTenants", "names the tenant of personal accounts, which Tenant organizations excludes")
 	}
 	return nil
@@ -86,15 +88,15 @@ func (c *Config) completeIssuer() error {
 			}
 			return err
 		}
-		if cloud := cloudOf(u); cloud != "" {
+		if cloud := provider.CloudOf(u); cloud != "" {
 			return fieldError(f.field, "%q is Microsoft's own sign-in service: leave Issuer and MicrosoftIssuer empty, and set Authority to %q and Tenant to %q",
-				f.value, cloud, tenantIn(u))
+				f.value, cloud, provider.TenantIn(u))
 		}
 	}
-	if c.MicrosoftIssuer == "" || directoryOf(c.MicrosoftIssuer) != "" {
+	if c.MicrosoftIssuer == "" || provider.DirectoryOf(c.MicrosoftIssuer) != "" {
 		return nil
 	}
-	if tfpIssuer(c.MicrosoftIssuer) {
+	if provider.TfpIssuer(c.MicrosoftIssuer) {
 		return fieldError("MicrosoftIssuer", "%q: the form of Azure AD B2C with /tfp/ is not supported: in the properties of the user flow, under "+
 			"\"Token compatibility settings\", set \"Issuer (iss) claim\" to the form that has the tenant's id alone", c.MicrosoftIssuer)
 	}

@@ -6,6 +6,11 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
 // Connect is a handler that connects a Microsoft account to the app's user who
@@ -29,18 +34,18 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 	if m.vault == nil || m.cfg.User == nil {
 		return m.misused(errors.New("Connect needs Config.Tokens and Config.User"))(nil)
 	}
-	wanted, err := m.scopes.check(scopes)
+	wanted, err := m.scopes.Check(scopes)
 	if err != nil {
 		return m.misused(fmt.Errorf("Connect: %w", err))(nil)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
+		web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
 		if r.Method != http.MethodPost {
 			m.wrongMethod(w, r, "POST")
 			return
 		}
 		user := m.appUser(r)
-		if err := checkUserKey(user); err != nil {
+		if err := renew.CheckUserKey(user); err != nil {
 			m.appError(w, r, err)
 			return
 		}
@@ -48,7 +53,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 		action := strings.Join(append([]string{"connect", returnTo}, wanted...), " ")
 		seemsMeant := signedIn && m.seemsMeant(r) && m.fromHere(r)
 		switch {
-		case seemsMeant && provesWhoAsked(r.Header):
+		case seemsMeant && web.ProvesWhoAsked(r.Header):
 		case signedIn && m.agreed(w, r, action, user):
 		case !seemsMeant:
 			m.fail(w, r, slog.LevelWarn, Page{
@@ -57,13 +62,13 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 				Text:  "Sign in to this site first, and connect a Microsoft account from its own pages.",
 				Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
-			}, append(m.events.refused("connect", m.currentUser(r), requestPath(r)), "event", "access_refused")...)
+			}, append(m.events.refused("connect", m.currentUser(r), web.RequestPath(r)), "event", "access_refused")...)
 			return
 		default:
 			m.confirmConnect(w, r, action, user, returnTo)
 			return
 		}
-		d := demand{scopes: wanted, claims: m.claimsFor(r, user)}
+		d := provider.Requirement{Scopes: wanted, Claims: m.claimsFor(r, user)}
 		m.begin(w, r, authorizeOptions{returnTo: m.returnPath(returnTo), user: user, prompt: "select_account", demand: d})
 	})
 }
@@ -72,11 +77,11 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 // another site.
 func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, action, user, returnTo string) {
 	returnTo = m.returnPath(returnTo)
-	if _, err := m.authority.metadata.get(r.Context()); err != nil { // the policy names Microsoft's origin
-		m.unavailable(w, r, &attempt{returnTo: returnTo, user: user}, err)
+	if _, err := m.authority.Metadata.Get(r.Context()); err != nil { // the policy names Microsoft's origin
+		m.unavailable(w, r, &session.Attempt{ReturnTo: returnTo, User: user}, err)
 		return
 	}
-	form, _ := localPath(requestPath(r), nil, m.cfg.Home)
+	form, _ := web.ReturnPath(web.RequestPath(r), nil, m.cfg.Home)
 	m.showPage(w, r, Page{
 		Kind: "confirm-connect", Status: askingStatus(r),
 		Title: "Connect a Microsoft account?",
@@ -91,14 +96,14 @@ func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, acti
 // claimsFor is the claims challenge that a worker has met with in a user's name,
 // as far as this process or the entry knows.
 func (m *Middleware) claimsFor(r *http.Request, user string) string {
-	e, err := m.vault.load(r.Context(), user)
+	e, err := m.vault.Load(r.Context(), user)
 	if err != nil {
 		return ""
 	}
-	if n, ok := m.renewals.noticeOf(e.rec); ok && n.claims != "" {
-		return n.claims
+	if n, ok := m.renewals.PendingUpdate(e.Rec); ok && n.Claims != "" {
+		return n.Claims
 	}
-	return e.rec.claims
+	return e.Rec.Claims
 }
 
 // appUser asks the app who is signed in to it. A panic means nobody.
@@ -117,37 +122,37 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 
 // stillThere reports whether the app's user who began to connect an account is
 // the one who comes back.
-func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *attempt, u *account) bool {
-	if m.vault != nil && m.appUser(r) == a.user {
+func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account) bool {
+	if m.vault != nil && m.appUser(r) == a.User {
 		return true
 	}
 	m.refuse(w, r, slog.LevelWarn, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "The account was not connected",
 		Text:  "You are no longer signed in to this site as you were when you began. Sign in again and start over: nothing has changed.",
-		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("another user, or nobody, is signed in to the app than when this began"),
-	}, m.events.refused("connect", u, a.returnTo)...)
+	}, m.events.refused("connect", u, a.ReturnTo)...)
 	return false
 }
 
 // notKept ends a sign-in whose tokens are not kept.
-func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt, u *account, err error) {
+func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account, err error) {
 	p := Page{
 		Kind: "account-taken", Status: http.StatusForbidden,
-		Links: []Link{{URL: a.returnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
+		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
 	}
 	switch {
-	case errors.Is(err, errTaken):
+	case errors.Is(err, renew.ErrAccountTaken):
 		p.Title = "This Microsoft account is connected already"
 		p.Text = "Somebody else has connected it here. Disconnect it there first, or use another one. Nothing has changed."
-	case errors.Is(err, errOtherAccount):
+	case errors.Is(err, renew.ErrOtherAccount):
 		p.Title = "Another Microsoft account is connected"
 		p.Text = "Disconnect that one first, then connect this one. Nothing has changed."
-	case errors.Is(err, errUserKey):
+	case errors.Is(err, renew.ErrUserKey):
 		m.appError(w, r, err)
 		return
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, session.ErrTooLarge):
 		m.tooLarge(w, r, err)
 		return
 	default:
@@ -157,5 +162,5 @@ func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *attempt,
 		m.refuse(w, r, slog.LevelError, p)
 		return
 	}
-	m.refuse(w, r, slog.LevelInfo, p, m.events.refused("account_taken", u, a.returnTo)...)
+	m.refuse(w, r, slog.LevelInfo, p, m.events.refused("account_taken", u, a.ReturnTo)...)
 }

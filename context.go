@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/msauth/internal/provider"
 	"golang.org/x/oauth2"
 )
 
@@ -44,7 +45,7 @@ type tokens interface {
 type tokenInfo struct {
 	expiry, renewed, signedIn, ends, auth time.Time
 	scopes                                []string
-	rules                                 scopeRules
+	rules                                 provider.Scopes
 }
 
 // User is a person's identity as Microsoft asserted it at sign-in or at the
@@ -95,13 +96,13 @@ type User struct {
 // this package, and no two people have the same: a token that does not tell
 // them apart is refused. It is empty for the zero User.
 func (u User) Key() string {
-	a := account(u)
-	return a.key()
+	a := provider.Account(u)
+	return a.Key()
 }
 
 // Personal reports whether this is a personal Microsoft account (Outlook.com,
 // Xbox, ...) and not one of a company or school.
-func (u User) Personal() bool { return u.TenantID == personalTenant }
+func (u User) Personal() bool { return u.TenantID == provider.PersonalTenant }
 
 // HasRole reports whether the person has been assigned the app role.
 func (u User) HasRole(role string) bool {
@@ -193,7 +194,7 @@ func (s *Session) Scopes() []string {
 // were asked for. It tells nothing of other APIs than that of [Config.Scopes].
 func (s *Session) HasScope(scope string) bool {
 	info := s.info()
-	return len(info.rules.missing(strings.Join(info.scopes, " "), []string{scope})) == 0
+	return len(info.rules.Missing(strings.Join(info.scopes, " "), []string{scope})) == 0
 }
 
 func (s *Session) info() tokenInfo {
@@ -327,7 +328,7 @@ func NewSessionFrom(p SessionParts) *Session {
 	return &Session{User: p.User, AppData: p.AppData, tokens: givenTokens{p.TokenSource, tokenInfo{
 		expiry: p.Expiry, renewed: p.Renewed, signedIn: p.SignedIn, ends: p.Ends, auth: p.AuthTime,
 		scopes: slices.Clone(p.Scopes),
-		rules:  newScopeRules(entra, defaultAuthority, p.Scopes),
+		rules:  provider.NewScopes(provider.Entra, defaultAuthority, p.Scopes),
 	}}}
 }
 
@@ -367,7 +368,7 @@ func (g givenTokens) memberOf(_ context.Context, u *User, groups []string) ([]st
 
 func (g givenTokens) transport(ctx context.Context) http.RoundTripper {
 	hosts := map[string][]string{}
-	for _, host := range graphHosts(defaultAuthority) {
+	for _, host := range provider.GraphHosts(defaultAuthority) {
 		hosts[host] = nil
 	}
 	return &bearerTransport{

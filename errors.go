@@ -6,6 +6,10 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/session"
 )
 
 // Errors a caller may want to branch on with [errors.Is].
@@ -115,9 +119,9 @@ func (e *AuthError) Is(target error) bool {
 }
 
 // failure is the error as the packages below have it.
-func (e *AuthError) failure() *Failure {
-	return &Failure{
-		Class: kind(e.Class), StatusCode: e.StatusCode, Code: e.Code, Suberror: e.Suberror, Description: e.Description,
+func (e *AuthError) failure() *provider.Failure {
+	return &provider.Failure{
+		Class: provider.Class(e.Class), StatusCode: e.StatusCode, Code: e.Code, Suberror: e.Suberror, Description: e.Description,
 		Numbers: e.Numbers, Claims: e.Claims, Scopes: e.Scopes, TraceID: e.TraceID, CorrelationID: e.CorrelationID,
 		RetryAfter: e.RetryAfter, Err: e.Err,
 	}
@@ -137,7 +141,7 @@ func publicly(err error) (seen error, another bool) {
 	switch e := err.(type) {
 	case nil:
 		return nil, false
-	case *Failure:
+	case *provider.Failure:
 		return &AuthError{
 			Class: Class(e.Class), StatusCode: e.StatusCode, Code: e.Code, Suberror: e.Suberror, Description: e.Description,
 			Numbers: slices.Clone(e.Numbers), Claims: e.Claims, Scopes: slices.Clone(e.Scopes), TraceID: e.TraceID, CorrelationID: e.CorrelationID,
@@ -183,17 +187,18 @@ type publicError struct {
 	causes []error
 }
 
-func (e *publicError) Error() string   { return e.text }
+func (e *publicError) Error() string { return e.text }
+
 func (e *publicError) Unwrap() []error { return e.causes }
 
 // sentinels are the errors of the packages below that have one of this package's
 // in their place.
 var sentinels = []struct{ below, public error }{
-	{errOver, ErrNoSession},
-	{errTooLarge, ErrCookieTooLarge},
-	{errNothingKept, ErrNoTokens},
-	{errChanged, ErrConflict},
-	{errTaken, ErrAccountTaken},
+	{renew.ErrSessionOver, ErrNoSession},
+	{session.ErrTooLarge, ErrCookieTooLarge},
+	{renew.ErrNoTokens, ErrNoTokens},
+	{renew.ErrConflict, ErrConflict},
+	{renew.ErrAccountTaken, ErrAccountTaken},
 }
 
 // fieldError is how [New] names what is wrong.

@@ -7,9 +7,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
-var _ observer = (*events)(nil)
+var _ renew.Observer = (*events)(nil)
 
 // events is where everything worth knowing is reported: one log line with a
 // stable "event" attribute, and a counter.
@@ -97,7 +102,7 @@ func (e *events) count(f func(*Stats)) {
 
 // refused counts a refusal. It returns what the log line says of it: its kind,
 // the page that was wanted, without its query, and whom it is about, if known.
-func (e *events) refused(kind string, u *account, page string) []any {
+func (e *events) refused(kind string, u *provider.Account, page string) []any {
 	e.count(func(s *Stats) {
 		if s.Refused == nil {
 			s.Refused = map[string]uint64{}
@@ -105,37 +110,37 @@ func (e *events) refused(kind string, u *account, page string) []any {
 		s.Refused[kind]++
 	})
 	path, _, _ := strings.Cut(page, "?")
-	attrs := []any{"refused", kind, "path", oneLine(path, 200)}
+	attrs := []any{"refused", kind, "path", web.OneLine(path, 200)}
 	if u != nil {
-		attrs = append(attrs, "user", u.key(), "username", oneLine(u.Username, 100))
+		attrs = append(attrs, "user", u.Key(), "username", web.OneLine(u.Username, 100))
 	}
 	return attrs
 }
 
-func (e *events) signedIn(ctx context.Context, rec *record) {
+func (e *events) signedIn(ctx context.Context, rec *session.Record) {
 	e.count(func(s *Stats) { s.SignIns++ })
-	e.log.InfoContext(ctx, "msauth: signed in", "event", "sign_in", "user", rec.user.key())
+	e.log.InfoContext(ctx, "msauth: signed in", "event", "sign_in", "user", rec.User.Key())
 }
 
-func (e *events) connected(ctx context.Context, rec *record) {
-	e.log.InfoContext(ctx, "msauth: account connected", "event", "connected", "user", rec.user.key())
+func (e *events) connected(ctx context.Context, rec *session.Record) {
+	e.log.InfoContext(ctx, "msauth: account connected", "event", "connected", "user", rec.User.Key())
 }
 
-func (e *events) signedOut(ctx context.Context, rec *record) {
+func (e *events) signedOut(ctx context.Context, rec *session.Record) {
 	e.count(func(s *Stats) { s.SignOuts++ })
-	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.user.key())
+	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.User.Key())
 }
 
-func (e *events) sessionEnded(ctx context.Context, user string, err *Failure) {
+func (e *events) SessionEnded(ctx context.Context, user string, err *provider.Failure) {
 	e.count(func(s *Stats) { s.SessionsEnded++ })
 	e.log.InfoContext(ctx, "msauth: session ended by the provider", "event", "session_ended", "user", user, "err", err)
 }
 
-// renewed and renewalFailed report one token request each. Those for other APIs
+// Renewed and renewalFailed report one token request each. Those for other APIs
 // do not count: a handler can ask for what does not exist. The reason is "due",
 // "expired", "asked" (by a handler that outlasted its token), "other scopes" or
 // "rejected" (by an API).
-func (e *events) renewed(ctx context.Context, user, reason string, other bool, took time.Duration) {
+func (e *events) Renewed(ctx context.Context, user, reason string, other bool, took time.Duration) {
 	if !other {
 		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
 	}
@@ -143,7 +148,7 @@ func (e *events) renewed(ctx context.Context, user, reason string, other bool, t
 		"reason", reason, "duration", took, "outcome", "renewed")
 }
 
-func (e *events) renewalFailed(ctx context.Context, user, reason string, other bool, took time.Duration, err *Failure) {
+func (e *events) RenewalFailed(ctx context.Context, user, reason string, other bool, took time.Duration, err *provider.Failure) {
 	if !other {
 		e.count(func(s *Stats) {
 			if s.RenewalsFailed == nil {
@@ -156,8 +161,8 @@ func (e *events) renewalFailed(ctx context.Context, user, reason string, other b
 		"reason", reason, "duration", took, "outcome", string(err.Class), "err", err)
 }
 
-// storeFailed reports that a store of the app's fails.
-func (e *events) storeFailed(ctx context.Context, what string, err error) {
+// StoreFailed reports that a store of the app's fails.
+func (e *events) StoreFailed(ctx context.Context, what string, err error) {
 	attrs := []any{"err", err}
 	if what == "token store" {
 		attrs = append([]any{"event", "token_store_failed"}, attrs...)
@@ -165,18 +170,18 @@ func (e *events) storeFailed(ctx context.Context, what string, err error) {
 	e.log.ErrorContext(ctx, "msauth: the "+what+" fails", attrs...)
 }
 
-func (e *events) paused(ctx context.Context, err *Failure) {
+func (e *events) Paused(ctx context.Context, err *provider.Failure) {
 	e.count(func(s *Stats) { s.Paused = true })
 	e.log.WarnContext(ctx, "msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
 }
 
-func (e *events) resumed(ctx context.Context) {
+func (e *events) Resumed(ctx context.Context) {
 	e.count(func(s *Stats) { s.Paused = false })
 	e.log.InfoContext(ctx, "msauth: renewals go on: the provider answers", "event", "renewal_resume")
 }
 
-// troubled reports what an operator must mend.
-func (e *events) troubled(ctx context.Context, err *Failure) {
+// Troubled reports what an operator must mend.
+func (e *events) Troubled(ctx context.Context, err *provider.Failure) {
 	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }

@@ -9,13 +9,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/msauth/internal/compact"
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
 )
 
 // testMiddleware is one that never asks anybody.
 func testMiddleware(t *testing.T, changes ...func(*Config)) *Middleware {
 	t.Helper()
-	key := make([]byte, keyLength)
-	randomBytes(key)
+	key := make([]byte, seal.KeyLength)
+	seal.RandomBytes(key)
 	cfg := Config{
 		ClientID: "id", ClientSecret: "secret", BaseURL: "https://app.example.com/auth", Keys: [][]byte{key},
 		HTTPClient: &http.Client{Transport: failingTransport{io.EOF}}, Logger: slog.New(slog.DiscardHandler),
@@ -52,7 +58,7 @@ func TestExternalIDIsAskedForDefaultAlone(t *testing.T) {
 	})
 	w := httptest.NewRecorder()
 	m.begin(w, httptest.NewRequest(http.MethodGet, "https://app.example.com/orders", nil), authorizeOptions{
-		returnTo: "/orders", demand: demand{scopes: []string{"api://orders/.default"}}, granted: "openid profile email User.Read Files.Read",
+		returnTo: "/orders", demand: provider.Requirement{Scopes: []string{"api://orders/.default"}}, granted: "openid profile email User.Read Files.Read",
 	})
 	u, err := url.Parse(w.Header().Get("Location"))
 	if err != nil {
@@ -67,17 +73,17 @@ func TestExternalIDIsAskedForDefaultAlone(t *testing.T) {
 func TestWorkersLeaveNoNoticesForBrowsers(t *testing.T) {
 	t.Parallel()
 	m := testMiddleware(t, func(c *Config) { c.Tokens = emptyShelf{} })
-	for range maxOutcomes {
+	for range renew.MaxOutcomes {
 		rec := aRecord()
-		randomBytes(rec.id[:])
-		rec.userKey, rec.stored = "7", true
-		(&heldTokens{m: m, rec: rec}).note(rec, wish{}, "rejected", nil)
+		seal.RandomBytes(rec.ID[:])
+		rec.UserKey, rec.Stored = "7", true
+		(&heldTokens{m: m, rec: rec}).note(rec, renew.TokenRequest{}, "rejected", nil)
 	}
 	rec := aRecord()
-	randomBytes(rec.id[:])
-	rec.used = time.Now().Unix()
-	m.renewals.note(rec.id, notice{of: rec.renewed, deliver: true}, m.comesUntil(rec))
-	if _, ok := m.renewals.noticeOf(rec); !ok {
+	seal.RandomBytes(rec.ID[:])
+	rec.Used = time.Now().Unix()
+	m.renewals.Note(rec.ID, renew.PendingUpdate{Of: rec.Renewed, Deliver: true}, m.comesUntil(rec))
+	if _, ok := m.renewals.PendingUpdate(rec); !ok {
 		t.Error("the browser's notice is gone at once")
 	}
 }
@@ -87,13 +93,13 @@ func TestWorkersLeaveNoNoticesForBrowsers(t *testing.T) {
 func TestLinksOfAnotherFormatAreRefused(t *testing.T) {
 	t.Parallel()
 	m := testMiddleware(t)
-	e := encoder{}
-	e.text("admin=yes")
-	appendDemand(&e, demand{scopes: []string{"Mail.ReadWrite"}})
+	e := compact.Encoder{}
+	e.Text("admin=yes")
+	session.AppendRequirement(&e, provider.Requirement{Scopes: []string{"Mail.ReadWrite"}})
 	for _, version := range []string{"v1", "v2"} {
 		before := append([]byte("msauth login link "+version+"\x00"), m.registration[:]...)
-		if o, err := m.loginOptions("sealed=" + m.linkKeys.seal(e.b, before)); err == nil {
-			t.Errorf("%s: AppState %q, scopes %q", version, o.appState, o.demand.scopes)
+		if o, err := m.loginOptions("sealed=" + m.linkKeys.Seal(e.B, before)); err == nil {
+			t.Errorf("%s: AppState %q, scopes %q", version, o.appState, o.demand.Scopes)
 		}
 	}
 }
@@ -104,11 +110,11 @@ func TestRenewalIsPutOffWithoutARefreshToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		change  func(*Config)
-		refresh secret
+		refresh seal.Secret
 		user    string
 		off     time.Duration // from signing in; 0 for as it was
 	}{
-		{"for good", nil, "", "", longestMaxAge},
+		{"for good", nil, "", "", session.LongestMaxAge},
 		{"until it is to be rechecked", func(c *Config) { c.RecheckAfter = time.Hour }, "", "", time.Hour},
 		{"with a refresh token", nil, "x", "", 0},
 		{"of a user of the app", nil, "", "7", 0},
@@ -122,13 +128,13 @@ func TestRenewalIsPutOffWithoutARefreshToken(t *testing.T) {
 				}
 			})
 			rec := aRecord()
-			rec.refresh, rec.userKey = test.refresh, test.user
-			want := rec.refreshAt
+			rec.Refresh, rec.UserKey = test.refresh, test.user
+			want := rec.RefreshAt
 			if test.off > 0 {
-				want = rec.signedIn + int64(test.off/time.Second)
+				want = rec.SignedIn + int64(test.off/time.Second)
 			}
-			if m.withoutRefreshToken(rec); rec.refreshAt != want {
-				t.Errorf("renewed %d s after signing in, want %d", rec.refreshAt-rec.signedIn, want-rec.signedIn)
+			if m.withoutRefreshToken(rec); rec.RefreshAt != want {
+				t.Errorf("renewed %d s after signing in, want %d", rec.RefreshAt-rec.SignedIn, want-rec.SignedIn)
 			}
 		})
 	}

@@ -6,6 +6,10 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/compact"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
 const (
@@ -23,7 +27,7 @@ const actionSignOut = "sign out"
 // askingStatus is that of a page that asks. A script that posts with fetch is to
 // see that nothing was done; browsers show the page all the same.
 func askingStatus(r *http.Request) int {
-	if r.Method == http.MethodPost && first(r.Header["Sec-Fetch-Dest"]) == "empty" {
+	if r.Method == http.MethodPost && web.First(r.Header["Sec-Fetch-Dest"]) == "empty" {
 		return http.StatusForbidden
 	}
 	return http.StatusOK
@@ -34,14 +38,14 @@ func askingStatus(r *http.Request) int {
 // that they were given themselves is for another subject.
 func (m *Middleware) formToken(action, subject string) string {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(formLifetime).Unix()))
-	return m.formKeys.seal(plain, m.formData(action, subject))
+	return m.formKeys.Seal(plain, m.formData(action, subject))
 }
 
 // agreed reports whether a request is the form of a page that asked subject
 // about action. The headers do not matter, except that a browser that says
 // that another site sent it is believed.
 func (m *Middleware) agreed(w http.ResponseWriter, r *http.Request, action, subject string) bool {
-	if r.Method != http.MethodPost || first(r.Header["Sec-Fetch-Site"]) == "cross-site" {
+	if r.Method != http.MethodPost || web.First(r.Header["Sec-Fetch-Site"]) == "cross-site" {
 		return false
 	}
 	if r.PostForm == nil && r.Body != nil {
@@ -51,27 +55,27 @@ func (m *Middleware) agreed(w http.ResponseWriter, r *http.Request, action, subj
 	if token == "" || len(token) > 200 {
 		return false
 	}
-	plain, err := m.formKeys.open(token, m.formData(action, subject))
+	plain, err := m.formKeys.Open(token, m.formData(action, subject))
 	return err == nil && len(plain) == 8 && time.Now().Unix() < int64(binary.BigEndian.Uint64(plain))
 }
 
 func (m *Middleware) formData(action, subject string) []byte {
-	e := encoder{b: append([]byte("msauth form v1\x00"), m.registration[:]...)}
-	e.text(action)
-	e.text(subject)
-	return e.b
+	e := compact.Encoder{B: append([]byte("msauth form v1\x00"), m.registration[:]...)}
+	e.Text(action)
+	e.Text(subject)
+	return e.B
 }
 
 // sessionSubject is who a request is from: the session or, where none can be
 // read, what there is in its place.
-func (m *Middleware) sessionSubject(r *http.Request, rec *record) string {
+func (m *Middleware) sessionSubject(r *http.Request, rec *session.Record) string {
 	if rec != nil {
-		return "session " + string(rec.id[:])
+		return "session " + string(rec.ID[:])
 	}
 	h := sha256.New()
 	for _, line := range r.Header["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
-			if part = strings.Trim(part, " \t"); strings.HasPrefix(part, m.cookies.name) {
+			if part = strings.Trim(part, " \t"); strings.HasPrefix(part, m.cookies.Name) {
 				h.Write([]byte(part + "\x00"))
 			}
 		}

@@ -14,6 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/ttl"
+	"example.com/msauth/internal/web"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -28,14 +33,14 @@ const (
 // memberships remembers what Graph has said about the groups of people who are
 // in too many for their tokens.
 type memberships struct {
-	known   *expiring[tokenKey, []string]
-	refused *expiring[tokenKey, refusal] // by person
+	known   *ttl.Map[renew.Key, []string]
+	refused *ttl.Map[renew.Key, renew.Refusal] // by person
 	flights *singleflight.Group
 }
 
 func newMemberships() memberships {
 	return memberships{
-		newExpiring[tokenKey, []string](maxMemberships), newExpiring[tokenKey, refusal](maxOutcomes), new(singleflight.Group),
+		ttl.New[renew.Key, []string](maxMemberships), ttl.New[renew.Key, renew.Refusal](renew.MaxOutcomes), new(singleflight.Group),
 	}
 }
 
@@ -56,7 +61,7 @@ func (s *Session) MemberOf(ctx context.Context, groups ...string) ([]string, err
 		return nil, fmt.Errorf("msauth: MemberOf takes at most %d groups", maxGroupsAsked)
 	}
 	for _, id := range groups {
-		if !guidForm.MatchString(id) {
+		if !provider.GuidForm.MatchString(id) {
 			return nil, fmt.Errorf("msauth: %q is not the object id of a group", id)
 		}
 	}
@@ -87,24 +92,24 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	slices.Sort(asked)
 	rec := h.record()
 	digest := sha256.New()
-	digest.Write(rec.id[:])
-	binary.Write(digest, binary.BigEndian, rec.renewed)
+	digest.Write(rec.ID[:])
+	binary.Write(digest, binary.BigEndian, rec.Renewed)
 	for _, id := range asked {
 		digest.Write([]byte(id))
 	}
-	key := tokenKey(digest.Sum(nil))
-	if known, ok := h.m.memberships.known.get(key); ok {
+	key := renew.Key(digest.Sum(nil))
+	if known, ok := h.m.memberships.known.Get(key); ok {
 		return among(known, groups), nil
 	}
 	// Graph's limits are by person: other groups, or another session, fare no
 	// better.
-	person := h.m.renewals.key(secret("\x00groups " + rec.user.key()))
-	refused := func() *Failure { return h.m.renewals.refusalIn(h.m.memberships.refused, person) }
+	person := h.m.renewals.Key(seal.Secret("\x00groups " + rec.User.Key()))
+	refused := func() *provider.Failure { return h.m.renewals.RefusalIn(h.m.memberships.refused, person) }
 	if failure := refused(); failure != nil {
 		return nil, public(failure)
 	}
 	flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
-		defer recoverInto(&err)
+		defer provider.RecoverInto(&err)
 		// Others wait for this answer too, whoever goes away.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
 		defer cancel()
@@ -112,12 +117,12 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 			return nil, failure
 		}
 		found, asking, err := h.askGraph(ctx, asked)
-		if failure, ok := errors.AsType[*Failure](err); ok && asking {
-			h.m.renewals.refuseIn(h.m.memberships.refused, person, failure, failure.RetryAfter)
+		if failure, ok := errors.AsType[*provider.Failure](err); ok && asking {
+			h.m.renewals.RefuseIn(h.m.memberships.refused, person, failure, failure.RetryAfter)
 		}
 		if err == nil {
-			h.m.memberships.refused.drop(person)
-			h.m.memberships.known.put(key, found, time.Now().Add(membershipGrace))
+			h.m.memberships.refused.Drop(person)
+			h.m.memberships.known.Put(key, found, time.Now().Add(membershipGrace))
 		}
 		return found, err
 	})
@@ -126,7 +131,7 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 		found, _ := result.Val.([]string)
 		return among(found, groups), public(result.Err)
 	case <-ctx.Done():
-		return nil, public(&Failure{Class: kindRetry, Err: ctx.Err()})
+		return nil, public(&provider.Failure{Class: provider.Retry, Err: ctx.Err()})
 	}
 }
 
@@ -135,7 +140,7 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 func (h *heldTokens) askGraph(ctx context.Context, groups []string) (found []string, asked bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			asked, err = true, &Failure{Class: kindRetry, Err: fmt.Errorf("panic: %v", p)}
+			asked, err = true, &provider.Failure{Class: provider.Retry, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
 	found, err = h.checkMemberGroups(ctx, groups)
@@ -159,7 +164,7 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	client := http.Client{Transport: h.transport(ctx), CheckRedirect: followNothing}
+	client := http.Client{Transport: h.transport(ctx), CheckRedirect: provider.FollowNothing}
 	res, err := client.Do(req) // #nosec G704 -- see above
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
@@ -168,13 +173,13 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrTokenUnavailable) || errors.Is(err, ErrNoSession) {
 			return nil, err
 		}
-		return nil, &Failure{Class: kindRetry, Err: graphFailure{err}}
+		return nil, &provider.Failure{Class: provider.Retry, Err: graphFailure{err}}
 	}
 	defer res.Body.Close()
-	wait := retryAfter(res.Header.Get("Retry-After"), time.Now())
-	reply, err := readAtMost(res.Body, maxGraphReply)
+	wait := provider.RetryAfter(res.Header.Get("Retry-After"), time.Now())
+	reply, err := provider.ReadAtMost(res.Body, maxGraphReply)
 	if err != nil {
-		return nil, &Failure{Class: kindRetry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
+		return nil, &provider.Failure{Class: provider.Retry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
 	}
 	var doc struct {
 		Value []string
@@ -182,8 +187,8 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	}
 	err = json.Unmarshal(reply, &doc)
 	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
-		return nil, &Failure{
-			Class: kindRetry, StatusCode: res.StatusCode, Code: oneLine(doc.Error.Code, 100), RetryAfter: wait,
+		return nil, &provider.Failure{
+			Class: provider.Retry, StatusCode: res.StatusCode, Code: web.OneLine(doc.Error.Code, 100), RetryAfter: wait,
 			Err: graphFailure{errors.New("the answer of Graph does not tell the person's groups")},
 		}
 	}

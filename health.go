@@ -25,9 +25,9 @@ type weakness struct {
 	timer *time.Timer
 }
 
-// weaken notes a weakness for a while, and logs that it begins. err is nil where
+// Weaken notes a weakness for a while, and logs that it begins. err is nil where
 // another line has said so.
-func (e *events) weaken(ctx context.Context, what, about string, lasts time.Duration, err error) {
+func (e *events) Weaken(ctx context.Context, what, about string, lasts time.Duration, err error) {
 	e.mu.Lock()
 	w := e.weak[what]
 	if w != nil {
@@ -39,7 +39,7 @@ func (e *events) weaken(ctx context.Context, what, about string, lasts time.Dura
 		}
 		w = &weakness{about: about, since: time.Now()}
 		ctx := context.WithoutCancel(ctx)
-		w.timer = time.AfterFunc(lasts, func() { e.mend(ctx, what, "") })
+		w.timer = time.AfterFunc(lasts, func() { e.Mend(ctx, what, "") })
 		e.weak[what] = w
 		if err != nil {
 			defer e.log.WarnContext(ctx, "msauth: degraded", "event", "degraded", "what", what, "err", err)
@@ -48,8 +48,8 @@ func (e *events) weaken(ctx context.Context, what, about string, lasts time.Dura
 	e.mu.Unlock()
 }
 
-// mend ends a weakness, if there is one, about whatever it is or about the same.
-func (e *events) mend(ctx context.Context, what, about string) {
+// Mend ends a weakness, if there is one, about whatever it is or about the same.
+func (e *events) Mend(ctx context.Context, what, about string) {
 	e.mu.Lock()
 	w := e.weak[what]
 	if w == nil || about != "" && w.about != about {

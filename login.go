@@ -11,6 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth/internal/compact"
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
 
@@ -42,15 +46,15 @@ type LoginOptions struct {
 // LoginURL returns the link that starts a sign-in, as a path on this site, for
 // templates.
 func (m *Middleware) LoginURL(o LoginOptions) string {
-	scopes, err := m.scopes.check(o.Scopes)
+	scopes, err := m.scopes.Check(o.Scopes)
 	if err != nil {
 		m.log.Error("msauth: LoginOptions.Scopes", "err", err)
 	}
-	return m.loginURL(o, demand{scopes: scopes})
+	return m.loginURL(o, provider.Requirement{Scopes: scopes})
 }
 
 // loginURL makes a link to a sign-in that meets a demand.
-func (m *Middleware) loginURL(o LoginOptions, d demand) string {
+func (m *Middleware) loginURL(o LoginOptions, d provider.Requirement) string {
 	q := url.Values{}
 	if p := m.returnPath(o.ReturnTo); p != m.cfg.Home {
 		q.Set("return_to", p)
@@ -62,11 +66,11 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 			q.Set(name, value)
 		}
 	}
-	if o.AppState != "" || !d.empty() {
-		e := encoder{}
-		e.text(o.AppState)
-		appendDemand(&e, d)
-		q.Set("sealed", m.linkKeys.seal(e.b, m.linkData()))
+	if o.AppState != "" || !d.Empty() {
+		e := compact.Encoder{}
+		e.Text(o.AppState)
+		session.AppendRequirement(&e, d)
+		q.Set("sealed", m.linkKeys.Seal(e.B, m.linkData()))
 	}
 	return m.loginLink(q)
 }
@@ -75,11 +79,11 @@ func (m *Middleware) loginURL(o LoginOptions, d demand) string {
 // answer cannot tell a sign-in that began in another browser from cookies that
 // are blocked.
 func (m *Middleware) retryURL(returnTo string) string {
-	e := encoder{}
-	e.text("")
-	appendDemand(&e, demand{})
-	e.b = append(e.b, linkRetried)
-	q := url.Values{"sealed": {m.linkKeys.seal(e.b, m.linkData())}}
+	e := compact.Encoder{}
+	e.Text("")
+	session.AppendRequirement(&e, provider.Requirement{})
+	e.B = append(e.B, linkRetried)
+	q := url.Values{"sealed": {m.linkKeys.Seal(e.B, m.linkData())}}
 	if p := m.returnPath(returnTo); p != m.cfg.Home {
 		q.Set("return_to", p)
 	}
@@ -127,14 +131,14 @@ type authorizeOptions struct {
 	returnTo, prompt, loginHint, domainHint, uiLocales string
 	appState                                           string
 	user                                               string // of the app, who connects an account
-	demand                                             demand
+	demand                                             provider.Requirement
 	granted                                            string // scopes of the session that it replaces
 	rounds                                             uint8  // sign-ins right before, each after the other
 
 	// challenged is set where the code of a sign-in was refused with the claims
 	// that are now demanded; asked is what that was to bring.
 	challenged bool
-	asked      demandDigest
+	asked      provider.RequirementDigest
 
 	retried bool // the sign-in before came back without a cookie
 	wait    bool // not at once
@@ -146,14 +150,14 @@ type authorizeOptions struct {
 // nothing else: any site can make a person open this address, so it can ask
 // for nothing that the app itself does not.
 func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
-	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
 		m.wrongMethod(w, r, "GET, HEAD, POST")
 		return
 	}
-	if isPrefetch(r) {
+	if web.IsPrefetch(r) {
 		refusePrefetch(w)
 		return
 	}
@@ -168,7 +172,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if first(r.Header["Sec-Fetch-Mode"]) != "" && !isPageLoad(r) {
+	if web.First(r.Header["Sec-Fetch-Mode"]) != "" && !web.IsPageLoad(r) {
 		// A script or a frame cannot go there: the same link, to click. What is
 		// sealed is good for as long as it was.
 		q := r.URL.Query()
@@ -178,7 +182,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		if opts.returnTo != m.cfg.Home {
 			q.Set("return_to", opts.returnTo)
 		}
-		m.unauthorized(w, r, !opts.demand.empty() && m.current(r) != nil, m.loginLink(q))
+		m.unauthorized(w, r, !opts.demand.Empty() && m.current(r) != nil, m.loginLink(q))
 		return
 	}
 	rec := m.current(r)
@@ -190,10 +194,10 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	if rec != nil {
 		opts.rounds = m.roundsAfter(rec)
-		same := opts.loginHint == "" || opts.loginHint == rec.loginHint || strings.EqualFold(opts.loginHint, rec.user.Username)
-		claims := rec.claims
-		if n, ok := m.renewals.noticeOf(rec); ok && claims == "" {
-			claims = n.claims
+		same := opts.loginHint == "" || opts.loginHint == rec.LoginHint || strings.EqualFold(opts.loginHint, rec.User.Username)
+		claims := rec.Claims
+		if n, ok := m.renewals.PendingUpdate(rec); ok && claims == "" {
+			claims = n.Claims
 		}
 		if !same || opts.prompt != "" {
 			claims = "" // they are about this person
@@ -202,13 +206,13 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		case opts.rounds >= mostRounds && same && opts.prompt == "":
 			m.againPage(w, r, opts.returnTo)
 			return
-		case rec.stepUp || claims != "" || !opts.demand.empty():
-			opts.granted = rec.scopes
-			if opts.demand.claims == "" {
-				opts.demand.claims = claims
+		case rec.StepUp || claims != "" || !opts.demand.Empty():
+			opts.granted = rec.Scopes
+			if opts.demand.Claims == "" {
+				opts.demand.Claims = claims
 			}
 			if opts.loginHint == "" && opts.prompt == "" {
-				opts.loginHint = rec.hint()
+				opts.loginHint = rec.Hint()
 			}
 		case opts.rounds >= 2 && same && opts.prompt == "" && opts.appState == "":
 			opts.wait = true
@@ -256,12 +260,12 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 	}
 	o.returnTo = m.returnPath(o.returnTo)
 	if sealed != "" {
-		plain, err := m.linkKeys.open(sealed, m.linkData())
-		d := decoder{b: plain}
-		if o.appState, o.demand = d.text(), readDemand(&d); d.at < len(d.b) {
-			o.retried = d.flags() == linkRetried
+		plain, err := m.linkKeys.Open(sealed, m.linkData())
+		d := compact.Decoder{B: plain}
+		if o.appState, o.demand = d.Text(), session.ReadRequirement(&d); d.At < len(d.B) {
+			o.retried = d.Flags() == linkRetried
 		}
-		if err != nil || !d.done() {
+		if err != nil || !d.Done() {
 			return o, errors.New("msauth: sealed is damaged or too old, or sealed with a key that this server lacks")
 		}
 	}
@@ -270,54 +274,54 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 
 // begin sends the browser to Microsoft with a new attempt.
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
-	meta, err := m.authority.metadata.get(r.Context())
+	meta, err := m.authority.Metadata.Get(r.Context())
 	if err != nil {
-		m.unavailable(w, r, &attempt{returnTo: o.returnTo, user: o.user}, err)
+		m.unavailable(w, r, &session.Attempt{ReturnTo: o.returnTo, User: o.user}, err)
 		return
 	}
-	scopes := o.demand.scopes
-	if !m.scopes.apart {
+	scopes := o.demand.Scopes
+	if !m.scopes.Apart {
 		// Microsoft remembers what people have granted; with most others a
 		// sign-in that does not name what the session had would lose it.
-		scopes = append(m.scopes.missing(strings.Join(m.cfg.Scopes, " "), strings.Fields(o.granted)), scopes...)
+		scopes = append(m.scopes.Missing(strings.Join(m.cfg.Scopes, " "), strings.Fields(o.granted)), scopes...)
 	}
-	a, cookie := newAttempt()
-	a.returnTo, a.appState, a.rounds = o.returnTo, o.appState, o.rounds
-	a.user, a.retried = o.user, o.retried
-	a.asked, a.maxAge, a.scopes = o.demand.digest(), o.demand.maxAge, strings.Join(scopes, " ")
-	a.contexts = contextsIn(o.demand.claims)
-	if a.challenged = o.challenged; a.challenged {
-		a.asked = o.asked
+	a, cookie := session.NewAttempt()
+	a.ReturnTo, a.AppState, a.Rounds = o.returnTo, o.appState, o.rounds
+	a.User, a.Retried = o.user, o.retried
+	a.Asked, a.MaxAge, a.Scopes = o.demand.Digest(), o.demand.MaxAge, strings.Join(scopes, " ")
+	a.Contexts = provider.ContextsIn(o.demand.Claims)
+	if a.Challenged = o.challenged; a.Challenged {
+		a.Asked = o.asked
 	}
 	if !strings.EqualFold(r.Host, m.base.Host) {
-		a.host = oneLine(r.Host, 100)
+		a.Host = web.OneLine(r.Host, 100)
 	}
-	state, err := m.attempts.seal(a)
-	if err != nil && len(scopes) > len(o.demand.scopes) { // they are asked for all the same
-		a.scopes = strings.Join(o.demand.scopes, " ")
-		state, err = m.attempts.seal(a)
+	state, err := m.attempts.Seal(a)
+	if err != nil && len(scopes) > len(o.demand.Scopes) { // they are asked for all the same
+		a.Scopes = strings.Join(o.demand.Scopes, " ")
+		state, err = m.attempts.Seal(a)
 	}
 	if err != nil {
 		m.appError(w, r, err)
 		return
 	}
 	params := []oauth2.AuthCodeOption{
-		oauth2.SetAuthURLParam("nonce", a.nonce(cookie)),
-		oauth2.S256ChallengeOption(string(a.verifier(cookie))),
+		oauth2.SetAuthURLParam("nonce", a.Nonce(cookie)),
+		oauth2.S256ChallengeOption(string(a.Verifier(cookie))),
 	}
 	if m.cfg.Issuer == "" {
 		// form_post would come cross-site, where Lax cookies stay at home.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
-	if o.demand.maxAge > 0 {
+	if o.demand.MaxAge > 0 {
 		if !o.challenged { // else credentials have just been entered
 			o.prompt = "login"
 		}
-		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(seconds(o.demand.maxAge))))
+		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(session.Seconds(o.demand.MaxAge))))
 	}
 	for name, value := range map[string]string{
 		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
-		"ui_locales": o.uiLocales, "claims": mergeClaims(o.demand.claims, m.cfg.capability()),
+		"ui_locales": o.uiLocales, "claims": provider.MergeClaims(o.demand.Claims, m.cfg.capability()),
 	} {
 		if value != "" {
 			params = append(params, oauth2.SetAuthURLParam(name, value))
@@ -326,11 +330,11 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	provider := m.oauth
 	provider.Scopes = m.scopesToAsk(meta, scopes)
 	provider.Endpoint.AuthURL = meta.Authorization
-	m.attempts.set(w, r, a.id, cookie)
-	if a.cut || len(a.returnTo) > shortReturnTo {
-		m.attempts.keepAddress(w.Header(), a)
+	m.attempts.Set(w, r, a.ID, cookie)
+	if a.Cut || len(a.ReturnTo) > session.ShortReturnTo {
+		m.attempts.KeepAddress(w.Header(), a)
 	}
-	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	m.leave(w, r, provider.AuthCodeURL(state, params...), o.wait)
 }
 
@@ -339,11 +343,11 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string, wait bool) {
 	h := w.Header()
 	if !wait && headerBytes(h)+redirectBytes+len(target) <= maxHeaders {
-		redirect(w, target)
+		web.Redirect(w, target)
 		return
 	}
 	if kept := len(h["Set-Cookie"]); headerBytes(h)+pageBytes > maxHeaders {
-		if dropCookie(h, m.attempts.addressName()); len(h["Set-Cookie"]) < kept {
+		if session.DropCookie(h, m.attempts.AddressName()); len(h["Set-Cookie"]) < kept {
 			m.log.InfoContext(r.Context(), "msauth: an address to return to has no room in the answer: its query is dropped")
 		}
 	}
@@ -364,15 +368,15 @@ func (m *Middleware) onwardsPage(w http.ResponseWriter, r *http.Request, p Page)
 }
 
 // scopesToAsk are the app's own, and more.
-func (m *Middleware) scopesToAsk(meta *metadata, more []string) []string {
+func (m *Middleware) scopesToAsk(meta *provider.Metadata, more []string) []string {
 	scopes := slices.Clone(m.cfg.Scopes)
-	if len(more) > 0 && slices.ContainsFunc(slices.Concat(more, scopes), m.scopes.all) {
-		return slices.Concat(signInScopes, more)
+	if len(more) > 0 && slices.ContainsFunc(slices.Concat(more, scopes), m.scopes.All) {
+		return slices.Concat(provider.SignInScopes, more)
 	}
 	for _, scope := range more {
-		scopes = append(scopes, m.scopes.missing(strings.Join(scopes, " "), []string{scope})...)
+		scopes = append(scopes, m.scopes.Missing(strings.Join(scopes, " "), []string{scope})...)
 	}
-	if !m.wantsOffline && !m.authority.offersOffline(meta) {
+	if !m.wantsOffline && !m.authority.OffersOffline(meta) {
 		scopes = slices.DeleteFunc(scopes, func(scope string) bool { return scope == "offline_access" })
 	}
 	return scopes

@@ -6,6 +6,10 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
 // LogoutURL returns the link that signs out, as a path on this site, for
@@ -21,18 +25,18 @@ func (m *Middleware) LogoutURL() string { return m.base.Path + "/logout" }
 // then who asked. A script signs out by submitting a form; what it posts with
 // fetch is answered with the page that asks, and status 403.
 func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
-	vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
+	web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
 		m.wrongMethod(w, r, "GET, HEAD, POST")
 		return
 	}
-	if isPrefetch(r) {
+	if web.IsPrefetch(r) {
 		refusePrefetch(w)
 		return
 	}
-	rec, _, err := m.sessions.load(r)
+	rec, _, err := m.sessions.Load(r)
 	if subject := m.sessionSubject(r, rec); !m.meant(r) && !m.agreed(w, r, actionSignOut, subject) {
 		if m.cfg.Authority == "" {
 			_, _ = m.shortDiscovery(r) // formOrigins needs it; without it the form still signs out here
@@ -50,20 +54,20 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	}
 
 	if rec != nil {
-		m.ended.add(rec, m.cfg.MaxAge, 0)
+		m.ended.Add(rec, m.cfg.MaxAge, 0)
 	}
-	if removed := m.sessions.remove(w, r); removed != nil && err == nil {
+	if removed := m.sessions.Remove(w, r); removed != nil && err == nil {
 		err = removed
 	}
 	if rec != nil {
 		m.events.signedOut(r.Context(), rec)
 	}
-	ids, _ := m.attempts.sent(r.Header, "")
+	ids, _ := m.attempts.Sent(r.Header, "")
 	for _, id := range ids {
-		m.attempts.clear(w, id)
+		m.attempts.Clear(w, id)
 	}
-	if len(cookieValues(r.Header, m.attempts.addressName())) > 0 {
-		m.attempts.clearAddress(w.Header())
+	if len(session.CookieValues(r.Header, m.attempts.AddressName())) > 0 {
+		m.attempts.ClearAddress(w.Header())
 	}
 	if m.sentMarker(r) {
 		m.clearMarker(w)
@@ -80,7 +84,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	redirect(w, m.endSessionURL(r, rec, maxHeaders-headerBytes(w.Header())-redirectBytes))
+	web.Redirect(w, m.endSessionURL(r, rec, maxHeaders-headerBytes(w.Header())-redirectBytes))
 }
 
 // endSessionURL is where to go on signing out (OpenID Connect RP-Initiated
@@ -88,7 +92,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 // page when that cannot be known or there is none. The address takes no more
 // than room: without the ID token the provider may ask who signs out, and in a
 // page it would be a secret for everything that reads pages.
-func (m *Middleware) endSessionURL(r *http.Request, rec *record, room int) string {
+func (m *Middleware) endSessionURL(r *http.Request, rec *session.Record, room int) string {
 	meta, err := m.shortDiscovery(r)
 	if err != nil {
 		m.log.WarnContext(r.Context(), "msauth: signed out here, but not at the provider", "err", err)
@@ -103,11 +107,11 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *record, room int) strin
 	if m.cfg.Issuer != "" {
 		q.Set("client_id", m.cfg.ClientID)
 	}
-	if rec != nil && rec.loginHint != "" {
-		q.Set("logout_hint", rec.loginHint)
+	if rec != nil && rec.LoginHint != "" {
+		q.Set("logout_hint", rec.LoginHint)
 	}
-	if rec != nil && m.layout.keepsIDToken && rec.unpack() == nil && rec.idToken != "" {
-		q.Set("id_token_hint", string(rec.idToken))
+	if rec != nil && m.layout.KeepsIDToken && rec.Unpack() == nil && rec.IDToken != "" {
+		q.Set("id_token_hint", string(rec.IDToken))
 	}
 	u.RawQuery = q.Encode()
 	if len(u.String()) > room {
@@ -119,19 +123,19 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *record, room int) strin
 
 // shortDiscovery is the provider's metadata, waited for no longer than somebody
 // who signs out should wait.
-func (m *Middleware) shortDiscovery(r *http.Request) (*metadata, error) {
-	if meta, err := m.authority.known(); err == nil {
+func (m *Middleware) shortDiscovery(r *http.Request) (*provider.Metadata, error) {
+	if meta, err := m.authority.Known(); err == nil {
 		return meta, nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	return m.authority.metadata.get(ctx)
+	return m.authority.Metadata.Get(ctx)
 }
 
 // formOrigins are the origins of the provider for form-action, each with a space
 // before it.
 func (m *Middleware) formOrigins() (origins string) {
-	meta, err := m.authority.known()
+	meta, err := m.authority.Known()
 	if err != nil {
 		if m.cfg.Authority != "" {
 			return " " + m.cfg.Authority

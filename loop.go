@@ -7,7 +7,18 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
+
+// replacedGrace is how long a session lives on that the same person has
+// replaced by signing in again: requests that left another tab before the
+// new cookie arrived are not at fault. Longer than the marker's life, or
+// they would be taken for a loop.
+const replacedGrace = markerLifetime + 10*time.Second
 
 const (
 	// markerLifetime is how long ago a sign-in may have ended that the next one
@@ -18,25 +29,22 @@ const (
 	mostRounds = 8
 	// waitBefore is how long the third one in a row, and each after it, waits.
 	waitBefore = 5 * time.Second
-	// demandRest is how long nobody is sent to Microsoft again for what a
-	// sign-in was to bring and has not brought.
-	demandRest = 5 * time.Minute
 )
 
 // markerName names the cookie that says that a sign-in has just succeeded here.
 // Whoever carries it and no session would be sent round in circles.
-func (m *Middleware) markerName() string { return m.cookies.name + "-ok" }
+func (m *Middleware) markerName() string { return m.cookies.Name + "-ok" }
 
 func (m *Middleware) setMarker(w http.ResponseWriter) {
-	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "1", seconds(markerLifetime)))
+	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), "1", session.Seconds(markerLifetime)))
 }
 
 func (m *Middleware) clearMarker(w http.ResponseWriter) {
-	setCookie(w.Header(), m.cookies.cookie(m.markerName(), "", -1))
+	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), "", -1))
 }
 
 func (m *Middleware) sentMarker(r *http.Request) bool {
-	return len(cookieValues(r.Header, m.markerName())) > 0
+	return len(session.CookieValues(r.Header, m.markerName())) > 0
 }
 
 // loopPage stands in for the second round of a loop. again is the link that signs
@@ -49,35 +57,35 @@ func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request, again stri
 		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
 		Links: []Link{{URL: again, Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
-	}, "host", oneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
+	}, "host", web.OneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
 }
 
 // roundsAfter is how many sign-ins, each right after another, a next one would
 // follow.
-func (m *Middleware) roundsAfter(rec *record) uint8 {
-	if time.Now().Unix()-rec.signedIn >= int64(markerLifetime/time.Second) {
+func (m *Middleware) roundsAfter(rec *session.Record) uint8 {
+	if time.Now().Unix()-rec.SignedIn >= int64(markerLifetime/time.Second) {
 		return 0
 	}
-	return min(rec.rounds+1, mostRounds)
+	return min(rec.Rounds+1, mostRounds)
 }
 
 // askedInVain reports whether the person has been at Microsoft for the same a
 // while ago.
-func (m *Middleware) askedInVain(rec *record, d demand) bool {
-	if rec.asked != d.digest() || time.Now().Unix()-rec.signedIn >= int64(demandRest/time.Second) {
+func (m *Middleware) askedInVain(rec *session.Record, d provider.Requirement) bool {
+	if rec.Asked != d.Digest() || time.Now().Unix()-rec.SignedIn >= int64(renew.DemandRest/time.Second) {
 		return false
 	}
 	// A fresh sign-in is no failure because it has grown old since.
-	return d.maxAge == 0 || rec.signedIn-rec.authTime > int64(d.maxAge/time.Second)
+	return d.MaxAge == 0 || rec.SignedIn-rec.AuthTime > int64(d.MaxAge/time.Second)
 }
 
 // inVain tells a person that Microsoft was asked and the handler is still not
 // content.
-func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
+func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session.Record, d provider.Requirement) {
 	kind, what := missing(d)
 	attrs := m.accessRefused(r, kind, rec)
 	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
-	if len(d.scopes) > 0 {
+	if len(d.Scopes) > 0 {
 		m.deny(w, r, slog.LevelInfo, Page{
 			Kind: "not-granted", Status: http.StatusForbidden,
 			Title: "This page needs more permissions",

@@ -11,6 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
 
@@ -19,25 +24,25 @@ import (
 type Middleware struct {
 	cfg          Config
 	base         *url.URL // of BaseURL
-	registration registration
-	layout       layout
+	registration session.Registration
+	layout       session.Layout
 	log          *slog.Logger
 	events       *events
 
-	authority *authority
-	renewals  *renewals
-	cookies   *cookieFormat
-	sessions  sessionStore
-	ended     endedSet
-	attempts  *attempts
-	linkKeys  *dailyKeys
-	formKeys  *dailyKeys
+	authority *provider.Authority
+	renewals  *renew.Renewals
+	cookies   *session.Cookies
+	sessions  session.Store
+	ended     session.Revoked
+	attempts  *session.Attempts
+	linkKeys  *seal.DailyKeys
+	formKeys  *seal.DailyKeys
 	oauth     oauth2.Config
 	// wantsOffline is set where Config.Scopes names offline_access itself.
 	wantsOffline bool
 
-	vault       *vault // nil without Config.Tokens
-	scopes      scopeRules
+	vault       *renew.Vault // nil without Config.Tokens
+	scopes      provider.Scopes
 	tokenHosts  map[string][]string // scopes by host
 	tokenBase   http.RoundTripper
 	graph       string // where Microsoft Graph is, "" if there is none
@@ -97,7 +102,7 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // routeFor finds our own page that a request is for, as the app routes it or,
 // where http.StripPrefix has shortened that, as the browser asked for it.
 func (m *Middleware) routeFor(r *http.Request) func(*Middleware, http.ResponseWriter, *http.Request) {
-	asked, _, _ := strings.Cut(requestPath(r), "?")
+	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
 	for _, path := range [...]string{r.URL.Path, asked} {
 		if name, below := strings.CutPrefix(path, m.base.Path+"/"); below {
 			if serve := route(name); serve != nil {
@@ -126,18 +131,18 @@ func (m *Middleware) Load(next http.Handler) http.Handler {
 // around a whole site it serves the pages below BaseURL itself: nobody could
 // sign in if signing in were needed for them.
 func (m *Middleware) Require(next http.Handler) http.Handler {
-	return m.require(next, demand{})
+	return m.require(next, provider.Requirement{})
 }
 
 // require is Require where a first sign-in is to meet a demand.
-func (m *Middleware) require(next http.Handler, first demand) http.Handler {
+func (m *Middleware) require(next http.Handler, first provider.Requirement) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.routeFor(r) != nil {
 			m.ServeHTTP(w, r)
 			return
 		}
 		r, v := m.attach(w, r)
-		navigation := !v.passes() && isNavigation(r) // nobody asks of those who pass
+		navigation := !v.passes() && web.IsNavigation(r) // nobody asks of those who pass
 		switch decide(v, navigation) {
 		case pass:
 			if w.Header().Get("Cache-Control") == "" {
@@ -152,18 +157,18 @@ func (m *Middleware) require(next http.Handler, first demand) http.Handler {
 				return
 			}
 			if v.rec != nil { // kept for a step-up
-				m.ask(w, r, v.rec, demand{claims: v.rec.claims})
+				m.ask(w, r, v.rec, provider.Requirement{Claims: v.rec.Claims})
 				return
 			}
-			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: first})
+			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), demand: first})
 		case brake:
-			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: requestPath(r)}))
+			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:
 			m.brokenPage(w, r, v.err)
 		default:
 			d := first
 			if v.rec != nil {
-				d = demand{} // what the renewal needs comes first
+				d = provider.Requirement{} // what the renewal needs comes first
 			}
 			m.unauthorized(w, r, false, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 		}
@@ -176,7 +181,7 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "This page is not available right now",
 		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
-		Links: []Link{{URL: m.returnPath(requestPath(r)), Label: "Try again"}},
+		Links: []Link{{URL: m.returnPath(web.RequestPath(r)), Label: "Try again"}},
 		Err:   err,
 	})
 }
@@ -213,7 +218,7 @@ func decide(v *visit, navigation bool) verdict {
 // A visit is what a request was found to be.
 type visit struct {
 	session      *Session
-	rec          *record
+	rec          *session.Record
 	justSignedIn bool  // a sign-in of this browser has just succeeded
 	prefetch     bool  // a session that must be renewed, which a prefetch cannot
 	err          error // the store is broken
@@ -224,7 +229,7 @@ type visit struct {
 }
 
 // passes reports whether Require lets the request through.
-func (v *visit) passes() bool { return v.session != nil && !v.rec.stepUp }
+func (v *visit) passes() bool { return v.session != nil && !v.rec.StepUp }
 
 // attach finds the request's session once, however many of our handlers it
 // passes.
@@ -233,7 +238,7 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Reque
 	if a := attachedBy(r.Context(), m); a != nil {
 		return r, a.visit
 	}
-	vary(w.Header(), "Cookie")
+	web.Vary(w.Header(), "Cookie")
 	if strings.HasSuffix(r.URL.Path, "/callback") {
 		m.noteMisplaced(r)
 	}
@@ -266,10 +271,10 @@ func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 // runs; nothing is left for afterwards.
 func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	v.justSignedIn = m.sentMarker(r)
-	rec, sent, err := m.sessions.load(r)
+	rec, sent, err := m.sessions.Load(r)
 	if err != nil {
 		m.log.ErrorContext(r.Context(), "msauth: the session store fails", "err", err)
-		m.events.weaken(r.Context(), weakSessions, "", storeWeakFor, err)
+		m.events.Weaken(r.Context(), weakSessions, "", storeWeakFor, err)
 		v.err = err
 		return
 	}
@@ -280,17 +285,17 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	ended, leaving := m.ended.state(rec.id, now)
+	ended, leaving := m.ended.State(rec.ID, now)
 	if reason := m.judge(rec, ended, now); reason != "" {
 		m.reject(w, r, reason, rec)
 		return
 	}
 	fresh, how := rec, m.renewalFor(r, rec, now)
-	n, noticed := m.renewals.noticeOf(rec)
+	n, noticed := m.renewals.PendingUpdate(rec)
 	switch {
 	case !noticed:
-		n = notice{}
-	case how == notDue && !rec.stepUp:
+		n = renew.PendingUpdate{}
+	case how == notDue && !rec.StepUp:
 		how = attentionFor(r, n)
 	}
 	if !leaving && how != notDue {
@@ -305,106 +310,106 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		now = time.Now()
-		if ended, leaving = m.ended.state(rec.id, now); ended { // signed out while the renewal was under way
+		if ended, leaving = m.ended.State(rec.ID, now); ended { // signed out while the renewal was under way
 			return
 		}
 		if how == onlyDeliver && fresh == rec {
-			m.renewals.settle(rec.id, n) // somebody else was given it
+			m.renewals.Settle(rec.ID, n) // somebody else was given it
 		}
 	}
 	if fresh != rec {
-		fresh.used = now.Unix()
+		fresh.Used = now.Unix()
 	}
-	if noticed && n.stepUp && fresh.renewed <= n.of && !fresh.stepUp {
-		fresh = fresh.clone()
-		fresh.stepUp, fresh.claims = true, n.claims
+	if noticed && n.StepUp && fresh.Renewed <= n.Of && !fresh.StepUp {
+		fresh = fresh.Clone()
+		fresh.StepUp, fresh.Claims = true, n.Claims
 	}
 	renewed := fresh
 	fresh = m.touch(r, fresh, now)
 	if fresh != rec && !leaving && how != onlyKnown {
-		switch gone, err := m.sessions.update(w, r, fresh); {
+		switch gone, err := m.sessions.Update(w, r, fresh); {
 		case gone:
 			return
 		case err != nil:
-			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.user.key(), "err", err)
-			if fresh.refresh != rec.refresh && rec.unpacked() {
-				m.keepUndelivered(rec, fresh.grant())
+			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.User.Key(), "err", err)
+			if fresh.Refresh != rec.Refresh && rec.Unpacked() {
+				m.keepUndelivered(rec, fresh.TokenSet())
 			}
 		default:
 			if noticed {
-				m.renewals.settle(rec.id, n)
-				m.renewals.remind(n, fresh, m.comesUntil(fresh))
+				m.renewals.Settle(rec.ID, n)
+				m.renewals.Remind(n, fresh, m.comesUntil(fresh))
 			}
 			switch {
 			case renewed == rec:
-				m.renewals.touches(r.Context(), rec, m.comesUntil(fresh))
-			case rec.unpacked() && fresh.refresh != rec.refresh && !isUpgrade(r) && r.Context().Err() == nil:
-				m.renewals.taken(rec, fresh)
+				m.renewals.Touches(r.Context(), rec, m.comesUntil(fresh))
+			case rec.Unpacked() && fresh.Refresh != rec.Refresh && !web.IsUpgrade(r) && r.Context().Err() == nil:
+				m.renewals.Taken(rec, fresh)
 			}
 		}
 	}
 	if v.justSignedIn {
 		m.clearMarker(w)
 	}
-	v.rec, v.session = fresh, v.held.of(m, fresh, m.sessions.reload(r))
+	v.rec, v.session = fresh, v.held.of(m, fresh, m.sessions.Reload(r))
 }
 
 // current is the session that a request comes with, nil if it has none that is
 // good.
-func (m *Middleware) current(r *http.Request) *record {
-	rec, _, _ := m.sessions.load(r)
-	if rec == nil || m.judge(rec, m.ended.has(rec.id), time.Now()) != "" {
+func (m *Middleware) current(r *http.Request) *session.Record {
+	rec, _, _ := m.sessions.Load(r)
+	if rec == nil || m.judge(rec, m.ended.Has(rec.ID), time.Now()) != "" {
 		return nil
 	}
 	return rec
 }
 
 // currentUser is whom that session is of.
-func (m *Middleware) currentUser(r *http.Request) *account {
+func (m *Middleware) currentUser(r *http.Request) *provider.Account {
 	if rec := m.current(r); rec != nil {
-		return &rec.user
+		return &rec.User
 	}
 	return nil
 }
 
 // judge says why a session that opens is over, or "".
-func (m *Middleware) judge(rec *record, ended bool, now time.Time) string {
+func (m *Middleware) judge(rec *session.Record, ended bool, now time.Time) string {
 	switch {
 	case ended:
 		return "ended"
-	case !now.Before(rec.ends(m.cfg.MaxAge)):
+	case !now.Before(rec.Ends(m.cfg.MaxAge)):
 		return "too old"
-	case m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.used >= int64(m.cfg.IdleTimeout/time.Second):
+	case m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.Used >= int64(m.cfg.IdleTimeout/time.Second):
 		return "idle"
-	case rec.userKey != "" && m.vault == nil:
+	case rec.UserKey != "" && m.vault == nil:
 		return "without tokens"
-	case !m.admits(&rec.user):
+	case !m.admits(&rec.User):
 		return "no longer admitted"
 	}
 	return ""
 }
 
 // admits checks an identity against today's configuration.
-func (m *Middleware) admits(u *account) bool {
+func (m *Middleware) admits(u *provider.Account) bool {
 	// Sessions of before people were told apart whose subject is a sentence.
-	return m.authority.checkPerson(u) == nil && admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
+	return m.authority.CheckPerson(u) == nil && provider.Admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
 }
 
 // reject notes that what a request carries is no session, and clears it on
 // navigations: the deletion in a slow script's answer could otherwise arrive
 // after, and undo, a new sign-in.
-func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *record) {
+func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *session.Record) {
 	attrs := []any{"reason", reason}
 	if rec != nil {
-		attrs = append(attrs, "user", rec.user.key())
+		attrs = append(attrs, "user", rec.User.Key())
 	}
-	if rec != nil && reason == "refused" && m.sessions.changed(r, rec) {
+	if rec != nil && reason == "refused" && m.sessions.Changed(r, rec) {
 		m.log.Info("msauth: session not accepted, though another process has renewed it", attrs...)
 		return // what that got is good
 	}
-	if isNavigation(r) {
+	if web.IsNavigation(r) {
 		m.log.InfoContext(r.Context(), "msauth: session cleared", attrs...)
-		if err := m.sessions.remove(w, r); err != nil {
+		if err := m.sessions.Remove(w, r); err != nil {
 			m.log.ErrorContext(r.Context(), "msauth: clearing a session", "err", err)
 		}
 		return
@@ -427,29 +432,29 @@ const (
 // fetch ahead of any wish to see, and a handshake's answer has no room for a
 // cookie: both may put a renewal off, but not past the time at which the
 // person has to be checked again. Anybody can send their headers.
-func (m *Middleware) renewalFor(r *http.Request, rec *record, now time.Time) howToRenew {
-	if rec.stepUp || now.Unix() < rec.refreshAt && !m.scopes.foreign(rec.scopes) {
+func (m *Middleware) renewalFor(r *http.Request, rec *session.Record, now time.Time) howToRenew {
+	if rec.StepUp || now.Unix() < rec.RefreshAt && !m.scopes.Foreign(rec.Scopes) {
 		return notDue
 	}
-	overdue := now.Unix() >= rec.expiry ||
-		m.cfg.RecheckAfter > 0 && now.Unix() >= rec.renewed+int64(m.cfg.RecheckAfter/time.Second)
+	overdue := now.Unix() >= rec.Expiry ||
+		m.cfg.RecheckAfter > 0 && now.Unix() >= rec.Renewed+int64(m.cfg.RecheckAfter/time.Second)
 	switch {
-	case isPrefetch(r) && overdue:
+	case web.IsPrefetch(r) && overdue:
 		return notHere
-	case isPrefetch(r), isUpgrade(r) && !overdue:
+	case web.IsPrefetch(r), web.IsUpgrade(r) && !overdue:
 		return onlyKnown
 	}
 	return renewNow
 }
 
 // attentionFor decides what a request does about a notice.
-func attentionFor(r *http.Request, n notice) howToRenew {
+func attentionFor(r *http.Request, n renew.PendingUpdate) howToRenew {
 	switch {
-	case isPrefetch(r), isUpgrade(r):
+	case web.IsPrefetch(r), web.IsUpgrade(r):
 		return onlyKnown
-	case n.rejected != tokenKey{}:
+	case n.Rejected != renew.Key{}:
 		return renewNow
-	case n.deliver:
+	case n.Deliver:
 		return onlyDeliver
 	}
 	return notDue
@@ -457,48 +462,48 @@ func attentionFor(r *http.Request, n notice) howToRenew {
 
 // renew returns the record with newer tokens where there are any, and whether
 // the session lives on.
-func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notice) (fresh *record, alive bool) {
-	if err := rec.unpack(); err != nil {
+func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew, n renew.PendingUpdate) (fresh *session.Record, alive bool) {
+	if err := rec.Unpack(); err != nil {
 		return rec, false
 	}
-	patience, reason := validPatience, "due"
-	if time.Now().Unix() >= rec.expiry {
-		patience, reason = expiredPatience, "expired"
+	patience, reason := renew.ValidPatience, "due"
+	if time.Now().Unix() >= rec.Expiry {
+		patience, reason = renew.ExpiredPatience, "expired"
 	}
-	g, err := m.renewals.renew(r.Context(), renewal{
-		rec: rec, reason: reason, patience: patience, reload: m.sessions.reload(r), keepUntil: m.comesUntil(rec),
-		due: func(g *grant) bool {
-			return g.due(time.Now()) || m.scopes.foreign(g.scopes) || n.rejected != tokenKey{} && n.rejected == m.renewals.key(g.access)
+	g, err := m.renewals.Renew(r.Context(), renew.Request{
+		Rec: rec, Reason: reason, Patience: patience, Reload: m.sessions.Reload(r), KeepUntil: m.comesUntil(rec),
+		Due: func(g *provider.TokenSet) bool {
+			return g.Due(time.Now()) || m.scopes.Foreign(g.Scopes) || n.Rejected != renew.Key{} && n.Rejected == m.renewals.Key(g.Access)
 		},
-		onlyKnown: how == onlyKnown || how == onlyDeliver,
+		OnlyKnown: how == onlyKnown || how == onlyDeliver,
 	})
 	fresh = rec
-	if how != onlyKnown && g != nil && g.refresh != "" && (g.refresh != rec.refresh || g.issued > rec.renewed) {
-		fresh = rec.renewedBy(g)
-		if isUpgrade(r) {
+	if how != onlyKnown && g != nil && g.Refresh != "" && (g.Refresh != rec.Refresh || g.Issued > rec.Renewed) {
+		fresh = rec.RenewedBy(g)
+		if web.IsUpgrade(r) {
 			m.keepUndelivered(rec, g)
 		}
 	}
-	if err == nil || errors.Is(err, errPending) {
+	if err == nil || errors.Is(err, renew.ErrPending) {
 		return fresh, true
 	}
-	failure, ok := errors.AsType[*Failure](err)
+	failure, ok := errors.AsType[*provider.Failure](err)
 	if !ok {
-		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.user.key(), "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.User.Key(), "err", err)
 		return fresh, true
 	}
-	if errors.Is(err, errNoRefreshToken) && m.outlivesTokens(rec) {
+	if errors.Is(err, renew.ErrNoRefreshToken) && m.outlivesTokens(rec) {
 		return fresh, true
 	}
 	switch failure.Class {
-	case kindSignIn:
+	case provider.SignIn:
 		// The id is not added to the ended ones: where a provider rotates
 		// strictly, another process may have renewed with this very token,
 		// and the cookie that it gave is good.
 		return rec, false
-	case kindStepUp:
-		fresh = fresh.clone()
-		fresh.stepUp, fresh.claims = true, failure.Claims
+	case provider.StepUp:
+		fresh = fresh.Clone()
+		fresh.StepUp, fresh.Claims = true, failure.Claims
 	}
 	return fresh, true
 }
@@ -507,37 +512,37 @@ func (m *Middleware) renew(r *http.Request, rec *record, how howToRenew, n notic
 // its tokens are over. So it does at other providers, many of which give none,
 // until the app wants the person checked again. What an app keeps of its users'
 // accounts is worth nothing without.
-func (m *Middleware) outlivesTokens(rec *record) bool {
-	return m.cfg.Issuer != "" && rec.userKey == "" &&
-		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.renewed+int64(m.cfg.RecheckAfter/time.Second))
+func (m *Middleware) outlivesTokens(rec *session.Record) bool {
+	return m.cfg.Issuer != "" && rec.UserKey == "" &&
+		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.Renewed+int64(m.cfg.RecheckAfter/time.Second))
 }
 
 // withoutRefreshToken puts the renewal of a new session off that has no refresh
 // token: for good, or until the app wants the person checked again, which ends
 // it.
-func (m *Middleware) withoutRefreshToken(rec *record) {
-	if rec.refresh != "" || !m.outlivesTokens(rec) {
+func (m *Middleware) withoutRefreshToken(rec *session.Record) {
+	if rec.Refresh != "" || !m.outlivesTokens(rec) {
 		return
 	}
-	rec.refreshAt = rec.signedIn + int64(longestMaxAge/time.Second)
+	rec.RefreshAt = rec.SignedIn + int64(session.LongestMaxAge/time.Second)
 	ends := "at Config.MaxAge or IdleTimeout, whatever has become of the account: set Config.RecheckAfter to end it sooner"
 	if m.cfg.RecheckAfter > 0 {
-		rec.refreshAt = rec.renewed + int64(m.cfg.RecheckAfter/time.Second)
+		rec.RefreshAt = rec.Renewed + int64(m.cfg.RecheckAfter/time.Second)
 		ends = "when Config.RecheckAfter is over, " + m.cfg.RecheckAfter.String() + " after signing in"
 	}
-	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.user.key(), "session_ends", ends)
+	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.User.Key(), "session_ends", ends)
 }
 
 // touch notes the use of a session, in steps, and gets rid of cookies that it
 // no longer needs. It returns rec itself when there is nothing to write.
-func (m *Middleware) touch(r *http.Request, rec *record, now time.Time) *record {
+func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) *session.Record {
 	step := int64(m.cfg.IdleTimeout / time.Second / 24)
-	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.used >= max(step, 1)
-	if !idle && !rec.surplus || isPrefetch(r) {
+	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.Used >= max(step, 1)
+	if !idle && !rec.Surplus || web.IsPrefetch(r) {
 		return rec
 	}
-	rec = rec.clone()
-	rec.used, rec.surplus = now.Unix(), false
+	rec = rec.Clone()
+	rec.Used, rec.Surplus = now.Unix(), false
 	return rec
 }
 
@@ -549,13 +554,13 @@ func (m *Middleware) misdirected(r *http.Request) bool {
 	if err != nil {
 		return false
 	}
-	a, err := m.attempts.open(answer.state)
+	a, err := m.attempts.Open(answer.state)
 	if err != nil {
 		return false
 	}
-	_, cookie := m.attempts.sent(r.Header, a.id.String())
-	binding := a.bind(cookie)
-	return cookie != "" && sameText(string(binding[:]), string(a.binding[:]))
+	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
+	binding := a.Bind(cookie)
+	return cookie != "" && seal.SameText(string(binding[:]), string(a.Binding[:]))
 }
 
 // noteMisplaced logs, once, that the answer to a sign-in came to another path
@@ -566,7 +571,7 @@ func (m *Middleware) noteMisplaced(r *http.Request) {
 		return
 	}
 	want := m.base.Path + "/callback"
-	asked, _, _ := strings.Cut(requestPath(r), "?")
+	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
 	if path, err := url.PathUnescape(asked); err == nil {
 		asked = path
 	}
@@ -577,9 +582,9 @@ func (m *Middleware) noteMisplaced(r *http.Request) {
 	if err != nil {
 		return
 	}
-	if a, _ := m.attempts.open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
+	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
 		m.log.WarnContext(r.Context(), "msauth: the answer to a sign-in arrived at an unexpected path: does something in front strip or add a prefix?",
-			"base_url", m.cfg.BaseURL, "path", oneLine(asked, 200), "expected", want)
+			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
 	}
 }
 
@@ -590,7 +595,7 @@ func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 		Text:  "Microsoft signed you in, but its answer went to the wrong part of this site. You did nothing wrong. Tell the people who run it.",
 		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("the answer to a sign-in did not reach Callback: does something in front change the path of BaseURL?"),
-	}, "path", oneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
+	}, "path", web.OneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
 }
 
 // Ready reports whether people can sign in: discovery and signing keys can be
@@ -611,8 +616,8 @@ func (m *Middleware) Ready(ctx context.Context) error {
 	if misused != nil {
 		return misused
 	}
-	if err := m.authority.ready(ctx); err != nil {
+	if err := m.authority.Ready(ctx); err != nil {
 		return public(err)
 	}
-	return public(m.renewals.ready())
+	return public(m.renewals.Ready())
 }

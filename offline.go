@@ -3,6 +3,9 @@ package msauth
 import (
 	"context"
 	"errors"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
 )
 
 // Offline returns a session for one of the app's users whose tokens
@@ -20,23 +23,23 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	if m.vault == nil {
 		return nil, errors.New("msauth: Offline needs Config.Tokens")
 	}
-	if err := checkUserKey(user); err != nil {
+	if err := renew.CheckUserKey(user); err != nil {
 		return nil, err
 	}
-	e, err := m.vault.load(ctx, user)
+	e, err := m.vault.Load(ctx, user)
 	switch {
-	case errors.Is(err, errEntry):
-		err = &Failure{Class: kindSignIn, Err: err}
+	case errors.Is(err, renew.ErrUnreadable):
+		err = &provider.Failure{Class: provider.SignIn, Err: err}
 	case err != nil:
 	case e.SignInRequired:
-		err = e.refusedBefore()
-	case !m.admits(&e.rec.user):
-		err = &Failure{Class: kindNotAllowed, Err: errNotAdmitted}
+		err = e.RefusedBefore()
+	case !m.admits(&e.Rec.User):
+		err = &provider.Failure{Class: provider.NotAllowed, Err: provider.ErrNotAdmitted}
 	}
 	if err != nil {
 		return nil, public(err)
 	}
-	return new(heldSession).of(m, e.rec, nil), nil
+	return new(heldSession).of(m, e.Rec, nil), nil
 }
 
 // StoredUser is the name under which [Config.Tokens] keeps the entry of one of
@@ -44,11 +47,11 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 // share one store. A store that lists its entries cuts StoredUser("") off to get
 // the user for [Middleware.Offline]. Entries from earlier versions may be kept
 // under the user alone; the registration that can open them uses them.
-func (m *Middleware) StoredUser(user string) string { return m.registration.prefix() + user }
+func (m *Middleware) StoredUser(user string) string { return m.registration.Prefix() + user }
 
 // StoredAccount is what [StoredTokens].Account is for an account, given as
 // [User.Key].
-func (m *Middleware) StoredAccount(key string) string { return m.registration.prefix() + key }
+func (m *Middleware) StoredAccount(key string) string { return m.registration.Prefix() + key }
 
 // Disconnect forgets the tokens of one of the app's users. Sessions of theirs in
 // browsers end when their access token does, after an hour or so; so does what
@@ -63,13 +66,13 @@ func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Disconnect needs Config.Tokens")
 	}
-	if err := checkUserKey(user); err != nil {
+	if err := renew.CheckUserKey(user); err != nil {
 		return err
 	}
-	if err := m.vault.delete(ctx, user); err != nil {
+	if err := m.vault.Delete(ctx, user); err != nil {
 		return public(err)
 	}
-	m.renewals.forgetStored(user)
+	m.renewals.ForgetStored(user)
 	return nil
 }
 
@@ -80,8 +83,8 @@ func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Reseal needs Config.Tokens")
 	}
-	if err := checkUserKey(user); err != nil {
+	if err := renew.CheckUserKey(user); err != nil {
 		return err
 	}
-	return public(m.vault.reseal(ctx, user))
+	return public(m.vault.Reseal(ctx, user))
 }

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"example.com/msauth/internal/seal"
 )
 
 // A Page is what this package wants to tell a person; see [Config.Page].
@@ -117,7 +119,7 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, level slog.Lev
 // report logs why a page is shown, under the id that it returns.
 func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...any) string {
 	var random [6]byte
-	randomBytes(random[:])
+	seal.RandomBytes(random[:])
 	id := hex.EncodeToString(random[:])
 	attrs = append([]any{"page", p.Kind, "id", id}, attrs...)
 	if p.Err != nil {

@@ -9,6 +9,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
 // shortestMaxAge leaves people the time to come back.
@@ -16,10 +20,10 @@ const shortestMaxAge = 1 * time.Minute
 
 // A shortfall is why a session does not do for a handler.
 type shortfall struct {
-	forbidden string // the kind of a refusal that another sign-in would not change
-	asks      bool   // Microsoft has to be asked, and should not for a prefetch
-	demand    demand // what else another sign-in is to bring
-	err       error  // why it is forbidden, or could not be found out
+	forbidden string               // the kind of a refusal that another sign-in would not change
+	asks      bool                 // Microsoft has to be asked, and should not for a prefetch
+	demand    provider.Requirement // what else another sign-in is to bring
+	err       error                // why it is forbidden, or could not be found out
 }
 
 // shortOf makes of the error of a token request what the person can do about
@@ -31,11 +35,11 @@ func shortOf(err error, scopes []string) *shortfall {
 	if !errors.Is(err, ErrSignInRequired) && !errors.Is(err, ErrNoSession) {
 		return &shortfall{err: err}
 	}
-	short := &shortfall{demand: demand{scopes: scopes}}
+	short := &shortfall{demand: provider.Requirement{Scopes: scopes}}
 	if failure, ok := errors.AsType[*AuthError](err); ok {
-		short.demand.claims = failure.Claims
+		short.demand.Claims = failure.Claims
 		if scopes == nil {
-			short.demand.scopes = failure.Scopes
+			short.demand.Scopes = failure.Scopes
 		}
 	}
 	return short
@@ -43,12 +47,12 @@ func shortOf(err error, scopes []string) *shortfall {
 
 // forbidden is what those come short of who have none of what one may have.
 func forbidden(kind string, oneOf []string) *shortfall {
-	return &shortfall{forbidden: kind, err: errors.New("missing " + kind + ": " + oneLine(strings.Join(oneOf, " or "), 500))}
+	return &shortfall{forbidden: kind, err: errors.New("missing " + kind + ": " + web.OneLine(strings.Join(oneOf, " or "), 500))}
 }
 
 // requireMore is Require with something more to judge. People who are not
 // signed in are asked at once for what is certain to be demanded of them.
-func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
+func (m *Middleware) requireMore(next http.Handler, first provider.Requirement, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
 	return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, v := m.attach(w, r)
 		short := judge(r, v)
@@ -71,25 +75,25 @@ func (m *Middleware) requireMore(next http.Handler, first demand, judge func(r *
 // deliver gives the browser, or the store, the refresh token that is left after
 // a judge has asked for a token: the next request may come to another process.
 func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
-	n, ok := m.renewals.noticeOf(v.rec)
-	if _, leaving := m.ended.state(v.rec.id, time.Now()); !ok || !n.deliver || leaving || isUpgrade(r) {
+	n, ok := m.renewals.PendingUpdate(v.rec)
+	if _, leaving := m.ended.State(v.rec.ID, time.Now()); !ok || !n.Deliver || leaving || web.IsUpgrade(r) {
 		return
 	}
-	fresh := v.rec.clone()
-	if fresh.unpack() != nil {
+	fresh := v.rec.Clone()
+	if fresh.Unpack() != nil {
 		return
 	}
-	own, _, newest := m.renewals.ownOf(fresh)
-	if newest == fresh.refresh {
+	own, _, newest := m.renewals.OwnOf(fresh)
+	if newest == fresh.Refresh {
 		return
 	}
-	fresh = fresh.renewedBy(own)
-	if gone, err := m.sessions.update(w, r, fresh); err != nil {
-		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", fresh.user.key(), "err", err)
+	fresh = fresh.RenewedBy(own)
+	if gone, err := m.sessions.Update(w, r, fresh); err != nil {
+		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", fresh.User.Key(), "err", err)
 	} else if !gone {
 		v.rec = fresh
-		m.renewals.settle(fresh.id, n)
-		m.renewals.remind(n, fresh, m.comesUntil(fresh))
+		m.renewals.Settle(fresh.ID, n)
+		m.renewals.Remind(n, fresh, m.comesUntil(fresh))
 	}
 }
 
@@ -126,21 +130,21 @@ func (m *Middleware) closed(what string, err error) func(http.Handler) http.Hand
 // Microsoft where the token for them is not in memory; if that cannot be had
 // for now, the answer is 503.
 func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Handler {
-	wanted, err := m.scopes.check(scopes)
+	wanted, err := m.scopes.Check(scopes)
 	if err != nil {
 		return m.misused(fmt.Errorf("RequireScopes: %w", err))
 	}
-	own, others := m.scopes.byAPI(wanted)
-	d, first := demand{scopes: wanted}, demand{scopes: wanted}
-	if slices.ContainsFunc(wanted, m.scopes.all) {
-		first = demand{} // it goes with no other, and often needs nobody's consent
+	own, others := m.scopes.ByAPI(wanted)
+	d, first := provider.Requirement{Scopes: wanted}, provider.Requirement{Scopes: wanted}
+	if slices.ContainsFunc(wanted, m.scopes.All) {
+		first = provider.Requirement{} // it goes with no other, and often needs nobody's consent
 	}
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, first, func(r *http.Request, v *visit) *shortfall {
-			if len(m.scopes.missing(v.held.tokens.record().scopes, own)) > 0 {
+			if len(m.scopes.Missing(v.held.tokens.record().Scopes, own)) > 0 {
 				return &shortfall{demand: d}
 			}
-			if len(others) > 0 && isPrefetch(r) {
+			if len(others) > 0 && web.IsPrefetch(r) {
 				return &shortfall{asks: true}
 			}
 			for _, scopes := range others {
@@ -161,13 +165,13 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 // Add optional claim, ID, auth_time. Without it the sign-in ends on a page that
 // says so. See OpenID Connect Core section 3.1.2.1 (prompt, max_age).
 func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler) http.Handler {
-	if maxAge < shortestMaxAge || maxAge > longestMaxAge {
-		return m.misused(fmt.Errorf("RequireFreshSignIn: maxAge %w", checkDuration(maxAge, shortestMaxAge, longestMaxAge)))
+	if maxAge < shortestMaxAge || maxAge > session.LongestMaxAge {
+		return m.misused(fmt.Errorf("RequireFreshSignIn: maxAge %w", checkDuration(maxAge, shortestMaxAge, session.LongestMaxAge)))
 	}
-	d := demand{maxAge: maxAge}
+	d := provider.Requirement{MaxAge: maxAge}
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, d, func(r *http.Request, v *visit) *shortfall {
-			if v.rec.authTime != 0 && time.Now().Unix()-v.rec.authTime <= int64(maxAge/time.Second) {
+			if v.rec.AuthTime != 0 && time.Now().Unix()-v.rec.AuthTime <= int64(maxAge/time.Second) {
 				return nil
 			}
 			return &shortfall{demand: d}
@@ -181,19 +185,19 @@ func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler)
 // asks for. It is proved by the claim "acrs" of the ID token and holds for the
 // session. See "Developer guide to Conditional Access authentication context".
 func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handler {
-	if !validContext(id) {
+	if !provider.ValidContext(id) {
 		return m.misused(fmt.Errorf("RequireAuthContext: %q is not c1 to c99", id))
 	}
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, demand{claims: contextClaims([]string{id})}, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, provider.Requirement{Claims: provider.ContextClaims([]string{id})}, func(r *http.Request, v *visit) *shortfall {
 			contexts := []string{id} // and those that other handlers have asked for
-			for _, other := range v.rec.contexts {
+			for _, other := range v.rec.Contexts {
 				if other == id {
 					return nil
 				}
 				contexts = append(contexts, other)
 			}
-			return &shortfall{demand: demand{claims: contextClaims(contexts)}}
+			return &shortfall{demand: provider.Requirement{Claims: provider.ContextClaims(contexts)}}
 		})
 	}
 }
@@ -212,7 +216,7 @@ func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handle
 	}
 	short := forbidden("role", roles)
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, provider.Requirement{}, func(r *http.Request, v *visit) *shortfall {
 			for _, role := range roles {
 				if v.session.User.HasRole(role) {
 					return nil
@@ -229,7 +233,7 @@ func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handle
 // who may sign in at all.
 func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handler {
 	for _, id := range ids {
-		if !guidForm.MatchString(id) {
+		if !provider.GuidForm.MatchString(id) {
 			return m.misused(fmt.Errorf("RequireTenant: %q is not a tenant id (a GUID)", id))
 		}
 	}
@@ -238,7 +242,7 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 	}
 	short := forbidden("tenant", ids)
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
+		return m.requireMore(next, provider.Requirement{}, func(r *http.Request, v *visit) *shortfall {
 			for _, id := range ids {
 				if strings.EqualFold(id, v.session.User.TenantID) {
 					return nil
@@ -262,8 +266,8 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 	}
 	short := forbidden("group", ids)
 	return func(next http.Handler) http.Handler {
-		return m.requireMore(next, demand{}, func(r *http.Request, v *visit) *shortfall {
-			if v.session.User.GroupsOverage && isPrefetch(r) {
+		return m.requireMore(next, provider.Requirement{}, func(r *http.Request, v *visit) *shortfall {
+			if v.session.User.GroupsOverage && web.IsPrefetch(r) {
 				return &shortfall{asks: true}
 			}
 			in, err := v.session.MemberOf(r.Context(), ids...)
@@ -298,10 +302,10 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 		m.brokenPage(w, r, v.err)
 		return true
 	}
-	var d demand
+	var d provider.Requirement
 	if failure, ok := errors.AsType[*AuthError](err); ok {
-		d.claims = checkChallenge(failure.Claims)
-		if d.scopes, err = m.scopes.check(failure.Scopes); err != nil {
+		d.Claims = provider.CheckChallenge(failure.Claims)
+		if d.Scopes, err = m.scopes.Check(failure.Scopes); err != nil {
 			m.appError(w, r, err)
 			return true
 		}
@@ -312,28 +316,28 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 
 // ask sends a person to Microsoft for what a handler demands, or says why not.
 // rec is nil where nobody is signed in.
-func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *record, d demand) {
-	d.again = rec != nil && d.empty()
+func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *session.Record, d provider.Requirement) {
+	d.Again = rec != nil && d.Empty()
 	switch {
-	case rec == nil && m.sentMarker(r) && isNavigation(r):
-		m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: requestPath(r)}))
+	case rec == nil && m.sentMarker(r) && web.IsNavigation(r):
+		m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 	case rec != nil && m.askedInVain(rec, d):
 		m.inVain(w, r, rec, d)
 	case rec != nil && m.roundsAfter(rec) >= mostRounds:
 		m.againPage(w, r, m.askedPage(r))
-	case !isNavigation(r):
+	case !web.IsNavigation(r):
 		m.unauthorized(w, r, rec != nil, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 	default:
-		o := authorizeOptions{returnTo: m.returnPath(requestPath(r)), demand: d}
+		o := authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), demand: d}
 		if rec != nil {
-			o.loginHint, o.rounds, o.granted = rec.hint(), m.roundsAfter(rec), rec.scopes
+			o.loginHint, o.rounds, o.granted = rec.Hint(), m.roundsAfter(rec), rec.Scopes
 		}
 		m.begin(w, r, o)
 	}
 }
 
 // forbid answers people who are signed in and may not.
-func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record, short *shortfall) {
+func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session.Record, short *shortfall) {
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this page",
@@ -348,8 +352,8 @@ func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *record,
 }
 
 // accessRefused counts a handler's refusal, for its log line.
-func (m *Middleware) accessRefused(r *http.Request, kind string, rec *record) []any {
-	return append(m.events.refused(kind, &rec.user, requestPath(r)), "event", "access_refused")
+func (m *Middleware) accessRefused(r *http.Request, kind string, rec *session.Record) []any {
+	return append(m.events.refused(kind, &rec.User, web.RequestPath(r)), "event", "access_refused")
 }
 
 // undecided answers where it cannot be known for now whether somebody may.
@@ -366,8 +370,8 @@ func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error
 
 // deny shows a page, or tells a script the same.
 func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
-	vary(w.Header(), "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	if isNavigation(r) || prefersHTML(r) {
+	web.Vary(w.Header(), "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	if web.IsNavigation(r) || web.PrefersHTML(r) {
 		m.fail(w, r, level, p, attrs...)
 		return
 	}
@@ -378,24 +382,24 @@ func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Lev
 // askedPage is the page that a request is for, or, if it is no page load, the
 // one that the person sees.
 func (m *Middleware) askedPage(r *http.Request) string {
-	if isNavigation(r) {
-		return m.returnPath(requestPath(r))
+	if web.IsNavigation(r) {
+		return m.returnPath(web.RequestPath(r))
 	}
 	return m.seenPage(r)
 }
 
 // missing names what a demand that was not met is about: its kind, as
 // [Stats.Refused] counts it, and what a log line says.
-func missing(d demand) (kind, what string) {
+func missing(d provider.Requirement) (kind, what string) {
 	switch {
-	case len(d.scopes) > 0:
-		return "scope", "scopes not granted: " + strings.Join(d.scopes, " ")
-	case d.maxAge > 0:
-		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.maxAge) + " ago"
-	case asksFor(d.claims, "acrs"):
-		return "auth_context", "missing authentication context: " + oneLine(d.claims, maxChallenge)
-	case d.claims != "":
-		return "claims", "missing claims: " + oneLine(d.claims, maxChallenge)
+	case len(d.Scopes) > 0:
+		return "scope", "scopes not granted: " + strings.Join(d.Scopes, " ")
+	case d.MaxAge > 0:
+		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.MaxAge) + " ago"
+	case provider.AsksFor(d.Claims, "acrs"):
+		return "auth_context", "missing authentication context: " + web.OneLine(d.Claims, provider.MaxChallenge)
+	case d.Claims != "":
+		return "claims", "missing claims: " + web.OneLine(d.Claims, provider.MaxChallenge)
 	}
 	return "claims", "missing sign-in that a handler asked for"
 }

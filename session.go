@@ -9,6 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
 	"golang.org/x/oauth2"
 )
 
@@ -16,11 +20,11 @@ import (
 // memory when a handler outlasts them; the next request finds the outcome.
 type heldTokens struct {
 	m      *Middleware
-	reload func() (*record, error)
+	reload func() (*session.Record, error)
 
 	mu     sync.Mutex
-	rec    *record // never changed, only replaced
-	access *secret // that of rec, once somebody has asked for it
+	rec    *session.Record // never changed, only replaced
+	access *seal.Secret    // that of rec, once somebody has asked for it
 }
 
 func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token, error) {
@@ -41,127 +45,127 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 	switch {
 	case h.over(rec):
 		return nil, ErrNoSession
-	case rec.stepUp:
-		return nil, &Failure{Class: kindStepUp, Claims: rec.claims}
+	case rec.StepUp:
+		return nil, &provider.Failure{Class: provider.StepUp, Claims: rec.Claims}
 	}
-	if n, ok := h.m.renewals.noticeOf(rec); ok && n.stepUp {
-		return nil, &Failure{Class: kindStepUp, Claims: n.claims}
+	if n, ok := h.m.renewals.PendingUpdate(rec); ok && n.StepUp {
+		return nil, &provider.Failure{Class: provider.StepUp, Claims: n.Claims}
 	}
-	if w == (wish{}) && access != "" && now.Unix() < rec.expiry && !h.m.scopes.foreign(rec.scopes) {
-		return bearer(access, rec.expiry), nil
+	if w == (renew.TokenRequest{}) && access != "" && now.Unix() < rec.Expiry && !h.m.scopes.Foreign(rec.Scopes) {
+		return bearer(access, rec.Expiry), nil
 	}
-	if w == (wish{}) && access == "" && !rec.shed && now.Unix() < rec.refreshAt {
+	if w == (renew.TokenRequest{}) && access == "" && !rec.Shed && now.Unix() < rec.RefreshAt {
 		// Asking again would bring none either.
-		return nil, &Failure{Class: kindMisconfigured, Err: errNoAccessToken}
+		return nil, &provider.Failure{Class: provider.Misconfigured, Err: provider.ErrNoAccessToken}
 	}
-	usable := func(g *grant) bool {
-		return g.usable(time.Now()) && (w.scopes != "" || !h.m.scopes.foreign(g.scopes))
+	usable := func(g *provider.TokenSet) bool {
+		return g.Usable(time.Now()) && (w.Scopes != "" || !h.m.scopes.Foreign(g.Scopes))
 	}
-	if w.scopes == "" {
-		return h.renew(ctx, rec, renewal{reason: "asked", due: func(g *grant) bool { return !usable(g) }}, usable)
+	if w.Scopes == "" {
+		return h.renew(ctx, rec, renew.Request{Reason: "asked", Due: func(g *provider.TokenSet) bool { return !usable(g) }}, usable)
 	}
-	due := func(g *grant) bool { return g.due(time.Now()) || !usable(g) }
-	if g := h.m.renewals.other(rec.id, w); g != nil && !due(g) {
+	due := func(g *provider.TokenSet) bool { return g.Due(time.Now()) || !usable(g) }
+	if g := h.m.renewals.Other(rec.ID, w); g != nil && !due(g) {
 		return h.bearerOf(g, w)
 	}
-	return h.renew(ctx, rec, renewal{wish: w, reason: "other scopes", due: due}, usable)
+	return h.renew(ctx, rec, renew.Request{Wanted: w, Reason: "other scopes", Due: due}, usable)
 }
 
 // wishFor is the wish for a token with scopes: the zero one where the session's
 // own has them.
-func (h *heldTokens) wishFor(scopes []string) (wish, error) {
+func (h *heldTokens) wishFor(scopes []string) (renew.TokenRequest, error) {
 	if len(scopes) == 0 {
-		return wish{}, nil
+		return renew.TokenRequest{}, nil
 	}
-	scopes, err := h.m.scopes.check(scopes)
+	scopes, err := h.m.scopes.Check(scopes)
 	if err != nil {
-		return wish{}, &Failure{Class: kindMisconfigured, Err: err}
+		return renew.TokenRequest{}, &provider.Failure{Class: provider.Misconfigured, Err: err}
 	}
-	own, others := h.m.scopes.byAPI(scopes)
-	missing := h.m.scopes.missing(h.record().scopes, own)
+	own, others := h.m.scopes.ByAPI(scopes)
+	missing := h.m.scopes.Missing(h.record().Scopes, own)
 	switch {
 	case len(others) == 0 && len(missing) == 0:
-		return wish{}, nil
-	case !h.m.scopes.apart: // a renewal brings no scope that was not granted (RFC 6749 section 6)
-		return wish{}, &Failure{Class: kindStepUp, Scopes: missing, Err: errNotGranted}
+		return renew.TokenRequest{}, nil
+	case !h.m.scopes.Apart: // a renewal brings no scope that was not granted (RFC 6749 section 6)
+		return renew.TokenRequest{}, &provider.Failure{Class: provider.StepUp, Scopes: missing, Err: errNotGranted}
 	case len(others) > 1, len(others) == 1 && len(own) > 0:
-		return wish{}, &Failure{Class: kindMisconfigured, Err: errManyAPIs}
+		return renew.TokenRequest{}, &provider.Failure{Class: provider.Misconfigured, Err: provider.ErrManyAPIs}
 	}
-	return wish{scopes: strings.Join(scopes, " ")}, nil
+	return renew.TokenRequest{Scopes: strings.Join(scopes, " ")}, nil
 }
 
 // over reports whether the session has ended since the request began.
-func (h *heldTokens) over(rec *record) bool {
-	if rec.stored {
+func (h *heldTokens) over(rec *session.Record) bool {
+	if rec.Stored {
 		return false // it is nobody's visit that could end
 	}
-	return h.m.ended.has(rec.id) || !time.Now().Before(rec.ends(h.m.cfg.MaxAge))
+	return h.m.ended.Has(rec.ID) || !time.Now().Before(rec.Ends(h.m.cfg.MaxAge))
 }
 
 // renew fulfils want in this request's name. A grant that will do is taken even
 // if asking for a newer one has failed.
-func (h *heldTokens) renew(ctx context.Context, rec *record, want renewal, willDo func(*grant) bool) (*oauth2.Token, error) {
-	rec = rec.clone()
-	if err := rec.unpack(); err != nil {
+func (h *heldTokens) renew(ctx context.Context, rec *session.Record, want renew.Request, willDo func(*provider.TokenSet) bool) (*oauth2.Token, error) {
+	rec = rec.Clone()
+	if err := rec.Unpack(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTokenUnavailable, err)
 	}
-	want.rec, want.reload, want.keepUntil = rec, h.reload, h.m.comesUntil(rec)
-	g, err := h.m.renewals.renew(ctx, want)
+	want.Rec, want.Reload, want.KeepUntil = rec, h.reload, h.m.comesUntil(rec)
+	g, err := h.m.renewals.Renew(ctx, want)
 	if g == nil || !willDo(g) {
 		if err == nil {
 			err = ErrTokenUnavailable
 		}
-		return nil, h.forScopes(err, want.wish)
+		return nil, h.forScopes(err, want.Wanted)
 	}
 	if h.over(rec) { // signed out while the renewal was under way
 		return nil, ErrNoSession
 	}
-	if want.wish.scopes != "" {
+	if want.Wanted.Scopes != "" {
 		h.moveOn(rec)
-		return h.bearerOf(g, want.wish)
+		return h.bearerOf(g, want.Wanted)
 	}
-	renewed := rec.renewedBy(g)
-	if !rec.stored && (g.refresh != rec.refresh || g.issued > rec.renewed) {
+	renewed := rec.RenewedBy(g)
+	if !rec.Stored && (g.Refresh != rec.Refresh || g.Issued > rec.Renewed) {
 		h.m.keepUndelivered(rec, g)
 	}
 	h.mu.Lock()
-	if h.rec.userKey == rec.userKey { // else it was handed over meanwhile
-		h.rec, h.access = renewed, &renewed.access
+	if h.rec.UserKey == rec.UserKey { // else it was handed over meanwhile
+		h.rec, h.access = renewed, &renewed.Access
 	}
 	h.mu.Unlock()
-	return bearer(renewed.access, renewed.expiry), nil
+	return bearer(renewed.Access, renewed.Expiry), nil
 }
 
 // moveOn goes on with the refresh token that is left after a request for another
 // API.
-func (h *heldTokens) moveOn(rec *record) {
-	if _, _, newest := h.m.renewals.known(rec.refresh); newest != rec.refresh {
+func (h *heldTokens) moveOn(rec *session.Record) {
+	if _, _, newest := h.m.renewals.Known(rec.Refresh); newest != rec.Refresh {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.rec.userKey == rec.userKey && h.rec.renewed <= rec.renewed {
-			h.rec = rec.movedTo(newest)
+		if h.rec.UserKey == rec.UserKey && h.rec.Renewed <= rec.Renewed {
+			h.rec = rec.MovedTo(newest)
 		}
 	}
 }
 
 // bearerOf is the token of a grant for another API, if it has all the scopes.
-func (h *heldTokens) bearerOf(g *grant, w wish) (*oauth2.Token, error) {
-	if missing := h.m.scopes.missing(g.scopes, strings.Fields(w.scopes)); len(missing) > 0 {
-		return nil, &Failure{Class: kindStepUp, Scopes: missing, Err: errNotGranted}
+func (h *heldTokens) bearerOf(g *provider.TokenSet, w renew.TokenRequest) (*oauth2.Token, error) {
+	if missing := h.m.scopes.Missing(g.Scopes, strings.Fields(w.Scopes)); len(missing) > 0 {
+		return nil, &provider.Failure{Class: provider.StepUp, Scopes: missing, Err: errNotGranted}
 	}
-	return bearer(g.access, g.expiry), nil
+	return bearer(g.Access, g.Expiry), nil
 }
 
 var errNotGranted = errors.New("msauth: fewer scopes were granted")
 
 // forScopes adds what was wished for to an error that consent can mend.
-func (h *heldTokens) forScopes(err error, w wish) error {
-	failure, ok := errors.AsType[*Failure](err)
-	if !ok || failure.Class != kindStepUp || w.scopes == "" {
+func (h *heldTokens) forScopes(err error, w renew.TokenRequest) error {
+	failure, ok := errors.AsType[*provider.Failure](err)
+	if !ok || failure.Class != provider.StepUp || w.Scopes == "" {
 		return err
 	}
 	mended := *failure
-	mended.Scopes = strings.Fields(w.scopes)
+	mended.Scopes = strings.Fields(w.Scopes)
 	return &mended
 }
 
@@ -188,41 +192,41 @@ func (h *heldTokens) replaced(ctx context.Context, scopes []string, rejected, cl
 	if err != nil {
 		return nil, err
 	}
-	w.claims = claims
-	rec := h.record().clone()
-	if err := rec.unpack(); err != nil {
+	w.Claims = claims
+	rec := h.record().Clone()
+	if err := rec.Unpack(); err != nil {
 		return nil, err
 	}
-	unmet := &Failure{
-		Class: kindStepUp, StatusCode: http.StatusUnauthorized, Code: insufficientClaims,
-		Claims: claims, Scopes: strings.Fields(w.scopes),
+	unmet := &provider.Failure{
+		Class: provider.StepUp, StatusCode: http.StatusUnauthorized, Code: provider.InsufficientClaims,
+		Claims: claims, Scopes: strings.Fields(w.Scopes),
 	}
 	var token *oauth2.Token
-	switch latest := h.m.renewals.latest(rec, w); {
+	switch latest := h.m.renewals.Latest(rec, w); {
 	case h.over(rec):
 		return nil, ErrNoSession
-	case claims == "" && latest != nil && string(latest.access) == rejected && time.Since(time.Unix(latest.issued, 0)) < replaceAfter:
+	case claims == "" && latest != nil && string(latest.Access) == rejected && time.Since(time.Unix(latest.Issued, 0)) < replaceAfter:
 		return nil, errNotReplaced
-	case claims != "" && (again || latest != nil && string(latest.access) == rejected && h.m.renewals.challenged(rec, w)):
+	case claims != "" && (again || latest != nil && string(latest.Access) == rejected && h.m.renewals.Challenged(rec, w)):
 		err = unmet
 	default:
-		other := func(g *grant) bool {
-			return g.usable(time.Now()) && string(g.access) != rejected && (w.scopes != "" || !h.m.scopes.foreign(g.scopes))
+		other := func(g *provider.TokenSet) bool {
+			return g.Usable(time.Now()) && string(g.Access) != rejected && (w.Scopes != "" || !h.m.scopes.Foreign(g.Scopes))
 		}
-		token, err = h.renew(ctx, rec, renewal{
-			wish: w, reason: "rejected", due: func(g *grant) bool { return !other(g) },
+		token, err = h.renew(ctx, rec, renew.Request{
+			Wanted: w, Reason: "rejected", Due: func(g *provider.TokenSet) bool { return !other(g) },
 		}, other)
 		if err == nil && claims != "" {
-			h.m.renewals.challenges.put(h.m.renewals.wishKey(rec.id, wish{scopes: w.scopes}), struct{}{}, time.Now().Add(challengeRest))
+			h.m.renewals.Challenges.Put(h.m.renewals.WishKey(rec.ID, renew.TokenRequest{Scopes: w.Scopes}), struct{}{}, time.Now().Add(challengeRest))
 		}
 	}
-	var failure *Failure
+	var failure *provider.Failure
 	if err != nil {
 		var ok bool
-		if failure, ok = errors.AsType[*Failure](err); !ok || failure.Class != kindSignIn && failure.Class != kindStepUp {
+		if failure, ok = errors.AsType[*provider.Failure](err); !ok || failure.Class != provider.SignIn && failure.Class != provider.StepUp {
 			return nil, err
 		}
-		if failure.Class == kindStepUp && failure.Claims == "" {
+		if failure.Class == provider.StepUp && failure.Claims == "" {
 			mended := *failure
 			mended.Claims = claims
 			failure = &mended
@@ -240,37 +244,37 @@ var errNotReplaced = errors.New("msauth: no other token")
 // own token. What the token endpoint wants of the person keeps the session from
 // every page; what an API wants does not, nor does an authentication context,
 // which single pages ask for.
-func (h *heldTokens) note(rec *record, w wish, rejected string, failure *Failure) {
-	n := notice{of: rec.renewed}
+func (h *heldTokens) note(rec *session.Record, w renew.TokenRequest, rejected string, failure *provider.Failure) {
+	n := renew.PendingUpdate{Of: rec.Renewed}
 	switch {
-	case rec.stored && (failure == nil || failure.Class == kindSignIn):
+	case rec.Stored && (failure == nil || failure.Class == provider.SignIn):
 		return // no cookie is to be written, and the entry says it
-	case failure == nil && w.scopes != "":
+	case failure == nil && w.Scopes != "":
 		return
 	case failure == nil:
-		n.deliver = true
-	case w.scopes != "" && failure.Class == kindSignIn:
+		n.Deliver = true
+	case w.Scopes != "" && failure.Class == provider.SignIn:
 		return
-	case failure.Class == kindSignIn:
-		n.rejected = h.m.renewals.key(secret(rejected))
+	case failure.Class == provider.SignIn:
+		n.Rejected = h.m.renewals.Key(seal.Secret(rejected))
 	default:
-		n.claims = failure.Claims
-		n.stepUp = w.scopes == "" && failure.Code != insufficientClaims && !asksFor(failure.Claims, "acrs")
+		n.Claims = failure.Claims
+		n.StepUp = w.Scopes == "" && failure.Code != provider.InsufficientClaims && !provider.AsksFor(failure.Claims, "acrs")
 	}
-	h.m.renewals.note(rec.id, n, h.m.comesUntil(rec))
+	h.m.renewals.Note(rec.ID, n, h.m.comesUntil(rec))
 }
 
-func (h *heldTokens) record() *record {
+func (h *heldTokens) record() *session.Record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.rec
 }
 
-func (h *heldTokens) current() (*record, secret, error) {
+func (h *heldTokens) current() (*session.Record, seal.Secret, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.access == nil {
-		access, err := h.rec.accessToken()
+		access, err := h.rec.AccessToken()
 		if err != nil {
 			return nil, "", err
 		}
@@ -282,17 +286,17 @@ func (h *heldTokens) current() (*record, secret, error) {
 // keepUndelivered holds on to a grant that the browser has not been given. As
 // long as the session may come back with the refresh token it has, which a
 // strict provider takes for theft, it must lead to the newer one.
-func (m *Middleware) keepUndelivered(rec *record, g *grant) {
-	m.renewals.keep(rec.refresh, g, m.comesUntil(rec))
+func (m *Middleware) keepUndelivered(rec *session.Record, g *provider.TokenSet) {
+	m.renewals.Keep(rec.Refresh, g, m.comesUntil(rec))
 }
 
 // comesUntil is how long a browser may come with the cookie that it has, or a
 // worker with an entry.
-func (m *Middleware) comesUntil(rec *record) time.Time {
-	if rec.stored {
-		return time.Now().Add(refreshExpiry)
+func (m *Middleware) comesUntil(rec *session.Record) time.Time {
+	if rec.Stored {
+		return time.Now().Add(renew.RefreshExpiry)
 	}
-	until := rec.ends(m.cfg.MaxAge)
+	until := rec.Ends(m.cfg.MaxAge)
 	if m.cfg.IdleTimeout < m.cfg.MaxAge {
 		// A slower answer may note a later use in it than it has now.
 		if idle := time.Now().Add(m.cfg.IdleTimeout); idle.Before(until) {
@@ -302,24 +306,24 @@ func (m *Middleware) comesUntil(rec *record) time.Time {
 	return until
 }
 
-func bearer(access secret, expiry int64) *oauth2.Token {
+func bearer(access seal.Secret, expiry int64) *oauth2.Token {
 	return &oauth2.Token{AccessToken: string(access), TokenType: "Bearer", Expiry: time.Unix(expiry, 0)}
 }
 
 func (h *heldTokens) info() tokenInfo {
 	rec := h.record()
 	info := tokenInfo{
-		expiry:   time.Unix(rec.expiry, 0),
-		renewed:  time.Unix(rec.renewed, 0),
-		signedIn: time.Unix(rec.signedIn, 0),
-		scopes:   rec.scopeList(),
+		expiry:   time.Unix(rec.Expiry, 0),
+		renewed:  time.Unix(rec.Renewed, 0),
+		signedIn: time.Unix(rec.SignedIn, 0),
+		scopes:   rec.ScopeList(),
 		rules:    h.m.scopes,
 	}
-	if rec.authTime != 0 {
-		info.auth = time.Unix(rec.authTime, 0)
+	if rec.AuthTime != 0 {
+		info.auth = time.Unix(rec.AuthTime, 0)
 	}
-	if !rec.stored {
-		info.ends = rec.ends(h.m.cfg.MaxAge)
+	if !rec.Stored {
+		info.ends = rec.Ends(h.m.cfg.MaxAge)
 	}
 	return info
 }
@@ -338,8 +342,8 @@ type heldSession struct {
 }
 
 // of makes what a handler sees of a record.
-func (h *heldSession) of(m *Middleware, rec *record, reload func() (*record, error)) *Session {
+func (h *heldSession) of(m *Middleware, rec *session.Record, reload func() (*session.Record, error)) *Session {
 	h.tokens.m, h.tokens.rec, h.tokens.reload = m, rec, reload
-	h.session = Session{User: User(rec.give()), AppData: rec.appData, tokens: &h.tokens}
+	h.session = Session{User: User(rec.Give()), AppData: rec.AppData, tokens: &h.tokens}
 	return &h.session
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"example.com/msauth/internal/renew"
 )
 
 // A TokenStore keeps what the app needs to act for people while they are away:
@@ -65,23 +67,23 @@ const storeTimeout = 10 * time.Second
 // panic is an error, and errors say where they come from.
 type appTokens struct{ store TokenStore }
 
-func (s appTokens) load(ctx context.Context, user string) (t stored, err error) {
+func (s appTokens) Load(ctx context.Context, user string) (t renew.StoredTokens, err error) {
 	err = s.call(ctx, func(ctx context.Context) error {
 		loaded, err := s.store.Load(ctx, user)
 		if err == nil && loaded.Version <= 0 {
 			err = fmt.Errorf("Load gave an entry of version %d", loaded.Version)
 		}
-		t = stored(loaded)
+		t = renew.StoredTokens(loaded)
 		return err
 	})
 	return t, err
 }
 
-func (s appTokens) save(ctx context.Context, user string, old int64, t stored) error {
+func (s appTokens) Save(ctx context.Context, user string, old int64, t renew.StoredTokens) error {
 	return s.call(ctx, func(ctx context.Context) error { return s.store.Save(ctx, user, old, StoredTokens(t)) })
 }
 
-func (s appTokens) delete(ctx context.Context, user string) error {
+func (s appTokens) Delete(ctx context.Context, user string) error {
 	return s.call(ctx, func(ctx context.Context) error { return s.store.Delete(ctx, user) })
 }
 
@@ -95,11 +97,11 @@ func (s appTokens) call(ctx context.Context, f func(context.Context) error) (err
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrNoTokens):
-			err = errNothingKept
+			err = renew.ErrNoTokens
 		case errors.Is(err, ErrConflict):
-			err = storeError{err, errChanged}
+			err = storeError{err, renew.ErrConflict}
 		case errors.Is(err, ErrAccountTaken):
-			err = storeError{err, errTaken}
+			err = storeError{err, renew.ErrAccountTaken}
 		default:
 			err = storeError{err, nil}
 		}
@@ -110,5 +112,6 @@ func (s appTokens) call(ctx context.Context, f func(context.Context) error) (err
 // A storeError is an error of the app's store, and which of the vault's it is.
 type storeError struct{ err, kind error }
 
-func (e storeError) Error() string   { return "msauth: Config.Tokens: " + e.err.Error() }
+func (e storeError) Error() string { return "msauth: Config.Tokens: " + e.err.Error() }
+
 func (e storeError) Unwrap() []error { return []error{e.err, e.kind} }

@@ -1,0 +1,286 @@
+package compact
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+
+	"example.com/msauth/internal/seal"
+)
+
+// The header and the claims set of a signed token (RFC 7519) are written
+// member by member: names that Microsoft uses as a number, texts like those of
+// the session, integers as the difference to the one before.
+
+func (e *Encoder) json(segment string) bool {
+	data, err := seal.DecodeText(segment)
+	if err != nil || len(data) == 0 || data[0] != '{' {
+		return false
+	}
+	text := string(data)
+	start := len(e.B)
+	e.number(specialJSON, kindSpecial)
+	p := jsonParser{rest: text, encoder: e, integer: e.Known.Time}
+	if p.value(0) && p.rest == "" {
+		d := Decoder{B: e.B[start:], Known: e.Known}
+		d.Uvarint()
+		buffer := Buffers.Get().(*[]byte)
+		defer Buffers.Put(buffer)
+		if *buffer = d.appendJSON((*buffer)[:0]); d.Done() && string(*buffer) == text {
+			return true
+		}
+	}
+	e.B = e.B[:start]
+	return false
+}
+
+// A jsonParser reads JSON without white space, as tokens have it.
+type jsonParser struct {
+	rest    string
+	encoder *Encoder
+	integer int64  // the one before
+	before  string // the text value before
+}
+
+func (p *jsonParser) next(c byte) bool {
+	if len(p.rest) == 0 || p.rest[0] != c {
+		return false
+	}
+	p.rest = p.rest[1:]
+	return true
+}
+
+func (p *jsonParser) word(word string, special uint64) bool {
+	var ok bool
+	p.rest, ok = strings.CutPrefix(p.rest, word)
+	p.encoder.number(special, kindSpecial)
+	return ok
+}
+
+// value writes the next value.
+func (p *jsonParser) value(depth int) bool {
+	if len(p.rest) == 0 || depth > maxDepth {
+		return false
+	}
+	e := p.encoder
+	switch c := p.rest[0]; c {
+	case '"':
+		text, ok := p.text()
+		if text == p.before && text != "" {
+			e.number(0, kindKnown)
+		} else {
+			e.Text(text)
+		}
+		p.before = text
+		return ok
+	case '{':
+		return p.object(depth)
+	case '[':
+		return p.array(depth)
+	case 'n':
+		return p.word("null", specialNull)
+	case 't':
+		return p.word("true", specialTrue)
+	case 'f':
+		return p.word("false", specialFalse)
+	}
+	n := 0
+	for n < len(p.rest) && strings.IndexByte("+-.0123456789eE", p.rest[n]) >= 0 {
+		n++
+	}
+	text := p.rest[:n]
+	p.rest = p.rest[n:]
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(i, 10) == text {
+		e.number(specialInt, kindSpecial)
+		e.B = binary.AppendVarint(e.B, i-p.integer)
+		p.integer = i
+		return true
+	}
+	e.number(specialLiteral, kindSpecial)
+	e.Text(text)
+	return n > 0
+}
+
+// text reads a quoted text. Its escapes stay as they are.
+func (p *jsonParser) text() (string, bool) {
+	if !p.next('"') {
+		return "", false
+	}
+	for i := 0; i < len(p.rest); i++ {
+		switch p.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			text := p.rest[:i]
+			p.rest = p.rest[i+1:]
+			return text, true
+		}
+	}
+	return "", false
+}
+
+func (p *jsonParser) object(depth int) bool {
+	e := p.encoder
+	e.number(specialObject, kindSpecial)
+	p.next('{')
+	for first := true; !p.next('}'); first = false {
+		if !first && !p.next(',') {
+			return false
+		}
+		name, ok := p.text()
+		if !ok || !p.next(':') {
+			return false
+		}
+		if i, ok := claimNumbers[name]; ok {
+			e.B = binary.AppendUvarint(e.B, 2+uint64(i))
+		} else {
+			e.B = append(e.B, 1)
+			e.Text(name)
+		}
+		if !p.value(depth + 1) {
+			return false
+		}
+	}
+	e.B = append(e.B, 0)
+	return true
+}
+
+func (p *jsonParser) array(depth int) bool {
+	e := p.encoder
+	if len(e.Known.Groups) > 0 {
+		if rest, ok := strings.CutPrefix(p.rest, string(appendArray(nil, e.Known.Groups))); ok {
+			p.rest = rest
+			e.number(specialGroups, kindSpecial)
+			return true
+		}
+	}
+	e.number(specialArray, kindSpecial)
+	p.next('[')
+	for first := true; !p.next(']'); first = false {
+		if !first && !p.next(',') {
+			return false
+		}
+		if !p.value(depth + 1) {
+			return false
+		}
+	}
+	e.number(specialEnd, kindSpecial)
+	return true
+}
+
+// appendJSON appends a value to out, which must be empty.
+func (d *Decoder) appendJSON(out []byte) []byte {
+	d.from, d.to = 0, 0
+	integer := d.Known.Time
+	return d.appendValue(out, d.Uvarint(), &integer, 0)
+}
+
+// appendValue appends the value of JSON that begins with number. integer is
+// the one before.
+func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth int) []byte {
+	if number&7 != kindSpecial || number>>3 < specialNull {
+		return d.appendQuoted(out, number)
+	}
+	if depth > maxDepth || len(out) > maxTexts {
+		d.fail()
+		return out
+	}
+	switch number >> 3 {
+	case specialNull:
+		return append(out, "null"...)
+	case specialTrue:
+		return append(out, "true"...)
+	case specialFalse:
+		return append(out, "false"...)
+	case specialInt:
+		*integer += d.Varint()
+		return strconv.AppendInt(out, *integer, 10)
+	case specialLiteral:
+		return d.AppendText(out, d.Uvarint(), inJSON)
+	case specialObject:
+		out = append(out, '{')
+		for first := true; !d.Bad; first = false {
+			claim := d.Uvarint()
+			if claim == 0 {
+				break
+			}
+			if !first {
+				out = append(out, ',')
+			}
+			out = append(d.appendName(out, claim), ':')
+			out = d.appendValue(out, d.Uvarint(), integer, depth+1)
+		}
+		return append(out, '}')
+	case specialArray:
+		out = append(out, '[')
+		for first := true; !d.Bad; first = false {
+			number := d.Uvarint()
+			if number == specialEnd<<3|kindSpecial {
+				break
+			}
+			if !first {
+				out = append(out, ',')
+			}
+			out = d.appendValue(out, number, integer, depth+1)
+		}
+		return append(out, ']')
+	case specialGroups:
+		return appendArray(out, d.Known.Groups)
+	}
+	d.fail()
+	return out
+}
+
+func (d *Decoder) appendQuoted(out []byte, number uint64) []byte {
+	out = append(out, '"')
+	from := len(out)
+	if number == kindKnown {
+		out = append(out, out[d.from:d.to]...)
+	} else {
+		out = d.AppendText(out, number, inJSON)
+	}
+	d.from, d.to = from, len(out)
+	return append(out, '"')
+}
+
+func (d *Decoder) appendName(out []byte, claim uint64) []byte {
+	out = append(out, '"')
+	switch {
+	case claim == 1:
+		out = d.AppendText(out, d.Uvarint(), inJSON)
+	case claim-2 < uint64(len(claimNames)):
+		out = append(out, claimNames[claim-2]...)
+	default:
+		d.fail()
+	}
+	return append(out, '"')
+}
+
+// appendArray appends an array of texts that need no escapes.
+func appendArray(out []byte, texts []string) []byte {
+	out = append(out, '[')
+	for i, text := range texts {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), text...), '"')
+	}
+	return append(out, ']')
+}
+
+// claimNames are those of ID tokens and access tokens, and of their headers.
+// The same holds for them as for words.
+var claimNames = [...]string{
+	"typ", "alg", "kid", "x5t", "nonce", "aud", "iss", "iat", "nbf", "exp", "acct", "acr", "acrs", "aio", "amr",
+	"app_displayname", "appid", "appidacr", "auth_time", "azp", "azpacr", "capolids_latebind", "cnf", "controls",
+	"controls_auds", "ctry", "deviceid", "domain_dns_name", "domain_netbios_name", "email", "endpoint", "enfpolids",
+	"family_name", "fwd", "given_name", "groups", "hasgroups", "idp", "idtyp", "in_corp", "inviter", "ipaddr", "login_hint",
+	"name", "oid", "onprem_sam_account_name", "onprem_sid", "platf", "preferred_username", "puid", "pwd_exp", "pwd_url", "rh",
+	"roles", "scp", "secaud", "sid", "signin_state", "src1", "sub", "tenant_ctry", "tenant_display_name",
+	"tenant_region_scope", "tenant_region_sub_scope", "tid", "unique_name", "upn", "uti", "ver", "verified_primary_email",
+	"verified_secondary_email", "vnet", "wids", "xms_acd", "xms_act_fct", "xms_az_nwperimid", "xms_cae", "xms_cc",
+	"xms_edov", "xms_filter_index", "xms_ftd", "xms_idrel", "xms_mirid", "xms_pdl", "xms_pftexp", "xms_pl", "xms_rd",
+	"xms_ssm", "xms_st", "xms_sub_fct", "xms_tcdt", "xms_tdbr", "xms_tdbr_sub", "xms_tnt_fct", "xms_tpl", "zone", "groups_src",
+	"_claim_names", "_claim_sources", "client_id", "jti", "sec", "typ_hint", "at_hash", "c_hash", "locale", "picture",
+	"middle_name", "nickname", "phone_number", "zoneinfo", "updated_at", "email_verified", "phone_number_verified",
+}

@@ -1,0 +1,67 @@
+package provider
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func FuzzTokenReply(f *testing.F) {
+	endpoint := &TokenEndpoint{Authority: &Authority{Settings: Settings{Origin: "https://login.microsoftonline.com"}}}
+	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")
+	f.Add(`{"error":"invalid_grant","suberror":"bad_token","error_codes":[50173],"claims":"{}"}`, 400, "5")
+	f.Add(`{"expires_in":"1e400","refresh_in":-1}`, 200, "Fri, 01 Jan 2100 00:00:00 GMT")
+	f.Fuzz(func(t *testing.T, body string, status int, retry string) {
+		var reply claims
+		if json.Unmarshal([]byte(body), &reply) != nil {
+			reply = nil
+		}
+		now := time.Now()
+		g := endpoint.grantFrom(reply, now)
+		if g.Expiry <= now.Unix() || g.Expiry > now.Add(maxLifetime).Unix() || g.RefreshAt > g.Expiry || g.RefreshAt < now.Unix() {
+			t.Errorf("%q: expires in %d s, renewed after %d s", body, g.Expiry-now.Unix(), g.RefreshAt-now.Unix())
+		}
+		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, GrantRenewal)
+		if e.Class == "" || e.RetryAfter < 0 || e.RetryAfter > MaxRetryAfter || strings.ContainsAny(e.Error(), "\r\n\x00") {
+			t.Errorf("%q: %+v", body, e)
+		}
+	})
+}
+
+// Whatever a reply says, there is a class, and only certain words end a
+// session.
+func TestClassesAreTotal(t *testing.T) {
+	t.Parallel()
+	words := []string{"", "invalid_grant", "interaction_required", "consent_required", "login_required", "invalid_client",
+		"unauthorized_client", "temporarily_unavailable", "server_error", "access_denied", "user_password_expired", "INVALID_GRANT", "x"}
+	suberrors := []string{"", "bad_token", "BAD_TOKEN", "token_expired", "basic_action", "Basic_Action", "additional_action", "message_only", "consent_required",
+		"user_password_expired", "protection_policy_required", "device_authentication_failed", "client_mismatch", "x"}
+	for status := 0; status < 600; status++ {
+		for _, code := range words {
+			for _, suberror := range suberrors {
+				for _, asked := range []grantType{grantCode, GrantRenewal, GrantScopes} {
+					got := classify(status, code, suberror, asked)
+					over := slices.Contains([]string{"bad_token", "token_expired"}, strings.ToLower(suberror))
+					trouble := status >= 500 || status == 429 || status == 408
+					switch {
+					case got == Declined || got == NotAllowed || got == "":
+						t.Fatalf("%d %q %q: class %q", status, code, suberror, got)
+					case trouble && got != Retry:
+						t.Fatalf("%d %q %q: class %q, want %q", status, code, suberror, got, Retry)
+					case got == SignIn && asked == grantCode:
+						t.Fatalf("%d %q %q: a code ends a session", status, code, suberror)
+					case got == SignIn && !over && (code != "invalid_grant" || asked == GrantScopes):
+						t.Fatalf("%d %q %q: ends a session", status, code, suberror)
+					case got == Replay && asked != grantCode:
+						t.Fatalf("%d %q %q: a renewal is no replay", status, code, suberror)
+					case classify(status, code, strings.ToUpper(suberror), asked) != got:
+						t.Fatalf("%d %q %q: another class in upper case", status, code, suberror)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"example.com/msauth/internal/seal"
+)
+
+const (
+	maxUserinfo     = 64 << 10 // bytes
+	userinfoTimeout = 5 * time.Second
+)
+
+// A profile is what the provider tells about a person beside the ID token: for
+// display, and nothing that decides anything.
+type profile struct{ Name, Username, Email string }
+
+// Userinfo asks for the claims about the person whose access token this is
+// (OpenID Connect Core section 5.3). They must be of the subject that the ID
+// token named: this answer is not signed. Its errors hold nothing of what was
+// sent or of the reply.
+func (a *Authority) Userinfo(ctx context.Context, access seal.Secret, subject string) (profile, error) {
+	c, err := a.readUserinfo(ctx, access)
+	if err != nil {
+		return profile{}, fmt.Errorf("msauth: userinfo: %w", err)
+	}
+	if subject == "" || c.text("sub") != subject {
+		return profile{}, errors.New("msauth: userinfo: its sub is not that of the ID token")
+	}
+	var p profile
+	p.Name, p.Username, p.Email = c.names()
+	return p, nil
+}
+
+func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, userinfoTimeout)
+	defer cancel()
+	m, err := a.Metadata.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if m.UserInfo == "" {
+		return nil, errors.New("discovery names no userinfo_endpoint")
+	}
+	if _, err := checkEndpoint("userinfo_endpoint", m.UserInfo); err != nil {
+		return nil, err
+	}
+	if access == "" {
+		return nil, errors.New("there is no access token")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.UserInfo, nil)
+	if err != nil {
+		return nil, errors.New("userinfo_endpoint is not an absolute URL")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Authorization", "Bearer "+string(access))
+	client := *a.Client
+	client.CheckRedirect = FollowNothing // the token is for nobody else
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	switch {
+	case redirects(res):
+		return nil, fmt.Errorf("HTTP status %d: %w", res.StatusCode, errRedirects)
+	case res.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("HTTP status %d", res.StatusCode)
+	}
+	body, err := ReadAtMost(res.Body, maxUserinfo)
+	if err != nil {
+		return nil, err
+	}
+	var c claims
+	if json.Unmarshal(body, &c) != nil || c == nil {
+		return nil, notJSON(res, body) // or a JWT, which is asked for at registration only
+	}
+	if name, err := repeatedMember(body); err != nil || name != "" {
+		return nil, errors.New("a member is there twice")
+	}
+	return c, nil
+}
