@@ -1,7 +1,6 @@
 package msauth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -240,7 +239,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *session.A
 		Access:    g.Access,
 		NonceFits: func(got string, present bool) bool { return present && seal.SameText(got, nonce) },
 	})
-	if unavailable, ok := errors.AsType[provider.KeysUnavailable](err); ok {
+	if unavailable, ok := errors.AsType[provider.KeysUnavailableError](err); ok {
 		m.unavailable(w, r, a, unavailable)
 		return
 	}
@@ -326,19 +325,10 @@ func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, acc
 	if m.authority.Kind == provider.ExternalID && m.scopes.Own != "" {
 		return // its userinfo is Graph's, and the token for another API
 	}
-	names, err := m.authority.Userinfo(ctx, access, u.Subject)
-	if err != nil {
+	if err := m.authority.FillInNames(ctx, id, access); err != nil {
 		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
-		return
-	}
-	u.Name, u.Username = web.OneLine(names.Name, maxNameTaken), cmp.Or(u.Username, web.OneLine(names.Username, maxNameTaken))
-	if u.Email = names.Email; len(u.Email) > maxNameTaken {
-		u.Email = ""
 	}
 }
-
-// maxNameTaken bounds what userinfo's answer puts into a session, in bytes.
-const maxNameTaken = 256
 
 // asBefore tells people who they are after a sign-in that came to nothing.
 func (m *Middleware) asBefore(r *http.Request) string {
@@ -501,7 +491,7 @@ func checkAnswerIssuer(meta *provider.Metadata, issuer string) error {
 	}
 	if before, after, ok := strings.Cut(meta.Issuer, provider.TenantPattern); ok {
 		tenant, ok := strings.CutPrefix(issuer, before)
-		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && provider.GuidForm.MatchString(tenant) {
+		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && provider.GUIDForm.MatchString(tenant) {
 			return nil
 		}
 	}
@@ -516,7 +506,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		Description: web.OneLine(ans.description, 500),
 		Class:       provider.ClassifyAnswer(ans.err, ans.subcode),
 	}
-	failure.Numbers = provider.Aadsts(failure.Description)
+	failure.Numbers = provider.AADSTSNumbers(failure.Description)
 	if slices.Contains(failure.Numbers, 50105) || slices.Contains(failure.Numbers, 90072) {
 		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // a better text for the same refusal
 		return

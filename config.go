@@ -406,7 +406,7 @@ func (c *Config) completeURLs() (*url.URL, error) {
 // completeHome finds the site's home page.
 func (c *Config) completeHome(base *url.URL) error {
 	if c.Home == "" {
-		escaped := web.AsciiURL(base.EscapedPath())
+		escaped := web.ASCIIURL(base.EscapedPath())
 		c.Home = escaped[:strings.LastIndexByte(escaped, '/')+1]
 		if c.Home == "" {
 			c.Home = "/"

@@ -10,10 +10,10 @@ import (
 )
 
 // kind is what provider the configuration is for.
-func (c *Config) kind() provider.ProviderKind { return provider.KindOf(c.Issuer, c.MicrosoftIssuer) }
+func (c *Config) kind() provider.Kind { return provider.KindOf(c.Issuer, c.MicrosoftIssuer) }
 
 func (c *Config) completeProvider() error {
-	if provider.GuidForm.MatchString(c.ClientID) && c.kind() != provider.OtherProvider {
+	if provider.GUIDForm.MatchString(c.ClientID) && c.kind() != provider.OtherProvider {
 		c.ClientID = strings.ToLower(c.ClientID) // as ID tokens have it
 	}
 	if c.Issuer != "" {
@@ -45,7 +45,7 @@ func (c *Config) completeProvider() error {
 	switch {
 	case c.Tenant == "":
 		c.Tenant = "common"
-	case provider.GuidForm.MatchString(c.Tenant), provider.DomainForm.MatchString(c.Tenant):
+	case provider.GUIDForm.MatchString(c.Tenant), provider.DomainForm.MatchString(c.Tenant):
 		c.Tenant = strings.ToLower(c.Tenant)
 	case c.Tenant == "common", c.Tenant == "organizations", c.Tenant == "consumers":
 	default:
@@ -53,7 +53,7 @@ func (c *Config) completeProvider() error {
 	}
 	c.AllowedTenants = slices.Clone(c.AllowedTenants)
 	for i, id := range c.AllowedTenants {
-		if !provider.GuidForm.MatchString(id) {
+		if !provider.GUIDForm.MatchString(id) {
 			return fieldError("AllowedTenants", "has %q, which is no tenant id (a GUID)", id)
 		}
 		c.AllowedTenants[i] = strings.ToLower(id)
@@ -96,7 +96,7 @@ func (c *Config) completeIssuer() error {
 	if c.MicrosoftIssuer == "" || provider.DirectoryOf(c.MicrosoftIssuer) != "" {
 		return nil
 	}
-	if provider.TfpIssuer(c.MicrosoftIssuer) {
+	if provider.TFPIssuer(c.MicrosoftIssuer) {
 		return fieldError("MicrosoftIssuer", "%q: the form of Azure AD B2C with /tfp/ is not supported: in the properties of the user flow, under "+
 			"\"Token compatibility settings\", set \"Issuer (iss) claim\" to the form that has the tenant's id alone", c.MicrosoftIssuer)
 	}

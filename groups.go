@@ -61,7 +61,7 @@ func (s *Session) MemberOf(ctx context.Context, groups ...string) ([]string, err
 		return nil, fmt.Errorf("msauth: MemberOf takes at most %d groups", maxGroupsAsked)
 	}
 	for _, id := range groups {
-		if !provider.GuidForm.MatchString(id) {
+		if !provider.GUIDForm.MatchString(id) {
 			return nil, fmt.Errorf("msauth: %q is not the object id of a group", id)
 		}
 	}

@@ -83,7 +83,7 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	if fresh.Unpack() != nil {
 		return
 	}
-	own, _, newest := m.renewals.OwnOf(fresh)
+	own, _, newest := m.renewals.Own(fresh)
 	if newest == fresh.Refresh {
 		return
 	}
@@ -233,7 +233,7 @@ func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handle
 // who may sign in at all.
 func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handler {
 	for _, id := range ids {
-		if !provider.GuidForm.MatchString(id) {
+		if !provider.GUIDForm.MatchString(id) {
 			return m.misused(fmt.Errorf("RequireTenant: %q is not a tenant id (a GUID)", id))
 		}
 	}

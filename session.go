@@ -217,7 +217,7 @@ func (h *heldTokens) replaced(ctx context.Context, scopes []string, rejected, cl
 			Wanted: w, Reason: "rejected", Due: func(g *provider.TokenSet) bool { return !other(g) },
 		}, other)
 		if err == nil && claims != "" {
-			h.m.renewals.Challenges.Put(h.m.renewals.WishKey(rec.ID, renew.TokenRequest{Scopes: w.Scopes}), struct{}{}, time.Now().Add(challengeRest))
+			h.m.renewals.Challenges.Put(h.m.renewals.RequestKey(rec.ID, renew.TokenRequest{Scopes: w.Scopes}), struct{}{}, time.Now().Add(challengeRest))
 		}
 	}
 	var failure *provider.Failure

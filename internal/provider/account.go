@@ -54,7 +54,7 @@ func Admits(u *Account, tenant string, allowed []string) bool {
 		return true
 	case tenant == "organizations" && u.Personal(), tenant == "consumers" && !u.Personal():
 		return false
-	case u.TenantID != tenant && GuidForm.MatchString(tenant):
+	case u.TenantID != tenant && GUIDForm.MatchString(tenant):
 		return false
 	}
 	return len(allowed) == 0 || slices.Contains(allowed, u.TenantID)

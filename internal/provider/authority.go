@@ -47,7 +47,7 @@ type Metadata struct {
 
 // Settings are what the app says of its provider.
 type Settings struct {
-	Kind      ProviderKind
+	Kind      Kind
 	Origin    string // of the Microsoft cloud; empty for other providers
 	Tenant    string
 	Issuer    string // for other providers: below it is discovery
@@ -132,10 +132,10 @@ func (a *Authority) checkIssuer(m *Metadata) error {
 			fits = tenant != ""
 		case a.Tenant == "consumers":
 			fits = tenant == PersonalTenant
-		case GuidForm.MatchString(a.Tenant):
+		case GUIDForm.MatchString(a.Tenant):
 			fits = strings.EqualFold(tenant, a.Tenant)
 		default: // a domain: whatever tenant it belongs to, but always the same
-			fits = GuidForm.MatchString(tenant)
+			fits = GUIDForm.MatchString(tenant)
 			if known, err := a.Known(); err == nil && known.Issuer != m.Issuer {
 				fits = false
 			}
@@ -147,7 +147,7 @@ func (a *Authority) checkIssuer(m *Metadata) error {
 	}
 	directory := DirectoryOf(m.Issuer)
 	switch {
-	case TfpIssuer(m.Issuer) && (a.Kind == b2c || m.Issuer != a.Issuer):
+	case TFPIssuer(m.Issuer) && (a.Kind == b2c || m.Issuer != a.Issuer):
 		return fmt.Errorf("names the issuer %q: this form of Azure AD B2C, with /tfp/, is not supported. "+
 			"In the properties of the user flow, under \"Token compatibility settings\", set \"Issuer (iss) claim\" to the form that has the tenant's id alone "+
 			"(in a custom policy, IssuanceClaimPattern to AuthorityAndTenantGuid)", named)

@@ -101,7 +101,7 @@ func TestOptionalMetadata(t *testing.T) {
 		if got := a.OffersOffline(m); got != test.offline {
 			t.Errorf("%s: offersOffline %t, want %t", test.name, got, test.offline)
 		}
-		for _, kind := range []ProviderKind{Entra, ExternalID, b2c} {
+		for _, kind := range []Kind{Entra, ExternalID, b2c} {
 			if a := (&Authority{Settings: Settings{Kind: kind}}); a.basicAuth(m) || !a.OffersOffline(m) {
 				t.Errorf("%s: at Microsoft's kind %d the secret goes to the body, and offline_access is asked for", test.name, kind)
 			}
@@ -216,7 +216,7 @@ func TestUserinfo(t *testing.T) {
 					web.set(address, test.page)
 				}
 				begun := time.Now()
-				got, err := a.Userinfo(t.Context(), token, "AAAA")
+				got, err := a.userinfo(t.Context(), token, "AAAA")
 				if took := time.Since(begun); took > userinfoTimeout {
 					t.Errorf("it took %v", took)
 				}

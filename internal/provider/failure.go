@@ -81,13 +81,13 @@ func remedy(numbers []int) string {
 	return ""
 }
 
-// A grantType is what a token request asks for. The same refusal means
+// A GrantType is what a token request asks for. The same refusal means
 // different things: a bare invalid_grant is a code that was used before, the
 // end of a session, or a scope that the person has not granted.
-type grantType int
+type GrantType int
 
 const (
-	grantCode    grantType = iota // a session, for an authorization code
+	grantCode    GrantType = iota // a session, for an authorization code
 	GrantRenewal                  // newer tokens for a session
 	GrantScopes                   // a token for other scopes than the session's own
 )
@@ -105,7 +105,7 @@ var personErrors = []string{
 var deadErrors = []string{"bad_token", "token_expired", "user_account_deleted"}
 
 // classify sorts a failed token request.
-func classify(status int, code, suberror string, asked grantType) Class {
+func classify(status int, code, suberror string, asked GrantType) Class {
 	suberror = strings.ToLower(suberror)
 	switch {
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500:
@@ -186,9 +186,9 @@ func ClassifyAnswer(code, subcode string) Class {
 	return Misconfigured
 }
 
-// Aadsts reads the numbers out of texts such as "AADSTS50011: The redirect
+// AADSTSNumbers reads the numbers out of texts such as "AADSTS50011: The redirect
 // URI ...".
-func Aadsts(description string) []int {
+func AADSTSNumbers(description string) []int {
 	var numbers []int
 	for rest := description; len(numbers) < 8; {
 		_, after, found := strings.Cut(rest, "AADSTS")

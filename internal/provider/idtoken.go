@@ -69,10 +69,10 @@ var (
 	ErrOtherNonce = errors.New("msauth: the renewed ID token has another nonce than the first")
 )
 
-// KeysUnavailable wraps the reason why a signature could not be judged.
-type KeysUnavailable struct{ error }
+// KeysUnavailableError wraps the reason why a signature could not be judged.
+type KeysUnavailableError struct{ error }
 
-func (e KeysUnavailable) Unwrap() error { return e.error }
+func (e KeysUnavailableError) Unwrap() error { return e.error }
 
 // Verify checks an ID token as OpenID Connect Core section 3.1.3.7 and
 // Microsoft's "Secure applications and APIs by validating claims" say. It may
@@ -81,9 +81,9 @@ func (e KeysUnavailable) Unwrap() error { return e.error }
 func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) (*Identity, error) {
 	m, err := a.Metadata.Get(ctx)
 	if err != nil {
-		return nil, KeysUnavailable{err}
+		return nil, KeysUnavailableError{err}
 	}
-	unverified, err := UnverifiedClaims(raw)
+	unverified, err := peek(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) 
 	tenant := strings.ToLower(unverified.text("tid"))
 	switch a.Kind {
 	case Entra:
-		if !GuidForm.MatchString(tenant) {
+		if !GUIDForm.MatchString(tenant) {
 			return nil, errors.New("msauth: ID token: tid is not a tenant id")
 		}
 		issuer = strings.ReplaceAll(issuer, TenantPattern, tenant)
@@ -108,7 +108,7 @@ func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) 
 		}
 		tenant = directory
 	default:
-		if !GuidForm.MatchString(tenant) {
+		if !GUIDForm.MatchString(tenant) {
 			tenant = DirectoryOf(issuer)
 		}
 	}
@@ -123,7 +123,7 @@ func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) 
 		SkipExpiryCheck:      true, // checkTimes below has our leeways and says by how much
 	}).Verify(ctx, raw)
 	if keys.err != nil {
-		return nil, KeysUnavailable{keys.err}
+		return nil, KeysUnavailableError{keys.err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("msauth: ID token: %s", web.OneLine(err.Error(), 300))
@@ -289,7 +289,7 @@ func (a *Authority) CheckPerson(u *Account) error {
 // sharedSubject reports whether a subject is a sentence in place of one: what
 // Azure AD B2C sends that way says "Not supported currently. Use oid claim."
 // At other providers a subject may hold spaces, as the names of LDAP do.
-func sharedSubject(subject string, kind ProviderKind) bool {
+func sharedSubject(subject string, kind Kind) bool {
 	if !strings.ContainsFunc(subject, unicode.IsSpace) {
 		return false
 	}
@@ -386,7 +386,7 @@ func (c claims) names() (name, username, email string) {
 // An oid that is no GUID identifies nobody.
 func (a *Authority) whose(c claims, issuer string) (tenantID, objectID string) {
 	tenantID = strings.ToLower(c.text("tid"))
-	if objectID = strings.ToLower(c.text("oid")); !GuidForm.MatchString(objectID) {
+	if objectID = strings.ToLower(c.text("oid")); !GUIDForm.MatchString(objectID) {
 		objectID = ""
 	}
 	// The tokens of Azure AD B2C have no tid, and apps know their people by
@@ -405,8 +405,8 @@ func ValidContext(id string) bool { return contextForm.MatchString(id) }
 // claims are those of a JWT, each still JSON.
 type claims map[string]json.RawMessage
 
-// UnverifiedClaims reads the claims of a JWT without verifying anything.
-func UnverifiedClaims(raw string) (claims, error) {
+// peek reads the claims of a JWT without verifying anything.
+func peek(raw string) (claims, error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) == 3 {
 		if payload, err := seal.Base64url.DecodeString(parts[1]); err == nil {

@@ -9,19 +9,19 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// A ProviderKind says whose habits the provider has.
-type ProviderKind uint8
+// A Kind says whose habits the provider has.
+type Kind uint8
 
 const (
-	OtherProvider ProviderKind = iota
-	Entra                      // Microsoft Entra ID with personal accounts: Config.Authority
-	ExternalID                 // Microsoft Entra External ID, which is Entra's own service
-	b2c                        // Azure AD B2C
+	OtherProvider Kind = iota
+	Entra              // Microsoft Entra ID with personal accounts: Config.Authority
+	ExternalID         // Microsoft Entra External ID, which is Entra's own service
+	b2c                // Azure AD B2C
 )
 
 // KindOf follows from the configuration alone, so that nothing that a provider
 // publishes can make it Microsoft's.
-func KindOf(issuer, microsoftIssuer string) ProviderKind {
+func KindOf(issuer, microsoftIssuer string) Kind {
 	switch {
 	case issuer == "":
 		return Entra
@@ -60,7 +60,7 @@ func (a *Authority) issuerTenant(issuer string) string {
 		return ""
 	}
 	tenant, ok := strings.CutSuffix(rest, "/v2.0")
-	if !ok || tenant != TenantPattern && !GuidForm.MatchString(tenant) {
+	if !ok || tenant != TenantPattern && !GUIDForm.MatchString(tenant) {
 		return ""
 	}
 	return tenant
@@ -106,9 +106,9 @@ func directoryIssuer(configured, published string) bool {
 	return false
 }
 
-// TfpIssuer reports whether an issuer of Azure AD B2C has the form with the
+// TFPIssuer reports whether an issuer of Azure AD B2C has the form with the
 // user flow in it.
-func TfpIssuer(issuer string) bool {
+func TFPIssuer(issuer string) bool {
 	u, err := url.Parse(issuer)
 	return err == nil && strings.HasPrefix(strings.ToLower(u.Path), "/tfp/")
 }
@@ -116,7 +116,7 @@ func TfpIssuer(issuer string) bool {
 // TenantIn is the tenant that a URL at Microsoft names, or what to put there.
 func TenantIn(u *url.URL) string {
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if GuidForm.MatchString(tenant) || DomainForm.MatchString(tenant) || tenant == "common" || tenant == "organizations" || tenant == "consumers" {
+	if GUIDForm.MatchString(tenant) || DomainForm.MatchString(tenant) || tenant == "common" || tenant == "organizations" || tenant == "consumers" {
 		return tenant
 	}
 	return "the id of your tenant"

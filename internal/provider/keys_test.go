@@ -344,7 +344,7 @@ func TestKeysForThisAppAreNotAskedForWithoutRest(t *testing.T) {
 		web.set(where, func(r *http.Request) (*http.Response, error) { return reply(r, 503, "text/html", ""), nil })
 		for range 20 {
 			_, err := a.verified(tokenOf(testDirectory, "own", 1))
-			if _, unavailable := err.(KeysUnavailable); !unavailable {
+			if _, unavailable := err.(KeysUnavailableError); !unavailable {
 				t.Errorf("out of reach: %v", err)
 			}
 			time.Sleep(time.Second)

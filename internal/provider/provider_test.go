@@ -225,7 +225,7 @@ func TestKindsOfProviders(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		issuer, microsoft string
-		want              ProviderKind
+		want              Kind
 	}{
 		{"", "", Entra},
 		{b2cBase, "", b2c},

@@ -35,7 +35,7 @@ type Scopes struct {
 	Own   string   // the API of the app's own scopes: "" for Graph
 }
 
-func NewScopes(kind ProviderKind, origin string, scopes []string) Scopes {
+func NewScopes(kind Kind, origin string, scopes []string) Scopes {
 	rules := Scopes{Apart: kind != OtherProvider}
 	if kind == Entra || kind == ExternalID {
 		for _, host := range GraphHosts(origin) {
@@ -62,10 +62,10 @@ func (s Scopes) api(scope string) string {
 		return ""
 	}
 	api := strings.ToLower(strings.TrimSuffix(scope[:i], "/"))
-	if guid, ok := strings.CutPrefix(api, "api://"); ok && GuidForm.MatchString(guid) {
+	if guid, ok := strings.CutPrefix(api, "api://"); ok && GUIDForm.MatchString(guid) {
 		api = guid // Microsoft's proposal for the URI of the API with this client ID
 	}
-	if slices.Contains(s.Graph, api) || !strings.Contains(api, "://") && !GuidForm.MatchString(api) {
+	if slices.Contains(s.Graph, api) || !strings.Contains(api, "://") && !GUIDForm.MatchString(api) {
 		return ""
 	}
 	return api

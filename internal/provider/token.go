@@ -84,12 +84,12 @@ func (t *TokenEndpoint) Redeem(ctx context.Context, code, verifier seal.Secret, 
 	if scopes != "" {
 		form.Set("scope", t.inGUIDForm(scopes)) // a code cannot be tried twice
 	}
-	return t.Post(ctx, grantCode, false, form)
+	return t.post(ctx, grantCode, false, form)
 }
 
 // A RefreshRequest says what a refresh token is used for.
 type RefreshRequest struct {
-	Asks   grantType
+	Asks   GrantType
 	Scopes string // "" to name none: as granted (RFC 6749 section 6)
 	// Fewer are scopes to do with where these were refused for want of consent.
 	// It is the same where there are none to leave out.
@@ -119,7 +119,7 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 		if named != "" {
 			form.Set("scope", named)
 		}
-		g, err := t.Post(ctx, q.Asks, atConsumers, form)
+		g, err := t.post(ctx, q.Asks, atConsumers, form)
 		if err == nil {
 			// Other sessions need not find out for themselves.
 			if byGUID && named != scopes {
@@ -175,17 +175,33 @@ func lacksConsent(err *Failure) bool {
 		err.Code == "invalid_grant" && err.Suberror == "" && err.Class != Retry
 }
 
-// Meant tells from unverified claims whether an ID token speaks of the person
-// of a session, to this app.
-func (t *TokenEndpoint) Meant(c claims, u *Account) bool {
+// Meant tells from unverified claims whether an ID token speaks of a person, to
+// this app. It is an error that it is no JWT.
+func (t *TokenEndpoint) Meant(raw string, u *Account) (bool, error) {
+	c, err := peek(raw)
+	if err != nil {
+		return false, err
+	}
 	return c.text("iss") == u.Issuer && c.text("sub") == u.Subject && slices.Contains(c.texts("aud"), t.ClientID) &&
 		(u.TenantID == "" || c["tid"] == nil || strings.EqualFold(c.text("tid"), u.TenantID)) &&
-		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID))
+		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID)), nil
 }
 
-// Post makes one token request. Whether it may be sent again on a connection that
+// Probe asks whether the provider takes the app's secret, with a refresh token
+// that is none: where the secret is good it refuses the token.
+func (t *TokenEndpoint) Probe(ctx context.Context) *Failure {
+	_, failure := t.post(ctx, GrantRenewal, false, url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-client-secret-is-good"},
+	})
+	if failure == nil { // it takes anything
+		failure = &Failure{Class: SignIn, Code: "invalid_grant"}
+	}
+	return failure
+}
+
+// post makes one token request. Whether it may be sent again on a connection that
 // broke before it was read (RFC 9110 section 9.2.2) is for net/http to say.
-func (t *TokenEndpoint) Post(ctx context.Context, asks grantType, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
+func (t *TokenEndpoint) post(ctx context.Context, asks GrantType, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
 	m, err := t.Authority.Metadata.Get(ctx)
@@ -317,7 +333,7 @@ func (c claims) hide(form url.Values) {
 var tokenLike = regexp.MustCompile(`[A-Za-z0-9_.~+=*!$-]{41,}`)
 
 // failure is what an error reply says.
-func (t *TokenEndpoint) failure(res *http.Response, reply claims, asks grantType) *Failure {
+func (t *TokenEndpoint) failure(res *http.Response, reply claims, asks GrantType) *Failure {
 	e := authErrorFrom(res, reply)
 	e.Claims = CheckChallenge(reply.text("claims"))
 	e.Class = classify(e.StatusCode, e.Code, e.Suberror, asks)
@@ -349,7 +365,7 @@ func authErrorFrom(res *http.Response, reply claims) *Failure {
 	}
 	json.Unmarshal(reply["error_codes"], &e.Numbers)
 	if len(e.Numbers) == 0 {
-		e.Numbers = Aadsts(e.Description)
+		e.Numbers = AADSTSNumbers(e.Description)
 	}
 	return e
 }

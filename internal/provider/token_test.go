@@ -42,7 +42,7 @@ func TestClassesAreTotal(t *testing.T) {
 	for status := 0; status < 600; status++ {
 		for _, code := range words {
 			for _, suberror := range suberrors {
-				for _, asked := range []grantType{grantCode, GrantRenewal, GrantScopes} {
+				for _, asked := range []GrantType{grantCode, GrantRenewal, GrantScopes} {
 					got := classify(status, code, suberror, asked)
 					over := slices.Contains([]string{"bad_token", "token_expired"}, strings.ToLower(suberror))
 					trouble := status >= 500 || status == 429 || status == 408

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
 )
 
 const (
@@ -20,11 +22,30 @@ const (
 // display, and nothing that decides anything.
 type profile struct{ Name, Username, Email string }
 
-// Userinfo asks for the claims about the person whose access token this is
+// FillInNames asks how a person is called whose ID token does not say, and takes
+// the names of the answer, shortened where they are too long. Nothing else is
+// taken from there: it is not signed.
+func (a *Authority) FillInNames(ctx context.Context, id *Identity, access seal.Secret) error {
+	u := &id.User
+	names, err := a.userinfo(ctx, access, u.Subject)
+	if err != nil {
+		return err
+	}
+	u.Name, u.Username = web.OneLine(names.Name, maxNameTaken), cmp.Or(u.Username, web.OneLine(names.Username, maxNameTaken))
+	if u.Email = names.Email; len(u.Email) > maxNameTaken {
+		u.Email = ""
+	}
+	return nil
+}
+
+// maxNameTaken bounds what userinfo's answer puts into a session, in bytes.
+const maxNameTaken = 256
+
+// userinfo asks for the claims about the person whose access token this is
 // (OpenID Connect Core section 5.3). They must be of the subject that the ID
 // token named: this answer is not signed. Its errors hold nothing of what was
 // sent or of the reply.
-func (a *Authority) Userinfo(ctx context.Context, access seal.Secret, subject string) (profile, error) {
+func (a *Authority) userinfo(ctx context.Context, access seal.Secret, subject string) (profile, error) {
 	c, err := a.readUserinfo(ctx, access)
 	if err != nil {
 		return profile{}, fmt.Errorf("msauth: userinfo: %w", err)

@@ -3,7 +3,6 @@ package renew
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"time"
 
 	"example.com/msauth/internal/provider"
@@ -73,13 +72,7 @@ func (r *Renewals) probe() (failure *provider.Failure) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), provider.TokenTimeout)
 	defer cancel()
-	_, failure = r.Endpoint.Post(ctx, provider.GrantRenewal, false, url.Values{
-		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-client-secret-is-good"},
-	})
-	if failure == nil { // it takes anything
-		failure = &provider.Failure{Class: provider.SignIn, Code: "invalid_grant"}
-	}
-	return failure
+	return r.Endpoint.Probe(ctx)
 }
 
 // acquit takes back what a probe before has made believe of the app's secret. What

@@ -205,7 +205,7 @@ func (r *Renewals) Known(refresh seal.Secret) (g *provider.TokenSet, err *provid
 // OwnOf is known for a record, whose own tokens are the newest if nothing
 // followed them. Where the refresh token is kept for the app's user, there is
 // none here.
-func (r *Renewals) OwnOf(rec *session.Record) (*provider.TokenSet, *provider.Failure, seal.Secret) {
+func (r *Renewals) Own(rec *session.Record) (*provider.TokenSet, *provider.Failure, seal.Secret) {
 	if rec.UserKey != "" {
 		g, err := r.ownStored(rec)
 		return g, err, ""
@@ -282,7 +282,7 @@ func (r *Renewals) Renew(ctx context.Context, want Request) (*provider.TokenSet,
 	}
 	rec := want.Rec
 	for races := 0; ; {
-		own, failed, refresh := r.OwnOf(rec)
+		own, failed, refresh := r.Own(rec)
 		key := r.Key(refresh)
 		if rec.UserKey != "" {
 			key = r.ownerKey(rec)
@@ -326,7 +326,7 @@ func (r *Renewals) Renew(ctx context.Context, want Request) (*provider.TokenSet,
 				}
 				races++ // somebody has renewed since we looked
 			case result.Err != nil:
-				if own, _, _ := r.OwnOf(rec); want.Wanted == (TokenRequest{}) {
+				if own, _, _ := r.Own(rec); want.Wanted == (TokenRequest{}) {
 					known = own // the refresh token may be another one all the same
 				}
 				return known, result.Err
@@ -461,7 +461,7 @@ func (r *Renewals) ask(want Request, rec *session.Record, refresh seal.Secret) (
 		}
 	}
 	if want.Wanted.Scopes != "" || want.Wanted.Claims != "" && err.Class != provider.SignIn {
-		key = r.WishKey(rec.ID, want.Wanted) // what the session's own token need not suffer from
+		key = r.RequestKey(rec.ID, want.Wanted) // what the session's own token need not suffer from
 	}
 	if g != nil && rec.UserKey == "" {
 		r.moveOn(want, rec, refresh, g.Refresh)
@@ -565,11 +565,11 @@ func (r *Renewals) Identify(ctx context.Context, rec *session.Record, g *provide
 	}
 	// A token that is not even meant for this person and this app ends the
 	// session, whatever else is wrong with it.
-	c, peeked := provider.UnverifiedClaims(g.IDToken)
-	if errors.Is(err, provider.ErrAnotherPerson) || peeked == nil && !r.Endpoint.Meant(c, &rec.User) {
+	meant, unreadable := r.Endpoint.Meant(g.IDToken, &rec.User)
+	if errors.Is(err, provider.ErrAnotherPerson) || unreadable == nil && !meant {
 		return &provider.Failure{Class: provider.SignIn, Err: provider.ErrAnotherPerson}
 	}
-	if _, ok := errors.AsType[provider.KeysUnavailable](err); ok && peeked == nil {
+	if _, ok := errors.AsType[provider.KeysUnavailableError](err); ok && unreadable == nil {
 		// The tokens are good and must not be lost: a renewal need not carry
 		// an ID token at all. The old claims stay.
 		return nil

@@ -55,7 +55,7 @@ func TestChainsOfRefreshTokensHaveAnEnd(t *testing.T) {
 			r := New(Settings{Observer: &noted{}})
 			test.fill(r)
 			rec := &session.Record{Layout: &session.Layout{}, Refresh: "R0", Access: "A", Renewed: test.renewed, Expiry: now.Unix() + 3600, RefreshAt: now.Unix() + 3000}
-			own, _, newest := r.OwnOf(rec)
+			own, _, newest := r.Own(rec)
 			if test.newest != "" && (newest != test.newest || own.Refresh != newest) {
 				t.Errorf("leads to %q, the grant to %q, want %q", string(newest), string(own.Refresh), string(test.newest))
 			}
@@ -91,14 +91,14 @@ func TestOtherAPIsTakeNoRoomFromSessionsOverBudget(t *testing.T) {
 func TestWishesAreToldApartByTheirClaims(t *testing.T) {
 	t.Parallel()
 	var r Renewals
-	key := func(scopes, claims string) Key { return r.WishKey(session.ID{1}, TokenRequest{scopes, claims}) }
+	key := func(scopes, claims string) Key { return r.RequestKey(session.ID{1}, TokenRequest{scopes, claims}) }
 	challenge := func(nbf string) string {
 		return `{"access_token":{"nbf":{"essential":true,"value":"` + nbf + `"}}}`
 	}
 	acrs := `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	for _, pair := range [][2]Key{
 		{key("a", ""), key("a", acrs)}, {key("a", acrs), key("a", challenge("1"))}, {key("a", ""), key("b", "")},
-		{key("", acrs), key("a", acrs)}, {key("a", ""), r.WishKey(session.ID{2}, TokenRequest{Scopes: "a"})},
+		{key("", acrs), key("a", acrs)}, {key("a", ""), r.RequestKey(session.ID{2}, TokenRequest{Scopes: "a"})},
 	} {
 		if pair[0] == pair[1] {
 			t.Error("two wishes are taken for one")

@@ -193,6 +193,9 @@ func (v *Vault) Delete(ctx context.Context, user string) error {
 		if errors.Is(err, ErrNoTokens) && (try > 0 || v.Serves) {
 			return nil // the store has no entry that is ours
 		}
+		if err != nil && v.Serves {
+			return err // Delete would take another app's where there is none of ours
+		}
 		deleted := v.Store.Delete(ctx, place)
 		if err != nil || deleted != nil { // what cannot be read can be deleted all the same
 			return deleted

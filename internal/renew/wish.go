@@ -14,8 +14,8 @@ import (
 // sign-in was to bring and has not brought.
 const DemandRest = 5 * time.Minute
 
-// WishKey stands for a session's wish.
-func (r *Renewals) WishKey(id session.ID, w TokenRequest) Key {
+// RequestKey stands for a session's wish.
+func (r *Renewals) RequestKey(id session.ID, w TokenRequest) Key {
 	h := sha256.New()
 	h.Write(r.Registration[:])
 	h.Write(id[:])
@@ -39,20 +39,20 @@ func (r *Renewals) granting(rec *session.Record, w TokenRequest, own *provider.T
 		g = r.Other(rec.ID, w)
 	}
 	if failed == nil {
-		failed = r.refusal(r.WishKey(rec.ID, w))
+		failed = r.refusal(r.RequestKey(rec.ID, w))
 	}
 	return g, failed
 }
 
 // Other returns the grant that is kept for another API, nil if there is none.
 func (r *Renewals) Other(id session.ID, w TokenRequest) *provider.TokenSet {
-	g, _ := r.others.Get(r.WishKey(id, TokenRequest{Scopes: w.Scopes}))
+	g, _ := r.others.Get(r.RequestKey(id, TokenRequest{Scopes: w.Scopes}))
 	return g
 }
 
 // Latest returns the newest grant that there is for a wish.
 func (r *Renewals) Latest(rec *session.Record, w TokenRequest) *provider.TokenSet {
-	own, _, _ := r.OwnOf(rec)
+	own, _, _ := r.Own(rec)
 	g, _ := r.granting(rec, w, own, nil)
 	return g
 }
@@ -60,14 +60,14 @@ func (r *Renewals) Latest(rec *session.Record, w TokenRequest) *provider.TokenSe
 // Challenged reports whether the newest grant was got for a claims challenge
 // just now.
 func (r *Renewals) Challenged(rec *session.Record, w TokenRequest) bool {
-	_, ok := r.Challenges.Get(r.WishKey(rec.ID, TokenRequest{Scopes: w.Scopes}))
+	_, ok := r.Challenges.Get(r.RequestKey(rec.ID, TokenRequest{Scopes: w.Scopes}))
 	return ok
 }
 
 // grantOther notes what a wish for another API has brought. Where that used the
 // refresh token up, the session's own chain goes on with the new one.
 func (r *Renewals) grantOther(want Request, rec *session.Record, refresh seal.Secret, g *provider.TokenSet) {
-	r.others.Put(r.WishKey(rec.ID, TokenRequest{Scopes: want.Wanted.Scopes}), g, time.Unix(g.Expiry, 0))
+	r.others.Put(r.RequestKey(rec.ID, TokenRequest{Scopes: want.Wanted.Scopes}), g, time.Unix(g.Expiry, 0))
 	if g.Refresh == refresh || rec.UserKey != "" {
 		return
 	}
@@ -76,7 +76,7 @@ func (r *Renewals) grantOther(want Request, rec *session.Record, refresh seal.Se
 
 // moveOn notes which refresh token has followed the one of a session.
 func (r *Renewals) moveOn(want Request, rec *session.Record, used, next seal.Secret) {
-	own, _, _ := r.OwnOf(rec)
+	own, _, _ := r.Own(rec)
 	r.moved.Put(r.Key(used), next, want.KeepUntil)
 	r.Note(rec.ID, PendingUpdate{Of: max(rec.Renewed, own.Issued), Deliver: true}, want.KeepUntil)
 }

@@ -92,21 +92,21 @@ func cookiePrefix(insecure bool) string {
 	return "__Host-"
 }
 
-// scanned is what a Cookie header holds under the names of one format.
-type scanned struct {
+// Scanned is what a Cookie header holds under the names of one format.
+type Scanned struct {
 	first  [maxDuplicates]string // values of the first cookie, in order
 	firsts int
 	piece  [maxPieces]string // piece[i] is the first value of name-i, from 1
-	Sent   sentCookies
+	Sent   SentCookies
 }
 
-// sentCookies has bit i set when piece i came in; 0 is the first cookie.
-type sentCookies uint16
+// SentCookies has bit i set when piece i came in; 0 is the first cookie.
+type SentCookies uint16
 
 // Scan finds our cookies without building a list of all of them, which costs
 // more than the decryption. Only space and tab are trimmed: what browsers do
 // not add is not taken away.
-func (c *Cookies) Scan(h http.Header) (s scanned) {
+func (c *Cookies) Scan(h http.Header) (s Scanned) {
 	for _, line := range h["Cookie"] {
 		for len(line) > 0 {
 			var part string
@@ -135,20 +135,20 @@ func (c *Cookies) Scan(h http.Header) (s scanned) {
 	return s
 }
 
-// received is the outcome of reading a request's cookies.
-type received struct {
+// Received is the outcome of reading a request's cookies.
+type Received struct {
 	Head    []byte      // nil: nothing there, or nothing that opens
 	tail    string      // sealed; "" if there is none
-	sent    sentCookies // 0: nothing there
+	sent    SentCookies // 0: nothing there
 	surplus bool        // pieces came that do not belong to the payload
 }
 
 // Read opens what the request carries. Of several cookies with our name, the
 // mark of somebody who tries to plant one, each is tried on its own; pieces
 // join the first only.
-func (c *Cookies) Read(h http.Header) received {
+func (c *Cookies) Read(h http.Header) Received {
 	s := c.Scan(h)
-	r := received{sent: s.Sent}
+	r := Received{sent: s.Sent}
 	for i := range s.firsts {
 		value := s.first[i]
 		if value == "" || value[0] < '1' || value[0] > '9' {
@@ -177,7 +177,7 @@ func (c *Cookies) Read(h http.Header) received {
 		if r.Head != nil && !bytes.Equal(r.Head, head) {
 			// Two values that are both ours: somebody has planted one, and
 			// nothing tells which.
-			return received{sent: s.Sent}
+			return Received{sent: s.Sent}
 		}
 		r.Head, r.tail = head, tail
 		r.surplus = s.Sent>>count != 0
@@ -244,7 +244,7 @@ func (c *Cookies) lines(head, tail int, age time.Duration) (count, perPiece, tot
 // Write sets the cookies of a value and expires pieces that it no longer
 // needs. tail may be empty. age is the cookies' Max-Age, 0 for cookies that go
 // with the browser.
-func (c *Cookies) Write(h http.Header, sent sentCookies, head, tail []byte, age time.Duration) error {
+func (c *Cookies) Write(h http.Header, sent SentCookies, head, tail []byte, age time.Duration) error {
 	count, perPiece, total := c.lines(len(head), len(tail), age)
 	if total > c.Budget || count > maxPieces {
 		return fmt.Errorf("%w: %d bytes of Set-Cookie lines, where %d may be used", ErrTooLarge, total, c.Budget)
@@ -266,7 +266,7 @@ func (c *Cookies) Write(h http.Header, sent sentCookies, head, tail []byte, age 
 }
 
 // Set finds the cookies that a response sets so far.
-func (c *Cookies) Set(h http.Header) (found sentCookies) {
+func (c *Cookies) Set(h http.Header) (found SentCookies) {
 	for _, line := range h["Set-Cookie"] {
 		for i := 0; i <= maxPieces; i++ {
 			if strings.HasPrefix(line, c.pieceName(i)+"=") {
@@ -278,7 +278,7 @@ func (c *Cookies) Set(h http.Header) (found sentCookies) {
 }
 
 // Clear expires the cookies in sent.
-func (c *Cookies) Clear(h http.Header, sent sentCookies) {
+func (c *Cookies) Clear(h http.Header, sent SentCookies) {
 	for i := 0; i <= maxPieces; i++ {
 		if sent&(1<<i) != 0 {
 			SetCookie(h, c.Cookie(c.pieceName(i), "", -1))

@@ -15,7 +15,7 @@ const MaxReturnPath = 2000 // bytes
 // it was too long: then its query is dropped, or all of it.
 func ReturnPath(s string, own func(path string) bool, home string) (path string, cut bool) {
 	if p, ok := checkLocalPath(s); ok && (own == nil || !own(p)) {
-		s = AsciiURL(s)
+		s = ASCIIURL(s)
 		if cut = len(s) > MaxReturnPath; cut {
 			s, _, _ = strings.Cut(s, "#")
 			s, _, _ = strings.Cut(s, "?")
@@ -76,8 +76,8 @@ func removeDots(p string) string {
 	return "/" + strings.Join(out, "/")
 }
 
-// AsciiURL percent-encodes what a header line cannot carry.
-func AsciiURL(s string) string {
+// ASCIIURL percent-encodes what a header line cannot carry.
+func ASCIIURL(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
