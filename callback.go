@@ -129,60 +129,6 @@ func (m *Middleware) forget(w http.ResponseWriter, a *session.Attempt) {
 	}
 }
 
-// unbound answers a callback whose attempt this browser does not have, or has
-// no more.
-func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *session.Attempt, wrong bool) {
-	if rec := m.current(r); rec != nil && rec.Attempt == a.ID {
-		web.Redirect(w, a.ReturnTo) // the back button, or a double click
-		return
-	}
-	if !wrong && a.User != "" && m.attempts.Over(a.ID) {
-		web.Redirect(w, m.returnPath(a.ReturnTo)) // a double click: the page says how it ended
-		return
-	}
-	host := web.OneLine(r.Host, 100)
-	began := a.Host
-	if began == "" {
-		began = m.base.Host
-	}
-	a.Unseen = !wrong
-	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
-	switch {
-	case !wrong && a.Host != "" && !strings.EqualFold(began, host):
-		from := "another address"
-		if web.IsLoopback(m.base.Hostname()) { // elsewhere the Host header may be a stranger's idea of a joke
-			from = began
-		}
-		text := fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
-			from, m.base.Scheme+"://"+m.base.Host)
-		m.refuse(w, r, slog.LevelWarn, Page{
-			Kind: "wrong-host", Status: http.StatusBadRequest,
-			Title: "This site has another address for signing in",
-			Text:  text,
-			Links: links,
-			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
-		})
-	case !wrong && a.Retried && !m.sentOwn(r) && !m.attempts.Over(a.ID):
-		text := "Your browser came back without the cookie that it was given, for the second time, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
-		m.refuse(w, r, slog.LevelInfo, Page{
-			Kind: "cookies-blocked", Status: http.StatusBadRequest,
-			Title: "Your browser does not keep cookies for this site",
-			Text:  text, Links: links,
-			Err: errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
-		})
-	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.Over(a.ID):
-		m.refuse(w, r, slog.LevelInfo, Page{
-			Kind: "start-again", Status: http.StatusBadRequest,
-			Title: "Start signing in again from here",
-			Text:  "Your browser came back without the cookie of this sign-in. Either signing in began somewhere else, such as in an Office program, a mail program or another browser profile, or your browser does not keep cookies for this site. Start again from here to find out.",
-			Links: links[:1],
-			Err:   errors.New("msauth: no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked"),
-		})
-	default:
-		m.startAgain(w, r, a, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
-	}
-}
-
 // sentOwn reports whether a request carries any cookie of ours.
 func (m *Middleware) sentOwn(r *http.Request) bool {
 	for _, line := range r.Header["Cookie"] {
@@ -328,14 +274,6 @@ func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, acc
 	if err := m.authority.FillInNames(ctx, id, access); err != nil {
 		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
 	}
-}
-
-// asBefore tells people who they are after a sign-in that came to nothing.
-func (m *Middleware) asBefore(r *http.Request) string {
-	if m.current(r) == nil {
-		return "You are not signed in. "
-	}
-	return "You are still signed in as before. "
 }
 
 // provedFresh reports whether credentials were entered as recently as a sign-in
@@ -498,236 +436,48 @@ func checkAnswerIssuer(meta *provider.Metadata, issuer string) error {
 	return errors.New("msauth: iss of the answer is another issuer")
 }
 
-// answeredWithError turns an error answer (OpenID Connect Core section
-// 3.1.2.6) into a page, never into a redirect: it would come back.
-func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a *session.Attempt, ans answer) {
-	failure := &provider.Failure{
-		Code:        web.OneLine(ans.err, 100),
-		Description: web.OneLine(ans.description, 500),
-		Class:       provider.ClassifyAnswer(ans.err, ans.subcode),
-	}
-	failure.Numbers = provider.AADSTSNumbers(failure.Description)
-	if slices.Contains(failure.Numbers, 50105) || slices.Contains(failure.Numbers, 90072) {
-		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // a better text for the same refusal
-		return
-	}
-	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
-	level := slog.LevelInfo
-	switch failure.Class {
-	case provider.Declined:
-		p.Kind, p.Status = "declined", http.StatusForbidden
-		current := m.current(r)
-		if a.Asked != (provider.RequirementDigest{}) && current != nil {
-			m.declinedMore(&p, a, failure)
-			break
-		}
-		p.Title = "You cancelled signing in"
-		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
-		p.Links[0].Label = "Sign in after all"
-		if current != nil {
-			p.Text = "You are still signed in as before."
-		}
-		if a.User != "" {
-			p.Title = "The account was not connected"
-			p.Text = "You cancelled at Microsoft. Nothing has changed."
-			p.Links[0] = m.againLink(a)
-		}
-	case provider.Retry:
-		p.Kind = "unavailable"
-		p.Title = "Microsoft cannot sign you in right now"
-		p.Text = "This is most likely a passing fault at Microsoft. Try again in a moment."
-		level = slog.LevelWarn
-	case provider.Replay:
-		p.Kind = "start-again"
-		p.Title = "Signing in was not finished"
-		p.Text = "Microsoft still needs something from you. Start again and follow its questions."
-	default:
-		p.Kind = "app-error"
-		p.Title = "This site is not set up correctly for signing in"
-		p.Text = "Microsoft refused the site's request, not you. Tell the people who run this site."
-		level = slog.LevelWarn // no more: it came by way of the browser, which can make it up
-	}
-	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
-}
-
-// declinedMore is the page for people who are signed in and would not, or could
-// not, do more.
-func (m *Middleware) declinedMore(p *Page, a *session.Attempt, failure *provider.Failure) {
-	p.Title = "That part of the site stays closed"
-	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-	p.Links = []Link{{URL: a.ReturnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
-	switch { // for the text only: Microsoft asks not to react to numbers
-	case slices.Contains(failure.Numbers, 90094):
-		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
-		slices.Reverse(p.Links)
-	case slices.Contains(failure.Numbers, 500121):
-		p.Text = "The stronger sign-in that it asked for at Microsoft did not succeed. You are still signed in, and everything else works as before."
-	}
-}
-
-// notRedeemed answers a code that gave no tokens.
-func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *session.Attempt, failure *provider.Failure) {
-	switch failure.Class {
-	case provider.Retry:
-		m.unavailable(w, r, a, failure)
-	case provider.StepUp:
-		if failure.Claims != "" && !a.Challenged {
-			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
-			m.begin(w, r, authorizeOptions{
-				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds,
-				demand:     provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
-				challenged: true, asked: a.Asked,
-			})
-			return
-		}
-		m.refuse(w, r, slog.LevelInfo, Page{
-			Kind: "not-enough", Status: http.StatusForbidden,
-			Title: "Microsoft did not give this site access",
-			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   failure,
-		}, append(m.events.refused("provider", m.currentUser(r), a.ReturnTo), "aadsts", failure.Numbers)...)
-	case provider.Misconfigured:
-		// Other errors can come of a code that the visitor made up.
-		// Where BaseURL's own redirect URI is on the wrong platform no code is ever
-		// redeemed.
-		wrongPlatform := slices.Contains(failure.Numbers, provider.SpaPlatform) && !m.redeemed.Load()
-		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !wrongPlatform {
-			m.startAgain(w, r, a, failure)
-			return
-		}
-		if m.renewals.Bound(failure) {
-			m.notAllowed(w, r, a, failure, "provider", m.currentUser(r))
-			return
-		}
-		if failure.Code == "invalid_client" && !wrongPlatform {
-			m.renewals.Suspect(r.Context(), failure)
-		} else {
-			m.renewals.ReportTrouble(r.Context(), failure)
-		}
-		m.appError(w, r, failure)
-	default:
-		m.startAgain(w, r, a, failure)
-	}
-}
-
-// refuse ends a sign-in on a page.
-func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
-	m.events.count(func(s *Stats) { s.SignInsRefused++ })
-	m.fail(w, r, level, p, append(attrs, "event", "sign_in_refused")...)
-}
-
-// againLink begins the same again: what connects an account begins at the app.
-func (m *Middleware) againLink(a *session.Attempt) Link {
-	if a.User != "" {
-		return Link{URL: a.ReturnTo, Label: "Back"}
-	}
-	if a.Unseen {
-		return Link{URL: m.retryURL(a.ReturnTo), Label: "Start again"}
-	}
-	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo}), Label: "Start again"}
-}
-
-func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
-	level, attrs := slog.LevelWarn, []any(nil)
-	if a.ID == (session.AttemptID{}) { // no state of ours: anybody can send that, at any rate
-		if ans, bad := readAnswer(r); bad == nil && seal.LooksSealed(ans.state) {
-			m.foreignState(w, r, a)
-			return
-		}
-		level, attrs = slog.LevelInfo, m.events.refused("junk", nil, web.RequestPath(r))
-	}
-	m.refuse(w, r, level, Page{
-		Kind: "start-again", Status: http.StatusBadRequest,
-		Title: "This sign-in cannot be finished",
-		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
-		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
-	}, attrs...)
-}
-
-// foreignState answers a state that looks like one of ours and does not open.
-func (m *Middleware) foreignState(w http.ResponseWriter, r *http.Request, a *session.Attempt) {
-	m.refuse(w, r, slog.LevelInfo, Page{
-		Kind: "start-again", Status: http.StatusBadRequest,
-		Title: "This sign-in cannot be finished",
-		Text:  "The link is old or damaged, or the servers of this site do not share their keys. Nothing has changed; you can start again. If it happens again, tell the people who run this site.",
-		Links: []Link{m.againLink(a)},
-		Err:   errForeignState,
-	}, m.events.refused("foreign_state", nil, web.RequestPath(r))...)
-}
-
-var errForeignState = fmt.Errorf("%w: altered, over a day old, or sealed with a key that this server lacks (do all servers have the same Keys? compare key_ids of the event start)", session.ErrState)
-
-func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return // nobody is there to read it
-	}
-	p := Page{
-		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "Microsoft cannot be reached right now",
-		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
-		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
-	}
-	switch failure, ok := errors.AsType[*provider.Failure](err); {
-	case ok && failure.Class == provider.Misconfigured:
-		p.Title, p.Text = notSetUp, notYou
-	case ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError: // it answered, or somebody in its place
-		p.Title = "Signing in is not possible right now"
-		p.Text = "This site could not complete your sign-in. Try again in a minute; people who are signed in are not affected."
-	}
-	w.Header().Set("Retry-After", "10")
-	m.refuse(w, r, slog.LevelError, p)
-}
-
 const (
-	notSetUp = "This site is not set up correctly for signing in"
-	notYou   = "You did nothing wrong. Tell the people who run this site."
+	notYou = "You did nothing wrong. Tell the people who run this site."
 )
 
-func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
-	attrs := []any{}
-	if failure, ok := errors.AsType[*provider.Failure](err); ok {
-		attrs = append(attrs, "aadsts", failure.Numbers, "trace_id", failure.TraceID, "correlation_id", failure.CorrelationID)
+// misdirected reports whether a request is the answer to a sign-in of ours
+// that went past Callback: a proxy has changed its path, so that signing in
+// would never end.
+func (m *Middleware) misdirected(r *http.Request) bool {
+	answer, err := readAnswer(r)
+	if err != nil {
+		return false
 	}
-	m.refuse(w, r, slog.LevelError, Page{
-		Kind: "app-error", Status: http.StatusInternalServerError,
-		Title: notSetUp, Text: notYou,
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
-	}, attrs...)
+	a, err := m.attempts.Open(answer.state)
+	if err != nil {
+		return false
+	}
+	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
+	binding := a.Bind(cookie)
+	return cookie != "" && seal.SameText(string(binding[:]), string(a.Binding[:]))
 }
 
-func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, session.ErrStoreLimit) {
-		m.appError(w, r, err)
+// noteMisplaced logs, once, that the answer to a sign-in came to another path
+// than Microsoft was told. Where it finds Callback all the same people can sign
+// in, but what they wanted to see is found below a wrong path.
+func (m *Middleware) noteMisplaced(r *http.Request) {
+	if m.misplaced.Load() {
 		return
 	}
-	m.refuse(w, r, slog.LevelError, Page{
-		Kind: "too-large", Status: http.StatusForbidden,
-		Title: "The site could not store your session",
-		Text:  "Microsoft signed you in, but the session is larger than this site can keep. Trying again will not help. Tell the people who run this site: their log says what to change.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
-	})
-}
-
-func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error, kind string, u *provider.Account) {
-	p := Page{
-		Kind: "not-allowed", Status: http.StatusForbidden,
-		Title: "This account may not use this site",
-		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",
-		Links: []Link{
-			{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "select_account"}), Label: "Use another account"},
-			{URL: m.LogoutURL(), Label: "Sign out"},
-		},
-		Err: err,
+	want := m.base.Path + "/callback"
+	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
+	if path, err := url.PathUnescape(asked); err == nil {
+		asked = path
 	}
-	if a.User != "" {
-		p.Title = "The account was not connected"
-		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
-		p.Links = []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
+	if asked == want || r.URL.Path == want {
+		return
 	}
-	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.ReturnTo)...)
+	ans, err := readAnswer(r)
+	if err != nil {
+		return
+	}
+	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
+		m.log.WarnContext(r.Context(), "msauth: the answer to a sign-in arrived at an unexpected path: does something in front strip or add a prefix?",
+			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
+	}
 }

@@ -135,32 +135,3 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *sessi
 	}, m.events.refused("connect", u, a.ReturnTo)...)
 	return false
 }
-
-// notKept ends a sign-in whose tokens are not kept.
-func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account, err error) {
-	p := Page{
-		Kind: "account-taken", Status: http.StatusForbidden,
-		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
-	}
-	switch {
-	case errors.Is(err, renew.ErrAccountTaken):
-		p.Title = "This Microsoft account is connected already"
-		p.Text = "Somebody else has connected it here. Disconnect it there first, or use another one. Nothing has changed."
-	case errors.Is(err, renew.ErrOtherAccount):
-		p.Title = "Another Microsoft account is connected"
-		p.Text = "Disconnect that one first, then connect this one. Nothing has changed."
-	case errors.Is(err, renew.ErrUserKey):
-		m.appError(w, r, err)
-		return
-	case errors.Is(err, session.ErrTooLarge):
-		m.tooLarge(w, r, err)
-		return
-	default:
-		p.Kind, p.Status = "unavailable", http.StatusServiceUnavailable
-		p.Title = "Signing in is not possible right now"
-		p.Text = "The site could not keep what it needs. Nothing has changed; try again in a moment."
-		m.refuse(w, r, slog.LevelError, p)
-		return
-	}
-	m.refuse(w, r, slog.LevelInfo, p, m.events.refused("account_taken", u, a.ReturnTo)...)
-}

@@ -2,8 +2,10 @@ package msauth
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +15,67 @@ import (
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
+
+// calm is the app's log handler where its panics are the loss of a line, and of
+// nothing that was to be done after it.
+type calm struct{ handler slog.Handler }
+
+// Enabled implements [slog.Handler].
+func (c calm) Enabled(ctx context.Context, level slog.Level) bool {
+	defer survive()
+	return c.handler.Enabled(ctx, level)
+}
+
+// Handle implements [slog.Handler].
+func (c calm) Handle(ctx context.Context, r slog.Record) error {
+	defer survive()
+	return c.handler.Handle(ctx, publicRecord(r))
+}
+
+// WithAttrs implements [slog.Handler].
+func (c calm) WithAttrs(attrs []slog.Attr) (next slog.Handler) {
+	defer survive()
+	next = c
+	return calm{c.handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements [slog.Handler].
+func (c calm) WithGroup(name string) (next slog.Handler) {
+	defer survive()
+	next = c
+	return calm{c.handler.WithGroup(name)}
+}
+
+func survive() { _ = recover() }
+
+// publicRecord is a record whose errors are those that an app sees elsewhere.
+func publicRecord(r slog.Record) slog.Record {
+	own := true
+	r.Attrs(func(a slog.Attr) bool {
+		_, own = publicAttr(a)
+		return own
+	})
+	if own {
+		return r
+	}
+	made := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		seen, _ := publicAttr(a)
+		made.AddAttrs(seen)
+		return true
+	})
+	return made
+}
+
+// publicAttr is an attribute as an app sees it, and whether it is the one given.
+func publicAttr(a slog.Attr) (seen slog.Attr, same bool) {
+	if err, ok := a.Value.Any().(error); ok {
+		if seen, another := publicly(err); another {
+			return slog.Any(a.Key, seen), false
+		}
+	}
+	return a, true
+}
 
 var _ renew.Observer = (*events)(nil)
 
@@ -184,4 +247,96 @@ func (e *events) Resumed(ctx context.Context) {
 func (e *events) Troubled(ctx context.Context, err *provider.Failure) {
 	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
+}
+
+// What [Stats.Degraded] can hold beside what renewals tell.
+const (
+	weakPaused   = "renewals paused"
+	weakSessions = "session store fails"
+)
+
+const (
+	// storeWeakFor is how long a weakness of Config.Store lasts of which nothing
+	// more is heard: every request asks it.
+	storeWeakFor = 1 * time.Minute
+)
+
+// A weakness is what does not work while people can sign in.
+type weakness struct {
+	about string // the one thing of several, where only its success mends it
+	since time.Time
+	timer *time.Timer
+}
+
+// Weaken notes a weakness for a while, and logs that it begins. err is nil where
+// another line has said so.
+func (e *events) Weaken(ctx context.Context, what, about string, lasts time.Duration, err error) {
+	e.mu.Lock()
+	w := e.weak[what]
+	if w != nil {
+		w.about = about
+		w.timer.Reset(lasts)
+	} else {
+		if e.weak == nil {
+			e.weak = map[string]*weakness{}
+		}
+		w = &weakness{about: about, since: time.Now()}
+		ctx := context.WithoutCancel(ctx)
+		w.timer = time.AfterFunc(lasts, func() { e.Mend(ctx, what, "") })
+		e.weak[what] = w
+		if err != nil {
+			defer e.log.WarnContext(ctx, "msauth: degraded", "event", "degraded", "what", what, "err", err)
+		}
+	}
+	e.mu.Unlock()
+}
+
+// Mend ends a weakness, if there is one, about whatever it is or about the same.
+func (e *events) Mend(ctx context.Context, what, about string) {
+	e.mu.Lock()
+	w := e.weak[what]
+	if w == nil || about != "" && w.about != about {
+		e.mu.Unlock()
+		return
+	}
+	delete(e.weak, what)
+	w.timer.Stop()
+	e.mu.Unlock()
+	e.log.InfoContext(ctx, "msauth: no longer degraded", "event", "degraded_end", "what", what, "duration", time.Since(w.since))
+}
+
+// degraded lists what is weak now. Its caller holds the lock.
+func (e *events) degraded() (list []string) {
+	if e.stats.Paused {
+		list = append(list, weakPaused)
+	}
+	for what := range e.weak {
+		list = append(list, what)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Ready reports whether people can sign in: discovery and signing keys can be
+// read, and Microsoft has not lately refused the app itself, for example for
+// an expired secret. It is for alerts and for a look at start-up; after the
+// first call it usually costs no network. Take no server out of a load balancer
+// by it: during an outage of Microsoft, or with an expired secret, no other
+// server could sign people in either, and those who are signed in are served as
+// before. What is weaker while people can sign in stands in [Stats.Degraded].
+//
+// A handler that nobody could ever pass, such as one under [Middleware.RequireGroup]
+// by a name that is no GUID, makes Ready fail too: look at it once all handlers
+// are made, and the mistake ends a deployment before it has begun.
+func (m *Middleware) Ready(ctx context.Context) error {
+	m.events.mu.Lock()
+	misused := errors.Join(m.events.misused...)
+	m.events.mu.Unlock()
+	if misused != nil {
+		return misused
+	}
+	if err := m.authority.Ready(ctx); err != nil {
+		return public(err)
+	}
+	return public(m.renewals.Ready())
 }

@@ -1,130 +1,19 @@
 package msauth
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"example.com/msauth/internal/compact"
 	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
-
-// LoginOptions shape the link that [Middleware.LoginURL] makes.
-type LoginOptions struct {
-	// ReturnTo is the local path, with or without a query, to come back to.
-	// Default [Config.Home].
-	ReturnTo string
-	// Prompt is "select_account" to choose among accounts or "login" to enter
-	// credentials again; Microsoft decides if it is empty.
-	Prompt string
-	// LoginHint is the sign-in name to fill in.
-	LoginHint string
-	// DomainHint leads straight to the sign-in page of a domain.
-	DomainHint string
-	// UILocales are the person's languages, such as "fr-CA fr".
-	UILocales string
-	// AppState is a text of the app's own, at most 256 bytes, which
-	// OnSignIn receives. It is sealed into the link; the link is then good
-	// until the end of the next day (UTC), for anybody who has it: AppState
-	// does not tell who opened it. To link accounts, compare it with the app's
-	// own session in OnSignIn.
-	AppState string
-	// Scopes are asked for beyond [Config.Scopes], of any API, at most 20 and
-	// 400 bytes of them; they are sealed into the link like AppState.
-	Scopes []string
-}
-
-// LoginURL returns the link that starts a sign-in, as a path on this site, for
-// templates.
-func (m *Middleware) LoginURL(o LoginOptions) string {
-	scopes, err := m.scopes.Check(o.Scopes)
-	if err != nil {
-		m.log.Error("msauth: LoginOptions.Scopes", "err", err)
-	}
-	return m.loginURL(o, provider.Requirement{Scopes: scopes})
-}
-
-// loginURL makes a link to a sign-in that meets a demand.
-func (m *Middleware) loginURL(o LoginOptions, d provider.Requirement) string {
-	q := url.Values{}
-	if p := m.returnPath(o.ReturnTo); p != m.cfg.Home {
-		q.Set("return_to", p)
-	}
-	for name, value := range map[string]string{
-		"prompt": o.Prompt, "login_hint": o.LoginHint, "domain_hint": o.DomainHint, "ui_locales": o.UILocales,
-	} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
-	if o.AppState != "" || !d.Empty() {
-		e := compact.Encoder{}
-		e.Text(o.AppState)
-		session.AppendRequirement(&e, d)
-		q.Set("sealed", m.linkKeys.Seal(e.B, m.linkData()))
-	}
-	return m.loginLink(q)
-}
-
-// retryURL begins again what came back without a cookie, and notes it: one
-// answer cannot tell a sign-in that began in another browser from cookies that
-// are blocked.
-func (m *Middleware) retryURL(returnTo string) string {
-	e := compact.Encoder{}
-	e.Text("")
-	session.AppendRequirement(&e, provider.Requirement{})
-	e.B = append(e.B, linkRetried)
-	q := url.Values{"sealed": {m.linkKeys.Seal(e.B, m.linkData())}}
-	if p := m.returnPath(returnTo); p != m.cfg.Home {
-		q.Set("return_to", p)
-	}
-	return m.loginLink(q)
-}
-
-// linkRetried may follow what a link has sealed.
-const linkRetried = 1
-
-func (m *Middleware) loginLink(q url.Values) string {
-	link := m.base.Path + "/login"
-	if len(q) > 0 {
-		link += "?" + q.Encode()
-	}
-	return link
-}
-
-// shorterLink is a login link for a header line: without the query that it
-// returns to, or without any address, where that has no room.
-func (m *Middleware) shorterLink(h http.Header, link string) string {
-	_, query, _ := strings.Cut(link, "?")
-	for _, without := range []string{"?", "/"} {
-		if headerBytes(h)+pageBytes+len(link) <= maxHeaders {
-			break
-		}
-		q, err := url.ParseQuery(query)
-		if err != nil {
-			return m.loginLink(nil)
-		}
-		returnTo, _, _ := strings.Cut(q.Get("return_to"), without)
-		if q.Set("return_to", returnTo); returnTo == "" {
-			q.Del("return_to")
-		}
-		link = m.loginLink(q)
-	}
-	return link
-}
-
-func (m *Middleware) linkData() []byte {
-	return append([]byte("msauth login link v3\x00"), m.registration[:]...)
-}
 
 // authorizeOptions are what a sign-in asks of Microsoft.
 type authorizeOptions struct {
@@ -221,57 +110,6 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	m.begin(w, r, opts)
 }
 
-// loginOptions reads the query of the login link.
-func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
-	o.returnTo = m.cfg.Home
-	sealed := ""
-	q, err := url.ParseQuery(query)
-	if err != nil {
-		return o, errors.New("msauth: malformed query")
-	}
-	for _, p := range []struct {
-		name  string
-		value *string
-		limit int
-	}{
-		{"return_to", &o.returnTo, 16 << 10},
-		{"prompt", &o.prompt, 20},
-		{"login_hint", &o.loginHint, 200},
-		{"domain_hint", &o.domainHint, 200},
-		{"ui_locales", &o.uiLocales, 100},
-		{"sealed", &sealed, 3000},
-	} {
-		values := q[p.name]
-		if len(values) > 1 {
-			return o, fmt.Errorf("msauth: %s is repeated", p.name)
-		}
-		if len(values) == 0 {
-			continue
-		}
-		if len(values[0]) > p.limit || strings.ContainsFunc(values[0], func(c rune) bool { return c < ' ' || c == 0x7F }) && p.name != "return_to" {
-			return o, fmt.Errorf("msauth: %s cannot be used", p.name)
-		}
-		*p.value = values[0]
-	}
-	switch o.prompt {
-	case "", "select_account", "login":
-	default:
-		return o, errors.New("msauth: prompt is neither select_account nor login")
-	}
-	o.returnTo = m.returnPath(o.returnTo)
-	if sealed != "" {
-		plain, err := m.linkKeys.Open(sealed, m.linkData())
-		d := compact.Decoder{B: plain}
-		if o.appState, o.demand = d.Text(), session.ReadRequirement(&d); d.At < len(d.B) {
-			o.retried = d.Flags() == linkRetried
-		}
-		if err != nil || !d.Done() {
-			return o, errors.New("msauth: sealed is damaged or too old, or sealed with a key that this server lacks")
-		}
-	}
-	return o, nil
-}
-
 // begin sends the browser to Microsoft with a new attempt.
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
 	meta, err := m.authority.Metadata.Get(r.Context())
@@ -338,35 +176,6 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	m.leave(w, r, provider.AuthCodeURL(state, params...), o.wait)
 }
 
-// leave sends the browser to Microsoft. Where the cookie of a long address and a
-// long way there have no room in the headers of one answer, a page leads there.
-func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string, wait bool) {
-	h := w.Header()
-	if !wait && headerBytes(h)+redirectBytes+len(target) <= maxHeaders {
-		web.Redirect(w, target)
-		return
-	}
-	if kept := len(h["Set-Cookie"]); headerBytes(h)+pageBytes > maxHeaders {
-		if session.DropCookie(h, m.attempts.AddressName()); len(h["Set-Cookie"]) < kept {
-			m.log.InfoContext(r.Context(), "msauth: an address to return to has no room in the answer: its query is dropped")
-		}
-	}
-	if wait {
-		m.waitPage(w, r, target)
-		return
-	}
-	m.onwardsPage(w, r, Page{
-		Title: "Signing in", Text: "You are being taken to Microsoft to sign in.",
-		Links: []Link{{URL: target, Label: "Continue"}, {URL: m.cfg.Home, Label: "Home page"}},
-	})
-}
-
-// onwardsPage is a redirect whose target stands in the body.
-func (m *Middleware) onwardsPage(w http.ResponseWriter, r *http.Request, p Page) {
-	p.Kind, p.Status, p.Refresh = "wait", http.StatusOK, time.Millisecond
-	m.showPage(w, r, p)
-}
-
 // scopesToAsk are the app's own, and more.
 func (m *Middleware) scopesToAsk(meta *provider.Metadata, more []string) []string {
 	scopes := slices.Clone(m.cfg.Scopes)
@@ -386,4 +195,56 @@ func (m *Middleware) scopesToAsk(meta *provider.Metadata, more []string) []strin
 func refusePrefetch(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusServiceUnavailable)
+}
+
+// replacedGrace is how long a session lives on that the same person has
+// replaced by signing in again: requests that left another tab before the
+// new cookie arrived are not at fault. Longer than the marker's life, or
+// they would be taken for a loop.
+const replacedGrace = markerLifetime + 10*time.Second
+
+const (
+	// markerLifetime is how long ago a sign-in may have ended that the next one
+	// comes right after.
+	markerLifetime = 20 * time.Second
+	// mostRounds is how many sign-ins, each right after another, a person is
+	// led through without a click.
+	mostRounds = 8
+	// waitBefore is how long the third one in a row, and each after it, waits.
+	waitBefore = 5 * time.Second
+)
+
+// markerName names the cookie that says that a sign-in has just succeeded here.
+// Whoever carries it and no session would be sent round in circles.
+func (m *Middleware) markerName() string { return m.cookies.Name + "-ok" }
+
+func (m *Middleware) setMarker(w http.ResponseWriter) {
+	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), "1", session.Seconds(markerLifetime)))
+}
+
+func (m *Middleware) clearMarker(w http.ResponseWriter) {
+	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), "", -1))
+}
+
+func (m *Middleware) sentMarker(r *http.Request) bool {
+	return len(session.CookieValues(r.Header, m.markerName())) > 0
+}
+
+// roundsAfter is how many sign-ins, each right after another, a next one would
+// follow.
+func (m *Middleware) roundsAfter(rec *session.Record) uint8 {
+	if time.Now().Unix()-rec.SignedIn >= int64(markerLifetime/time.Second) {
+		return 0
+	}
+	return min(rec.Rounds+1, mostRounds)
+}
+
+// askedInVain reports whether the person has been at Microsoft for the same a
+// while ago.
+func (m *Middleware) askedInVain(rec *session.Record, d provider.Requirement) bool {
+	if rec.Asked != d.Digest() || time.Now().Unix()-rec.SignedIn >= int64(renew.DemandRest/time.Second) {
+		return false
+	}
+	// A fresh sign-in is no failure because it has grown old since.
+	return d.MaxAge == 0 || rec.SignedIn-rec.AuthTime > int64(d.MaxAge/time.Second)
 }

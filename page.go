@@ -5,12 +5,14 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"html/template"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
 )
 
 // A Page is what this package wants to tell a person; see [Config.Page].
@@ -155,4 +157,65 @@ func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow s
 		Title: "This address cannot be used like that", Text: "Begin again from the home page.",
 		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 	})
+}
+
+// unauthorized answers a request that is no page load: 401, for scripts with a
+// problem document (RFC 9457) whose login_url a page can open. more says that
+// somebody is signed in, and that another sign-in is to bring more.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
+	h := w.Header()
+	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
+	h.Set("Cache-Control", "no-store")
+	web.Vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	status, html := http.StatusUnauthorized, web.PrefersHTML(r)
+	switch libraryOf(r.Header) {
+	case htmx:
+		h.Set("HX-Redirect", m.shorterLink(h, login)) // it leaves the page only for this
+	case inertia:
+		h.Set("X-Inertia-Location", m.shorterLink(h, login))
+		status, html = http.StatusConflict, false
+	case turboDrive:
+		// What is no HTML makes it load the address again, as a page.
+		html = html && r.Method != http.MethodGet
+	case livewire:
+		status, html = statusPageExpired, true // it offers to load the page again
+	case livewireNavigate, unpoly, unpolyLayer:
+		html = true // it shows what comes, whatever it says in Accept
+	}
+	if html {
+		p := Page{
+			Kind: "sign-in-required", Status: status,
+			Title: "You are not signed in",
+			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
+			Links: []Link{{URL: login, Label: "Sign in"}},
+		}
+		if more {
+			p.Title = "Sign in once more for this"
+			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on."
+		}
+		m.showPage(w, r, p)
+		return
+	}
+	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
+	if more {
+		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
+	}
+	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
+}
+
+// statusPageExpired is what Laravel answers when a session is over.
+const statusPageExpired = 419
+
+// problem writes a problem document (RFC 9457).
+func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, status int, members map[string]any) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	members["type"], members["status"] = "about:blank", status
+	json.NewEncoder(w).Encode(members)
 }

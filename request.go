@@ -1,13 +1,88 @@
 package msauth
 
 import (
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/binary"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	"example.com/msauth/internal/compact"
+	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
+
+const (
+	// formField is the hidden field of a form that carries a token.
+	formField = "msauth_token"
+	// formLifetime is how long a person may look at a page that asks.
+	formLifetime = 30 * time.Minute
+	// maxForm is how much of a form is read in search of a token.
+	maxForm = 16 << 10
+)
+
+// actionSignOut is what the form of a "confirm-sign-out" page does.
+const actionSignOut = "sign out"
+
+// askingStatus is that of a page that asks. A script that posts with fetch is to
+// see that nothing was done; browsers show the page all the same.
+func askingStatus(r *http.Request) int {
+	if r.Method == http.MethodPost && web.First(r.Header["Sec-Fetch-Dest"]) == "empty" {
+		return http.StatusForbidden
+	}
+	return http.StatusOK
+}
+
+// formToken makes what only a page of ours can send: proof, for half an hour,
+// that subject was asked about an action. Other sites cannot read it, and one
+// that they were given themselves is for another subject.
+func (m *Middleware) formToken(action, subject string) string {
+	plain := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(formLifetime).Unix()))
+	return m.formKeys.Seal(plain, m.formData(action, subject))
+}
+
+// agreed reports whether a request is the form of a page that asked subject
+// about action. The headers do not matter, except that a browser that says
+// that another site sent it is believed.
+func (m *Middleware) agreed(w http.ResponseWriter, r *http.Request, action, subject string) bool {
+	if r.Method != http.MethodPost || web.First(r.Header["Sec-Fetch-Site"]) == "cross-site" {
+		return false
+	}
+	if r.PostForm == nil && r.Body != nil {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	}
+	token := r.PostFormValue(formField)
+	if token == "" || len(token) > 200 {
+		return false
+	}
+	plain, err := m.formKeys.Open(token, m.formData(action, subject))
+	return err == nil && len(plain) == 8 && time.Now().Unix() < int64(binary.BigEndian.Uint64(plain))
+}
+
+func (m *Middleware) formData(action, subject string) []byte {
+	e := compact.Encoder{B: append([]byte("msauth form v1\x00"), m.registration[:]...)}
+	e.Text(action)
+	e.Text(subject)
+	return e.B
+}
+
+// sessionSubject is who a request is from: the session or, where none can be
+// read, what there is in its place.
+func (m *Middleware) sessionSubject(r *http.Request, rec *session.Record) string {
+	if rec != nil {
+		return "session " + string(rec.ID[:])
+	}
+	h := sha256.New()
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			if part = strings.Trim(part, " \t"); strings.HasPrefix(part, m.cookies.Name) {
+				h.Write([]byte(part + "\x00"))
+			}
+		}
+	}
+	return "cookies " + string(h.Sum(nil))
+}
 
 // A library makes requests for pages by script. Each follows something else
 // when nobody is signed in.
@@ -79,67 +154,6 @@ func byWorker(r *http.Request, path string) bool {
 	mode := web.First(r.Header["Sec-Fetch-Mode"])
 	return strings.HasSuffix(path, ".js") || strings.HasSuffix(path, ".mjs") ||
 		mode != "" && mode != "navigate" && web.First(r.Header["Upgrade-Insecure-Requests"]) == "1"
-}
-
-// unauthorized answers a request that is no page load: 401, for scripts with a
-// problem document (RFC 9457) whose login_url a page can open. more says that
-// somebody is signed in, and that another sign-in is to bring more.
-func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
-	h := w.Header()
-	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
-	h.Set("Cache-Control", "no-store")
-	web.Vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	status, html := http.StatusUnauthorized, web.PrefersHTML(r)
-	switch libraryOf(r.Header) {
-	case htmx:
-		h.Set("HX-Redirect", m.shorterLink(h, login)) // it leaves the page only for this
-	case inertia:
-		h.Set("X-Inertia-Location", m.shorterLink(h, login))
-		status, html = http.StatusConflict, false
-	case turboDrive:
-		// What is no HTML makes it load the address again, as a page.
-		html = html && r.Method != http.MethodGet
-	case livewire:
-		status, html = statusPageExpired, true // it offers to load the page again
-	case livewireNavigate, unpoly, unpolyLayer:
-		html = true // it shows what comes, whatever it says in Accept
-	}
-	if html {
-		p := Page{
-			Kind: "sign-in-required", Status: status,
-			Title: "You are not signed in",
-			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
-			Links: []Link{{URL: login, Label: "Sign in"}},
-		}
-		if more {
-			p.Title = "Sign in once more for this"
-			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on."
-		}
-		m.showPage(w, r, p)
-		return
-	}
-	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
-	if more {
-		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
-	}
-	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
-}
-
-// statusPageExpired is what Laravel answers when a session is over.
-const statusPageExpired = 419
-
-// problem writes a problem document (RFC 9457).
-func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, status int, members map[string]any) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return
-	}
-	members["type"], members["status"] = "about:blank", status
-	json.NewEncoder(w).Encode(members)
 }
 
 // meant reports whether the person wants what a request does, as far as a

@@ -1,0 +1,114 @@
+package msauth
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
+	"golang.org/x/oauth2"
+)
+
+// New checks cfg and makes a Middleware from it. It makes no network call, so
+// that an app starts while Microsoft is down. An error names the field that is
+// wrong.
+func New(cfg Config) (*Middleware, error) {
+	wantsOffline := slices.Contains(cfg.Scopes, "offline_access")
+	base, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	registration := cfg.registration()
+	if cfg.CookieName == "" {
+		name := base64.RawURLEncoding.EncodeToString(registration[:])
+		cfg.CookieName = "msauth-" + strings.NewReplacer("-", "x", "_", "y").Replace(name)[:6]
+	}
+	ring, err := seal.NewKeyring(cfg.Keys)
+	if err != nil {
+		return nil, fieldError("Keys", "%v", err)
+	}
+	if cfg.InsecureCookies {
+		cfg.Logger.Warn("msauth: InsecureCookies is set: sessions can be taken over by anybody on the network")
+	}
+	client := *cfg.HTTPClient
+	client.CheckRedirect = provider.FollowNothing
+	client.Jar = nil
+
+	m := &Middleware{
+		cfg:          cfg.withoutSecrets(),
+		base:         base,
+		registration: registration,
+		layout:       session.Layout{Authority: cfg.Authority, ClientID: cfg.ClientID},
+		wantsOffline: wantsOffline,
+		log:          cfg.Logger,
+		events:       &events{log: cfg.Logger},
+		ended:        session.NewRevoked(),
+		linkKeys:     ring.Daily("msauth login link v1"),
+		formKeys:     ring.Daily("msauth form v1"),
+		cookies: session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
+			base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget),
+	}
+	m.attempts = session.NewAttempts(ring, registration, m.cookies, cfg.Home)
+	m.authority = provider.NewAuthority(provider.Settings{
+		Kind: cfg.kind(), Origin: cfg.Authority, Tenant: cfg.Tenant, Issuer: cfg.Issuer, Published: cfg.MicrosoftIssuer,
+		ClientID: cfg.ClientID, Claims: cfg.Claims, Client: &client,
+	})
+	m.layout.KeepsIDToken = !m.authority.MicrosoftIssuer()
+	m.scopes = provider.NewScopes(cfg.kind(), cfg.Authority, cfg.Scopes)
+	own, others := m.scopes.ByAPI(m.scopes.Order(cfg.Scopes))
+	switch {
+	case len(others) > 0:
+		return nil, fieldError("Scopes", "are of several APIs: leave those of the others to RequireScopes and Session.Token")
+	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.All):
+		return nil, fieldError("Scopes", "%v", provider.ErrAlone)
+	}
+	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
+		return nil, err
+	}
+	m.tokenBase = http.DefaultTransport
+	if cfg.HTTPClient.Transport != nil {
+		m.tokenBase = cfg.HTTPClient.Transport
+	}
+	if cfg.Tokens != nil {
+		m.vault = &renew.Vault{
+			Store: appTokens{cfg.Tokens}, Keys: ring.Derive("msauth stored tokens v1"),
+			Registration: registration, Layout: &m.layout, Prefix: registration.Prefix(),
+		}
+		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
+			store.Serve(m.vault.Prefix)
+			m.vault.Serves = true
+		}
+	}
+	m.renewals = renew.New(renew.Settings{
+		Endpoint: &provider.TokenEndpoint{
+			Authority: m.authority, ClientID: cfg.ClientID, ClientSecret: seal.Hide(cfg.ClientSecret),
+			RedirectURI: cfg.BaseURL + "/callback", Capability: cfg.capability(), RecheckAfter: cfg.RecheckAfter, Client: &client,
+		},
+		Registration: registration, Rules: m.scopes, Scopes: cfg.Scopes,
+		Tenants: cfg.manyTenants(), OneTenant: cfg.oneTenant(), Observer: m.events, Vault: m.vault,
+	})
+	m.graph = provider.GraphURL(cfg.Authority)
+	m.memberships = newMemberships()
+	m.sessions = session.NewStore(session.StoreSettings{
+		Cookies: m.cookies, Layout: &m.layout, Registration: registration, Ended: m.ended,
+		MaxAge: cfg.MaxAge, SessionCookie: cfg.SessionCookie, Log: cfg.Logger,
+		Keep: m.renewals.Keep, LeadsTo: m.renewals.LeadsTo,
+	}, cfg.Store, ring)
+	m.oauth = oauth2.Config{
+		ClientID:    cfg.ClientID,
+		RedirectURL: cfg.BaseURL + "/callback",
+		Scopes:      cfg.Scopes,
+	}
+	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
+	return m, nil
+}
+
+// withoutSecrets is what a Middleware keeps of its configuration.
+func (c Config) withoutSecrets() Config {
+	c.ClientSecret, c.Keys = "", nil
+	return c
+}

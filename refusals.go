@@ -1,0 +1,487 @@
+package msauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
+)
+
+// unbound answers a callback whose attempt this browser does not have, or has
+// no more.
+func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *session.Attempt, wrong bool) {
+	if rec := m.current(r); rec != nil && rec.Attempt == a.ID {
+		web.Redirect(w, a.ReturnTo) // the back button, or a double click
+		return
+	}
+	if !wrong && a.User != "" && m.attempts.Over(a.ID) {
+		web.Redirect(w, m.returnPath(a.ReturnTo)) // a double click: the page says how it ended
+		return
+	}
+	host := web.OneLine(r.Host, 100)
+	began := a.Host
+	if began == "" {
+		began = m.base.Host
+	}
+	a.Unseen = !wrong
+	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
+	switch {
+	case !wrong && a.Host != "" && !strings.EqualFold(began, host):
+		from := "another address"
+		if web.IsLoopback(m.base.Hostname()) { // elsewhere the Host header may be a stranger's idea of a joke
+			from = began
+		}
+		text := fmt.Sprintf("You began to sign in at %s, but the site's sign-in address is %s. Browsers keep the two apart. Start again from here and stay at this address.",
+			from, m.base.Scheme+"://"+m.base.Host)
+		m.refuse(w, r, slog.LevelWarn, Page{
+			Kind: "wrong-host", Status: http.StatusBadRequest,
+			Title: "This site has another address for signing in",
+			Text:  text,
+			Links: links,
+			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
+		})
+	case !wrong && a.Retried && !m.sentOwn(r) && !m.attempts.Over(a.ID):
+		text := "Your browser came back without the cookie that it was given, for the second time, so it is not certain that this sign-in is yours. Allow cookies for this site and start again."
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "cookies-blocked", Status: http.StatusBadRequest,
+			Title: "Your browser does not keep cookies for this site",
+			Text:  text, Links: links,
+			Err: errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
+		})
+	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.Over(a.ID):
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "start-again", Status: http.StatusBadRequest,
+			Title: "Start signing in again from here",
+			Text:  "Your browser came back without the cookie of this sign-in. Either signing in began somewhere else, such as in an Office program, a mail program or another browser profile, or your browser does not keep cookies for this site. Start again from here to find out.",
+			Links: links[:1],
+			Err:   errors.New("msauth: no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked"),
+		})
+	default:
+		m.startAgain(w, r, a, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
+	}
+}
+
+// asBefore tells people who they are after a sign-in that came to nothing.
+func (m *Middleware) asBefore(r *http.Request) string {
+	if m.current(r) == nil {
+		return "You are not signed in. "
+	}
+	return "You are still signed in as before. "
+}
+
+// answeredWithError turns an error answer (OpenID Connect Core section
+// 3.1.2.6) into a page, never into a redirect: it would come back.
+func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a *session.Attempt, ans answer) {
+	failure := &provider.Failure{
+		Code:        web.OneLine(ans.err, 100),
+		Description: web.OneLine(ans.description, 500),
+		Class:       provider.ClassifyAnswer(ans.err, ans.subcode),
+	}
+	failure.Numbers = provider.AADSTSNumbers(failure.Description)
+	if slices.Contains(failure.Numbers, 50105) || slices.Contains(failure.Numbers, 90072) {
+		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // a better text for the same refusal
+		return
+	}
+	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
+	level := slog.LevelInfo
+	switch failure.Class {
+	case provider.Declined:
+		p.Kind, p.Status = "declined", http.StatusForbidden
+		current := m.current(r)
+		if a.Asked != (provider.RequirementDigest{}) && current != nil {
+			m.declinedMore(&p, a, failure)
+			break
+		}
+		p.Title = "You cancelled signing in"
+		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
+		p.Links[0].Label = "Sign in after all"
+		if current != nil {
+			p.Text = "You are still signed in as before."
+		}
+		if a.User != "" {
+			p.Title = "The account was not connected"
+			p.Text = "You cancelled at Microsoft. Nothing has changed."
+			p.Links[0] = m.againLink(a)
+		}
+	case provider.Retry:
+		p.Kind = "unavailable"
+		p.Title = "Microsoft cannot sign you in right now"
+		p.Text = "This is most likely a passing fault at Microsoft. Try again in a moment."
+		level = slog.LevelWarn
+	case provider.Replay:
+		p.Kind = "start-again"
+		p.Title = "Signing in was not finished"
+		p.Text = "Microsoft still needs something from you. Start again and follow its questions."
+	default:
+		p.Kind = "app-error"
+		p.Title = "This site is not set up correctly for signing in"
+		p.Text = "Microsoft refused the site's request, not you. Tell the people who run this site."
+		level = slog.LevelWarn // no more: it came by way of the browser, which can make it up
+	}
+	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
+}
+
+// declinedMore is the page for people who are signed in and would not, or could
+// not, do more.
+func (m *Middleware) declinedMore(p *Page, a *session.Attempt, failure *provider.Failure) {
+	p.Title = "That part of the site stays closed"
+	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
+	p.Links = []Link{{URL: a.ReturnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
+	switch { // for the text only: Microsoft asks not to react to numbers
+	case slices.Contains(failure.Numbers, 90094):
+		p.Text = "Only an administrator of your organization can agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
+		slices.Reverse(p.Links)
+	case slices.Contains(failure.Numbers, 500121):
+		p.Text = "The stronger sign-in that it asked for at Microsoft did not succeed. You are still signed in, and everything else works as before."
+	}
+}
+
+// notRedeemed answers a code that gave no tokens.
+func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *session.Attempt, failure *provider.Failure) {
+	switch failure.Class {
+	case provider.Retry:
+		m.unavailable(w, r, a, failure)
+	case provider.StepUp:
+		if failure.Claims != "" && !a.Challenged {
+			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
+			m.begin(w, r, authorizeOptions{
+				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds,
+				demand:     provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
+				challenged: true, asked: a.Asked,
+			})
+			return
+		}
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "not-enough", Status: http.StatusForbidden,
+			Title: "Microsoft did not give this site access",
+			Text:  "Your organization requires something more first, such as another proof of who you are, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
+			Err:   failure,
+		}, append(m.events.refused("provider", m.currentUser(r), a.ReturnTo), "aadsts", failure.Numbers)...)
+	case provider.Misconfigured:
+		// Other errors can come of a code that the visitor made up.
+		// Where BaseURL's own redirect URI is on the wrong platform no code is ever
+		// redeemed.
+		wrongPlatform := slices.Contains(failure.Numbers, provider.SpaPlatform) && !m.redeemed.Load()
+		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !wrongPlatform {
+			m.startAgain(w, r, a, failure)
+			return
+		}
+		if m.renewals.Bound(failure) {
+			m.notAllowed(w, r, a, failure, "provider", m.currentUser(r))
+			return
+		}
+		if failure.Code == "invalid_client" && !wrongPlatform {
+			m.renewals.Suspect(r.Context(), failure)
+		} else {
+			m.renewals.ReportTrouble(r.Context(), failure)
+		}
+		m.appError(w, r, failure)
+	default:
+		m.startAgain(w, r, a, failure)
+	}
+}
+
+// refuse ends a sign-in on a page.
+func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
+	m.events.count(func(s *Stats) { s.SignInsRefused++ })
+	m.fail(w, r, level, p, append(attrs, "event", "sign_in_refused")...)
+}
+
+// againLink begins the same again: what connects an account begins at the app.
+func (m *Middleware) againLink(a *session.Attempt) Link {
+	if a.User != "" {
+		return Link{URL: a.ReturnTo, Label: "Back"}
+	}
+	if a.Unseen {
+		return Link{URL: m.retryURL(a.ReturnTo), Label: "Start again"}
+	}
+	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo}), Label: "Start again"}
+}
+
+func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
+	level, attrs := slog.LevelWarn, []any(nil)
+	if a.ID == (session.AttemptID{}) { // no state of ours: anybody can send that, at any rate
+		if ans, bad := readAnswer(r); bad == nil && seal.LooksSealed(ans.state) {
+			m.foreignState(w, r, a)
+			return
+		}
+		level, attrs = slog.LevelInfo, m.events.refused("junk", nil, web.RequestPath(r))
+	}
+	m.refuse(w, r, level, Page{
+		Kind: "start-again", Status: http.StatusBadRequest,
+		Title: "This sign-in cannot be finished",
+		Text:  "It may have been finished before, begun in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
+		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   err,
+	}, attrs...)
+}
+
+// foreignState answers a state that looks like one of ours and does not open.
+func (m *Middleware) foreignState(w http.ResponseWriter, r *http.Request, a *session.Attempt) {
+	m.refuse(w, r, slog.LevelInfo, Page{
+		Kind: "start-again", Status: http.StatusBadRequest,
+		Title: "This sign-in cannot be finished",
+		Text:  "The link is old or damaged, or the servers of this site do not share their keys. Nothing has changed; you can start again. If it happens again, tell the people who run this site.",
+		Links: []Link{m.againLink(a)},
+		Err:   errForeignState,
+	}, m.events.refused("foreign_state", nil, web.RequestPath(r))...)
+}
+
+var errForeignState = fmt.Errorf("%w: altered, over a day old, or sealed with a key that this server lacks (do all servers have the same Keys? compare key_ids of the event start)", session.ErrState)
+
+func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	p := Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "Microsoft cannot be reached right now",
+		Text:  "Signing in is not possible at this moment. Try again in a minute; people who are signed in are not affected.",
+		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   err,
+	}
+	switch failure, ok := errors.AsType[*provider.Failure](err); {
+	case ok && failure.Class == provider.Misconfigured:
+		p.Title, p.Text = notSetUp, notYou
+	case ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError: // it answered, or somebody in its place
+		p.Title = "Signing in is not possible right now"
+		p.Text = "This site could not complete your sign-in. Try again in a minute; people who are signed in are not affected."
+	}
+	w.Header().Set("Retry-After", "10")
+	m.refuse(w, r, slog.LevelError, p)
+}
+
+const notSetUp = "This site is not set up correctly for signing in"
+
+func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
+	attrs := []any{}
+	if failure, ok := errors.AsType[*provider.Failure](err); ok {
+		attrs = append(attrs, "aadsts", failure.Numbers, "trace_id", failure.TraceID, "correlation_id", failure.CorrelationID)
+	}
+	m.refuse(w, r, slog.LevelError, Page{
+		Kind: "app-error", Status: http.StatusInternalServerError,
+		Title: notSetUp, Text: notYou,
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+		Err:   err,
+	}, attrs...)
+}
+
+func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, session.ErrStoreLimit) {
+		m.appError(w, r, err)
+		return
+	}
+	m.refuse(w, r, slog.LevelError, Page{
+		Kind: "too-large", Status: http.StatusForbidden,
+		Title: "The site could not store your session",
+		Text:  "Microsoft signed you in, but the session is larger than this site can keep. Trying again will not help. Tell the people who run this site: their log says what to change.",
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+		Err:   err,
+	})
+}
+
+func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error, kind string, u *provider.Account) {
+	p := Page{
+		Kind: "not-allowed", Status: http.StatusForbidden,
+		Title: "This account may not use this site",
+		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.LogoutURL(), Label: "Sign out"},
+		},
+		Err: err,
+	}
+	if a.User != "" {
+		p.Title = "The account was not connected"
+		p.Text = "You signed in at Microsoft, but this site does not admit that account. Go back to choose another one. Nothing has changed."
+		p.Links = []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
+	}
+	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.ReturnTo)...)
+}
+
+// notKept ends a sign-in whose tokens are not kept.
+func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account, err error) {
+	p := Page{
+		Kind: "account-taken", Status: http.StatusForbidden,
+		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
+	}
+	switch {
+	case errors.Is(err, renew.ErrAccountTaken):
+		p.Title = "This Microsoft account is connected already"
+		p.Text = "Somebody else has connected it here. Disconnect it there first, or use another one. Nothing has changed."
+	case errors.Is(err, renew.ErrOtherAccount):
+		p.Title = "Another Microsoft account is connected"
+		p.Text = "Disconnect that one first, then connect this one. Nothing has changed."
+	case errors.Is(err, renew.ErrUserKey):
+		m.appError(w, r, err)
+		return
+	case errors.Is(err, session.ErrTooLarge):
+		m.tooLarge(w, r, err)
+		return
+	default:
+		p.Kind, p.Status = "unavailable", http.StatusServiceUnavailable
+		p.Title = "Signing in is not possible right now"
+		p.Text = "The site could not keep what it needs. Nothing has changed; try again in a moment."
+		m.refuse(w, r, slog.LevelError, p)
+		return
+	}
+	m.refuse(w, r, slog.LevelInfo, p, m.events.refused("account_taken", u, a.ReturnTo)...)
+}
+
+// loopPage stands in for the second round of a loop. again is the link that signs
+// in all the same.
+func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request, again string) {
+	m.clearMarker(w) // it may have been planted, for longer than ours last
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "loop", Status: http.StatusBadRequest,
+		Title: "Signing in worked, but did not last",
+		Text:  "Microsoft signed you in, but your browser came back without the session. Cookies may be blocked or too large for something on the way, or the servers of this site may not agree on their keys. Trying again may help; if it does not, tell the people who run this site.",
+		Links: []Link{{URL: again, Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("signed in seconds ago, yet no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
+	}, "host", web.OneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
+}
+
+// inVain tells a person that Microsoft was asked and the handler is still not
+// content.
+func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session.Record, d provider.Requirement) {
+	kind, what := missing(d)
+	attrs := m.accessRefused(r, kind, rec)
+	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
+	if len(d.Scopes) > 0 {
+		m.deny(w, r, slog.LevelInfo, Page{
+			Kind: "not-granted", Status: http.StatusForbidden,
+			Title: "This page needs more permissions",
+			Text:  "Microsoft was asked for them and has not given all. You are still signed in, and everything else works as before. You can be asked once more, or an administrator of your organization may have to agree.",
+			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}},
+			Err:   errors.New(what),
+		}, attrs...)
+		return
+	}
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "not-enough", Status: http.StatusForbidden,
+		Title: "You are signed in, but that was not enough",
+		Text:  "This page needs a stronger sign-in than Microsoft gave, though it was asked for one just now. You are still signed in, and everything else works as before. If it stays like that, tell the people who run this site.",
+		Links: []Link{
+			{URL: again, Label: "Sign in again"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.cfg.Home, Label: "Home page"},
+		},
+		Err: errors.New(what + ", right after a sign-in that was to bring it"),
+	}, attrs...)
+}
+
+// waitPage leads to the third sign-in within seconds, and to those after it,
+// at a slower pace: a fast person is not stopped, and a loop is.
+func (m *Middleware) waitPage(w http.ResponseWriter, r *http.Request, target string) {
+	m.log.InfoContext(r.Context(), "msauth: signed in twice within seconds, and sent to sign in once more", "wait", waitBefore)
+	m.showPage(w, r, Page{
+		Kind: "wait", Status: http.StatusOK,
+		Title:   "Signing in again",
+		Text:    fmt.Sprintf("You have signed in several times within a few seconds. Signing in continues by itself in %d seconds.", waitBefore/time.Second),
+		Links:   []Link{{URL: target, Label: "Continue now"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Refresh: waitBefore,
+	})
+}
+
+// againPage stands in for one more sign-in after many within seconds: a page of
+// the app asks for one, whoever is signed in.
+func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "loop", Status: http.StatusBadRequest,
+		Title: "You are signed in, but that was not enough",
+		Text:  "A page of this site sent you to sign in again right after you had. Another account may help; if it does not, tell the people who run this site.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("signed in many times, each within seconds of the one before, and sent to sign in once more: does a handler ask for that whenever it gets no token?"),
+	})
+}
+
+// brokenPage answers while the session store fails.
+func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "This page is not available right now",
+		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
+		Links: []Link{{URL: m.returnPath(web.RequestPath(r)), Label: "Try again"}},
+		Err:   err,
+	})
+}
+
+func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "app-error", Status: http.StatusBadRequest,
+		Title: "This site is not set up correctly for signing in",
+		Text:  "Microsoft signed you in, but its answer went to the wrong part of this site. You did nothing wrong. Tell the people who run it.",
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("the answer to a sign-in did not reach Callback: does something in front change the path of BaseURL?"),
+	}, "path", web.OneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
+}
+
+// forbid answers people who are signed in and may not.
+func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session.Record, short *shortfall) {
+	m.deny(w, r, slog.LevelInfo, Page{
+		Kind: "not-allowed", Status: http.StatusForbidden,
+		Title: "This account may not use this page",
+		Text:  "You are signed in, but this page is not for your account. Use another one, or ask the people who run the site to let you in.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.LogoutURL(), Label: "Sign out"},
+			{URL: m.cfg.Home, Label: "Home page"},
+		},
+		Err: short.err,
+	}, m.accessRefused(r, short.forbidden, rec)...)
+}
+
+// accessRefused counts a handler's refusal, for its log line.
+func (m *Middleware) accessRefused(r *http.Request, kind string, rec *session.Record) []any {
+	return append(m.events.refused(kind, &rec.User, web.RequestPath(r)), "event", "access_refused")
+}
+
+// undecided answers where it cannot be known for now whether somebody may.
+func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("Retry-After", "10")
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "This page is not available right now",
+		Text:  "Microsoft cannot be asked at this moment whether you may see it. You are still signed in; try again in a minute.",
+		Links: []Link{{URL: m.askedPage(r), Label: "Try again"}},
+		Err:   err,
+	})
+}
+
+// deny shows a page, or tells a script the same.
+func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
+	web.Vary(w.Header(), "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	if web.IsNavigation(r) || web.PrefersHTML(r) {
+		m.fail(w, r, level, p, attrs...)
+		return
+	}
+	p.ID = m.report(r, level, p, attrs...)
+	m.problem(w, r, p.Status, map[string]any{"title": p.Title, "detail": p.Text, "id": p.ID})
+}
+
+// missing names what a demand that was not met is about: its kind, as
+// [Stats.Refused] counts it, and what a log line says.
+func missing(d provider.Requirement) (kind, what string) {
+	switch {
+	case len(d.Scopes) > 0:
+		return "scope", "scopes not granted: " + strings.Join(d.Scopes, " ")
+	case d.MaxAge > 0:
+		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.MaxAge) + " ago"
+	case provider.AsksFor(d.Claims, "acrs"):
+		return "auth_context", "missing authentication context: " + web.OneLine(d.Claims, provider.MaxChallenge)
+	case d.Claims != "":
+		return "claims", "missing claims: " + web.OneLine(d.Claims, provider.MaxChallenge)
+	}
+	return "claims", "missing sign-in that a handler asked for"
+}

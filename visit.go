@@ -1,0 +1,344 @@
+package msauth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
+)
+
+// A visit is what a request was found to be.
+type visit struct {
+	session      *Session
+	rec          *session.Record
+	justSignedIn bool  // a sign-in of this browser has just succeeded
+	prefetch     bool  // a session that must be renewed, which a prefetch cannot
+	err          error // the store is broken
+
+	// What session and the request's context point to: one allocation for all.
+	context attached
+	held    heldSession
+}
+
+// passes reports whether Require lets the request through.
+func (v *visit) passes() bool { return v.session != nil && !v.rec.StepUp }
+
+// attach finds the request's session once, however many of our handlers it
+// passes.
+func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Request, *visit) {
+	outer := attachedTo(r.Context())
+	if a := attachedBy(r.Context(), m); a != nil {
+		return r, a.visit
+	}
+	web.Vary(w.Header(), "Cookie")
+	if strings.HasSuffix(r.URL.Path, "/callback") {
+		m.noteMisplaced(r)
+	}
+	v := &visit{}
+	m.receive(v, w, r)
+	c := &v.context
+	c.Context, c.session, c.by, c.visit, c.outer = r.Context(), v.session, m, v, outer
+	return r.WithContext(c), v
+}
+
+// admitted is a request that Require lets through. Where another Middleware has
+// put its session into the context, the innermost Require decides which one a
+// handler sees.
+func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
+	a := attachedTo(r.Context())
+	if a == &v.context && (a.outer == nil || a.admitted.Load()) {
+		a.admitted.Store(true)
+		return r
+	}
+	if a.by == m && a.admitted.Load() {
+		return r
+	}
+	c := &attached{Context: r.Context(), session: v.session, by: m, visit: v, outer: a}
+	c.admitted.Store(true)
+	return r.WithContext(c)
+}
+
+// receive reads, judges, renews and, where something changed, writes back the
+// session of a request. It is the only place that does so before a handler
+// runs; nothing is left for afterwards.
+func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
+	v.justSignedIn = m.sentMarker(r)
+	rec, sent, err := m.sessions.Load(r)
+	if err != nil {
+		m.log.ErrorContext(r.Context(), "msauth: the session store fails", "err", err)
+		m.events.Weaken(r.Context(), weakSessions, "", storeWeakFor, err)
+		v.err = err
+		return
+	}
+	if rec == nil {
+		if sent {
+			m.reject(w, r, "unreadable", nil)
+		}
+		return
+	}
+	now := time.Now()
+	ended, leaving := m.ended.State(rec.ID, now)
+	if reason := m.judge(rec, ended, now); reason != "" {
+		m.reject(w, r, reason, rec)
+		return
+	}
+	fresh, how := rec, m.renewalFor(r, rec, now)
+	n, noticed := m.renewals.PendingUpdate(rec)
+	switch {
+	case !noticed:
+		n = renew.PendingUpdate{}
+	case how == notDue && !rec.StepUp:
+		how = attentionFor(r, n)
+	}
+	if !leaving && how != notDue {
+		if how == notHere {
+			v.prefetch = true
+			w.Header()["cache-control"] = []string{"no-store"} // not for the click that may follow
+			return
+		}
+		var alive bool
+		if fresh, alive = m.renew(r, rec, how, n); !alive {
+			m.reject(w, r, "refused", rec)
+			return
+		}
+		now = time.Now()
+		if ended, leaving = m.ended.State(rec.ID, now); ended { // signed out while the renewal was under way
+			return
+		}
+		if how == onlyDeliver && fresh == rec {
+			m.renewals.Settle(rec.ID, n) // somebody else was given it
+		}
+	}
+	if fresh != rec {
+		fresh.Used = now.Unix()
+	}
+	if noticed && n.StepUp && fresh.Renewed <= n.Of && !fresh.StepUp {
+		fresh = fresh.Clone()
+		fresh.StepUp, fresh.Claims = true, n.Claims
+	}
+	renewed := fresh
+	fresh = m.touch(r, fresh, now)
+	if fresh != rec && !leaving && how != onlyKnown {
+		switch gone, err := m.sessions.Update(w, r, fresh); {
+		case gone:
+			return
+		case err != nil:
+			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.User.Key(), "err", err)
+			if fresh.Refresh != rec.Refresh && rec.Unpacked() {
+				m.keepUndelivered(rec, fresh.TokenSet())
+			}
+		default:
+			if noticed {
+				m.renewals.Settle(rec.ID, n)
+				m.renewals.Remind(n, fresh, m.comesUntil(fresh))
+			}
+			switch {
+			case renewed == rec:
+				m.renewals.Touches(r.Context(), rec, m.comesUntil(fresh))
+			case rec.Unpacked() && fresh.Refresh != rec.Refresh && !web.IsUpgrade(r) && r.Context().Err() == nil:
+				m.renewals.Taken(rec, fresh)
+			}
+		}
+	}
+	if v.justSignedIn {
+		m.clearMarker(w)
+	}
+	v.rec, v.session = fresh, v.held.of(m, fresh, m.sessions.Reload(r))
+}
+
+// current is the session that a request comes with, nil if it has none that is
+// good.
+func (m *Middleware) current(r *http.Request) *session.Record {
+	rec, _, _ := m.sessions.Load(r)
+	if rec == nil || m.judge(rec, m.ended.Has(rec.ID), time.Now()) != "" {
+		return nil
+	}
+	return rec
+}
+
+// currentUser is whom that session is of.
+func (m *Middleware) currentUser(r *http.Request) *provider.Account {
+	if rec := m.current(r); rec != nil {
+		return &rec.User
+	}
+	return nil
+}
+
+// judge says why a session that opens is over, or "".
+func (m *Middleware) judge(rec *session.Record, ended bool, now time.Time) string {
+	switch {
+	case ended:
+		return "ended"
+	case !now.Before(rec.Ends(m.cfg.MaxAge)):
+		return "too old"
+	case m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.Used >= int64(m.cfg.IdleTimeout/time.Second):
+		return "idle"
+	case rec.UserKey != "" && m.vault == nil:
+		return "without tokens"
+	case !m.admits(&rec.User):
+		return "no longer admitted"
+	}
+	return ""
+}
+
+// admits checks an identity against today's configuration.
+func (m *Middleware) admits(u *provider.Account) bool {
+	// Sessions of before people were told apart whose subject is a sentence.
+	return m.authority.CheckPerson(u) == nil && provider.Admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
+}
+
+// reject notes that what a request carries is no session, and clears it on
+// navigations: the deletion in a slow script's answer could otherwise arrive
+// after, and undo, a new sign-in.
+func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *session.Record) {
+	attrs := []any{"reason", reason}
+	if rec != nil {
+		attrs = append(attrs, "user", rec.User.Key())
+	}
+	if rec != nil && reason == "refused" && m.sessions.Changed(r, rec) {
+		m.log.Info("msauth: session not accepted, though another process has renewed it", attrs...)
+		return // what that got is good
+	}
+	if web.IsNavigation(r) {
+		m.log.InfoContext(r.Context(), "msauth: session cleared", attrs...)
+		if err := m.sessions.Remove(w, r); err != nil {
+			m.log.ErrorContext(r.Context(), "msauth: clearing a session", "err", err)
+		}
+		return
+	}
+	m.log.DebugContext(r.Context(), "msauth: session not accepted", attrs...)
+}
+
+// A howToRenew is what a request does about tokens that are due.
+type howToRenew int
+
+const (
+	notDue      howToRenew = iota // nothing
+	renewNow                      // ask, before it is served
+	onlyDeliver                   // ask nobody, but take what is known
+	onlyKnown                     // ask nobody, and take nothing, but heed what is known
+	notHere                       // not without asking, and not here: it is not served
+)
+
+// renewalFor decides what a request does about tokens that are due. Browsers
+// fetch ahead of any wish to see, and a handshake's answer has no room for a
+// cookie: both may put a renewal off, but not past the time at which the
+// person has to be checked again. Anybody can send their headers.
+func (m *Middleware) renewalFor(r *http.Request, rec *session.Record, now time.Time) howToRenew {
+	if rec.StepUp || now.Unix() < rec.RefreshAt && !m.scopes.Foreign(rec.Scopes) {
+		return notDue
+	}
+	overdue := now.Unix() >= rec.Expiry ||
+		m.cfg.RecheckAfter > 0 && now.Unix() >= rec.Renewed+int64(m.cfg.RecheckAfter/time.Second)
+	switch {
+	case web.IsPrefetch(r) && overdue:
+		return notHere
+	case web.IsPrefetch(r), web.IsUpgrade(r) && !overdue:
+		return onlyKnown
+	}
+	return renewNow
+}
+
+// attentionFor decides what a request does about a notice.
+func attentionFor(r *http.Request, n renew.PendingUpdate) howToRenew {
+	switch {
+	case web.IsPrefetch(r), web.IsUpgrade(r):
+		return onlyKnown
+	case n.Rejected != renew.Key{}:
+		return renewNow
+	case n.Deliver:
+		return onlyDeliver
+	}
+	return notDue
+}
+
+// renew returns the record with newer tokens where there are any, and whether
+// the session lives on.
+func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew, n renew.PendingUpdate) (fresh *session.Record, alive bool) {
+	if err := rec.Unpack(); err != nil {
+		return rec, false
+	}
+	patience, reason := renew.ValidPatience, "due"
+	if time.Now().Unix() >= rec.Expiry {
+		patience, reason = renew.ExpiredPatience, "expired"
+	}
+	g, err := m.renewals.Renew(r.Context(), renew.Request{
+		Rec: rec, Reason: reason, Patience: patience, Reload: m.sessions.Reload(r), KeepUntil: m.comesUntil(rec),
+		Due: func(g *provider.TokenSet) bool {
+			return g.Due(time.Now()) || m.scopes.Foreign(g.Scopes) || n.Rejected != renew.Key{} && n.Rejected == m.renewals.Key(g.Access)
+		},
+		OnlyKnown: how == onlyKnown || how == onlyDeliver,
+	})
+	fresh = rec
+	if how != onlyKnown && g != nil && g.Refresh != "" && (g.Refresh != rec.Refresh || g.Issued > rec.Renewed) {
+		fresh = rec.RenewedBy(g)
+		if web.IsUpgrade(r) {
+			m.keepUndelivered(rec, g)
+		}
+	}
+	if err == nil || errors.Is(err, renew.ErrPending) {
+		return fresh, true
+	}
+	failure, ok := errors.AsType[*provider.Failure](err)
+	if !ok {
+		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.User.Key(), "err", err)
+		return fresh, true
+	}
+	if errors.Is(err, renew.ErrNoRefreshToken) && m.outlivesTokens(rec) {
+		return fresh, true
+	}
+	switch failure.Class {
+	case provider.SignIn:
+		// The id is not added to the ended ones: where a provider rotates
+		// strictly, another process may have renewed with this very token,
+		// and the cookie that it gave is good.
+		return rec, false
+	case provider.StepUp:
+		fresh = fresh.Clone()
+		fresh.StepUp, fresh.Claims = true, failure.Claims
+	}
+	return fresh, true
+}
+
+// outlivesTokens reports whether a session without a refresh token goes on when
+// its tokens are over. So it does at other providers, many of which give none,
+// until the app wants the person checked again. What an app keeps of its users'
+// accounts is worth nothing without.
+func (m *Middleware) outlivesTokens(rec *session.Record) bool {
+	return m.cfg.Issuer != "" && rec.UserKey == "" &&
+		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.Renewed+int64(m.cfg.RecheckAfter/time.Second))
+}
+
+// withoutRefreshToken puts the renewal of a new session off that has no refresh
+// token: for good, or until the app wants the person checked again, which ends
+// it.
+func (m *Middleware) withoutRefreshToken(rec *session.Record) {
+	if rec.Refresh != "" || !m.outlivesTokens(rec) {
+		return
+	}
+	rec.RefreshAt = rec.SignedIn + int64(session.LongestMaxAge/time.Second)
+	ends := "at Config.MaxAge or IdleTimeout, whatever has become of the account: set Config.RecheckAfter to end it sooner"
+	if m.cfg.RecheckAfter > 0 {
+		rec.RefreshAt = rec.Renewed + int64(m.cfg.RecheckAfter/time.Second)
+		ends = "when Config.RecheckAfter is over, " + m.cfg.RecheckAfter.String() + " after signing in"
+	}
+	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.User.Key(), "session_ends", ends)
+}
+
+// touch notes the use of a session, in steps, and gets rid of cookies that it
+// no longer needs. It returns rec itself when there is nothing to write.
+func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) *session.Record {
+	step := int64(m.cfg.IdleTimeout / time.Second / 24)
+	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.Used >= max(step, 1)
+	if !idle && !rec.Surplus || web.IsPrefetch(r) {
+		return rec
+	}
+	rec = rec.Clone()
+	rec.Used, rec.Surplus = now.Unix(), false
+	return rec
+}
