@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/msauth/internal/bearer"
 	"example.com/msauth/internal/provider"
 	"golang.org/x/oauth2"
 )
@@ -371,11 +372,21 @@ func (g givenTokens) transport(ctx context.Context) http.RoundTripper {
 	for _, host := range provider.GraphHosts(defaultAuthority) {
 		hosts[host] = nil
 	}
-	return &bearerTransport{
-		ctx:   ctx,
-		token: g.token,
-		hosts: hosts,
-		local: true,
-		base:  http.DefaultTransport,
+	return &bearer.Transport{
+		Ctx:   ctx,
+		Token: g.token,
+		Hosts: hosts,
+		Local: true,
+		Base:  http.DefaultTransport,
 	}
+}
+
+// failingTransport is the transport of a client without a session.
+type failingTransport struct{ err error }
+
+func (t failingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body.Close()
+	}
+	return nil, t.err
 }

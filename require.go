@@ -31,7 +31,7 @@ func shortOf(err error, scopes []string) *shortfall {
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, ErrSignInRequired) && !errors.Is(err, ErrNoSession) {
+	if !forPerson(err) {
 		return &shortfall{err: err}
 	}
 	short := &shortfall{demand: provider.Requirement{Scopes: scopes}}
@@ -293,7 +293,7 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 // nothing and returns false: they are the handler's to answer. Nothing may have
 // been written to w before.
 func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error) bool {
-	if !errors.Is(err, ErrSignInRequired) && !errors.Is(err, ErrNoSession) {
+	if !forPerson(err) {
 		return false
 	}
 	r, v := m.attach(w, r)

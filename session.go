@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/msauth/internal/bearer"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -52,7 +53,7 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 		return nil, &provider.Failure{Class: provider.StepUp, Claims: n.Claims}
 	}
 	if w == (renew.TokenRequest{}) && access != "" && now.Unix() < rec.Expiry && !h.m.scopes.Foreign(rec.Scopes) {
-		return bearer(access, rec.Expiry), nil
+		return oauthToken(access, rec.Expiry), nil
 	}
 	if w == (renew.TokenRequest{}) && access == "" && !rec.Shed && now.Unix() < rec.RefreshAt {
 		// Asking again would bring none either.
@@ -133,7 +134,7 @@ func (h *heldTokens) renew(ctx context.Context, rec *session.Record, want renew.
 		h.rec, h.access = renewed, &renewed.Access
 	}
 	h.mu.Unlock()
-	return bearer(renewed.Access, renewed.Expiry), nil
+	return oauthToken(renewed.Access, renewed.Expiry), nil
 }
 
 // moveOn goes on with the refresh token that is left after a request for another
@@ -153,7 +154,7 @@ func (h *heldTokens) bearerOf(g *provider.TokenSet, w renew.TokenRequest) (*oaut
 	if missing := h.m.scopes.Missing(g.Scopes, strings.Fields(w.Scopes)); len(missing) > 0 {
 		return nil, &provider.Failure{Class: provider.StepUp, Scopes: missing, Err: errNotGranted}
 	}
-	return bearer(g.Access, g.Expiry), nil
+	return oauthToken(g.Access, g.Expiry), nil
 }
 
 var errNotGranted = errors.New("msauth: fewer scopes were granted")
@@ -306,7 +307,7 @@ func (m *Middleware) comesUntil(rec *session.Record) time.Time {
 	return until
 }
 
-func bearer(access seal.Secret, expiry int64) *oauth2.Token {
+func oauthToken(access seal.Secret, expiry int64) *oauth2.Token {
 	return &oauth2.Token{AccessToken: string(access), TokenType: "Bearer", Expiry: time.Unix(expiry, 0)}
 }
 
@@ -329,10 +330,15 @@ func (h *heldTokens) info() tokenInfo {
 }
 
 func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
-	return &bearerTransport{
-		ctx: ctx, token: h.token, replace: h.replace,
-		hosts: h.m.tokenHosts, base: h.m.tokenBase,
+	return &bearer.Transport{
+		Ctx: ctx, Token: h.token, Replace: h.replace, Final: forPerson,
+		Hosts: h.m.tokenHosts, Base: h.m.tokenBase,
 	}
+}
+
+// forPerson reports whether an error is for the person to mend, or for nobody.
+func forPerson(err error) bool {
+	return errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession)
 }
 
 // A heldSession is a session and its tokens, in one piece of memory.

@@ -1,8 +1,7 @@
-package msauth
+package bearer
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -18,30 +17,40 @@ const (
 	mostWaits   = 2
 )
 
-// bearerTransport adds an access token to the requests that may carry one.
-type bearerTransport struct {
-	ctx context.Context // bounds the wait for tokens, as that of a request does
-	// token returns one with these scopes, or the session's own.
-	token func(ctx context.Context, scopes []string) (*oauth2.Token, error)
-	// replace returns another than the one that was rejected, with the claims
-	// that were asked for; again says that the rejected one came from it. It is
-	// nil where there is only one.
-	replace func(ctx context.Context, scopes []string, rejected, claims string, again bool) (*oauth2.Token, error)
-	hosts   map[string][]string // scopes by host as tokenHost writes it
-	local   bool                // loopback hosts may have the token too
-	base    http.RoundTripper
+// A Transport adds an access token to the requests that may carry one, and passes
+// on all others as they are.
+type Transport struct {
+	// Ctx bounds the wait for tokens, as the context of a request does.
+	Ctx context.Context
+	// Token returns a token with these scopes, or the session's own if there are
+	// none.
+	Token func(ctx context.Context, scopes []string) (*oauth2.Token, error)
+	// Replace returns another token than the one that an API has rejected, with
+	// the claims that it asks for, if any. again says that the rejected one came
+	// from Replace. It is nil where there is only one token.
+	Replace func(ctx context.Context, scopes []string, rejected, claims string, again bool) (*oauth2.Token, error)
+	// Final reports whether an error of Replace is to be the outcome of the
+	// request; after others the API's answer is.
+	Final func(error) bool
+	// Hosts are those that may have a token, as provider.TokenHost writes them,
+	// and the scopes of their tokens.
+	Hosts map[string][]string
+	// Local says that loopback hosts may have the session's own token too.
+	Local bool
+	// Base makes the requests.
+	Base http.RoundTripper
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	scopes, ok := t.mayCarry(r)
 	if !ok {
-		return t.base.RoundTrip(r)
+		return t.Base.RoundTrip(r)
 	}
-	ctx, cancel := context.WithCancel(t.ctx)
+	ctx, cancel := context.WithCancel(t.Ctx)
 	defer cancel()
 	defer context.AfterFunc(r.Context(), cancel)()
-	token, err := t.token(ctx, scopes)
+	token, err := t.Token(ctx, scopes)
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close() // http.RoundTripper: also on errors
@@ -54,18 +63,18 @@ func (t *bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		sent := r.Clone(r.Context())
 		sent.Body = body
 		token.SetAuthHeader(sent)
-		res, err := t.base.RoundTrip(sent)
+		res, err := t.Base.RoundTrip(sent)
 		if err != nil {
 			return nil, err
 		}
 		switch {
-		case res.StatusCode == http.StatusUnauthorized && t.replace != nil:
+		case res.StatusCode == http.StatusUnauthorized && t.Replace != nil:
 			claims := provider.ChallengeIn(res.Header)
 			if replaced && claims == "" {
 				return res, nil
 			}
-			other, err := t.replace(ctx, scopes, token.AccessToken, claims, replaced)
-			if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession) {
+			other, err := t.Replace(ctx, scopes, token.AccessToken, claims, replaced)
+			if err != nil && t.Final(err) {
 				discard(res)
 				return nil, err
 			}
@@ -119,7 +128,7 @@ func rewindable(r *http.Request) bool {
 func discard(res *http.Response) { res.Body.Close() }
 
 // mayCarry reports whether a request may carry a token, and with what scopes.
-func (t *bearerTransport) mayCarry(r *http.Request) (scopes []string, ok bool) {
+func (t *Transport) mayCarry(r *http.Request) (scopes []string, ok bool) {
 	// Other letters than ASCII's have lower-case forms that are ASCII, such as
 	// U+0130: the name that net/http asks for is another one.
 	if len(r.Header["Authorization"]) > 0 || r.URL.User != nil || !web.IsASCII(r.URL.Host) {
@@ -137,16 +146,6 @@ func (t *bearerTransport) mayCarry(r *http.Request) (scopes []string, ok bool) {
 	if r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && loopback) {
 		return nil, false
 	}
-	scopes, ok = t.hosts[provider.TokenHost(r.URL)]
-	return scopes, ok || t.local && loopback
-}
-
-// failingTransport is the transport of a client without a session.
-type failingTransport struct{ err error }
-
-func (t failingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		r.Body.Close()
-	}
-	return nil, t.err
+	scopes, ok = t.Hosts[provider.TokenHost(r.URL)]
+	return scopes, ok || t.Local && loopback
 }
