@@ -6,32 +6,37 @@ import (
 	"time"
 )
 
-// sweepEvery bounds how long an entry outlives its time in memory.
+// sweepEvery bounds how long an expired entry stays in memory.
 const sweepEvery = 2 * time.Minute
 
-// An Map map forgets each entry at its time, and the entries nearest to
-// theirs when there are more than limit. It is safe for concurrent use. It
-// holds no memory and no timer while it is empty.
+// A Map forgets each entry at its expiry, and holds no more than its limit: of
+// more entries it keeps those that expire last. It is safe for concurrent use.
+//
+// An expired entry is freed within two minutes, whether or not anybody asks
+// for it. A map that has been empty for as long holds neither memory nor a
+// timer.
 type Map[K comparable, V any] struct {
 	limit int
 
 	mu       sync.Mutex
 	entries  map[K]*entry[K, V]
 	byTime   entryHeap[K, V]
-	sweeping bool
+	sweeping bool // a call of sweep is due
 }
 
 type entry[K comparable, V any] struct {
 	key   K
 	value V
-	until time.Time
-	index int
+	until time.Time // expired from then on
+	index int       // in byTime
 }
 
+// New returns an empty map of at most limit entries.
 func New[K comparable, V any](limit int) *Map[K, V] {
 	return &Map[K, V]{limit: limit}
 }
 
+// Get returns the value of key. ok is false if there is none or it has expired.
 func (m *Map[K, V]) Get(key K) (value V, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -42,12 +47,46 @@ func (m *Map[K, V]) Get(key K) (value V, ok bool) {
 	return e.value, true
 }
 
+// Put stores value under key until the given time, in place of what was there.
+// Where the map is full, the entry that expires first is dropped; that can be
+// the new one.
 func (m *Map[K, V]) Put(key K, value V, until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.store(key, value, until)
 }
 
+// Add does what [Map.Put] does unless key has a value that has not expired, and
+// reports whether it did. Of concurrent calls with one key one gets true.
+func (m *Map[K, V]) Add(key K, value V, until time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[key]; e != nil && time.Now().Before(e.until) {
+		return false
+	}
+	m.store(key, value, until)
+	return true
+}
+
+// Drop forgets the value of key, if there is one.
+func (m *Map[K, V]) Drop(key K) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[key]; e != nil {
+		heap.Remove(&m.byTime, e.index)
+		delete(m.entries, key)
+	}
+}
+
+// Len returns how many entries are in memory, including expired ones that have
+// not been freed yet.
+func (m *Map[K, V]) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.entries)
+}
+
+// store does what Put does while mu is held.
 func (m *Map[K, V]) store(key K, value V, until time.Time) {
 	if old := m.entries[key]; old != nil {
 		heap.Remove(&m.byTime, old.index)
@@ -67,31 +106,12 @@ func (m *Map[K, V]) store(key K, value V, until time.Time) {
 	}
 }
 
-// Add is put for a key that is not there, and reports whether it was so.
-func (m *Map[K, V]) Add(key K, value V, until time.Time) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.entries[key]; e != nil && time.Now().Before(e.until) {
-		return false
-	}
-	m.store(key, value, until)
-	return true
-}
-
-// Drop forgets an entry.
-func (m *Map[K, V]) Drop(key K) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.entries[key]; e != nil {
-		heap.Remove(&m.byTime, e.index)
-		delete(m.entries, key)
-	}
-}
-
+// dropFirst forgets the entry that expires first. mu is held.
 func (m *Map[K, V]) dropFirst() {
 	delete(m.entries, heap.Pop(&m.byTime).(*entry[K, V]).key)
 }
 
+// sweep frees the expired entries, and calls itself again while others are left.
 func (m *Map[K, V]) sweep() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,12 +126,8 @@ func (m *Map[K, V]) sweep() {
 	}
 }
 
-func (m *Map[K, V]) Len() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.entries)
-}
-
+// An entryHeap implements [heap.Interface]: the entry that expires first is at
+// index 0, and each entry knows its index.
 type entryHeap[K comparable, V any] []*entry[K, V]
 
 func (h entryHeap[K, V]) Len() int { return len(h) }
