@@ -16,7 +16,6 @@ import (
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
-	session_ "example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
 
@@ -118,7 +117,7 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		m.unbound(w, r, a, false)
 		return
 	}
-	m.finish(w, r, a, ans, cookie)
+	m.finish(&arrival{w: w, r: r, attempt: a, answer: ans, cookie: cookie})
 }
 
 // forget deletes the cookies of an attempt.
@@ -141,103 +140,143 @@ func (m *Middleware) sentOwn(r *http.Request) bool {
 	return false
 }
 
-// finish completes an attempt that is known to be this browser's.
-func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, a *session.Attempt, ans answer, cookie string) {
-	ctx := r.Context()
-	meta, err := m.authority.Metadata.Get(ctx)
-	if err != nil {
-		m.unavailable(w, r, a, err)
-		return
+// An arrival is a sign-in on its way back, from Microsoft's answer to the
+// session. Each step of finish adds what it finds.
+type arrival struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	attempt *session.Attempt
+	answer  answer
+	cookie  string // of the attempt
+
+	meta   *provider.Metadata
+	asked  []string   // the scopes that Microsoft was asked for
+	own    []string   // those of the session's own API
+	others [][]string // those of other APIs, by API
+
+	tokens   *provider.TokenSet
+	identity *provider.Identity
+	record   *session.Record
+	signIn   *SignIn
+	undo     func() error // puts back what was in Config.Tokens before
+}
+
+// ownToken reports whether the code gives a token for the session's own API.
+func (in *arrival) ownToken() bool { return len(in.others) == 0 || len(in.own) > 0 }
+
+// finish completes an attempt that is known to be this browser's. A step that
+// returns false has answered the request.
+func (m *Middleware) finish(in *arrival) {
+	_ = m.checkAnswer(in) && m.redeem(in) && m.identify(in) && m.record(in) && m.askApp(in) && m.keepTokens(in) && m.makeSession(in)
+}
+
+// checkAnswer sees whether Microsoft sent a code, and the provider itself.
+func (m *Middleware) checkAnswer(in *arrival) bool {
+	var err error
+	if in.meta, err = m.authority.Metadata.Get(in.r.Context()); err != nil {
+		m.unavailable(in.w, in.r, in.attempt, err)
+		return false
 	}
-	if err := checkAnswerIssuer(meta, ans.issuer); err != nil {
-		m.startAgain(w, r, a, err)
-		return
+	if err := checkAnswerIssuer(in.meta, in.answer.issuer); err != nil {
+		m.startAgain(in.w, in.r, in.attempt, err)
+		return false
 	}
-	if ans.err != "" {
-		m.answeredWithError(w, r, a, ans)
-		return
+	if in.answer.err != "" {
+		m.answeredWithError(in.w, in.r, in.attempt, in.answer)
+		return false
 	}
-	asked := m.scopesToAsk(meta, strings.Fields(a.Scopes))
-	own, others := m.scopes.ByAPI(m.scopes.Order(asked))
+	return true
+}
+
+// redeem exchanges the code for tokens.
+func (m *Middleware) redeem(in *arrival) bool {
+	in.asked = m.scopesToAsk(in.meta, strings.Fields(in.attempt.Scopes))
+	in.own, in.others = m.scopes.ByAPI(m.scopes.Order(in.asked))
 	scopes := "" // of the session's own API, where others were asked for too
-	if len(others) > 0 && len(own) > 0 {
-		scopes = strings.Join(slices.Concat(provider.SignInScopes, own), " ")
+	if len(in.others) > 0 && len(in.own) > 0 {
+		scopes = strings.Join(slices.Concat(provider.SignInScopes, in.own), " ")
 	}
-	g, failure := m.renewals.Endpoint.Redeem(ctx, ans.code, a.Verifier(cookie), scopes)
+	ctx := in.r.Context()
+	tokens, failure := m.renewals.Endpoint.Redeem(ctx, in.answer.code, in.attempt.Verifier(in.cookie), scopes)
 	if failure != nil {
-		m.notRedeemed(w, r, a, failure)
-		return
+		m.notRedeemed(in.w, in.r, in.attempt, failure)
+		return false
 	}
 	m.renewals.Succeeded(ctx)
 	m.redeemed.Store(true)
-	if g.IDToken == "" {
-		m.refuse(w, r, slog.LevelError, Page{
-			Kind: "unavailable", Status: http.StatusBadGateway,
-			Title: "Signing in did not work",
-			Text:  "The answer to your sign-in was incomplete. Try again; if it happens again, tell the people who run this site.",
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   errors.New("msauth: the token reply holds no ID token, though the scope openid was asked for"),
-		})
-		return
+	if tokens.IDToken == "" {
+		m.withoutIDToken(in)
+		return false
 	}
-	nonce := a.Nonce(cookie)
-	id, err := m.authority.Verify(ctx, g.IDToken, provider.IDTokenCheck{
-		Access:    g.Access,
+	in.tokens = tokens
+	return true
+}
+
+// identify verifies the ID token, and whether the app admits the account.
+func (m *Middleware) identify(in *arrival) bool {
+	ctx, nonce := in.r.Context(), in.attempt.Nonce(in.cookie)
+	id, err := m.authority.Verify(ctx, in.tokens.IDToken, provider.IDTokenCheck{
+		Access:    in.tokens.Access,
 		NonceFits: func(got string, present bool) bool { return present && seal.SameText(got, nonce) },
 	})
 	if unavailable, ok := errors.AsType[provider.KeysUnavailableError](err); ok {
-		m.unavailable(w, r, a, unavailable)
-		return
+		m.unavailable(in.w, in.r, in.attempt, unavailable)
+		return false
 	}
 	if err != nil {
-		m.refuse(w, r, slog.LevelError, Page{
-			Kind: "start-again", Status: http.StatusBadRequest,
-			Title: "Signing in did not work",
-			Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   err,
-		})
-		return
+		m.untrueIDToken(in, err)
+		return false
 	}
 	if !m.admits(&id.User) {
-		m.notAllowed(w, r, a, &provider.Failure{Class: provider.NotAllowed, Err: fmt.Errorf("%w: tenant %s", provider.ErrNotAdmitted, id.User.TenantID)}, "tenant", &id.User)
-		return
+		m.notAllowed(in.w, in.r, in.attempt, &provider.Failure{
+			Class: provider.NotAllowed, Err: fmt.Errorf("%w: tenant %s", provider.ErrNotAdmitted, id.User.TenantID),
+		}, "tenant", &id.User)
+		return false
 	}
+	if in.attempt.MaxAge > 0 && !m.provedFresh(in.w, in.r, in.attempt, id) {
+		return false
+	}
+	if in.ownToken() {
+		m.fillInNames(ctx, id, in.tokens.Access)
+	}
+	in.identity = id
+	return true
+}
 
-	if a.MaxAge > 0 && !m.provedFresh(w, r, a, id) {
-		return
-	}
-	if len(others) == 0 || len(own) > 0 {
-		m.fillInNames(ctx, id, g.Access)
-	}
-	now := time.Now().Unix()
+// record makes the record of the session.
+func (m *Middleware) record(in *arrival) bool {
+	a, now := in.attempt, time.Now().Unix()
 	rec := &session.Record{
 		Layout: &m.layout, Attempt: a.ID, Rounds: a.Rounds, Asked: a.Asked,
-		Nonce: session.NonceDigest(nonce), SignedIn: now, Used: now, Scopes: strings.Join(asked, " "),
+		Nonce: session.NonceDigest(a.Nonce(in.cookie)), SignedIn: now, Used: now, Scopes: strings.Join(in.asked, " "),
 	}
 	seal.RandomBytes(rec.ID[:])
-	if len(others) > 0 && len(own) == 0 {
-		// That was a token for another API. Consent to it is all that was
-		// wanted: the session goes on with one for its own.
-		if g, failure = m.ownTokens(ctx, g, &id.User); failure != nil {
-			m.notRedeemed(w, r, a, failure)
-			return
-		}
-		rec.Identify(id)
-		if g.IDToken != "" {
-			if failure = m.renewals.Identify(ctx, rec, g); failure != nil {
-				m.notRedeemed(w, r, a, failure)
-				return
-			}
-		}
-		rec.Scopes = strings.Join(m.cfg.Scopes, " ")
-	}
-	rec.Take(g)
-	if len(others) == 0 || len(own) > 0 {
+	if in.ownToken() {
+		rec.Take(in.tokens)
 		rec.Scopes = m.scopes.Asked(m.cfg.Scopes, rec.Scopes)
+		rec.Identify(in.identity)
+		in.record = rec
+		return true
 	}
-	rec.Identify(id)
-	m.admit(w, r, a, rec)
+	// That was a token for another API. Consent to it is all that was wanted: the
+	// session goes on with one for its own.
+	tokens, failure := m.ownTokens(in.r.Context(), in.tokens, &in.identity.User)
+	if failure != nil {
+		m.notRedeemed(in.w, in.r, a, failure)
+		return false
+	}
+	rec.Identify(in.identity)
+	if tokens.IDToken != "" {
+		if failure = m.renewals.Identify(in.r.Context(), rec, tokens); failure != nil {
+			m.notRedeemed(in.w, in.r, a, failure)
+			return false
+		}
+	}
+	rec.Scopes = strings.Join(m.cfg.Scopes, " ")
+	rec.Take(tokens)
+	rec.Identify(in.identity)
+	in.tokens, in.record = tokens, rec
+	return true
 }
 
 // ownTokens are those of the session's own API, where a code gave others.
@@ -276,110 +315,82 @@ func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, acc
 	}
 }
 
-// provedFresh reports whether credentials were entered as recently as a sign-in
-// was to bring it about, and shows why not. The parameters that ask for it stand
-// in the address bar, where anybody can take them out.
-func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
-	age := time.Since(time.Unix(id.AuthTime, 0))
-	switch {
-	case id.AuthTime == 0:
-		m.refuse(w, r, slog.LevelError, Page{
-			Kind: "no-auth-time", Status: http.StatusForbidden,
-			Title: "This site is not set up correctly for this page",
-			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
-			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
-		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
-	case age > a.MaxAge+provider.ExpLeeway:
-		m.refuse(w, r, slog.LevelWarn, Page{
-			Kind: "not-enough", Status: http.StatusForbidden,
-			Title: "You were not asked to sign in again",
-			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
-		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
-	default:
-		return true
+// askApp calls the app's hook, which may refuse.
+func (m *Middleware) askApp(in *arrival) bool {
+	a, rec := in.attempt, in.record
+	if a.User != "" && !m.stillThere(in.w, in.r, a, &rec.User) {
+		return false
 	}
-	return false
-}
-
-// admit asks the app, makes the session and leads on.
-func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *session.Attempt, rec *session.Record) {
-	if a.User != "" && !m.stillThere(w, r, a, &rec.User) {
-		return
-	}
-	session := new(heldSession).of(m, rec, nil)
-	in := &SignIn{
-		Session: session, AppState: a.AppState, ReturnTo: a.ReturnTo,
+	in.signIn = &SignIn{
+		Session: new(heldSession).of(m, rec, nil), AppState: a.AppState, ReturnTo: a.ReturnTo,
 		UserKey: a.User, Connecting: a.User != "",
 	}
 	if a.User == "" && m.vault != nil && m.cfg.User == nil {
-		in.UserKey = rec.User.Key()
+		in.signIn.UserKey = rec.User.Key()
 	}
-	if m.cfg.OnSignIn != nil {
-		if err := m.callOnSignIn(w, r, in); err != nil {
-			if _, panicked := errors.AsType[hookPanic](err); panicked {
-				m.appError(w, r, err)
-				return
-			}
-			m.notAllowed(w, r, a, err, "on_sign_in", &rec.User)
-			return
-		}
-		if len(in.AppData) > maxAppData {
-			m.appError(w, r, fmt.Errorf("msauth: SignIn.AppData has %d bytes, more than %d", len(in.AppData), maxAppData))
-			return
-		}
-		// The hook may have used the session for so long that it was renewed.
-		if held, ok := session.tokens.(*heldTokens); ok {
-			held.mu.Lock()
-			rec = held.rec.Clone()
-			held.mu.Unlock()
-		}
-		rec.AppData = in.AppData
+	if m.cfg.OnSignIn == nil {
+		return true
 	}
-	undo := func() error { return nil }
-	if m.vault != nil && in.UserKey != "" {
-		kept, takeBack, err := m.renewals.KeepStored(r.Context(), rec, in.UserKey, in.ReplaceAccount, in.ShareAccount)
+	err := m.callOnSignIn(in.w, in.r, in.signIn)
+	if _, panicked := errors.AsType[hookPanic](err); panicked {
+		m.appError(in.w, in.r, err)
+		return false
+	}
+	if err != nil {
+		m.notAllowed(in.w, in.r, a, err, "on_sign_in", &rec.User)
+		return false
+	}
+	if n := len(in.signIn.AppData); n > maxAppData {
+		m.appError(in.w, in.r, fmt.Errorf("msauth: SignIn.AppData has %d bytes, more than %d", n, maxAppData))
+		return false
+	}
+	// The hook may have used the session for so long that it was renewed.
+	if held, ok := in.signIn.Session.tokens.(*heldTokens); ok {
+		in.record = held.record().Clone()
+	}
+	in.record.AppData = in.signIn.AppData
+	return true
+}
+
+// keepTokens gives the tokens of one of the app's users to Config.Tokens. Where
+// an account was connected, that is all.
+func (m *Middleware) keepTokens(in *arrival) bool {
+	in.undo = func() error { return nil }
+	if m.vault != nil && in.signIn.UserKey != "" {
+		kept, undo, err := m.renewals.KeepStored(in.r.Context(), in.record, in.signIn.UserKey, in.signIn.ReplaceAccount, in.signIn.ShareAccount)
 		if err != nil {
-			m.notKept(w, r, a, &rec.User, err)
-			return
+			m.notKept(in.w, in.r, in.attempt, &in.record.User, err)
+			return false
 		}
-		rec, undo = kept, takeBack
-		if held, ok := session.tokens.(*heldTokens); ok { // the hook may use it on
-			held.mu.Lock()
-			held.rec, held.access = rec, nil
-			held.mu.Unlock()
+		in.record, in.undo = kept, undo
+		if held, ok := in.signIn.Session.tokens.(*heldTokens); ok { // the hook may go on using it
+			held.handOver(kept)
 		}
 	}
-	if a.User != "" && !in.MakeSession {
-		if rec.UserKey != "" {
-			m.events.connected(r.Context(), rec)
-		}
-		m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
-		return
+	if in.attempt.User == "" || in.signIn.MakeSession {
+		return true
 	}
-	old, _, _ := m.sessions.Load(r)
+	if in.record.UserKey != "" {
+		m.events.connected(in.r.Context(), in.record)
+	}
+	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
+	return false
+}
+
+// makeSession writes the session and leads on to where the person was going.
+func (m *Middleware) makeSession(in *arrival) bool {
+	rec, ctx := in.record, in.r.Context()
+	old, _, _ := m.sessions.Load(in.r)
 	if old != nil && m.judge(old, m.ended.Has(old.ID), time.Now()) == "" {
 		rec.GoesOn(old)
 	}
 	m.withoutRefreshToken(rec)
-	if err := m.sessions.Create(w, r, rec); err != nil {
-		if err := undo(); err != nil {
-			m.log.ErrorContext(r.Context(), "msauth: putting back the tokens of before a sign-in that failed", "err", err)
+	if err := m.sessions.Create(in.w, in.r, rec); err != nil {
+		if err := in.undo(); err != nil {
+			m.log.ErrorContext(ctx, "msauth: putting back the tokens of before a sign-in that failed", "err", err)
 		}
-		if errors.Is(err, session_.ErrTooLarge) {
-			m.tooLarge(w, r, err)
-			return
-		}
-		m.refuse(w, r, slog.LevelError, Page{
-			Kind: "unavailable", Status: http.StatusServiceUnavailable,
-			Title: "Signing in is not possible right now",
-			Text:  "The site could not keep your session. Try again in a moment.",
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   err,
-		})
-		return
+		m.notMade(in, err)
+		return false
 	}
 	if old != nil {
 		grace := time.Duration(0)
@@ -388,13 +399,14 @@ func (m *Middleware) admit(w http.ResponseWriter, r *http.Request, a *session.At
 		}
 		m.ended.Add(old, m.cfg.MaxAge, grace)
 	}
-	m.setMarker(w)
-	m.events.signedIn(r.Context(), rec)
-	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(a.Scopes))))
+	m.setMarker(in.w)
+	m.events.signedIn(ctx, rec)
+	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))
 	if missing := m.scopes.Missing(rec.Scopes, own); len(missing) > 0 {
-		m.log.InfoContext(r.Context(), "msauth: fewer scopes granted than asked for", "user", rec.User.Key(), "missing", strings.Join(missing, " "))
+		m.log.InfoContext(ctx, "msauth: fewer scopes granted than asked for", "user", rec.User.Key(), "missing", strings.Join(missing, " "))
 	}
-	m.leadOn(w, r, a, m.returnPath(in.ReturnTo))
+	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
+	return true
 }
 
 // hookPanic is a panic of the app's hook, as an error.
@@ -439,45 +451,3 @@ func checkAnswerIssuer(meta *provider.Metadata, issuer string) error {
 const (
 	notYou = "You did nothing wrong. Tell the people who run this site."
 )
-
-// misdirected reports whether a request is the answer to a sign-in of ours
-// that went past Callback: a proxy has changed its path, so that signing in
-// would never end.
-func (m *Middleware) misdirected(r *http.Request) bool {
-	answer, err := readAnswer(r)
-	if err != nil {
-		return false
-	}
-	a, err := m.attempts.Open(answer.state)
-	if err != nil {
-		return false
-	}
-	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
-	binding := a.Bind(cookie)
-	return cookie != "" && seal.SameText(string(binding[:]), string(a.Binding[:]))
-}
-
-// noteMisplaced logs, once, that the answer to a sign-in came to another path
-// than Microsoft was told. Where it finds Callback all the same people can sign
-// in, but what they wanted to see is found below a wrong path.
-func (m *Middleware) noteMisplaced(r *http.Request) {
-	if m.misplaced.Load() {
-		return
-	}
-	want := m.base.Path + "/callback"
-	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
-	if path, err := url.PathUnescape(asked); err == nil {
-		asked = path
-	}
-	if asked == want || r.URL.Path == want {
-		return
-	}
-	ans, err := readAnswer(r)
-	if err != nil {
-		return
-	}
-	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
-		m.log.WarnContext(r.Context(), "msauth: the answer to a sign-in arrived at an unexpected path: does something in front strip or add a prefix?",
-			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
-	}
-}

@@ -16,37 +16,92 @@ import (
 	"golang.org/x/oauth2"
 )
 
+// misdirected reports whether a request is the answer to a sign-in of ours
+// that went past Callback: a proxy has changed its path, so that signing in
+// would never end.
+func (m *Middleware) misdirected(r *http.Request) bool {
+	answer, err := readAnswer(r)
+	if err != nil {
+		return false
+	}
+	a, err := m.attempts.Open(answer.state)
+	if err != nil {
+		return false
+	}
+	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
+	binding := a.Bind(cookie)
+	return cookie != "" && seal.SameText(string(binding[:]), string(a.Binding[:]))
+}
+
+// noteMisplaced logs, once, that the answer to a sign-in came to another path
+// than Microsoft was told. Where it finds Callback all the same people can sign
+// in, but what they wanted to see is found below a wrong path.
+func (m *Middleware) noteMisplaced(r *http.Request) {
+	if m.misplaced.Load() {
+		return
+	}
+	want := m.base.Path + "/callback"
+	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
+	if path, err := url.PathUnescape(asked); err == nil {
+		asked = path
+	}
+	if asked == want || r.URL.Path == want {
+		return
+	}
+	ans, err := readAnswer(r)
+	if err != nil {
+		return
+	}
+	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
+		m.log.WarnContext(r.Context(), "msauth: the answer to a sign-in arrived at an unexpected path: does something in front strip or add a prefix?",
+			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
+	}
+}
+
 // Middleware signs people in with Microsoft and keeps their sessions. Make one
 // with [New]; it is safe for concurrent use.
 type Middleware struct {
-	cfg          Config
-	base         *url.URL // of BaseURL
+	cfg    Config   // complete, without its secrets
+	base   *url.URL // of BaseURL
+	log    *slog.Logger
+	events *events
+
 	registration session.Registration
-	layout       session.Layout
-	log          *slog.Logger
-	events       *events
+	authority    *provider.Authority
+	scopes       provider.Scopes
+	renewals     *renew.Renewals
+	vault        *renew.Vault // nil without Config.Tokens
 
-	authority *provider.Authority
-	renewals  *renew.Renewals
-	cookies   *session.Cookies
-	sessions  session.Store
-	ended     session.Revoked
-	attempts  *session.Attempts
-	linkKeys  *seal.DailyKeys
-	formKeys  *seal.DailyKeys
-	oauth     oauth2.Config
-	// wantsOffline is set where Config.Scopes names offline_access itself.
-	wantsOffline bool
+	keeping
+	signIns
+	apis
+}
 
-	vault       *renew.Vault // nil without Config.Tokens
-	scopes      provider.Scopes
+// keeping is where sessions live between requests.
+type keeping struct {
+	layout   session.Layout
+	cookies  *session.Cookies
+	sessions session.Store
+	ended    session.Revoked
+}
+
+// signIns is what the ways to Microsoft and back need.
+type signIns struct {
+	oauth        oauth2.Config
+	wantsOffline bool // Config.Scopes names offline_access itself
+	attempts     *session.Attempts
+	linkKeys     *seal.DailyKeys
+	formKeys     *seal.DailyKeys
+	redeemed     atomic.Bool // a code, since the process has started
+	misplaced    atomic.Bool // an answer at an unexpected path has been logged
+}
+
+// apis is what requests to APIs need.
+type apis struct {
 	tokenHosts  map[string][]string // scopes by host
 	tokenBase   http.RoundTripper
 	graph       string // where Microsoft Graph is, "" if there is none
 	memberships memberships
-
-	redeemed  atomic.Bool // a code, since the process has started
-	misplaced atomic.Bool // an answer at an unexpected path has been logged
 }
 
 // Format implements [fmt.Formatter]: whatever the verb, no secret is shown.

@@ -39,44 +39,64 @@ func New(cfg Config) (*Middleware, error) {
 	client.Jar = nil
 
 	m := &Middleware{
-		cfg:          cfg.withoutSecrets(),
-		base:         base,
+		cfg: cfg.withoutSecrets(), base: base, log: cfg.Logger, events: &events{log: cfg.Logger},
 		registration: registration,
-		layout:       session.Layout{Authority: cfg.Authority, ClientID: cfg.ClientID},
-		wantsOffline: wantsOffline,
-		log:          cfg.Logger,
-		events:       &events{log: cfg.Logger},
-		ended:        session.NewRevoked(),
-		linkKeys:     ring.Daily("msauth login link v1"),
-		formKeys:     ring.Daily("msauth form v1"),
-		cookies: session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
-			base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget),
+		scopes:       provider.NewScopes(cfg.kind(), cfg.Authority, cfg.Scopes),
 	}
-	m.attempts = session.NewAttempts(ring, registration, m.cookies, cfg.Home)
+	if err := m.checkScopes(); err != nil {
+		return nil, err
+	}
 	m.authority = provider.NewAuthority(provider.Settings{
 		Kind: cfg.kind(), Origin: cfg.Authority, Tenant: cfg.Tenant, Issuer: cfg.Issuer, Published: cfg.MicrosoftIssuer,
 		ClientID: cfg.ClientID, Claims: cfg.Claims, Client: &client,
 	})
-	m.layout.KeepsIDToken = !m.authority.MicrosoftIssuer()
-	m.scopes = provider.NewScopes(cfg.kind(), cfg.Authority, cfg.Scopes)
-	own, others := m.scopes.ByAPI(m.scopes.Order(cfg.Scopes))
-	switch {
-	case len(others) > 0:
-		return nil, fieldError("Scopes", "are of several APIs: leave those of the others to RequireScopes and Session.Token")
-	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.All):
-		return nil, fieldError("Scopes", "%v", provider.ErrAlone)
-	}
+	m.layout = session.Layout{Authority: cfg.Authority, ClientID: cfg.ClientID, KeepsIDToken: !m.authority.MicrosoftIssuer()}
+	m.cookies = session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
+		base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget)
+	m.ended = session.NewRevoked()
+
+	m.wireTokens(&cfg, ring, &client)
+	m.sessions = session.NewStore(session.StoreSettings{
+		Cookies: m.cookies, Layout: &m.layout, Registration: registration, Ended: m.ended,
+		MaxAge: cfg.MaxAge, SessionCookie: cfg.SessionCookie, Log: cfg.Logger,
+		Keep: m.renewals.Keep, LeadsTo: m.renewals.LeadsTo,
+	}, cfg.Store, ring)
+
+	m.wantsOffline = wantsOffline
+	m.attempts = session.NewAttempts(ring, registration, m.cookies, cfg.Home)
+	m.linkKeys, m.formKeys = ring.Daily("msauth login link v1"), ring.Daily("msauth form v1")
+	m.oauth = oauth2.Config{ClientID: cfg.ClientID, RedirectURL: cfg.BaseURL + "/callback", Scopes: cfg.Scopes}
+
 	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
 		return nil, err
 	}
-	m.tokenBase = http.DefaultTransport
-	if cfg.HTTPClient.Transport != nil {
+	if m.tokenBase = http.DefaultTransport; cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
+	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships()
+
+	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
+	return m, nil
+}
+
+// checkScopes refuses scopes that no single token can have.
+func (m *Middleware) checkScopes() error {
+	own, others := m.scopes.ByAPI(m.scopes.Order(m.cfg.Scopes))
+	switch {
+	case len(others) > 0:
+		return fieldError("Scopes", "are of several APIs: leave those of the others to RequireScopes and Session.Token")
+	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.All):
+		return fieldError("Scopes", "%v", provider.ErrAlone)
+	}
+	return nil
+}
+
+// wireTokens makes what renews tokens and, where the app keeps them, the vault.
+func (m *Middleware) wireTokens(cfg *Config, ring seal.Keyring, client *http.Client) {
 	if cfg.Tokens != nil {
 		m.vault = &renew.Vault{
 			Store: appTokens{cfg.Tokens}, Keys: ring.Derive("msauth stored tokens v1"),
-			Registration: registration, Layout: &m.layout, Prefix: registration.Prefix(),
+			Registration: m.registration, Layout: &m.layout, Prefix: m.registration.Prefix(),
 		}
 		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
 			store.Serve(m.vault.Prefix)
@@ -86,25 +106,11 @@ func New(cfg Config) (*Middleware, error) {
 	m.renewals = renew.New(renew.Settings{
 		Endpoint: &provider.TokenEndpoint{
 			Authority: m.authority, ClientID: cfg.ClientID, ClientSecret: seal.Hide(cfg.ClientSecret),
-			RedirectURI: cfg.BaseURL + "/callback", Capability: cfg.capability(), RecheckAfter: cfg.RecheckAfter, Client: &client,
+			RedirectURI: cfg.BaseURL + "/callback", Capability: cfg.capability(), RecheckAfter: cfg.RecheckAfter, Client: client,
 		},
-		Registration: registration, Rules: m.scopes, Scopes: cfg.Scopes,
+		Registration: m.registration, Rules: m.scopes, Scopes: cfg.Scopes,
 		Tenants: cfg.manyTenants(), OneTenant: cfg.oneTenant(), Observer: m.events, Vault: m.vault,
 	})
-	m.graph = provider.GraphURL(cfg.Authority)
-	m.memberships = newMemberships()
-	m.sessions = session.NewStore(session.StoreSettings{
-		Cookies: m.cookies, Layout: &m.layout, Registration: registration, Ended: m.ended,
-		MaxAge: cfg.MaxAge, SessionCookie: cfg.SessionCookie, Log: cfg.Logger,
-		Keep: m.renewals.Keep, LeadsTo: m.renewals.LeadsTo,
-	}, cfg.Store, ring)
-	m.oauth = oauth2.Config{
-		ClientID:    cfg.ClientID,
-		RedirectURL: cfg.BaseURL + "/callback",
-		Scopes:      cfg.Scopes,
-	}
-	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
-	return m, nil
 }
 
 // withoutSecrets is what a Middleware keeps of its configuration.

@@ -186,19 +186,19 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 		p := Page{
 			Kind: "sign-in-required", Status: status,
 			Title: "You are not signed in",
-			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on.",
+			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: your form was not submitted.",
 			Links: []Link{{URL: login, Label: "Sign in"}},
 		}
 		if more {
 			p.Title = "Sign in once more for this"
-			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: nothing of it was sent on."
+			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: your form was not submitted."
 		}
 		m.showPage(w, r, p)
 		return
 	}
 	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
 	if more {
-		title, detail = "Another sign-in required", "Somebody is signed in, but this needs another sign-in, with more permissions or a stronger proof."
+		title, detail = "Additional sign-in required", "This request needs more permissions or a stronger sign-in."
 	}
 	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
 }

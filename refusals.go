@@ -104,7 +104,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		}
 		p.Title = "You cancelled signing in"
 		p.Text = "You are not signed in, and this site has learned nothing about you from Microsoft."
-		p.Links[0].Label = "Sign in after all"
+		p.Links[0].Label = "Sign in"
 		if current != nil {
 			p.Text = "You are still signed in as before."
 		}
@@ -124,7 +124,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		p.Text = "Microsoft still needs something from you. Start again and follow its questions."
 	default:
 		p.Kind = "app-error"
-		p.Title = "This site is not set up correctly for signing in"
+		p.Title = notSetUp
 		p.Text = "Microsoft refused the site's request, not you. Tell the people who run this site."
 		level = slog.LevelWarn // no more: it came by way of the browser, which can make it up
 	}
@@ -134,7 +134,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 // declinedMore is the page for people who are signed in and would not, or could
 // not, do more.
 func (m *Middleware) declinedMore(p *Page, a *session.Attempt, failure *provider.Failure) {
-	p.Title = "That part of the site stays closed"
+	p.Title = "You did not grant access to this part of the site"
 	p.Text = "You did not agree to what it asked for at Microsoft. You are still signed in, and everything else works as before."
 	p.Links = []Link{{URL: a.ReturnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
 	switch { // for the text only: Microsoft asks not to react to numbers
@@ -295,7 +295,7 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *sessi
 	p := Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "This account may not use this site",
-		Text:  "You signed in at Microsoft, but this site does not admit this account. Use another one, or ask the people who run the site to let you in.",
+		Text:  "You signed in at Microsoft, but this account is not allowed to use this site. Use another one, or ask the people who run the site to let you in.",
 		Links: []Link{
 			{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "select_account"}), Label: "Use another account"},
 			{URL: m.LogoutURL(), Label: "Sign out"},
@@ -420,68 +420,74 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusBadRequest,
-		Title: "This site is not set up correctly for signing in",
+		Title: notSetUp,
 		Text:  "Microsoft signed you in, but its answer went to the wrong part of this site. You did nothing wrong. Tell the people who run it.",
 		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("the answer to a sign-in did not reach Callback: does something in front change the path of BaseURL?"),
 	}, "path", web.OneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
 }
 
-// forbid answers people who are signed in and may not.
-func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session.Record, short *shortfall) {
-	m.deny(w, r, slog.LevelInfo, Page{
-		Kind: "not-allowed", Status: http.StatusForbidden,
-		Title: "This account may not use this page",
-		Text:  "You are signed in, but this page is not for your account. Use another one, or ask the people who run the site to let you in.",
-		Links: []Link{
-			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
-			{URL: m.LogoutURL(), Label: "Sign out"},
-			{URL: m.cfg.Home, Label: "Home page"},
-		},
-		Err: short.err,
-	}, m.accessRefused(r, short.forbidden, rec)...)
+// withoutIDToken ends a sign-in whose reply holds no ID token.
+func (m *Middleware) withoutIDToken(in *arrival) {
+	m.refuse(in.w, in.r, slog.LevelError, Page{
+		Kind: "unavailable", Status: http.StatusBadGateway,
+		Title: "Signing in did not work",
+		Text:  "The answer to your sign-in was incomplete. Try again; if it happens again, tell the people who run this site.",
+		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("msauth: the token reply holds no ID token, though the scope openid was asked for"),
+	})
 }
 
-// accessRefused counts a handler's refusal, for its log line.
-func (m *Middleware) accessRefused(r *http.Request, kind string, rec *session.Record) []any {
-	return append(m.events.refused(kind, &rec.User, web.RequestPath(r)), "event", "access_refused")
-}
-
-// undecided answers where it cannot be known for now whether somebody may.
-func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error) {
-	w.Header().Set("Retry-After", "10")
-	m.deny(w, r, slog.LevelWarn, Page{
-		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "This page is not available right now",
-		Text:  "Microsoft cannot be asked at this moment whether you may see it. You are still signed in; try again in a minute.",
-		Links: []Link{{URL: m.askedPage(r), Label: "Try again"}},
+// untrueIDToken ends a sign-in whose ID token is not accepted.
+func (m *Middleware) untrueIDToken(in *arrival, err error) {
+	m.refuse(in.w, in.r, slog.LevelError, Page{
+		Kind: "start-again", Status: http.StatusBadRequest,
+		Title: "Signing in did not work",
+		Text:  "Microsoft's answer could not be accepted. Trying again may help; if it does not, tell the people who run this site.",
+		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   err,
 	})
 }
 
-// deny shows a page, or tells a script the same.
-func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
-	web.Vary(w.Header(), "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
-	if web.IsNavigation(r) || web.PrefersHTML(r) {
-		m.fail(w, r, level, p, attrs...)
+// notMade ends a sign-in whose session could not be written.
+func (m *Middleware) notMade(in *arrival, err error) {
+	if errors.Is(err, session.ErrTooLarge) {
+		m.tooLarge(in.w, in.r, err)
 		return
 	}
-	p.ID = m.report(r, level, p, attrs...)
-	m.problem(w, r, p.Status, map[string]any{"title": p.Title, "detail": p.Text, "id": p.ID})
+	m.refuse(in.w, in.r, slog.LevelError, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "Signing in is not possible right now",
+		Text:  "The site could not keep your session. Try again in a moment.",
+		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   err,
+	})
 }
 
-// missing names what a demand that was not met is about: its kind, as
-// [Stats.Refused] counts it, and what a log line says.
-func missing(d provider.Requirement) (kind, what string) {
+// provedFresh reports whether credentials were entered as recently as a sign-in
+// was to bring it about, and shows why not. The parameters that ask for it stand
+// in the address bar, where anybody can take them out.
+func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
+	age := time.Since(time.Unix(id.AuthTime, 0))
 	switch {
-	case len(d.Scopes) > 0:
-		return "scope", "scopes not granted: " + strings.Join(d.Scopes, " ")
-	case d.MaxAge > 0:
-		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.MaxAge) + " ago"
-	case provider.AsksFor(d.Claims, "acrs"):
-		return "auth_context", "missing authentication context: " + web.OneLine(d.Claims, provider.MaxChallenge)
-	case d.Claims != "":
-		return "claims", "missing claims: " + web.OneLine(d.Claims, provider.MaxChallenge)
+	case id.AuthTime == 0:
+		m.refuse(w, r, slog.LevelError, Page{
+			Kind: "no-auth-time", Status: http.StatusForbidden,
+			Title: "This site is not set up correctly for this page",
+			Text:  "Microsoft did not say when you entered your password. The app registration has to ask for it: Token configuration, Add optional claim, ID, auth_time. " + m.asBefore(r) + "Tell the people who run this site.",
+			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
+		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
+	case age > a.MaxAge+provider.ExpLeeway:
+		m.refuse(w, r, slog.LevelWarn, Page{
+			Kind: "not-enough", Status: http.StatusForbidden,
+			Title: "You were not asked to sign in again",
+			Text:  "This page needs you to enter your password, or what you use in its place, and Microsoft did not ask for it. " + m.asBefore(r) + "Try again.",
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
+			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
+		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
+	default:
+		return true
 	}
-	return "claims", "missing sign-in that a handler asked for"
+	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,65 @@ import (
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
+
+// forbid answers people who are signed in and may not.
+func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session.Record, short *shortfall) {
+	m.deny(w, r, slog.LevelInfo, Page{
+		Kind: "not-allowed", Status: http.StatusForbidden,
+		Title: "This account may not use this page",
+		Text:  "You are signed in, but this page is not for your account. Use another one, or ask the people who run the site to let you in.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
+			{URL: m.LogoutURL(), Label: "Sign out"},
+			{URL: m.cfg.Home, Label: "Home page"},
+		},
+		Err: short.err,
+	}, m.accessRefused(r, short.forbidden, rec)...)
+}
+
+// accessRefused counts a handler's refusal, for its log line.
+func (m *Middleware) accessRefused(r *http.Request, kind string, rec *session.Record) []any {
+	return append(m.events.refused(kind, &rec.User, web.RequestPath(r)), "event", "access_refused")
+}
+
+// undecided answers where it cannot be known for now whether somebody may.
+func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("Retry-After", "10")
+	m.deny(w, r, slog.LevelWarn, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "This page is not available right now",
+		Text:  "Microsoft cannot be asked at this moment whether you may see it. You are still signed in; try again in a minute.",
+		Links: []Link{{URL: m.askedPage(r), Label: "Try again"}},
+		Err:   err,
+	})
+}
+
+// deny shows a page, or tells a script the same.
+func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
+	web.Vary(w.Header(), "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	if web.IsNavigation(r) || web.PrefersHTML(r) {
+		m.fail(w, r, level, p, attrs...)
+		return
+	}
+	p.ID = m.report(r, level, p, attrs...)
+	m.problem(w, r, p.Status, map[string]any{"title": p.Title, "detail": p.Text, "id": p.ID})
+}
+
+// missing names what a demand that was not met is about: its kind, as
+// [Stats.Refused] counts it, and what a log line says.
+func missing(d provider.Requirement) (kind, what string) {
+	switch {
+	case len(d.Scopes) > 0:
+		return "scope", "scopes not granted: " + strings.Join(d.Scopes, " ")
+	case d.MaxAge > 0:
+		return "fresh_sign_in", "missing fresh sign-in: credentials entered at most " + inWords(d.MaxAge) + " ago"
+	case provider.AsksFor(d.Claims, "acrs"):
+		return "auth_context", "missing authentication context: " + web.OneLine(d.Claims, provider.MaxChallenge)
+	case d.Claims != "":
+		return "claims", "missing claims: " + web.OneLine(d.Claims, provider.MaxChallenge)
+	}
+	return "claims", "missing sign-in that a handler asked for"
+}
 
 // shortestMaxAge leaves people the time to come back.
 const shortestMaxAge = 1 * time.Minute

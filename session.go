@@ -271,6 +271,13 @@ func (h *heldTokens) record() *session.Record {
 	return h.rec
 }
 
+// handOver goes on with a record whose tokens are kept for the app's user.
+func (h *heldTokens) handOver(rec *session.Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rec, h.access = rec, nil
+}
+
 func (h *heldTokens) current() (*session.Record, seal.Secret, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -63,92 +63,124 @@ func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 	return r.WithContext(c)
 }
 
-// receive reads, judges, renews and, where something changed, writes back the
-// session of a request. It is the only place that does so before a handler
-// runs; nothing is left for afterwards.
+// receive finds the session of a request: it is read, judged, renewed if that is
+// due and, where something changed, written back. It is the only place that does
+// so before a handler runs; nothing is left for afterwards.
 func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	v.justSignedIn = m.sentMarker(r)
+	s := reception{now: time.Now()}
+	if m.read(&s, v, w, r) && m.freshen(&s, v, w, r) && m.writeBack(&s, w, r) {
+		if v.justSignedIn {
+			m.clearMarker(w)
+		}
+		v.rec, v.session = s.fresh, v.held.of(m, s.fresh, m.sessions.Reload(r))
+	}
+}
+
+// A reception is what receive knows of a session.
+type reception struct {
+	now     time.Time
+	rec     *session.Record // as the request brought it
+	fresh   *session.Record // as the request goes on with it
+	leaving bool            // replaced a moment ago: it is read and never written again
+	how     howToRenew
+	update  renew.PendingUpdate // the zero one where none is pending
+	pending bool
+}
+
+// read reports whether the request carries a session that is good.
+func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
 	rec, sent, err := m.sessions.Load(r)
 	if err != nil {
 		m.log.ErrorContext(r.Context(), "msauth: the session store fails", "err", err)
 		m.events.Weaken(r.Context(), weakSessions, "", storeWeakFor, err)
 		v.err = err
-		return
+		return false
 	}
 	if rec == nil {
 		if sent {
 			m.reject(w, r, "unreadable", nil)
 		}
-		return
+		return false
 	}
-	now := time.Now()
-	ended, leaving := m.ended.State(rec.ID, now)
-	if reason := m.judge(rec, ended, now); reason != "" {
+	var ended bool
+	ended, s.leaving = m.ended.State(rec.ID, s.now)
+	if reason := m.judge(rec, ended, s.now); reason != "" {
 		m.reject(w, r, reason, rec)
-		return
+		return false
 	}
-	fresh, how := rec, m.renewalFor(r, rec, now)
-	n, noticed := m.renewals.PendingUpdate(rec)
-	switch {
-	case !noticed:
-		n = renew.PendingUpdate{}
-	case how == notDue && !rec.StepUp:
-		how = attentionFor(r, n)
+	s.rec, s.fresh = rec, rec
+	return true
+}
+
+// freshen renews what is due, and takes over what has become known of the
+// session. It reports whether the session lives on and the request is served.
+func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
+	s.how = m.renewalFor(r, s.rec, s.now)
+	if s.update, s.pending = m.renewals.PendingUpdate(s.rec); !s.pending {
+		s.update = renew.PendingUpdate{}
+	} else if s.how == notDue && !s.rec.StepUp {
+		s.how = attentionFor(r, s.update)
 	}
-	if !leaving && how != notDue {
-		if how == notHere {
+	if !s.leaving && s.how != notDue {
+		if s.how == notHere {
 			v.prefetch = true
 			w.Header()["cache-control"] = []string{"no-store"} // not for the click that may follow
-			return
+			return false
 		}
-		var alive bool
-		if fresh, alive = m.renew(r, rec, how, n); !alive {
-			m.reject(w, r, "refused", rec)
-			return
+		var alive, ended bool
+		if s.fresh, alive = m.renew(r, s.rec, s.how, s.update); !alive {
+			m.reject(w, r, "refused", s.rec)
+			return false
 		}
-		now = time.Now()
-		if ended, leaving = m.ended.State(rec.ID, now); ended { // signed out while the renewal was under way
-			return
+		s.now = time.Now()
+		if ended, s.leaving = m.ended.State(s.rec.ID, s.now); ended { // signed out while the renewal was under way
+			return false
 		}
-		if how == onlyDeliver && fresh == rec {
-			m.renewals.Settle(rec.ID, n) // somebody else was given it
-		}
-	}
-	if fresh != rec {
-		fresh.Used = now.Unix()
-	}
-	if noticed && n.StepUp && fresh.Renewed <= n.Of && !fresh.StepUp {
-		fresh = fresh.Clone()
-		fresh.StepUp, fresh.Claims = true, n.Claims
-	}
-	renewed := fresh
-	fresh = m.touch(r, fresh, now)
-	if fresh != rec && !leaving && how != onlyKnown {
-		switch gone, err := m.sessions.Update(w, r, fresh); {
-		case gone:
-			return
-		case err != nil:
-			m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.User.Key(), "err", err)
-			if fresh.Refresh != rec.Refresh && rec.Unpacked() {
-				m.keepUndelivered(rec, fresh.TokenSet())
-			}
-		default:
-			if noticed {
-				m.renewals.Settle(rec.ID, n)
-				m.renewals.Remind(n, fresh, m.comesUntil(fresh))
-			}
-			switch {
-			case renewed == rec:
-				m.renewals.Touches(r.Context(), rec, m.comesUntil(fresh))
-			case rec.Unpacked() && fresh.Refresh != rec.Refresh && !web.IsUpgrade(r) && r.Context().Err() == nil:
-				m.renewals.Taken(rec, fresh)
-			}
+		if s.how == onlyDeliver && s.fresh == s.rec {
+			m.renewals.Settle(s.rec.ID, s.update) // somebody else was given it
 		}
 	}
-	if v.justSignedIn {
-		m.clearMarker(w)
+	if s.fresh != s.rec {
+		s.fresh.Used = s.now.Unix()
 	}
-	v.rec, v.session = fresh, v.held.of(m, fresh, m.sessions.Reload(r))
+	if s.pending && s.update.StepUp && s.fresh.Renewed <= s.update.Of && !s.fresh.StepUp {
+		s.fresh = s.fresh.Clone()
+		s.fresh.StepUp, s.fresh.Claims = true, s.update.Claims
+	}
+	return true
+}
+
+// writeBack writes the session where it has changed. It reports whether the
+// session is still there.
+func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Request) bool {
+	rec, renewed := s.rec, s.fresh
+	s.fresh = m.touch(r, s.fresh, s.now)
+	if s.fresh == rec || s.leaving || s.how == onlyKnown {
+		return true
+	}
+	gone, err := m.sessions.Update(w, r, s.fresh)
+	if gone {
+		return false
+	}
+	if err != nil {
+		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.User.Key(), "err", err)
+		if s.fresh.Refresh != rec.Refresh && rec.Unpacked() {
+			m.keepUndelivered(rec, s.fresh.TokenSet())
+		}
+		return true
+	}
+	if s.pending {
+		m.renewals.Settle(rec.ID, s.update)
+		m.renewals.Remind(s.update, s.fresh, m.comesUntil(s.fresh))
+	}
+	switch {
+	case renewed == rec:
+		m.renewals.Touches(r.Context(), rec, m.comesUntil(s.fresh))
+	case rec.Unpacked() && s.fresh.Refresh != rec.Refresh && !web.IsUpgrade(r) && r.Context().Err() == nil:
+		m.renewals.Taken(rec, s.fresh)
+	}
+	return true
 }
 
 // current is the session that a request comes with, nil if it has none that is
