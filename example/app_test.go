@@ -49,8 +49,8 @@ func newSite(t *testing.T, changes ...func(*settings, *msauthtest.Server)) *site
 		change(s.set, s.ms)
 	}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
-	s.set.auth.Logger = log
-	auth, err := msauth.New(s.set.auth)
+	s.set.Auth.Logger = log
+	auth, err := msauth.New(s.set.Auth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestOpenToAll(t *testing.T) {
 	}
 	b.get("/static/").want(http.StatusNotFound)
 	b.get("/static/..%2Ftemplates%2Flayout.html").want(http.StatusNotFound)
-	b.get("/nowhere").want(http.StatusNotFound, "This is not here", "Reference for questions")
+	b.get("/nowhere").want(http.StatusNotFound, "Not found", "Reference:")
 	b.send(http.MethodPost, "/profile").want(http.StatusNotFound)
 }
 
@@ -315,10 +315,10 @@ func TestFiles(t *testing.T) {
 
 	b.get("/files?next=$top%3D2").want(http.StatusOK, "First page", "Next page")
 	for _, next := range []string{"a%20b", "a%00", "a%23", "%F0%9F%98%80"} {
-		b.get("/files?next="+next).want(http.StatusNotFound, "This is not here")
+		b.get("/files?next="+next).want(http.StatusNotFound, "Not found")
 	}
-	b.get("/files/NOSUCHID").want(http.StatusNotFound, "This is not here")
-	b.get("/files/..%2F..%2F..%2Fme").want(http.StatusNotFound, "This is not here")
+	b.get("/files/NOSUCHID").want(http.StatusNotFound, "Not found")
+	b.get("/files/..%2F..%2F..%2Fme").want(http.StatusNotFound, "Not found")
 	b.get(year.href(`<li><a href="(/files/[^"]+)">Documents</a>`) + "/content").want(http.StatusNotFound)
 }
 
@@ -435,13 +435,13 @@ func TestSwitchAccount(t *testing.T) {
 func TestOtherProvider(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(set *settings, ms *msauthtest.Server) {
-		set.auth.Authority, set.auth.Issuer = "", ms.URL+"/generic"
-		set.auth.Scopes, set.graph = nil, ""
+		set.Auth.Authority, set.Auth.Issuer = "", ms.URL+"/generic"
+		set.Auth.Scopes, set.Graph = nil, ""
 	})
 	b := s.signedIn()
 	b.get("/profile").want(http.StatusOK, "<h1>Ada Lindqvist</h1>", "ada@contoso.example")
 	b.get("/files").want(http.StatusNotFound, "has no OneDrive")
-	b.get("/calendar").want(http.StatusNotFound, "There is no calendar here")
+	b.get("/calendar").want(http.StatusNotFound, "No calendar found")
 	b.get("/profile/photo").want(http.StatusOK, "<svg", ">AL<")
 	b.get("/session").want(http.StatusOK, "/generic")
 	b.get("/api/me", "Accept", "application/json").want(http.StatusOK, "Ada Lindqvist")
@@ -463,7 +463,7 @@ func TestNoSecretsInTheLog(t *testing.T) {
 		}
 	}
 	s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Download] = msauthtest.Failure{Close: true} })
-	b.get(link).want(http.StatusBadGateway, "Microsoft is not answering")
+	b.get(link).want(http.StatusBadGateway, "Microsoft is not responding")
 
 	log := s.log.String()
 	for _, secret := range append(s.ms.Secrets(), "tempauth", "code=", "state=") {
@@ -480,9 +480,9 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	key := make([]byte, 32)
 	rand.Read(key)
-	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.auth.Keys = [][]byte{key} })
+	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.Auth.Keys = [][]byte{key} })
 	b := s.signedIn()
-	auth, err := msauth.New(s.set.auth) // what another process would do
+	auth, err := msauth.New(s.set.Auth) // what another process would do
 	if err != nil {
 		t.Fatal(err)
 	}

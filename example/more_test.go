@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth/example/internal/webapp"
 	"example.com/msauth/msauthtest"
 )
 
@@ -45,7 +46,7 @@ func TestCalendar(t *testing.T) {
 	}
 
 	a := b.get("/calendar").want(http.StatusOK, "2 March to 8 March 2026", "Monday, 2 March", "Site visit", "Harbour", "09:00 – 11:00",
-		"Tuesday, 3 March", "Lunch with Priya", "Friday, 6 March", "Report is due", "stand-in for Microsoft have appointments in March 2026")
+		"Tuesday, 3 March", "Lunch with Priya", "Friday, 6 March", "Report is due", "stand-in’s users have appointments in March 2026")
 	if strings.Count(a.body, `class="card day"`) != 3 || strings.Index(a.body, "Weekly meeting") > strings.Index(a.body, "Lunch with Priya") {
 		t.Errorf("not three days in order:\n%s", a.body)
 	}
@@ -56,11 +57,11 @@ func TestCalendar(t *testing.T) {
 	b.get("/session").want(http.StatusOK, "Calendars.Read", "Files.Read")
 
 	// From here on nobody is asked.
-	b.get(a.href(`id="week-after" href="([^"]+)"`)).want(http.StatusOK, "9 March to 15 March 2026", "There is nothing in this week")
+	b.get(a.href(`id="week-after" href="([^"]+)"`)).want(http.StatusOK, "9 March to 15 March 2026", "No appointments this week")
 	b.get(a.href(`id="week-before" href="([^"]+)"`)).want(http.StatusOK, "23 February to 1 March 2026")
 	b.get("/calendar?from=2026-03-04").want(http.StatusOK, "Report is due").lack("Site visit")
 	for _, from := range []string{"yesterday", "2026-02-30", "2026-03-04T00:00:00Z", "9999-12-31", "0001-01-01"} {
-		b.get("/calendar?from="+from).want(http.StatusNotFound, "This is not here")
+		b.get("/calendar?from="+from).want(http.StatusNotFound, "Not found")
 		b.get("/api/calendar?from="+from, s.script()...).want(http.StatusNotFound, `"title"`)
 	}
 	var got week
@@ -148,7 +149,7 @@ func TestCalendarOfGraph(t *testing.T) {
 		io.WriteString(w, answer)
 	})
 	body := serve(a.page(a.calendar), "/calendar?from=2026-03-02").Body.String()
-	for _, want := range []string{"Monday, 2 March", "All day", "Tuesday, 3 March", "22:00 – 4 Mar, 06:00", "&lt;b&gt;Night shift", "Plant", "Sunday, 8 March", "Without a subject", "09:00 – 09:00"} {
+	for _, want := range []string{"Monday, 2 March", "All day", "Tuesday, 3 March", "22:00 – 4 Mar, 06:00", "&lt;b&gt;Night shift", "Plant", "Sunday, 8 March", "No subject", "09:00 – 09:00"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in\n%s", want, body)
 		}
@@ -158,7 +159,7 @@ func TestCalendarOfGraph(t *testing.T) {
 	}
 
 	// At Microsoft it is the coming week.
-	real := &settings{graph: "https://graph.microsoft.com/v1.0"}
+	real := &settings{webapp.Settings{Graph: "https://graph.microsoft.com/v1.0"}}
 	if got, now := real.firstDay(), time.Now().UTC(); got.After(now) || now.Sub(got) > 24*time.Hour+time.Minute {
 		t.Errorf("the calendar opens with %v", got)
 	}
@@ -170,7 +171,7 @@ func TestCalendarOfGraph(t *testing.T) {
 		}
 	}
 	a, serve = stubbed(t, someToken, http.NotFound)
-	if w := serve(a.page(a.calendar), "/calendar"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "There is no calendar here") {
+	if w := serve(a.page(a.calendar), "/calendar"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "No calendar found") {
 		t.Errorf("no mailbox: status %d\n%s", w.Code, w.Body)
 	}
 }
@@ -189,12 +190,12 @@ func TestSecurity(t *testing.T) {
 	since(s.ms, time.Hour)
 	b := s.signedIn()
 	since(s.ms, 0)
-	b.get("/security").want(http.StatusOK, "All that this app keeps about you", "within 5 minutes",
+	b.get("/security").want(http.StatusOK, "What this app stores about you", "within 5 minutes",
 		msauthtest.TenantContoso+".8342b3fe-9359-4c66-8314-5ba888da8409", "ada@contoso.example", "Files.Read")
 	if q := s.lastAsked(2); q.Get("prompt") != "login" || q.Get("max_age") != "300" || q.Get("login_hint") == "" {
 		t.Errorf("asked with %v, want prompt=login, max_age=300 and who it is", q)
 	}
-	var got belongings
+	var got personalData
 	api := b.get("/api/security", s.script()...).want(http.StatusOK)
 	if err := json.Unmarshal([]byte(api.body), &got); err != nil || got.Username != msauthtest.Ada || got.Object == "" || len(got.Scopes) == 0 {
 		t.Errorf("%s: %v", api.body, err)
@@ -244,7 +245,7 @@ func TestAdmin(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.signedIn() // Ada
-	b.get("/admin").want(http.StatusOK, "Who comes and goes", `<dd id="sign-ins">1</dd>`)
+	b.get("/admin").want(http.StatusOK, "Sign-ins and sessions", `<dd id="sign-ins">1</dd>`)
 	b.get("/api/admin", s.script()...).want(http.StatusOK, `"signIns":1`, `"renewalsFailed":{}`)
 
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Grace })
@@ -256,7 +257,7 @@ func TestAdmin(t *testing.T) {
 
 	// Another account gets what it was refused.
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
-	grace.get(a.href(`href="([^"]+)"[^>]*>Use another account<`)).want(http.StatusOK, "Who comes and goes", `<span id="who">Ada Lindqvist</span>`)
+	grace.get(a.href(`href="([^"]+)"[^>]*>Use another account<`)).want(http.StatusOK, "Sign-ins and sessions", `<span id="who">Ada Lindqvist</span>`)
 	if q := s.lastAsked(3); q.Get("prompt") != "select_account" {
 		t.Errorf("use another account asks with %v", q)
 	}

@@ -285,7 +285,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.browser()
-	b.get("/").want(http.StatusOK, "Sign up", "never typed in here")
+	b.get("/").want(http.StatusOK, "Sign up", "Never enter your Microsoft password here")
 	for _, path := range []string{"/settings", "/digests"} {
 		if res := b.get(path).want(http.StatusOK); res.Request.URL.Path != "/sign-in" {
 			t.Errorf("%s leads to %s", path, res.Request.URL)
@@ -297,7 +297,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 		{"", password, "Please choose a name.", name, word},
 		{"   ", password, "Please choose a name.", name, word},
 		{strings.Repeat("ü", 41), password, "at most 40 characters", name, word},
-		{"a\x00b", password, "letters, digits", name, word},
+		{"a\x00b", password, "without control characters", name, word},
 		{"zoe", "short", "at least 12 characters", word, name},
 		{"zoe", strings.Repeat("x", 1025), "shorter password", word, name},
 	} {
@@ -311,12 +311,12 @@ func TestSigningUpInAndOut(t *testing.T) {
 	other := s.browser()
 	other.post("/sign-up", "name", "<b>", "password", password).want(http.StatusOK, "&lt;b&gt;").lack("<b>")
 	other.post("/sign-out").want(http.StatusOK)
-	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "has this name already", name).lack(word)
-	res := other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "do not belong together", `value="Zoë"`)
+	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "This name is taken", name).lack(word)
+	res := other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "Wrong name or password", `value="Zoë"`)
 	if n := strings.Count(res.body, name); n != 2 {
 		t.Errorf("%d fields are said to be wrong, want both", n)
 	}
-	other.post("/sign-in", "name", "nobody", "password", password).want(http.StatusUnprocessableEntity, "do not belong together")
+	other.post("/sign-in", "name", "nobody", "password", password).want(http.StatusUnprocessableEntity, "Wrong name or password")
 	other.get("/settings").want(http.StatusOK, "New here?")
 	other.post("/sign-in", "name", "Zoë", "password", password).want(http.StatusOK, "Zoë")
 
@@ -353,7 +353,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 		}
 	}
 	public := &app{set: &settings{}}
-	public.set.auth.BaseURL = "https://digests.example.com/auth"
+	public.set.Auth.BaseURL = "https://digests.example.com/auth"
 	if c := public.cookie("x", 60); c.Name != "__Host-digests" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
 		t.Errorf("over https the cookie is %v", c)
 	}
@@ -374,9 +374,9 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	b := s.connected("zoe", msauthtest.Ada)
 	evil := map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
 	for _, path := range []string{"/sign-up", "/sign-in", "/sign-out", "/settings/connect", "/settings/disconnect"} {
-		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, evil).want(http.StatusForbidden, "did not come from here")
+		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, evil).want(http.StatusForbidden, "posted by another site")
 		old := map[string]string{"Origin": "https://evil.example"}
-		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, old).want(http.StatusForbidden, "did not come from here")
+		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, old).want(http.StatusForbidden, "posted by another site")
 	}
 	b.get("/settings").want(http.StatusOK, "zoe", "Connected: ")
 	b.get("/settings/connect").want(http.StatusNotFound)
@@ -476,7 +476,7 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE DELETE ON digests BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
 		t.Fatal(err)
 	}
-	b.post("/settings/disconnect").want(http.StatusServiceUnavailable, "The database does not work at the moment", "Nothing has changed")
+	b.post("/settings/disconnect").want(http.StatusServiceUnavailable, "The database is not available", "Nothing has changed")
 	s.wantDigests(1)
 	b.get("/settings").want(http.StatusOK, "Connected: ")
 	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
@@ -535,7 +535,7 @@ func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.connected("zoe", msauthtest.Ada)
-	s.set.auth.AllowedTenants = []string{"00000000-1111-2222-3333-444444444444"}
+	s.set.Auth.AllowedTenants = []string{"00000000-1111-2222-3333-444444444444"}
 	a, err := newAppOn(s.db, s.store, s.store, s.set, s.app.log)
 	if err != nil {
 		t.Fatal(err)
@@ -544,8 +544,8 @@ func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
 	s.app, s.handler = a, a.handler()
 	s.mu.Unlock()
 	s.wantRun(run{Users: 1, Failed: 1})
-	b.get("/digests").want(http.StatusOK, "not admitted here any more")
-	b.get("/settings").want(http.StatusOK, "An account is connected.", "not admitted here any more").lack("also while you are away", "ago;")
+	b.get("/digests").want(http.StatusOK, "no longer allowed to use this site")
+	b.get("/settings").want(http.StatusOK, "An account is connected.", "no longer allowed to use this site").lack("even while you are away", "ago;")
 	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
 }
 
@@ -635,7 +635,7 @@ func TestADatabaseThatIsDownIsSaidInWords(t *testing.T) {
 	b := s.user("zoe")
 	s.db.Close()
 	for _, path := range []string{"/", "/settings", "/digests"} {
-		b.get(path).want(http.StatusServiceUnavailable, "The database does not work at the moment", "Try again").lack("sql:")
+		b.get(path).want(http.StatusServiceUnavailable, "The database is not available", "Try again").lack("sql:")
 	}
 	b.get("/healthz").want(http.StatusOK)
 	s.start()

@@ -23,7 +23,7 @@ var slow bool // set with the race detector
 // process and without pages.
 func (s *site) users(n int) {
 	s.t.Helper()
-	c := s.set.auth
+	c := s.set.Auth
 	c.Tokens = s.store
 	c.User = func(r *http.Request) string { return r.Header.Get("X-User") }
 	c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {

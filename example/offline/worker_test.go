@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/msgraph"
 	"example.com/msauth/msauthtest"
 )
 
@@ -36,7 +37,7 @@ func TestDigestsAreWrittenWhileEverybodyIsAway(t *testing.T) {
 	}
 	s.wantDigests(6)
 	b := s.browser()
-	b.post("/sign-in", "name", "zoe", "password", password).want(http.StatusOK, "As of", "Welcome, Ada.txt", "Documents", "<small>folder</small>", "What the worker did").
+	b.post("/sign-in", "name", "zoe", "password", password).want(http.StatusOK, "As of", "Welcome, Ada.txt", "Documents", "<small>folder</small>", "Runs of the worker").
 		lack("Welcome, Mia.txt")
 	b.post("/sign-in", "name", "yan", "password", password).want(http.StatusOK, "Welcome, Mia.txt").lack("Welcome, Ada.txt")
 }
@@ -80,12 +81,12 @@ func TestARefusedGrantIsToldAndMended(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)
 	s.wantRun(run{Users: 2, Written: 1, Waiting: 1})
 	for _, path := range []string{"/digests", "/settings"} {
-		b.get(path).want(http.StatusOK, "Your Microsoft account needs you to sign in again", "Sign in at Microsoft again", `action="/settings/connect"`)
+		b.get(path).want(http.StatusOK, "Your Microsoft account requires you to sign in again", "Sign in at Microsoft again", `action="/settings/connect"`)
 	}
 	s.ms.ResetCalls()
 	s.wantRun(run{Users: 1, Written: 1}) // she is not asked for again
 	s.restart()
-	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
+	b.get("/digests").want(http.StatusOK, "requires you to sign in again")
 	s.wantRun(run{Users: 1, Written: 1})
 
 	s.as(msauthtest.Ada)
@@ -102,9 +103,9 @@ func TestARefusalByGraphIsToldAndMended(t *testing.T) {
 	withdraw := s.ms.Challenge(msauthtest.Challenge{SignInName: msauthtest.Ada, ACRS: "c1"})
 	time.Sleep(1100 * time.Millisecond)
 	s.wantRun(run{Users: 1, Waiting: 1})
-	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
+	b.get("/digests").want(http.StatusOK, "requires you to sign in again")
 	s.restart()
-	b.get("/digests").want(http.StatusOK, "needs you to sign in again")
+	b.get("/digests").want(http.StatusOK, "requires you to sign in again")
 	s.ms.ResetCalls()
 	s.wantRun(run{}) // known, as those whom the store tells of
 	if graph, token := s.ms.Count(msauthtest.Graph), s.ms.Count(msauthtest.TokenRefresh); graph != 0 || token != 0 {
@@ -124,7 +125,7 @@ func TestDrivesThatCannotBeRead(t *testing.T) {
 		b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: http.StatusForbidden, Error: "accessDenied"}
 	})
 	s.wantRun(run{Users: 1, Failed: 1})
-	b.get("/digests").want(http.StatusOK, "The latest digest was not written.", "There is no OneDrive with this account").lack("sign in again", "accessDenied")
+	b.get("/digests").want(http.StatusOK, "The last digest was not written.", "This account has no OneDrive").lack("sign in again", "accessDenied")
 	s.ms.Set(func(b *msauthtest.Behavior) { delete(b.FailAlways, msauthtest.Graph) })
 	s.wantRun(run{Users: 1, Written: 1})
 	b.get("/digests").want(http.StatusOK).lack("was not written.")
@@ -200,7 +201,7 @@ func TestTheWorkerBacksOffAndResumes(t *testing.T) {
 		}
 	}
 	until("a run that fails", func() bool { return s.number(`SELECT count(*) FROM runs WHERE failed = 1`) >= 4 })
-	b.get("/digests").want(http.StatusOK, "The latest digest was not written.", "Microsoft was not answering.").lack("sign in again")
+	b.get("/digests").want(http.StatusOK, "The last digest was not written.", "Microsoft did not respond.").lack("sign in again")
 	var starts []int64
 	s.worker.each(ctx, func(started, _ int64) { starts = append(starts, started) }, `SELECT started, id FROM runs ORDER BY id`)
 	if first, third := starts[1]-starts[0], starts[3]-starts[2]; third < 3*300 || third < first+300 {
@@ -232,13 +233,13 @@ func TestARunEndsWhereMicrosoftFailsAllAlike(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if broken {
-			return nil, &graphError{Status: http.StatusServiceUnavailable, RetryAfter: 7 * time.Second}
+			return nil, &msgraph.Error{Status: http.StatusServiceUnavailable, RetryAfter: 7 * time.Second}
 		}
 		seen[in.User.Key()] = true
 		return nil, nil
 	}
 	r := s.run()
-	if r.Failed < patience || r.Failed >= 40 || !strings.Contains(r.Why, "Microsoft is not answering") || r.retryAfter != 7*time.Second {
+	if r.Failed < maxFailures || r.Failed >= 40 || !strings.Contains(r.Why, "Microsoft is not responding") || r.retryAfter != 7*time.Second {
 		t.Errorf("%+v", r)
 	}
 	if _, wait := pause(0, time.Second, 2*time.Second, r); wait < 7*time.Second {
@@ -279,7 +280,7 @@ func TestEachIsLeftAloneForAsLongAsMicrosoftWants(t *testing.T) {
 			return nil, nil
 		}
 		asked++
-		return nil, &graphError{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Minute}
+		return nil, &msgraph.Error{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Minute}
 	}
 	r := s.wantRun(run{Users: 3, Written: 2, Failed: 1})
 	if rest, wait := pause(0, time.Minute, time.Minute, r); rest != 0 || wait != time.Minute {
@@ -292,9 +293,9 @@ func TestEachIsLeftAloneForAsLongAsMicrosoftWants(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("asked %d times", asked)
 	}
-	b.get("/digests").want(http.StatusOK, "Microsoft was busy.", "it is tried again in 10 minutes.")
+	b.get("/digests").want(http.StatusOK, "Microsoft was busy.", "next attempt in 10 minutes.")
 	s.rested()
-	b.get("/digests").want(http.StatusOK, "it is tried again in the next run.")
+	b.get("/digests").want(http.StatusOK, "the next run tries again.")
 	s.wantRun(run{Users: 3, Written: 3})
 	b.get("/digests").want(http.StatusOK).lack("Microsoft was busy.")
 }
@@ -321,7 +322,7 @@ func TestDigestsOfAnotherWorkerAreASignOfLife(t *testing.T) {
 				write()
 				return nil, nil
 			}
-			return nil, &graphError{Status: http.StatusServiceUnavailable, RetryAfter: time.Hour}
+			return nil, &msgraph.Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Hour}
 		}
 		s.rested()
 		r := s.worker.run(t.Context(), s.due)
@@ -377,7 +378,7 @@ func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
 		t.Errorf("the run says %+v", r)
 	}
 	s.wantDigests(1)
-	b.get("/digests").want(http.StatusOK, "The database does not work at the moment.")
+	b.get("/digests").want(http.StatusOK, "The database is not available.")
 	if _, wait := pause(time.Minute, 0, time.Minute, r); wait < time.Minute {
 		t.Errorf("the next run comes after %v", wait)
 	}
@@ -396,7 +397,7 @@ func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
 		t.Errorf("the run says %+v", r)
 	}
 	s.wantDigests(12)
-	b.get("/digests").want(http.StatusOK, "The database does not work at the moment.")
+	b.get("/digests").want(http.StatusOK, "The database is not available.")
 	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +519,7 @@ func TestNoTroubleIsNotedForWhoDisconnectsMeanwhile(t *testing.T) {
 				s.as(then)
 				b.post("/settings/connect").want(http.StatusOK, then)
 			}
-			return nil, &graphError{Status: http.StatusServiceUnavailable}
+			return nil, &msgraph.Error{Status: http.StatusServiceUnavailable}
 		}
 		s.wantRun(run{Users: 1, Failed: 1})
 		if n := s.number(`SELECT count(*) FROM troubles`); n != 0 {
@@ -553,18 +554,18 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	b := s.connected("zoe", msauthtest.Ada)
 	s.env["MSAUTH_KEYS"] = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 	s.restart()
-	b.get("/digests").want(http.StatusOK, "the site has lost a key of its own")
+	b.get("/digests").want(http.StatusOK, "the site has lost its key")
 	s.wantRun(run{Users: 1, Waiting: 1})
 	since := s.number(`SELECT time FROM troubles`)
 	for range 2 {
 		s.wantRun(run{})
 	}
-	if n := strings.Count(s.log.String(), "none for a user"); n != 1 || s.number(`SELECT time FROM troubles`) != since {
+	if n := strings.Count(s.log.String(), "digests: user failed"); n != 1 || s.number(`SELECT time FROM troubles`) != since {
 		t.Errorf("said %d times", n)
 	}
-	b.get("/settings").want(http.StatusOK, "sign in again", "An account is connected.").lack("also while you are away")
+	b.get("/settings").want(http.StatusOK, "sign in again", "An account is connected.").lack("even while you are away")
 	time.Sleep(1100 * time.Millisecond)
-	b.post("/settings/connect").want(http.StatusOK, "Connected: ", "also while you are away").lack("sign in again")
+	b.post("/settings/connect").want(http.StatusOK, "Connected: ", "even while you are away").lack("sign in again")
 	s.wantRun(run{Users: 1, Written: 1})
 }
 
@@ -581,7 +582,7 @@ func TestAPanicIsOneUsersAlone(t *testing.T) {
 		return nil, nil
 	}
 	s.wantRun(run{Users: 2, Written: 1, Failed: 1})
-	b.get("/digests").want(http.StatusOK, "Something went wrong at this site.").lack("no such file")
+	b.get("/digests").want(http.StatusOK, "Something went wrong on this site.").lack("no such file")
 	if log := s.log.String(); !strings.Contains(log, "no such file") || !strings.Contains(log, "worker_test.go") {
 		t.Error("the panic is not in the log")
 	}
@@ -633,7 +634,7 @@ func TestWhatIsOldIsDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wantRun(run{Users: 1, Written: 1})
-	if log := s.log.String(); !strings.Contains(log, "what is old cannot be deleted") || strings.Contains(log, "cannot be noted") {
+	if log := s.log.String(); !strings.Contains(log, "cannot delete old data") || strings.Contains(log, "cannot store the run") {
 		t.Error("the log does not say what failed")
 	}
 	if n := s.number(`SELECT count(*) FROM runs WHERE ended IS NULL`); n != 0 {
@@ -672,9 +673,9 @@ func TestTroubles(t *testing.T) {
 		{"retry", auth(msauth.ClassRetry), false, true, time.Second},
 		{"app misconfigured", auth(msauth.ClassMisconfigured), false, true, time.Second},
 		{"network", errors.New("connection refused"), false, true, 0},
-		{"throttled", &graphError{Status: 429, RetryAfter: time.Minute}, false, true, time.Minute},
-		{"no drive", &graphError{Status: 404}, false, false, 0},
-		{"other status", &graphError{Status: 418}, false, false, 0},
+		{"throttled", &msgraph.Error{Status: 429, RetryAfter: time.Minute}, false, true, time.Minute},
+		{"no drive", &msgraph.Error{Status: 404}, false, false, 0},
+		{"other status", &msgraph.Error{Status: 418}, false, false, 0},
 		{"panic", errPanic, false, false, 0},
 	} {
 		got := troubleOf(tt.err)
@@ -696,7 +697,7 @@ func TestKeyFile(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range keys {
 		wg.Go(func() {
-			key, err := keyIn(path)
+			key, err := readKey(path)
 			if err != nil {
 				t.Error(err)
 			}
@@ -713,12 +714,12 @@ func TestKeyFile(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	os.Chmod(path, 0o644)
-	if _, err := keyIn(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := readKey(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a key that all may read: %v", err)
 	}
 	os.Chmod(path, 0o600)
 	os.WriteFile(path, []byte("short"), 0o600)
-	if _, err := keyIn(path); err == nil || strings.Contains(err.Error(), "short") {
+	if _, err := readKey(path); err == nil || strings.Contains(err.Error(), "short") {
 		t.Errorf("no key: %v", err)
 	}
 }
