@@ -158,6 +158,8 @@ func random(n int) []byte {
 	return b
 }
 
+// One long function, because each step works with the files that the steps before
+// have made.
 func TestEverythingThatLiveConnectClientDid(t *testing.T) {
 	t.Parallel()
 	for _, person := range []string{msauthtest.Ada, msauthtest.Mia} { // work and personal

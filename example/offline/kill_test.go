@@ -78,7 +78,8 @@ func (s *site) startWorker() (cmd *exec.Cmd, began chan struct{}) {
 
 // A worker process that is killed at any moment leaves entries that can be used
 // or that say that the person has to sign in again, and whole digests. Where the
-// provider keeps old refresh tokens valid, as Microsoft does, nobody is lost.
+// provider keeps old refresh tokens valid, as Microsoft does, nobody is lost. It is
+// one long function because each step counts in the variables of the others.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
