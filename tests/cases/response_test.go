@@ -95,7 +95,6 @@ func TestCase125_Hijack(t *testing.T) {
 func TestCase126_CookieBeforeTheFirstByte(t *testing.T) {
 	c := newCase(t)
 	s := testsite.New(t)
-	s.Lifetime(time.Second)
 	release := make(chan bool)
 	s.Mux.Handle("/stream", s.Auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
@@ -110,10 +109,9 @@ func TestCase126_CookieBeforeTheFirstByte(t *testing.T) {
 		<-release
 		fmt.Fprintln(w, "second")
 	})))
-	b, old := testsite.AdaSession(t, s)
-	s.MS.ResetCalls()
-	s.Lifetime(time.Hour) // of the next token
-	time.Sleep(1100 * time.Millisecond)
+	b := s.Browser(t)
+	b.SignInExpired(msauthtest.Ada)
+	old := b.Session()[0]
 	req, _ := http.NewRequest("GET", s.URL+"/stream", nil)
 	res, err := b.Do(req)
 	if err != nil {

@@ -238,13 +238,9 @@ func TestReplyThatIsNoneLosesNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := testsite.New(t)
-			s.MS.Set(func(b *msauthtest.Behavior) {
-				b.AccessTokenLifetime = time.Second
-				b.Rotation = msauthtest.RotateStrict
-			})
+			s.MS.Set(func(b *msauthtest.Behavior) { b.Rotation = msauthtest.RotateStrict })
 			b := s.Browser(t)
-			b.SignIn(msauthtest.Ada)
-			time.Sleep(1100 * time.Millisecond)
+			b.SignInExpired(msauthtest.Ada)
 			s.MS.Set(func(b *msauthtest.Behavior) {
 				b.AccessTokenLifetime = time.Hour
 				b.Fail[msauthtest.TokenRefresh] = []msauthtest.Failure{{Handler: c.reply}}

@@ -297,7 +297,6 @@ func TestWhoCanPauseEverybody(t *testing.T) {
 func TestTokenRequestSurvivesAConnectionThatDiedUnused(t *testing.T) {
 	t.Parallel()
 	s := testsite.New(t)
-	s.MS.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
 	var open []*fragile
 	var mu sync.Mutex
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -313,8 +312,7 @@ func TestTokenRequestSurvivesAConnectionThatDiedUnused(t *testing.T) {
 	t.Cleanup(transport.CloseIdleConnections)
 	s.Restart(t, func(c *msauth.Config) { c.HTTPClient = &http.Client{Transport: transport} })
 	b := s.Browser(t)
-	b.SignIn(msauthtest.Ada)
-	time.Sleep(1100 * time.Millisecond)
+	b.SignInExpired(msauthtest.Ada)
 	mu.Lock()
 	for _, conn := range open {
 		conn.dead.Store(true)

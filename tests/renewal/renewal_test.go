@@ -52,17 +52,13 @@ func TestRenewalIsOneRequestHoweverManyWait(t *testing.T) {
 func TestRenewalsOfOnePersonRunOverTLSOnlyOnce(t *testing.T) {
 	t.Parallel()
 	s := testsite.New(t)
-	s.MS.Set(func(b *msauthtest.Behavior) {
-		b.AccessTokenLifetime = time.Second
-		b.Rotation = msauthtest.RotateStrict
-	})
+	s.MS.Set(func(b *msauthtest.Behavior) { b.Rotation = msauthtest.RotateStrict })
 	b := s.Browser(t)
-	b.SignIn(msauthtest.Ada)
+	b.SignInExpired(msauthtest.Ada)
 	s.MS.Set(func(b *msauthtest.Behavior) {
 		b.AccessTokenLifetime = time.Hour
 		b.Delay[msauthtest.TokenRefresh] = 200 * time.Millisecond
 	})
-	time.Sleep(1100 * time.Millisecond)
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {

@@ -266,15 +266,13 @@ func TestCachesKeepNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := testsite.New(t) // the wire decides
-			if test.due {
-				s.MS.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Second })
-			}
 			s.Mux.Handle("/private", s.Auth.Require(cacheable))
 			s.Mux.Handle("/open", s.Auth.Load(cacheable))
 			b := s.Browser(t)
-			b.SignIn(msauthtest.Ada)
 			if test.due {
-				time.Sleep(1100 * time.Millisecond)
+				b.SignInExpired(msauthtest.Ada)
+			} else {
+				b.SignIn(msauthtest.Ada)
 			}
 			res := b.Get(test.path)
 			lines := slices.Sorted(slices.Values(res.Header["Cache-Control"]))
