@@ -22,7 +22,7 @@ import (
 )
 
 // A site is the app on http://localhost, and a local Microsoft on
-// http://127.0.0.1 where everybody is Ada at once.
+// http://127.0.0.1 that signs everybody in as Ada.
 type site struct {
 	t   *testing.T
 	URL string
@@ -31,7 +31,7 @@ type site struct {
 	log *lockedBuffer
 }
 
-// newSite starts both; changes adjust the settings.
+// newSite starts both, after changes have adjusted the settings.
 func newSite(t *testing.T, changes ...func(*settings, *msauthtest.Server)) *site {
 	t.Helper()
 	s := &site{t: t, ms: msauthtest.NewServer(), log: &lockedBuffer{}}
@@ -110,7 +110,7 @@ type answer struct {
 	body string
 }
 
-// get navigates, unless headers (names and values in turn) say otherwise.
+// get navigates to a page, or what the headers (names and values in turn) say.
 func (b *browser) get(path string, headers ...string) *answer {
 	b.site.t.Helper()
 	return b.send(http.MethodGet, path, headers...)
@@ -139,7 +139,7 @@ func (b *browser) send(method, path string, headers ...string) *answer {
 	return &answer{res, t, string(body)}
 }
 
-// want checks the status and that the body holds all the texts.
+// want checks the status, and that the body contains the texts.
 func (a *answer) want(status int, texts ...string) *answer {
 	a.t.Helper()
 	if a.StatusCode != status {
@@ -163,7 +163,7 @@ func (a *answer) lack(texts ...string) *answer {
 	return a
 }
 
-// href finds the link that a pattern with one group describes.
+// href returns the link that a pattern matches in its group.
 func (a *answer) href(pattern string) string {
 	a.t.Helper()
 	m := regexp.MustCompile(pattern).FindStringSubmatch(a.body)
@@ -173,7 +173,7 @@ func (a *answer) href(pattern string) string {
 	return strings.ReplaceAll(m[1], "&amp;", "&")
 }
 
-// link finds the address of a file or folder in the list.
+// link returns the URL of a file or folder in the list.
 func (a *answer) link(name string) string {
 	a.t.Helper()
 	for entry := range strings.SplitSeq(a.body, "<li>") {
@@ -376,7 +376,7 @@ func (s *site) script() []string {
 	return []string{"Accept", "application/json", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Referer", s.URL + "/session"}
 }
 
-// loginURL is where a script's 401 says to sign in.
+// loginURL returns the URL to sign in at from a script's 401.
 func (a *answer) loginURL() string {
 	a.t.Helper()
 	a.want(http.StatusUnauthorized)
@@ -447,7 +447,7 @@ func TestOtherProvider(t *testing.T) {
 	b.get("/api/me", "Accept", "application/json").want(http.StatusOK, "Ada Lindqvist")
 }
 
-// The log of everything above holds neither tokens nor codes.
+// The log contains neither tokens nor codes.
 func TestNoSecretsInTheLog(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -20,9 +20,9 @@ import (
 	"example.com/msauth/example/internal/webapp"
 )
 
-// stubbed is the app before a Graph of the test's own, and a function that has
-// a handler serve a request of Zoë. This is how handlers of your own app can be
-// tested: with a session made by hand, and without any sign-in.
+// stubbed returns the app with a fake Graph, and a function that has a handler
+// serve a request of Zoë. You can test your own handlers like this: with a session
+// made by hand, without a sign-in.
 func stubbed(t *testing.T, tokens oauth2.TokenSource, graph http.HandlerFunc) (*app, func(http.Handler, string) *httptest.ResponseRecorder) {
 	t.Helper()
 	server := httptest.NewServer(graph)
@@ -119,7 +119,7 @@ func TestGraphErrors(t *testing.T) {
 				}
 			}
 
-			// A picture is never an error.
+			// Failing to read the picture is not an error.
 			photo := serve(a.page(a.photo), "/profile/photo")
 			if photo.Code != http.StatusOK || photo.Header().Get("Content-Type") != "image/svg+xml" || !strings.Contains(photo.Body.String(), ">ZÅ<") {
 				t.Errorf("photo: status %d, %s, want the initials", photo.Code, photo.Header().Get("Content-Type"))
@@ -172,8 +172,8 @@ func TestFolderOfManyPages(t *testing.T) {
 	}
 }
 
-// What only the person can mend is no failure of the app's: msauth says where
-// to go.
+// Errors that only the user can resolve are not failures of the app: msauth
+// redirects.
 func TestOnlyThePersonCanHelp(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{

@@ -133,7 +133,7 @@ func TestIgnoredSettings(t *testing.T) {
 	}
 }
 
-// The program as a person starts it.
+// The program, started without configuration.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "localhost:0")

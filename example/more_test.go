@@ -14,10 +14,10 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// asked are the requests to sign in so far.
+// asked returns the authorization requests so far.
 func (s *site) asked() []msauthtest.Call { return s.ms.Calls(msauthtest.Authorize) }
 
-// lastAsked is what the latest sign-in asked for, after so many in all.
+// lastAsked returns the last of n authorization requests.
 func (s *site) lastAsked(n int) url.Values {
 	s.t.Helper()
 	calls := s.asked()
@@ -27,7 +27,7 @@ func (s *site) lastAsked(n int) url.Values {
 	return calls[n-1].Query
 }
 
-// refused is a script's 403.
+// refused is the 403 that a script gets.
 func (a *answer) refused() *answer {
 	a.t.Helper()
 	a.want(http.StatusForbidden, `"title":`, `"detail":`).lack("login_url")
@@ -56,7 +56,7 @@ func TestCalendar(t *testing.T) {
 	}
 	b.get("/session").want(http.StatusOK, "Calendars.Read", "Files.Read")
 
-	// From here on nobody is asked.
+	// From here on Microsoft does not ask.
 	b.get(a.href(`id="week-after" href="([^"]+)"`)).want(http.StatusOK, "9 March to 15 March 2026", "No appointments this week")
 	b.get(a.href(`id="week-before" href="([^"]+)"`)).want(http.StatusOK, "23 February to 1 March 2026")
 	b.get("/calendar?from=2026-03-04").want(http.StatusOK, "Report is due").lack("Site visit")
@@ -94,8 +94,8 @@ func TestCalendarForScripts(t *testing.T) {
 	s.lastAsked(2)
 }
 
-// Who is not given the permission is told so, stays signed in, and is not sent
-// round in circles.
+// Users who do not get the permission see a page, stay signed in, and are not
+// redirected in a loop.
 func TestCalendarRefused(t *testing.T) {
 	t.Parallel()
 	calendar := []string{"Calendars.Read"}
@@ -158,7 +158,7 @@ func TestCalendarOfGraph(t *testing.T) {
 		t.Errorf("asked Graph for %s, want %s", asked, want)
 	}
 
-	// At Microsoft it is the coming week.
+	// With the real Microsoft it is the coming week.
 	real := &settings{webapp.Settings{Graph: "https://graph.microsoft.com/v1.0"}}
 	if got, now := real.firstDay(), time.Now().UTC(); got.After(now) || now.Sub(got) > 24*time.Hour+time.Minute {
 		t.Errorf("the calendar opens with %v", got)
@@ -176,8 +176,8 @@ func TestCalendarOfGraph(t *testing.T) {
 	}
 }
 
-// since has sign-ins say that the password was entered so long ago, as when
-// somebody has been signed in at Microsoft all day.
+// since makes ID tokens say that the password was entered that long ago, as after
+// a day of being signed in at Microsoft.
 func since(ms *msauthtest.Server, ago time.Duration) {
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["auth_time"] = time.Now().Add(-ago).Unix() }
@@ -217,7 +217,7 @@ func TestSecurityForScripts(t *testing.T) {
 	b.get("/api/security", s.script()...).want(http.StatusOK, `"account":`)
 }
 
-// Neither a password of an hour ago will do nor one of a time that nobody knows.
+// A password entered an hour ago, or at an unknown time, is not enough.
 func TestSecurityRefused(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -255,7 +255,7 @@ func TestAdmin(t *testing.T) {
 	grace.get("/files").want(http.StatusOK, "Welcome, Grace.txt")
 	s.lastAsked(2)
 
-	// Another account gets what it was refused.
+	// Another account has the role.
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
 	grace.get(a.href(`href="([^"]+)"[^>]*>Use another account<`)).want(http.StatusOK, "Sign-ins and sessions", `<span id="who">Ada Lindqvist</span>`)
 	if q := s.lastAsked(3); q.Get("prompt") != "select_account" {
@@ -263,8 +263,8 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
-// Graph wants another token: what can be had without a word is, and what only
-// the person can give is asked for once.
+// Graph requires another token: one that a renewal can bring is fetched, one that
+// requires the user leads to Microsoft once.
 func TestGraphChallenges(t *testing.T) {
 	t.Parallel()
 	t.Run("a newer token", func(t *testing.T) {

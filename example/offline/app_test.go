@@ -144,7 +144,7 @@ func TestConnecting(t *testing.T) {
 	b.get("/digests").want(http.StatusOK, "There is no digest yet")
 	b.post("/settings/connect").want(http.StatusOK, "Connected: ") // again does no harm
 
-	// Nobody signs in to this site with Microsoft: no tokens are kept for that.
+	// Signing in with Microsoft is refused, so no tokens are stored.
 	s.browser().get("/auth/login").want(http.StatusForbidden)
 	if n := s.number(`SELECT count(*) FROM msauth_tokens`); n != 1 {
 		t.Errorf("%d entries, want 1", n)
@@ -204,13 +204,12 @@ func TestDisconnecting(t *testing.T) {
 	s.wantRun(run{Users: 1, Written: 1})
 	b.get("/digests").want(http.StatusOK, "No Microsoft account is connected").lack("As of")
 	other.get("/digests").want(http.StatusOK, "As of")
-	// The account is free for somebody else.
+	// Another user can connect the account now.
 	s.connected("xia", msauthtest.Ada)
 	b.post("/settings/connect").want(http.StatusForbidden, "connected already")
 }
 
-// What is deleted is deleted together: where the transaction fails, everything
-// is as it was.
+// Disconnecting deletes all or, if the transaction fails, nothing.
 func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -229,12 +228,13 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	s.wantDigests(0)
 }
 
-// lazyStore is a store of tokens that deletes nothing.
+// lazyStore is a token store that fails to delete.
 type lazyStore struct{ msauth.TokenStore }
 
 func (lazyStore) Delete(context.Context, string) error { return errors.New("the disk is full") }
 
-// Once the tokens and digests are gone nobody is told that nothing has changed.
+// After the tokens and digests are deleted, the page does not say that nothing has
+// changed.
 func TestDisconnectingThatMsauthDoesNotLearnOf(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -254,8 +254,8 @@ func TestDisconnectingThatMsauthDoesNotLearnOf(t *testing.T) {
 	}
 }
 
-// When a session cannot be made, neither is the user, and the one that was there
-// before is kept: that nothing has changed is true.
+// If the session cannot be stored, neither is the user, and the previous session
+// stays: nothing has changed, as the page says.
 func TestSigningUpAndInIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -273,7 +273,7 @@ func TestSigningUpAndInIsAllOrNothing(t *testing.T) {
 	other.post("/sign-up", "name", "yan", "password", password).want(http.StatusOK, "yan", "No account is connected.")
 }
 
-// An account can be disconnected whatever is wrong with it.
+// An account can be disconnected even if it is no longer allowed.
 func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -292,8 +292,8 @@ func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
 	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
 }
 
-// Whoever comes by another name of this computer signs in at the one to which
-// Microsoft leads back.
+// Requests to another name of this computer are redirected to the one that
+// Microsoft redirects to.
 func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -322,7 +322,8 @@ func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {
 	}
 }
 
-// After a change of keys everything is sealed anew: then the old one can go.
+// After a change of keys the stored tokens are sealed with the new one, so that the
+// old one can be removed.
 func TestKeysCanBeChanged(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -13,7 +13,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// down is a Microsoft that does not answer, to anybody.
+// down makes Microsoft fail for everybody.
 func down(b *msauthtest.Behavior) {
 	b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Status: http.StatusServiceUnavailable}
 	b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: http.StatusServiceUnavailable}
@@ -96,7 +96,7 @@ func TestARunEndsWhereMicrosoftFailsAllAlike(t *testing.T) {
 	s.wantRun(run{Users: 60, Written: 60}) // the others first, but all
 }
 
-// rested has the time gone by for which Microsoft is not to be asked.
+// rested ends the time for which Microsoft asked to wait.
 func (s *site) rested() {
 	s.t.Helper()
 	if _, err := s.db.Exec(`UPDATE troubles SET not_before = 1`); err != nil {
@@ -104,8 +104,7 @@ func (s *site) rested() {
 	}
 }
 
-// What Microsoft says of one user is kept for that user: the others get their
-// digests on time, and this one is not asked for early.
+// If Microsoft asks to wait for one user, the others get their digests on time.
 func TestEachIsLeftAloneForAsLongAsMicrosoftWants(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -142,7 +141,7 @@ func TestEachIsLeftAloneForAsLongAsMicrosoftWants(t *testing.T) {
 	b.get("/digests").want(http.StatusOK).lack("Microsoft was busy.")
 }
 
-// Where another worker has written digests Microsoft is not down.
+// Digests of another worker show that Microsoft is not down.
 func TestDigestsOfAnotherWorkerAreASignOfLife(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -38,7 +38,8 @@ func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
 	s.wantRun(run{Users: 1, Written: 1})
 	s.wantDigests(2)
 
-	// It fails in the middle of a run: half of the users, none of them half.
+	// It fails in the middle of a run: some users get all of their digest, the others
+	// nothing.
 	s.users(40)
 	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE INSERT ON digests WHEN (SELECT count(*) FROM digests) >= 12
 		BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
@@ -61,7 +62,7 @@ func TestADatabaseThatCannotBeWrittenTo(t *testing.T) {
 	}
 }
 
-// What is old is deleted however much it is and however long that takes.
+// Old data is deleted in the end, however much there is.
 func TestWhatIsOldIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -77,7 +78,7 @@ func TestWhatIsOldIsDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A millisecond or so for each row, whatever this machine is.
+	// About a millisecond for each row, on any machine.
 	const trial = 300_000
 	start := time.Now()
 	s.number(`SELECT count(*) FROM (WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT i FROM n)`, trial)
@@ -101,7 +102,7 @@ func TestWhatIsOldIsDeleted(t *testing.T) {
 		t.Error("the log has errors")
 	}
 
-	// What cannot be deleted is named as what it is; the run is noted.
+	// If deleting fails, the log says so, and the run is stored.
 	if _, err := s.db.Exec(`DROP TRIGGER slow; CREATE TRIGGER broken BEFORE DELETE ON digests BEGIN SELECT RAISE(ABORT, 'the disk is full'); END;
 		INSERT INTO digests VALUES (1, 1, '[]')`); err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func TestWhatIsOldIsDeleted(t *testing.T) {
 	}
 }
 
-// A database as earlier versions of this site made it goes on.
+// A database made by an earlier version of this site still works.
 func TestOlderDatabase(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

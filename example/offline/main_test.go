@@ -66,7 +66,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// The program as a person starts it, twice.
+// The program, started twice without configuration.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "localhost:0")

@@ -19,9 +19,9 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// A site is the app on http://localhost, without its worker: tests have that run
-// when it suits them. Its Microsoft, on http://127.0.0.1, lives on when the app
-// is started again; everybody is Ada there at once.
+// A site is the app on http://localhost, without its worker, which tests run
+// themselves. Its Microsoft, on http://127.0.0.1, keeps running when the app is
+// restarted, and signs everybody in as Ada.
 type site struct {
 	*app
 	t   *testing.T
@@ -70,7 +70,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// start makes the app from nothing but the environment and the files.
+// start starts the app from the environment and the files.
 func (s *site) start() {
 	s.t.Helper()
 	set, err := readSettings(s.env.get)
@@ -97,20 +97,20 @@ func (s *site) as(person string) {
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = person })
 }
 
-// lifetime makes access tokens good for that long. Their end is kept in whole
-// seconds: one of a second may be over at once.
+// lifetime sets the lifetime of access tokens. It is stored in whole seconds, so a
+// token of one second may expire at once.
 func (s *site) lifetime(d time.Duration) {
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = d })
 }
 
-// run has the worker run for the next minute.
+// run makes the worker do the run of the next minute.
 func (s *site) run() *run {
 	s.t.Helper()
 	s.due = s.due.Add(time.Minute)
 	return s.worker.run(s.t.Context(), s.due)
 }
 
-// wantRun runs and checks the counts.
+// wantRun does a run and checks its counts.
 func (s *site) wantRun(want run) *run {
 	s.t.Helper()
 	r := s.run()
@@ -121,7 +121,7 @@ func (s *site) wantRun(want run) *run {
 	return r
 }
 
-// number is what a query for one number gives.
+// number returns the result of a query for a number.
 func (s *site) number(query string, args ...any) (n int) {
 	s.t.Helper()
 	if err := s.db.QueryRow(query, args...).Scan(&n); err != nil {
@@ -180,7 +180,7 @@ func (s *site) browser() *browser {
 	return &browser{&http.Client{Jar: jar, Timeout: 30 * time.Second}, s}
 }
 
-// user is a browser in which somebody has just signed up.
+// user returns a browser of a user who has just signed up.
 func (s *site) user(name string) *browser {
 	s.t.Helper()
 	b := s.browser()
@@ -188,7 +188,7 @@ func (s *site) user(name string) *browser {
 	return b
 }
 
-// connected is one who has connected an account too.
+// connected returns a browser of a user who has connected an account too.
 func (s *site) connected(name, person string) *browser {
 	s.t.Helper()
 	b := s.user(name)
@@ -197,7 +197,7 @@ func (s *site) connected(name, person string) *browser {
 	return b
 }
 
-// still is the same browser, which follows no redirects.
+// still returns the same browser, following no redirects.
 func (b *browser) still() *browser {
 	c := *b.Client
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -215,7 +215,7 @@ func (b *browser) get(path string) *answer {
 	return b.send(http.MethodGet, path, nil, nil)
 }
 
-// post posts a form of this site's: names and values in turn.
+// post posts a form of this site, of names and values in turn.
 func (b *browser) post(path string, fields ...string) *answer {
 	b.site.t.Helper()
 	form := url.Values{}
@@ -254,7 +254,7 @@ func (b *browser) send(method, path string, form url.Values, header map[string]s
 	return &answer{res, t, string(body)}
 }
 
-// want checks the status and that the body holds all the texts.
+// want checks the status, and that the body contains the texts.
 func (a *answer) want(status int, texts ...string) *answer {
 	a.t.Helper()
 	if a.StatusCode != status {

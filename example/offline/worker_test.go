@@ -24,7 +24,7 @@ func TestDigestsAreWrittenWhileEverybodyIsAway(t *testing.T) {
 	s.connected("zoe", msauthtest.Ada)
 	s.connected("yan", msauthtest.Mia)
 	s.user("xia")
-	// From here on there is no browser.
+	// From here on no browser is open.
 	for range 3 {
 		time.Sleep(lifetime)
 		s.ms.ResetCalls()
@@ -94,7 +94,7 @@ func TestARefusedGrantIsToldAndMended(t *testing.T) {
 	b.get("/digests").want(http.StatusOK, "As of").lack("sign in again")
 }
 
-// A refusal that is not of the tokens: nothing in the store tells of it.
+// Graph refuses, so the token store does not know.
 func TestARefusalByGraphIsToldAndMended(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -170,8 +170,7 @@ func TestTwoWorkersWriteEachDigestOnce(t *testing.T) {
 	s.wantDigests(40)
 }
 
-// While a token is renewed the database fails: that is not said to be
-// Microsoft's fault.
+// If the database fails while a token is renewed, Microsoft is not blamed.
 func TestWhoseFaultItIs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -267,7 +266,7 @@ func TestNothingIsWrittenForWhoDisconnectsMeanwhile(t *testing.T) {
 	s.wantDigests(0)
 }
 
-// Nor is it noted why there was no digest: that would be said of the next
+// Nor is the reason for a missing digest stored, which would be shown for the next
 // account.
 func TestNoTroubleIsNotedForWhoDisconnectsMeanwhile(t *testing.T) {
 	t.Parallel()
@@ -290,8 +289,8 @@ func TestNoTroubleIsNotedForWhoDisconnectsMeanwhile(t *testing.T) {
 	}
 }
 
-// Who signs in again while the old tokens are being refused is not taken for one
-// who has to.
+// A user who signs in again while the old tokens are being refused does not have to
+// sign in once more.
 func TestSigningInAgainWhileMicrosoftIsAskedCounts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -308,7 +307,7 @@ func TestSigningInAgainWhileMicrosoftIsAskedCounts(t *testing.T) {
 	s.wantRun(run{Users: 1, Written: 1})
 }
 
-// Entries that the keys do not open are told of once, and mended by the person.
+// Tokens that no key opens are reported once, and signing in again replaces them.
 func TestEntriesThatDoNotOpen(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -330,7 +329,7 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	s.wantRun(run{Users: 1, Written: 1})
 }
 
-// A panic over one user's files costs that user a digest, and nobody else.
+// A panic over one user's files affects only that user.
 func TestAPanicIsOneUsersAlone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
