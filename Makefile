@@ -32,7 +32,7 @@ test: setup
 	@# Cookies must work where only FIPS 140-3 cryptography is allowed. Not the
 	@# tests in synctest bubbles: the entropy source takes its noise from the
 	@# clock, and theirs stands still.
-	go test -exec 'env GODEBUG=fips140=only' -run '^Test(WorkSession|CookieN|CookieStore(K|O|L)|CookiesOf|InsecureCookies|EveryByte|PiecesOf|SigningOutUnder|StoreKeeps|AttemptCookie)' .
+	go test -exec 'env GODEBUG=fips140=only' -run '^Test(WorkSession|CookieN|CookieStore(K|O|L)|CookiesOf|InsecureCookies|EveryByte|PiecesOf|SigningOutUnder|StoreKeeps|AttemptCookie)' . ./tests/sessions ./tests/signin ./tests/requests
 
 setup:
 	@scripts/setup
@@ -43,9 +43,10 @@ soak:
 # One target at a time: go test -fuzz takes no more than one.
 FUZZTIME = 30s
 fuzz:
-	@set -eu; for target in $$(go test -list '^Fuzz' . | grep ^Fuzz); do \
-		echo "go test -run '^$$' -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) ."; \
-		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .; done
+	@set -eu; for pkg in $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
+		echo "go test -run '^$$' -fuzz '^$$target\$$' -fuzztime $(FUZZTIME) $$pkg"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
 
 # gosec, of the package itself. G104 is about writes to responses and hashes,
 # G115 about lengths that were compared before; what else it finds is explained

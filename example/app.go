@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/msgraph"
+	"example.com/msauth/example/internal/webapp"
 )
 
 type app struct {
@@ -21,17 +23,17 @@ type app struct {
 	log  *slog.Logger
 }
 
-// newApp is the whole app as a handler.
+// newApp returns the handler of the whole app.
 func newApp(auth *msauth.Middleware, set *settings, log *slog.Logger) http.Handler {
 	a := &app{auth: auth, set: set, log: log}
 	mux := http.NewServeMux()
 
-	// All that signing in takes: one handler mounted (login, callback, logout,
-	// signed-out) ...
-	mux.Handle(set.mount, auth) // "/auth/"
+	// To sign people in, mount one handler (login, callback, logout, signed-out)
+	// ...
+	mux.Handle(set.Mount, auth) // "/auth/"
 
-	// ... and the app's own handlers wrapped, by Load where visitors are
-	// welcome and by Require where only people who are signed in are.
+	// ... and wrap the app's own handlers: in Load where anybody may come, in
+	// Require where people must be signed in.
 	mux.Handle("GET /{$}", auth.Load(a.page(a.home)))
 	mux.Handle("GET /profile", auth.Require(a.page(a.profile)))
 	mux.Handle("GET /profile/photo", auth.Require(a.page(a.photo)))
@@ -41,12 +43,12 @@ func newApp(auth *msauth.Middleware, set *settings, log *slog.Logger) http.Handl
 	mux.Handle("GET /session", auth.Require(a.page(a.session)))
 	mux.Handle("GET /api/me", auth.Require(a.api(a.apiMe)))
 
-	// Some take more than a sign-in: a permission that is asked for where it is
-	// first needed, a password that was entered a moment ago, a role. Scripts
-	// need the same as pages.
+	// Some require more than a sign-in: a permission, requested when it is first
+	// needed; a password entered a moment ago; a role. The same goes for the
+	// endpoints that scripts call.
 	calendar, fresh, admin := auth.RequireScopes("Calendars.Read"), auth.RequireFreshSignIn(freshness), auth.RequireRole(adminRole)
-	if set.graph == "" {
-		calendar = auth.Require // at other providers the scope means nothing
+	if set.Graph == "" {
+		calendar = auth.Require // other providers do not know the scope
 	}
 	mux.Handle("GET /calendar", calendar(a.page(a.calendar)))
 	mux.Handle("GET /api/calendar", calendar(a.api(a.apiCalendar)))
@@ -54,26 +56,26 @@ func newApp(auth *msauth.Middleware, set *settings, log *slog.Logger) http.Handl
 	mux.Handle("GET /api/security", fresh(a.api(a.apiSecurity)))
 	mux.Handle("GET /admin", admin(a.page(a.admin)))
 	mux.Handle("GET /api/admin", admin(a.api(a.apiAdmin)))
-	if set.mount != "/" {
+	if set.Mount != "/" {
 		mux.Handle("/", auth.Load(a.page(a.notFound)))
 	}
 
-	mux.Handle("GET /static/{name}", staticFiles())
+	mux.HandleFunc("GET /static/{name}", pages.ServeStatic)
 	mux.Handle("GET /favicon.ico", http.RedirectHandler("/static/logo.svg", http.StatusFound))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", a.ready)
-	return a.logged(secure(mux))
+	return webapp.Logged(log, secure(mux))
 }
 
-// home greets everybody, and by name those who are signed in.
+// home is the home page, for everybody.
 func (a *app) home(w http.ResponseWriter, r *http.Request) error {
 	return a.render(w, r, http.StatusOK, "home", "", nil)
 }
 
-// me asks Graph for the person's entry. At a provider without Graph it is what
-// the session knows.
+// me reads the user's profile from Graph or, at a provider without Graph, from
+// the session.
 func (a *app) me(r *http.Request) (person, error) {
-	if a.set.graph == "" {
+	if a.set.Graph == "" {
 		s, _ := msauth.FromContext(r.Context())
 		return person{DisplayName: nameOf(s.User), Mail: s.User.Email, UserPrincipalName: s.User.Username}, nil
 	}
@@ -88,7 +90,7 @@ func (a *app) profile(w http.ResponseWriter, r *http.Request) error {
 	return a.render(w, r, http.StatusOK, "profile", "Profile", me)
 }
 
-// photo passes the person's picture on, or draws their initials.
+// photo serves the user's picture, or one with their initials.
 func (a *app) photo(w http.ResponseWriter, r *http.Request) error {
 	s, _ := msauth.FromContext(r.Context())
 	res, err := a.graph(r).photo(r.Context())
@@ -102,18 +104,18 @@ func (a *app) photo(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	w.Header().Set("Content-Type", "image/svg+xml")
-	return templates["photo"].Execute(w, initials(nameOf(s.User)))
+	return defaultPhoto.Execute(w, initials(nameOf(s.User)))
 }
 
-// files shows a folder: the root of the drive, or the one with the id.
+// files shows a folder: the root of the drive, or the one with the ID of the path.
 func (a *app) files(w http.ResponseWriter, r *http.Request) error {
 	ctx, g, id := r.Context(), a.graph(r), r.PathValue("id")
 	var data struct {
 		Folder item
 		Trail  []item
 		Items  []item
-		Paged  bool   // this is not the first page
-		Next   string // query of the next page
+		Paged  bool   // not the first page
+		Next   string // query of the next page; empty on the last one
 		Quota  quota
 	}
 	query := r.URL.Query().Get("next")
@@ -143,11 +145,11 @@ func (a *app) files(w http.ResponseWriter, r *http.Request) error {
 	return a.render(w, r, http.StatusOK, "files", title, data)
 }
 
-// download streams a file. The bytes are somebody's: the browser is told to
-// save them and, should it show them after all, to run nothing.
+// download streams a file. Its content is not trusted: the browser is told to
+// save it and, if it displays it anyway, to run no scripts.
 func (a *app) download(w http.ResponseWriter, r *http.Request) error {
-	const patience = 30 * time.Minute // in place of the server's WriteTimeout
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	const timeout = 30 * time.Minute // instead of the server's WriteTimeout
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	g, id := a.graph(r), r.PathValue("id")
 
@@ -156,11 +158,11 @@ func (a *app) download(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if it.File == nil {
-		return &graphError{Status: http.StatusNotFound, Message: "not a file"}
+		return &msgraph.Error{Status: http.StatusNotFound, Message: "not a file"}
 	}
 	byteRange := r.Header.Get("Range")
 	if r.Header.Get("If-Range") != "" {
-		byteRange = "" // we give no validators, so this cannot be what the client has
+		byteRange = "" // the app sends no validators, so the client's is not from here
 	}
 	res, err := g.content(ctx, id, byteRange)
 	if err != nil {
@@ -180,19 +182,19 @@ func (a *app) download(w http.ResponseWriter, r *http.Request) error {
 			h.Set(name, value)
 		}
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout))
 	w.WriteHeader(res.StatusCode)
 	if r.Method == http.MethodHead {
 		return nil
 	}
 	if _, err := io.Copy(w, res.Body); err != nil {
-		panic(http.ErrAbortHandler) // cut the connection: half a file must not pass for a whole one
+		panic(http.ErrAbortHandler) // cuts the connection, so that the client notices that the file is incomplete
 	}
 	return nil
 }
 
-// attachment is a Content-Disposition with a file name in any script (RFC 6266
-// section 5): the name in UTF-8, and one in ASCII for old programs.
+// attachment returns a Content-Disposition header for a file name (RFC 6266
+// section 5): the name in UTF-8, and an ASCII version for old programs.
 func attachment(name string) string {
 	plain := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`"%\`, r) {
@@ -204,13 +206,13 @@ func attachment(name string) string {
 	return fmt.Sprintf(`attachment; filename="%s"; filename*=UTF-8''%s`, plain, encoded)
 }
 
-// session shows what the middleware knows, without asking Microsoft.
+// session shows the session, without a request to Microsoft.
 func (a *app) session(w http.ResponseWriter, r *http.Request) error {
 	return a.render(w, r, http.StatusOK, "session", "Session", nil)
 }
 
-// apiMe is for scripts. Signed out, a script gets status 401 and problem+json
-// from Require; nothing here has to know.
+// apiMe is for scripts. If nobody is signed in, Require answers with status 401
+// and problem+json.
 func (a *app) apiMe(r *http.Request) (any, error) { return a.me(r) }
 
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
@@ -219,9 +221,9 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// ready is for an alert: is Microsoft there, and does it accept this app? No load
-// balancer should act on it: people who are signed in are served all the same.
-// Whether the process runs at all is what /healthz tells.
+// ready reports, for monitoring, whether Microsoft can be reached and accepts this
+// app. Do not use it as a load balancer's health check: people who are signed in
+// are served even while it fails. For that there is /healthz.
 func (a *app) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
@@ -233,8 +235,8 @@ func (a *app) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "ready\n")
 }
 
-// secure sets the headers of the whole app. The pages of msauth and downloads
-// replace the policy by stricter ones of their own.
+// secure sets the security headers of all responses. msauth's pages and downloads
+// replace the Content-Security-Policy by a stricter one.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -242,36 +244,9 @@ func secure(next http.Handler) http.Handler {
 			"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		// Not no-referrer: a script's 401 names the page to come back to,
-		// which msauth learns from the Referer.
+		// Not no-referrer: msauth takes the page that a script's 401 leads back to
+		// from the Referer.
 		h.Set("Referrer-Policy", "same-origin")
 		next.ServeHTTP(w, r)
 	})
 }
-
-// logged writes a line for each request. No query strings: that of the
-// callback holds an authorization code.
-func (a *app) logged(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		defer func() {
-			a.log.Info("request", "method", r.Method, "path", r.URL.Path, "status", sw.status,
-				"ms", time.Since(start).Milliseconds())
-		}()
-		next.ServeHTTP(sw, r)
-	})
-}
-
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets [http.ResponseController] reach the connection.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -22,7 +22,7 @@ import (
 )
 
 // A site is the app on http://localhost, and a local Microsoft on
-// http://127.0.0.1 where everybody is Ada at once.
+// http://127.0.0.1 that signs everybody in as Ada.
 type site struct {
 	t   *testing.T
 	URL string
@@ -31,7 +31,7 @@ type site struct {
 	log *lockedBuffer
 }
 
-// newSite starts both; changes adjust the settings.
+// newSite starts both, after changes have adjusted the settings.
 func newSite(t *testing.T, changes ...func(*settings, *msauthtest.Server)) *site {
 	t.Helper()
 	s := &site{t: t, ms: msauthtest.NewServer(), log: &lockedBuffer{}}
@@ -49,8 +49,8 @@ func newSite(t *testing.T, changes ...func(*settings, *msauthtest.Server)) *site
 		change(s.set, s.ms)
 	}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
-	s.set.auth.Logger = log
-	auth, err := msauth.New(s.set.auth)
+	s.set.Auth.Logger = log
+	auth, err := msauth.New(s.set.Auth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ type answer struct {
 	body string
 }
 
-// get navigates, unless headers (names and values in turn) say otherwise.
+// get navigates to a page, or what the headers (names and values in turn) say.
 func (b *browser) get(path string, headers ...string) *answer {
 	b.site.t.Helper()
 	return b.send(http.MethodGet, path, headers...)
@@ -139,7 +139,7 @@ func (b *browser) send(method, path string, headers ...string) *answer {
 	return &answer{res, t, string(body)}
 }
 
-// want checks the status and that the body holds all the texts.
+// want checks the status, and that the body contains the texts.
 func (a *answer) want(status int, texts ...string) *answer {
 	a.t.Helper()
 	if a.StatusCode != status {
@@ -163,7 +163,7 @@ func (a *answer) lack(texts ...string) *answer {
 	return a
 }
 
-// href finds the link that a pattern with one group describes.
+// href returns the link that a pattern matches in its group.
 func (a *answer) href(pattern string) string {
 	a.t.Helper()
 	m := regexp.MustCompile(pattern).FindStringSubmatch(a.body)
@@ -173,7 +173,7 @@ func (a *answer) href(pattern string) string {
 	return strings.ReplaceAll(m[1], "&amp;", "&")
 }
 
-// link finds the address of a file or folder in the list.
+// link returns the URL of a file or folder in the list.
 func (a *answer) link(name string) string {
 	a.t.Helper()
 	for entry := range strings.SplitSeq(a.body, "<li>") {
@@ -221,7 +221,7 @@ func TestOpenToAll(t *testing.T) {
 	}
 	b.get("/static/").want(http.StatusNotFound)
 	b.get("/static/..%2Ftemplates%2Flayout.html").want(http.StatusNotFound)
-	b.get("/nowhere").want(http.StatusNotFound, "This is not here", "Reference for questions")
+	b.get("/nowhere").want(http.StatusNotFound, "Not found", "Reference:")
 	b.send(http.MethodPost, "/profile").want(http.StatusNotFound)
 }
 
@@ -315,10 +315,10 @@ func TestFiles(t *testing.T) {
 
 	b.get("/files?next=$top%3D2").want(http.StatusOK, "First page", "Next page")
 	for _, next := range []string{"a%20b", "a%00", "a%23", "%F0%9F%98%80"} {
-		b.get("/files?next="+next).want(http.StatusNotFound, "This is not here")
+		b.get("/files?next="+next).want(http.StatusNotFound, "Not found")
 	}
-	b.get("/files/NOSUCHID").want(http.StatusNotFound, "This is not here")
-	b.get("/files/..%2F..%2F..%2Fme").want(http.StatusNotFound, "This is not here")
+	b.get("/files/NOSUCHID").want(http.StatusNotFound, "Not found")
+	b.get("/files/..%2F..%2F..%2Fme").want(http.StatusNotFound, "Not found")
 	b.get(year.href(`<li><a href="(/files/[^"]+)">Documents</a>`) + "/content").want(http.StatusNotFound)
 }
 
@@ -376,7 +376,7 @@ func (s *site) script() []string {
 	return []string{"Accept", "application/json", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Site", "same-origin", "Referer", s.URL + "/session"}
 }
 
-// loginURL is where a script's 401 says to sign in.
+// loginURL returns the URL to sign in at from a script's 401.
 func (a *answer) loginURL() string {
 	a.t.Helper()
 	a.want(http.StatusUnauthorized)
@@ -435,19 +435,19 @@ func TestSwitchAccount(t *testing.T) {
 func TestOtherProvider(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(set *settings, ms *msauthtest.Server) {
-		set.auth.Authority, set.auth.Issuer = "", ms.URL+"/generic"
-		set.auth.Scopes, set.graph = nil, ""
+		set.Auth.Authority, set.Auth.Issuer = "", ms.URL+"/generic"
+		set.Auth.Scopes, set.Graph = nil, ""
 	})
 	b := s.signedIn()
 	b.get("/profile").want(http.StatusOK, "<h1>Ada Lindqvist</h1>", "ada@contoso.example")
 	b.get("/files").want(http.StatusNotFound, "has no OneDrive")
-	b.get("/calendar").want(http.StatusNotFound, "There is no calendar here")
+	b.get("/calendar").want(http.StatusNotFound, "No calendar found")
 	b.get("/profile/photo").want(http.StatusOK, "<svg", ">AL<")
 	b.get("/session").want(http.StatusOK, "/generic")
 	b.get("/api/me", "Accept", "application/json").want(http.StatusOK, "Ada Lindqvist")
 }
 
-// The log of everything above holds neither tokens nor codes.
+// The log contains neither tokens nor codes.
 func TestNoSecretsInTheLog(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -463,7 +463,7 @@ func TestNoSecretsInTheLog(t *testing.T) {
 		}
 	}
 	s.ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Download] = msauthtest.Failure{Close: true} })
-	b.get(link).want(http.StatusBadGateway, "Microsoft is not answering")
+	b.get(link).want(http.StatusBadGateway, "Microsoft is not responding")
 
 	log := s.log.String()
 	for _, secret := range append(s.ms.Secrets(), "tempauth", "code=", "state=") {
@@ -480,9 +480,9 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	key := make([]byte, 32)
 	rand.Read(key)
-	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.auth.Keys = [][]byte{key} })
+	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.Auth.Keys = [][]byte{key} })
 	b := s.signedIn()
-	auth, err := msauth.New(s.set.auth) // what another process would do
+	auth, err := msauth.New(s.set.Auth) // what another process would do
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,35 +1,21 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
-	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
-	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/msgraph"
+	"example.com/msauth/example/internal/webapp"
 )
 
-// failure is what a person is told when something did not work: what happened
-// and what to do, in this app's words. What Microsoft said goes to the log,
-// under the same id.
-type failure struct {
-	Status     int
-	Title      string
-	Text       string
-	SignIn     bool          // offer to sign in
-	Retry      bool          // offer to try again
-	RetryAfter time.Duration // and not before
-	ID         string
-}
-
-// explain sorts errors. Those that only the person can mend do not get here:
-// they are up to [msauth.Middleware.Challenge].
-func explain(err error) failure {
-	var f failure
-	refusal, _ := errors.AsType[*graphError](err)
+// explain returns the failure to show for an error. Errors that only the user can
+// resolve do not get here: [msauth.Middleware.Challenge] handles them.
+func explain(err error) webapp.Failure {
+	var f webapp.Failure
+	refusal, _ := errors.AsType[*msgraph.Error](err)
 	status := 0
 	if refusal != nil {
 		status, f.RetryAfter = refusal.Status, refusal.RetryAfter
@@ -38,69 +24,64 @@ func explain(err error) failure {
 	case status == http.StatusUnauthorized:
 		f.Status, f.SignIn = http.StatusUnauthorized, true
 		f.Title = "Please sign in again"
-		f.Text = "Microsoft wants to be sure that it is still you. After that you come back to this page."
+		f.Text = "Microsoft needs you to confirm your sign-in. You will return to this page."
 	case errors.Is(err, msauth.ErrTokenUnavailable):
 		f.Status, f.Retry = http.StatusServiceUnavailable, true
-		f.Title = "Microsoft is not answering"
+		f.Title = "Microsoft is not responding"
 		f.Text = "You are still signed in. Please try again in a moment."
 		if e, ok := errors.AsType[*msauth.AuthError](err); ok {
 			f.RetryAfter = e.RetryAfter
 		}
 	case errors.Is(err, errNoDrive):
 		f.Status = http.StatusNotFound
-		f.Title = "There are no files here"
+		f.Title = "No files found"
 		f.Text = "This account has no OneDrive. Another account may have one."
 	case errors.Is(err, errNoCalendar):
 		f.Status = http.StatusNotFound
-		f.Title = "There is no calendar here"
-		f.Text = "This account has no mailbox at Microsoft. Another account may have one."
+		f.Title = "No calendar found"
+		f.Text = "This account has no Microsoft mailbox. Another account may have one."
 	case status == http.StatusForbidden:
 		f.Status = http.StatusForbidden
-		f.Title = "Microsoft does not allow this"
-		f.Text = "The account or its organization has not given this app the permission that it needs, or there is no OneDrive with this account. Another account may work."
+		f.Title = "Access denied"
+		f.Text = "This app does not have the permission it needs from you or your organization, or this account has no OneDrive. Another account may work."
 	case status == http.StatusNotFound:
 		f.Status = http.StatusNotFound
-		f.Title = "This is not here (any more)"
-		f.Text = "It may have been moved or deleted, or it belongs to somebody else."
+		f.Title = "Not found"
+		f.Text = "It may have been moved or deleted, or you may not have access to it."
 	case status == http.StatusRequestedRangeNotSatisfiable:
 		f.Status = status
-		f.Title = "The file is shorter than that"
-		f.Text = "The part of the file that was asked for does not exist. Download it from the start."
+		f.Title = "The file is shorter than requested"
+		f.Text = "The requested part of the file does not exist. Download the file from the start."
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable, status == 509:
 		f.Status, f.Retry = http.StatusServiceUnavailable, true
 		f.Title = "Microsoft is busy"
-		f.Text = "It asks us to slow down. Please try again in a moment."
+		f.Text = "Microsoft is limiting requests from this app. Please try again in a moment."
 	default:
 		f.Status, f.Retry = http.StatusBadGateway, true
-		f.Title = "Microsoft is not answering"
-		f.Text = "The answer did not come, or made no sense. Please try again in a moment."
+		f.Title = "Microsoft is not responding"
+		f.Text = "There was no response, or one that this app does not understand. Please try again in a moment."
 	}
 	return f
 }
 
-// failed is the part that pages and scripts have in common.
-func (a *app) failed(w http.ResponseWriter, r *http.Request, err error) failure {
+// failed makes the failure of an error, logs it and sets the headers that go with it.
+func (a *app) failed(w http.ResponseWriter, r *http.Request, err error) webapp.Failure {
 	f := explain(err)
-	f.ID = rand.Text()[:8]
-	level := slog.LevelInfo
-	if f.Status >= 500 && r.Context().Err() == nil { // somebody still waits for the answer
-		level = slog.LevelWarn
-	}
-	a.log.Log(r.Context(), level, "request failed", "id", f.ID, "path", r.URL.Path, "status", f.Status, "error", err)
+	f.Log(a.log, r, err)
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
 	}
 	if f.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Cookie realm="msauth"`) // RFC 9110 section 15.5.2 wants one
+		w.Header().Set("WWW-Authenticate", `Cookie realm="msauth"`) // required by RFC 9110 section 15.5.2
 	}
 	return f
 }
 
-// page serves a handler that may fail, before it has written anything.
+// page makes a handler of a function that returns an error if it has written nothing.
 func (a *app) page(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
-		if err == nil || a.auth.Challenge(w, r, err) { // to Microsoft, and back to this page
+		if err == nil || a.auth.Challenge(w, r, err) { // redirects to Microsoft, and then back to this page
 			return
 		}
 		f := a.failed(w, r, err)
@@ -110,8 +91,8 @@ func (a *app) page(h func(http.ResponseWriter, *http.Request) error) http.Handle
 	})
 }
 
-// api serves a script what a function returns. Errors are answered as Require
-// does (RFC 9457).
+// api makes a handler that responds with what a function returns, as JSON, or
+// with a problem (RFC 9457), as Require does.
 func (a *app) api(get func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, err := get(r)
@@ -119,7 +100,7 @@ func (a *app) api(get func(*http.Request) (any, error)) http.Handler {
 			writeJSON(w, http.StatusOK, "application/json", answer)
 			return
 		}
-		if a.auth.Challenge(w, r, err) { // 401, and where to go
+		if a.auth.Challenge(w, r, err) { // responds with 401 and the URL to sign in at
 			return
 		}
 		f := a.failed(w, r, err)
@@ -132,5 +113,5 @@ func (a *app) api(get func(*http.Request) (any, error)) http.Handler {
 }
 
 func (a *app) notFound(w http.ResponseWriter, r *http.Request) error {
-	return &graphError{Status: http.StatusNotFound, Message: "no such page"}
+	return &msgraph.Error{Status: http.StatusNotFound, Message: "no such page"}
 }

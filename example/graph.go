@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -14,100 +12,46 @@ import (
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/msgraph"
 )
 
 const (
-	graphPatience = 15 * time.Second // for an answer to begin, and for JSON to end
-	graphMaxJSON  = 4 << 20          // bytes
-	pageSize      = 50               // items of a folder
-	maxDepth      = 20               // folders in a breadcrumb trail
-
-	mostAppointments = 100 // of a week
+	pageSize        = 50  // items of a folder
+	maxDepth        = 20  // folders in a breadcrumb trail
+	maxAppointments = 100 // of a week
 )
 
-// graph is Microsoft Graph in the name of one person. The client that
-// [msauth.Session.Client] makes adds the access token, renews it when that is
-// due, and keeps it from every other host.
+// graph sends requests to Microsoft Graph on behalf of one user. Its client, from
+// [msauth.Session.Client], adds the access token, renews it when necessary, and
+// sends it to no other host.
 type graph struct {
 	base string
 	http *http.Client
 }
 
-// graphError is a refusal by Graph. Its text is for the log.
-type graphError struct {
-	Status     int
-	Code       string
-	Message    string
-	RequestID  string
-	RetryAfter time.Duration
-}
-
-func (e *graphError) Error() string {
-	return fmt.Sprintf("graph: HTTP status %d: %.100q: %.300q (request %.50q)", e.Status, e.Code, e.Message, e.RequestID)
-}
-
-// errNoDrive: there is no Graph at this provider, or no OneDrive with this
-// account.
+// errNoDrive means that the provider has no Graph, or the account no OneDrive.
 var errNoDrive = errors.New("graph: no drive")
 
-// errNoCalendar: no Graph, or no mailbox with this account.
+// errNoCalendar means that the provider has no Graph, or the account no mailbox.
 var errNoCalendar = errors.New("graph: no calendar")
 
-// open sends a GET and returns the response if that is a success.
+// open sends a GET request and returns a successful response.
 func (g *graph) open(ctx context.Context, path string, header http.Header) (*http.Response, error) {
 	if g.base == "" {
 		return nil, errNoDrive
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.base+path, nil)
-	if err != nil {
-		return nil, &graphError{Status: http.StatusNotFound, Message: "not an address"}
-	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
-	res, err := g.http.Do(req)
-	if err != nil {
-		// *url.Error tells the whole URL, and the URL of a download needs no
-		// token to be used: not for the log.
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err
-		}
-		return nil, err
-	}
-	if res.StatusCode == http.StatusOK || res.StatusCode == http.StatusPartialContent {
-		return res, nil
-	}
-	defer res.Body.Close()
-	var doc struct {
-		Error struct{ Code, Message string }
-	}
-	_ = json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&doc) // it may well be no JSON
-	seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
-	return nil, &graphError{
-		Status:     res.StatusCode,
-		Code:       doc.Error.Code,
-		Message:    doc.Error.Message,
-		RequestID:  res.Header.Get("Request-Id"),
-		RetryAfter: time.Duration(min(max(seconds, 0), 3600)) * time.Second,
-	}
+	return msgraph.Open(ctx, g.http, g.base+path, header)
 }
 
 // get reads a JSON document into out.
 func (g *graph) get(ctx context.Context, path string, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, graphPatience)
-	defer cancel()
-	res, err := g.open(ctx, path, nil)
-	if err != nil {
-		return err
+	if g.base == "" {
+		return errNoDrive
 	}
-	defer res.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(res.Body, graphMaxJSON)).Decode(out); err != nil {
-		return fmt.Errorf("graph: cannot read the answer: %w", err)
-	}
-	return nil
+	return msgraph.Get(ctx, g.http, g.base+path, out)
 }
 
-// person is the signed-in person's entry in the directory.
+// person is a user's profile in the directory.
 type person struct {
 	DisplayName       string `json:"displayName"`
 	GivenName         string `json:"givenName,omitempty"`
@@ -126,32 +70,32 @@ func (g *graph) me(ctx context.Context) (p person, err error) {
 	return p, err
 }
 
-// quota is the room in a drive, in bytes.
+// quota is the storage of a drive, in bytes.
 type quota struct{ Used, Total int64 }
 
 func (g *graph) quota(ctx context.Context) (quota, error) {
 	var drive struct{ Quota quota }
 	err := g.get(ctx, "/me/drive?$select=quota", &drive)
-	if e, ok := errors.AsType[*graphError](err); ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotFound) {
-		err = fmt.Errorf("%w: %w", errNoDrive, err) // no licence, or never used
+	if e, ok := errors.AsType[*msgraph.Error](err); ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotFound) {
+		err = fmt.Errorf("%w: %w", errNoDrive, err) // no license, or never used
 	}
 	return drive.Quota, err
 }
 
-// item is a file, a folder or something else in a drive.
+// item is a file, a folder or another item of a drive.
 type item struct {
 	ID, Name string
 	Size     int64
 	Modified time.Time                  `json:"lastModifiedDateTime"`
-	Folder   *struct{ ChildCount int }  // nil when it is no folder
-	File     *struct{ MimeType string } // nil when it is no file
+	Folder   *struct{ ChildCount int }  // nil if it is not a folder
+	File     *struct{ MimeType string } // nil if it is not a file
 	Parent   struct{ ID, Path string }  `json:"parentReference"`
 }
 
 const itemFields = "$select=id,name,size,lastModifiedDateTime,folder,file,parentReference"
 
-// itemID is what ids of items look like. Anything else would change the path
-// of the request to Graph.
+// itemID matches the IDs of items. Other strings could change the path of the
+// request to Graph.
 var itemID = regexp.MustCompile(`^[A-Za-z0-9!_-]{1,200}$`)
 
 func itemPath(id string) (string, error) {
@@ -161,7 +105,7 @@ func itemPath(id string) (string, error) {
 	case itemID.MatchString(id):
 		return "/me/drive/items/" + id, nil
 	}
-	return "", &graphError{Status: http.StatusNotFound, Message: "not an id"}
+	return "", &msgraph.Error{Status: http.StatusNotFound, Message: "not an ID"}
 }
 
 func (g *graph) item(ctx context.Context, id string) (it item, err error) {
@@ -172,7 +116,7 @@ func (g *graph) item(ctx context.Context, id string) (it item, err error) {
 	return it, err
 }
 
-// trail lists the folders around an item, the outermost first, without the
+// trail returns the folders that contain an item, outermost first, without the
 // root of the drive.
 func (g *graph) trail(ctx context.Context, it item) (folders []item, err error) {
 	for it.Parent.ID != "" && !strings.HasSuffix(it.Parent.Path, "root:") && len(folders) < maxDepth {
@@ -184,15 +128,15 @@ func (g *graph) trail(ctx context.Context, it item) (folders []item, err error) 
 	return folders, nil
 }
 
-// children lists one page of a folder. query is empty for the first page, and
-// what the page before returned as next for each further one.
+// children returns one page of a folder's items. query is empty for the first
+// page, and next of the page before for the others.
 func (g *graph) children(ctx context.Context, id, query string) (items []item, next string, err error) {
 	path, err := itemPath(id)
 	if err != nil {
 		return nil, "", err
 	}
 	if strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) {
-		return nil, "", &graphError{Status: http.StatusNotFound, Message: "not a query"}
+		return nil, "", &msgraph.Error{Status: http.StatusNotFound, Message: "not a query"}
 	}
 	if query == "" {
 		query = itemFields + "&$orderby=name&$top=" + strconv.Itoa(pageSize)
@@ -204,38 +148,38 @@ func (g *graph) children(ctx context.Context, id, query string) (items []item, n
 	if err := g.get(ctx, path+"/children?"+query, &page); err != nil {
 		return nil, "", err
 	}
-	// The next page is the same folder with another query. Only that goes
-	// through the browser: nobody can make this app fetch another address.
+	// The next page is the same folder with another query. Only the query goes
+	// through the browser, so nobody can make this app request another URL.
 	if u, err := url.Parse(page.NextLink); err == nil {
 		next = u.RawQuery
 	}
 	return page.Value, next, nil
 }
 
-// content opens a file. Graph answers with a redirect to a pre-signed URL on
-// another host, which the client follows without the access token. The body is
-// good for as long as ctx is.
+// content opens a file. Graph redirects to a pre-signed URL on another host, to
+// which the client does not send the access token. The body can be read until ctx
+// is done.
 func (g *graph) content(ctx context.Context, id, byteRange string) (*http.Response, error) {
 	path, err := itemPath(id)
 	if err != nil {
 		return nil, err
 	}
-	header := http.Header{"Accept-Encoding": {"identity"}} // the bytes as they are
+	header := http.Header{"Accept-Encoding": {"identity"}} // unchanged
 	if byteRange != "" {
 		header.Set("Range", byteRange)
 	}
 	return g.openSoon(ctx, path+"/content", header)
 }
 
-// photo opens the person's picture; most have none (status 404).
+// photo opens the user's picture. Most have none (status 404).
 func (g *graph) photo(ctx context.Context) (*http.Response, error) {
 	return g.openSoon(ctx, "/me/photo/$value", nil)
 }
 
-// openSoon is open with a limit on the time until the body begins.
+// openSoon is open with a timeout that ends when the body begins.
 func (g *graph) openSoon(ctx context.Context, path string, header http.Header) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(graphPatience, func() { cancel(context.DeadlineExceeded) })
+	timer := time.AfterFunc(msgraph.Timeout, func() { cancel(context.DeadlineExceeded) })
 	defer timer.Stop()
 	res, err := g.open(ctx, path, header)
 	if err != nil {
@@ -244,7 +188,7 @@ func (g *graph) openSoon(ctx context.Context, path string, header http.Header) (
 	return res, err
 }
 
-// An appointment is one of those in a person's calendar. Times are in UTC.
+// An appointment is an event of a user's calendar. Times are in UTC.
 type appointment struct {
 	Subject string    `json:"subject"`
 	Start   time.Time `json:"start"`
@@ -253,13 +197,13 @@ type appointment struct {
 	Place   string    `json:"place,omitempty"`
 }
 
-// appointments lists what is in the calendar between two times, at most
-// mostAppointments, in order. It takes the scope Calendars.Read.
+// appointments returns the appointments between two times in order, at most
+// maxAppointments. It requires the scope Calendars.Read.
 func (g *graph) appointments(ctx context.Context, from, to time.Time) ([]appointment, error) {
 	if g.base == "" {
 		return nil, errNoCalendar
 	}
-	// Without a "Prefer: outlook.timezone" all times of the answer are UTC.
+	// Without the header "Prefer: outlook.timezone" all times are in UTC.
 	var page struct {
 		Value []struct {
 			Subject    string
@@ -269,8 +213,8 @@ func (g *graph) appointments(ctx context.Context, from, to time.Time) ([]appoint
 		}
 	}
 	err := g.get(ctx, fmt.Sprintf("/me/calendarView?startDateTime=%s&endDateTime=%s&$orderby=start/dateTime&$top=%d&$select=subject,start,end,isAllDay,location",
-		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), mostAppointments), &page)
-	if e, ok := errors.AsType[*graphError](err); ok && e.Status == http.StatusNotFound {
+		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), maxAppointments), &page)
+	if e, ok := errors.AsType[*msgraph.Error](err); ok && e.Status == http.StatusNotFound {
 		err = fmt.Errorf("%w: %w", errNoCalendar, err)
 	}
 	if err != nil {
@@ -289,17 +233,17 @@ func (g *graph) appointments(ctx context.Context, from, to time.Time) ([]appoint
 	return list, nil
 }
 
-// utc reads a time of Graph's type dateTimeTimeZone, "2026-03-02T09:00:00.0000000".
+// utc parses a time of Graph's type dateTimeTimeZone, "2026-03-02T09:00:00.0000000".
 func utc(text string) (time.Time, error) {
-	t, err := time.Parse("2006-01-02T15:04:05", text) // the fraction may be there or not
+	t, err := time.Parse("2006-01-02T15:04:05", text) // with or without a fraction
 	if err != nil {
-		return t, fmt.Errorf("graph: cannot read the answer: %w", err)
+		return t, fmt.Errorf("graph: cannot read the response: %w", err)
 	}
 	return t, nil
 }
 
-// graph returns Graph in the name of the person who is signed in.
+// graph returns Graph for the user who is signed in.
 func (a *app) graph(r *http.Request) *graph {
-	s, _ := msauth.FromContext(r.Context()) // the client of no session refuses to work
-	return &graph{base: a.set.graph, http: s.Client(r.Context())}
+	s, _ := msauth.FromContext(r.Context()) // without a session the client returns an error
+	return &graph{base: a.set.Graph, http: s.Client(r.Context())}
 }

@@ -16,11 +16,13 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/msgraph"
+	"example.com/msauth/example/internal/webapp"
 )
 
-// stubbed is the app before a Graph of the test's own, and a function that has
-// a handler serve a request of Zoë. This is how handlers of your own app can be
-// tested: with a session made by hand, and without any sign-in.
+// stubbed returns the app with a fake Graph, and a function that has a handler
+// serve a request of Zoë. You can test your own handlers like this: with a session
+// made by hand, without a sign-in.
 func stubbed(t *testing.T, tokens oauth2.TokenSource, graph http.HandlerFunc) (*app, func(http.Handler, string) *httptest.ResponseRecorder) {
 	t.Helper()
 	server := httptest.NewServer(graph)
@@ -31,7 +33,7 @@ func stubbed(t *testing.T, tokens oauth2.TokenSource, graph http.HandlerFunc) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &app{auth: auth, set: &settings{graph: server.URL}, log: slog.New(slog.DiscardHandler)}
+	a := &app{auth: auth, set: &settings{webapp.Settings{Graph: server.URL}}, log: slog.New(slog.DiscardHandler)}
 	session := msauth.NewSession(msauth.User{Name: "Zoë Ångström", TenantID: "t", ObjectID: "o"}, tokens)
 	return a, func(h http.Handler, target string) *httptest.ResponseRecorder {
 		r := httptest.NewRequestWithContext(msauth.NewContext(t.Context(), session), http.MethodGet, target, nil)
@@ -66,25 +68,25 @@ func TestGraphErrors(t *testing.T) {
 		want   []string
 		retry  string
 	}{
-		{"no token now", failingSource{msauth.ErrTokenUnavailable}, status(200), 503, []string{"Microsoft is not answering", "You are still signed in", `id="retry" href="/profile"`}, ""},
-		{"no token for a while", failingSource{&msauth.AuthError{Class: msauth.ClassRetry, RetryAfter: 90 * time.Second}}, status(200), 503, []string{"Microsoft is not answering"}, "90"},
+		{"no token now", failingSource{msauth.ErrTokenUnavailable}, status(200), 503, []string{"Microsoft is not responding", "You are still signed in", `id="retry" href="/profile"`}, ""},
+		{"no token for a while", failingSource{&msauth.AuthError{Class: msauth.ClassRetry, RetryAfter: 90 * time.Second}}, status(200), 503, []string{"Microsoft is not responding"}, "90"},
 		{"token refused", someToken, status(401), 401, []string{"Please sign in again"}, ""},
-		{"forbidden", someToken, status(403), 403, []string{"Microsoft does not allow this"}, ""},
-		{"not found", someToken, status(404), 404, []string{"This is not here"}, ""},
+		{"forbidden", someToken, status(403), 403, []string{"Access denied"}, ""},
+		{"not found", someToken, status(404), 404, []string{"Not found"}, ""},
 		{"throttled", someToken, status(429, "Retry-After", "17"), 503, []string{"Microsoft is busy"}, "17"},
 		{"throttled for ever", someToken, status(429, "Retry-After", "99999999"), 503, []string{"Microsoft is busy"}, "3600"},
 		{"throttled oddly", someToken, status(503, "Retry-After", "-5"), 503, []string{"Microsoft is busy"}, ""},
-		{"broken", someToken, status(500), 502, []string{"Microsoft is not answering", `id="retry"`}, ""},
-		{"no JSON", someToken, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<h1>UPSTREAM</h1>") }, 502, []string{"Microsoft is not answering"}, ""},
-		{"cut off", someToken, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502, []string{"Microsoft is not answering"}, ""},
+		{"broken", someToken, status(500), 502, []string{"Microsoft is not responding", `id="retry"`}, ""},
+		{"no JSON", someToken, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<h1>UPSTREAM</h1>") }, 502, []string{"Microsoft is not responding"}, ""},
+		{"cut off", someToken, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502, []string{"Microsoft is not responding"}, ""},
 		{"without end", someToken, func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"displayName":"`)
-			for i := 0; i < graphMaxJSON/1000+10; i++ {
+			for i := 0; i < msgraph.MaxJSON/1000+10; i++ {
 				if _, err := w.Write(make([]byte, 1000)); err != nil {
 					return
 				}
 			}
-		}, 502, []string{"Microsoft is not answering"}, ""},
+		}, 502, []string{"Microsoft is not responding"}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,7 +119,7 @@ func TestGraphErrors(t *testing.T) {
 				}
 			}
 
-			// A picture is never an error.
+			// Failing to read the picture is not an error.
 			photo := serve(a.page(a.photo), "/profile/photo")
 			if photo.Code != http.StatusOK || photo.Header().Get("Content-Type") != "image/svg+xml" || !strings.Contains(photo.Body.String(), ">ZÅ<") {
 				t.Errorf("photo: status %d, %s, want the initials", photo.Code, photo.Header().Get("Content-Type"))
@@ -142,7 +144,7 @@ func TestFolderOfManyPages(t *testing.T) {
 			io.WriteString(w, `{"value":[{"id":"B","name":"Notebook","package":{"type":"oneNote"},"size":1536}]}`)
 		}
 	})
-	base = a.set.graph
+	base = a.set.Graph
 	mux := http.NewServeMux()
 	mux.Handle("GET /files/{id}", a.page(a.files))
 
@@ -170,8 +172,8 @@ func TestFolderOfManyPages(t *testing.T) {
 	}
 }
 
-// What only the person can mend is no failure of the app's: msauth says where
-// to go.
+// Errors that only the user can resolve are not failures of the app: msauth
+// redirects.
 func TestOnlyThePersonCanHelp(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{

@@ -76,15 +76,15 @@ func TestSettings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if set.graph != tt.graph || set.listen != tt.listen || set.mount != tt.mount || set.local != "" {
-				t.Errorf("graph %q, listen %q, mount %q, local %q; want %q, %q, %q and no local", set.graph, set.listen, set.mount, set.local, tt.graph, tt.listen, tt.mount)
+			if set.Graph != tt.graph || set.Listen != tt.listen || set.Mount != tt.mount || set.Local != "" {
+				t.Errorf("graph %q, listen %q, mount %q, local %q; want %q, %q, %q and no local", set.Graph, set.Listen, set.Mount, set.Local, tt.graph, tt.listen, tt.mount)
 			}
 			if tt.check != nil {
-				if got := tt.check(set.auth); !reflect.DeepEqual(got, tt.want) {
+				if got := tt.check(set.Auth); !reflect.DeepEqual(got, tt.want) {
 					t.Errorf("got %v, want %v", got, tt.want)
 				}
 			}
-			auth, err := msauth.New(set.auth)
+			auth, err := msauth.New(set.Auth)
 			if (err != nil) != tt.invalid {
 				t.Fatalf("msauth.New: %v, want an error: %t", err, tt.invalid)
 			}
@@ -128,12 +128,12 @@ func TestIgnoredSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(set.notes, func(note string) bool { return strings.HasPrefix(note, "AZURE_TENANT_ID is ignored") }) {
-		t.Errorf("notes %q, want one about AZURE_TENANT_ID", set.notes)
+	if !slices.ContainsFunc(set.Notes, func(note string) bool { return strings.HasPrefix(note, "AZURE_TENANT_ID is ignored") }) {
+		t.Errorf("notes %q, want one about AZURE_TENANT_ID", set.Notes)
 	}
 }
 
-// The program as a person starts it.
+// The program, started without configuration.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "localhost:0")
@@ -210,20 +210,10 @@ func TestAttachment(t *testing.T) {
 func TestWords(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ got, want string }{
-		{formatBytes(0), "0 bytes"},
-		{formatBytes(1023), "1023 bytes"},
-		{formatBytes(1536), "1.5 KB"},
-		{formatBytes(5 << 30), "5 GB"},
-		{formatBytes(1<<20 - 1), "1024 KB"},
-		{formatBytes(1 << 62), "4096 PB"},
 		{initials("Ada Lindqvist"), "AL"},
 		{initials("Jean-Luc de la Tour"), "JT"},
 		{initials("émile"), "É"},
 		{initials("123"), "?"},
-		{ago(time.Now().Add(time.Hour + time.Millisecond)), "in 60 minutes"},
-		{ago(time.Now().Add(-90 * time.Second)), "90 seconds ago"},
-		{ago(time.Now().Add(-72 * time.Hour)), "3 days ago"},
-		{ago(time.Now().Add(5*time.Hour + time.Minute)), "in 5 hours"},
 		{nameOf(msauth.User{Username: "u@example.com"}), "u@example.com"},
 		{nameOf(msauth.User{}), "Somebody"},
 		{kindOf(item{Name: "A.XLSX", File: &struct{ MimeType string }{"application/x"}}), "sheet"},

@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/msgraph"
 )
 
-// What the pages of this file take beyond a sign-in, besides a permission.
+// What some pages of this file require beyond a sign-in.
 const (
-	// freshness is how long ago people may have entered their password where
-	// they see all that is kept about them.
+	// freshness is how long ago users may have entered their password, for the
+	// page that shows everything the app stores about them.
 	freshness = 5 * time.Minute
-	// adminRole is an app role: App roles in the app registration, and who has
-	// it under Users and groups of the enterprise application.
+	// adminRole is an app role: defined under App roles of the app registration,
+	// assigned under Users and groups of the enterprise application.
 	adminRole = "Admin"
 )
 
@@ -24,13 +25,13 @@ type week struct {
 	Appointments []appointment `json:"appointments"`
 }
 
-// readWeek asks Graph for the week that the query names by its first day, or
-// for the coming one.
+// readWeek reads a week from Graph: the one that begins on the day in the query,
+// or the coming one.
 func (a *app) readWeek(r *http.Request) (wk week, err error) {
 	wk.From = a.set.firstDay()
 	if text := r.URL.Query().Get("from"); text != "" {
 		if wk.From, err = time.Parse(time.DateOnly, text); err != nil || wk.From.Year() < 1900 || wk.From.Year() > 2200 {
-			return wk, &graphError{Status: http.StatusNotFound, Message: "not a day"}
+			return wk, &msgraph.Error{Status: http.StatusNotFound, Message: "not a date"}
 		}
 	}
 	wk.To = wk.From.AddDate(0, 0, 7)
@@ -38,17 +39,17 @@ func (a *app) readWeek(r *http.Request) (wk week, err error) {
 	return wk, err
 }
 
-// A day is what a week has on one of its days.
+// A day is a day of a week, with its appointments.
 type day struct {
 	Date         time.Time
 	Appointments []appointment
 }
 
-// days are those that have something.
+// days returns the days that have appointments.
 func (wk week) days() (days []day) {
 	for _, ap := range wk.Appointments {
 		date := ap.Start
-		if date.Before(wk.From) { // it is still going on
+		if date.Before(wk.From) { // still going on
 			date = wk.From
 		}
 		date = date.Truncate(24 * time.Hour)
@@ -61,8 +62,8 @@ func (wk week) days() (days []day) {
 	return days
 }
 
-// calendar shows a week. Who comes here first is asked at Microsoft whether the
-// app may read the calendar; nobody else ever is.
+// calendar shows a week. On a user's first visit Microsoft asks whether the app
+// may read the calendar; users who never come here are not asked.
 func (a *app) calendar(w http.ResponseWriter, r *http.Request) error {
 	wk, err := a.readWeek(r)
 	if err != nil {
@@ -74,15 +75,15 @@ func (a *app) calendar(w http.ResponseWriter, r *http.Request) error {
 		Cut, StandIn              bool
 	}{
 		wk.From, wk.To.AddDate(0, 0, -1), wk.From.AddDate(0, 0, -7), wk.To,
-		wk.days(), len(wk.Appointments) == mostAppointments, a.set.standIn(),
+		wk.days(), len(wk.Appointments) == maxAppointments, a.set.standIn(),
 	})
 }
 
 func (a *app) apiCalendar(r *http.Request) (any, error) { return a.readWeek(r) }
 
-// belongings are all that this app has of a person: what is in the session,
+// personalData is everything that this app stores about a user: the session,
 // without the tokens.
-type belongings struct {
+type personalData struct {
 	Account  string    `json:"account"`
 	Issuer   string    `json:"issuer"`
 	Subject  string    `json:"subject"`
@@ -98,31 +99,31 @@ type belongings struct {
 	Ends     time.Time `json:"ends"`
 }
 
-func belongingsOf(s *msauth.Session) belongings {
+func personalDataOf(s *msauth.Session) personalData {
 	u := s.User
-	return belongings{
+	return personalData{
 		Account: u.Key(), Issuer: u.Issuer, Subject: u.Subject, Tenant: u.TenantID, Object: u.ObjectID,
 		Name: nameOf(u), Username: u.Username, Email: u.Email, Roles: u.Roles, Groups: u.Groups,
 		Scopes: s.Scopes(), SignedIn: s.SignedIn().UTC(), Ends: s.Ends().UTC(),
 	}
 }
 
-// security shows all of it, to nobody but the person: a computer that was left
-// unlocked is not enough.
+// security shows all of it, after a fresh sign-in: an unlocked computer is not
+// enough.
 func (a *app) security(w http.ResponseWriter, r *http.Request) error {
 	s, _ := msauth.FromContext(r.Context())
 	return a.render(w, r, http.StatusOK, "security", "Security", struct {
-		belongings
+		personalData
 		Minutes int
-	}{belongingsOf(s), int(freshness.Minutes())})
+	}{personalDataOf(s), int(freshness.Minutes())})
 }
 
 func (a *app) apiSecurity(r *http.Request) (any, error) {
 	s, _ := msauth.FromContext(r.Context())
-	return belongingsOf(s), nil
+	return personalDataOf(s), nil
 }
 
-// traffic is what the middleware has done since this program was started.
+// traffic is what the middleware has done since the program started.
 type traffic struct {
 	SignIns        uint64            `json:"signIns"`
 	SignInsRefused uint64            `json:"signInsRefused"`
@@ -145,7 +146,7 @@ func (a *app) traffic() traffic {
 	return t
 }
 
-// admin shows it to administrators.
+// admin shows the traffic to administrators.
 func (a *app) admin(w http.ResponseWriter, r *http.Request) error {
 	return a.render(w, r, http.StatusOK, "admin", "Administration", a.traffic())
 }

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth/example/internal/webapp"
 	"example.com/msauth/msauthtest"
 )
 
-// asked are the requests to sign in so far.
+// asked returns the authorization requests so far.
 func (s *site) asked() []msauthtest.Call { return s.ms.Calls(msauthtest.Authorize) }
 
-// lastAsked is what the latest sign-in asked for, after so many in all.
+// lastAsked returns the last of n authorization requests.
 func (s *site) lastAsked(n int) url.Values {
 	s.t.Helper()
 	calls := s.asked()
@@ -26,7 +27,7 @@ func (s *site) lastAsked(n int) url.Values {
 	return calls[n-1].Query
 }
 
-// refused is a script's 403.
+// refused is the 403 that a script gets.
 func (a *answer) refused() *answer {
 	a.t.Helper()
 	a.want(http.StatusForbidden, `"title":`, `"detail":`).lack("login_url")
@@ -45,7 +46,7 @@ func TestCalendar(t *testing.T) {
 	}
 
 	a := b.get("/calendar").want(http.StatusOK, "2 March to 8 March 2026", "Monday, 2 March", "Site visit", "Harbour", "09:00 – 11:00",
-		"Tuesday, 3 March", "Lunch with Priya", "Friday, 6 March", "Report is due", "stand-in for Microsoft have appointments in March 2026")
+		"Tuesday, 3 March", "Lunch with Priya", "Friday, 6 March", "Report is due", "stand-in’s users have appointments in March 2026")
 	if strings.Count(a.body, `class="card day"`) != 3 || strings.Index(a.body, "Weekly meeting") > strings.Index(a.body, "Lunch with Priya") {
 		t.Errorf("not three days in order:\n%s", a.body)
 	}
@@ -55,12 +56,12 @@ func TestCalendar(t *testing.T) {
 	}
 	b.get("/session").want(http.StatusOK, "Calendars.Read", "Files.Read")
 
-	// From here on nobody is asked.
-	b.get(a.href(`id="week-after" href="([^"]+)"`)).want(http.StatusOK, "9 March to 15 March 2026", "There is nothing in this week")
+	// From here on Microsoft does not ask.
+	b.get(a.href(`id="week-after" href="([^"]+)"`)).want(http.StatusOK, "9 March to 15 March 2026", "No appointments this week")
 	b.get(a.href(`id="week-before" href="([^"]+)"`)).want(http.StatusOK, "23 February to 1 March 2026")
 	b.get("/calendar?from=2026-03-04").want(http.StatusOK, "Report is due").lack("Site visit")
 	for _, from := range []string{"yesterday", "2026-02-30", "2026-03-04T00:00:00Z", "9999-12-31", "0001-01-01"} {
-		b.get("/calendar?from="+from).want(http.StatusNotFound, "This is not here")
+		b.get("/calendar?from="+from).want(http.StatusNotFound, "Not found")
 		b.get("/api/calendar?from="+from, s.script()...).want(http.StatusNotFound, `"title"`)
 	}
 	var got week
@@ -93,8 +94,8 @@ func TestCalendarForScripts(t *testing.T) {
 	s.lastAsked(2)
 }
 
-// Who is not given the permission is told so, stays signed in, and is not sent
-// round in circles.
+// Users who do not get the permission see a page, stay signed in, and are not
+// redirected in a loop.
 func TestCalendarRefused(t *testing.T) {
 	t.Parallel()
 	calendar := []string{"Calendars.Read"}
@@ -148,7 +149,7 @@ func TestCalendarOfGraph(t *testing.T) {
 		io.WriteString(w, answer)
 	})
 	body := serve(a.page(a.calendar), "/calendar?from=2026-03-02").Body.String()
-	for _, want := range []string{"Monday, 2 March", "All day", "Tuesday, 3 March", "22:00 – 4 Mar, 06:00", "&lt;b&gt;Night shift", "Plant", "Sunday, 8 March", "Without a subject", "09:00 – 09:00"} {
+	for _, want := range []string{"Monday, 2 March", "All day", "Tuesday, 3 March", "22:00 – 4 Mar, 06:00", "&lt;b&gt;Night shift", "Plant", "Sunday, 8 March", "No subject", "09:00 – 09:00"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in\n%s", want, body)
 		}
@@ -157,8 +158,8 @@ func TestCalendarOfGraph(t *testing.T) {
 		t.Errorf("asked Graph for %s, want %s", asked, want)
 	}
 
-	// At Microsoft it is the coming week.
-	real := &settings{graph: "https://graph.microsoft.com/v1.0"}
+	// With the real Microsoft it is the coming week.
+	real := &settings{webapp.Settings{Graph: "https://graph.microsoft.com/v1.0"}}
 	if got, now := real.firstDay(), time.Now().UTC(); got.After(now) || now.Sub(got) > 24*time.Hour+time.Minute {
 		t.Errorf("the calendar opens with %v", got)
 	}
@@ -170,13 +171,13 @@ func TestCalendarOfGraph(t *testing.T) {
 		}
 	}
 	a, serve = stubbed(t, someToken, http.NotFound)
-	if w := serve(a.page(a.calendar), "/calendar"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "There is no calendar here") {
+	if w := serve(a.page(a.calendar), "/calendar"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "No calendar found") {
 		t.Errorf("no mailbox: status %d\n%s", w.Code, w.Body)
 	}
 }
 
-// since has sign-ins say that the password was entered so long ago, as when
-// somebody has been signed in at Microsoft all day.
+// since makes ID tokens say that the password was entered that long ago, as after
+// a day of being signed in at Microsoft.
 func since(ms *msauthtest.Server, ago time.Duration) {
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { claims["auth_time"] = time.Now().Add(-ago).Unix() }
@@ -189,12 +190,12 @@ func TestSecurity(t *testing.T) {
 	since(s.ms, time.Hour)
 	b := s.signedIn()
 	since(s.ms, 0)
-	b.get("/security").want(http.StatusOK, "All that this app keeps about you", "within 5 minutes",
+	b.get("/security").want(http.StatusOK, "What this app stores about you", "within 5 minutes",
 		msauthtest.TenantContoso+".8342b3fe-9359-4c66-8314-5ba888da8409", "ada@contoso.example", "Files.Read")
 	if q := s.lastAsked(2); q.Get("prompt") != "login" || q.Get("max_age") != "300" || q.Get("login_hint") == "" {
 		t.Errorf("asked with %v, want prompt=login, max_age=300 and who it is", q)
 	}
-	var got belongings
+	var got personalData
 	api := b.get("/api/security", s.script()...).want(http.StatusOK)
 	if err := json.Unmarshal([]byte(api.body), &got); err != nil || got.Username != msauthtest.Ada || got.Object == "" || len(got.Scopes) == 0 {
 		t.Errorf("%s: %v", api.body, err)
@@ -216,7 +217,7 @@ func TestSecurityForScripts(t *testing.T) {
 	b.get("/api/security", s.script()...).want(http.StatusOK, `"account":`)
 }
 
-// Neither a password of an hour ago will do nor one of a time that nobody knows.
+// A password entered an hour ago, or at an unknown time, is not enough.
 func TestSecurityRefused(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -244,7 +245,7 @@ func TestAdmin(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.signedIn() // Ada
-	b.get("/admin").want(http.StatusOK, "Who comes and goes", `<dd id="sign-ins">1</dd>`)
+	b.get("/admin").want(http.StatusOK, "Sign-ins and sessions", `<dd id="sign-ins">1</dd>`)
 	b.get("/api/admin", s.script()...).want(http.StatusOK, `"signIns":1`, `"renewalsFailed":{}`)
 
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Grace })
@@ -254,16 +255,16 @@ func TestAdmin(t *testing.T) {
 	grace.get("/files").want(http.StatusOK, "Welcome, Grace.txt")
 	s.lastAsked(2)
 
-	// Another account gets what it was refused.
+	// Another account has the role.
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
-	grace.get(a.href(`href="([^"]+)"[^>]*>Use another account<`)).want(http.StatusOK, "Who comes and goes", `<span id="who">Ada Lindqvist</span>`)
+	grace.get(a.href(`href="([^"]+)"[^>]*>Use another account<`)).want(http.StatusOK, "Sign-ins and sessions", `<span id="who">Ada Lindqvist</span>`)
 	if q := s.lastAsked(3); q.Get("prompt") != "select_account" {
 		t.Errorf("use another account asks with %v", q)
 	}
 }
 
-// Graph wants another token: what can be had without a word is, and what only
-// the person can give is asked for once.
+// Graph requires another token: one that a renewal can bring is fetched, one that
+// requires the user leads to Microsoft once.
 func TestGraphChallenges(t *testing.T) {
 	t.Parallel()
 	t.Run("a newer token", func(t *testing.T) {

@@ -107,16 +107,17 @@
 //
 // SQLite has one writer at a time, and those that wait for its lock ask again
 // and again, in no order: of a hundred, some wait for too long. Therefore Save
-// and Delete take turns, in the order they are called, and the number of
-// connections needs no limit. A call that has waited for its turn for 5 seconds
-// goes on without it.
+// and Delete take turns, in the order they are called. A call that has waited
+// for its turn for 5 seconds goes on without it. The turns are those of one
+// [New], and not for calls in the app's transactions: several processes, and
+// transactions that write, still compete for the lock. A few at a time do no
+// harm.
 //
-// The turns are those of one [New], and not for calls in the app's
-// transactions. Several processes, and the app's own transactions, still
-// compete for the lock; a few at a time do no harm. Where many goroutines begin
-// transactions that write, limit the connections, as with SetMaxOpenConns(4):
-// those that wait for a connection of a [database/sql.DB] get it in the order
-// they came.
+// Limit the connections all the same, as with SetMaxOpenConns(4): a hundred
+// that read at the same time are slower than four, as all of a process wait for
+// the same mutexes in modernc.org/sqlite, and as a [database/sql.DB] without a
+// limit opens most of them anew each time. Those that wait for a connection get
+// it in the order they came, those that begin transactions too.
 //
 // A database in memory must have but one connection (SetMaxOpenConns(1)), as
 // each has its own.

@@ -29,6 +29,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer db.Close()
+	db.SetMaxOpenConns(4)
 	store, err := tokenstore.New(ctx, db) // for Config.Tokens
 	if err != nil {
 		log.Fatal(err)

@@ -65,7 +65,9 @@ func key() []byte {
 // store is one more process's.
 func (d *deployment) store(t *testing.T) *tokenstore.Store {
 	t.Helper()
-	return openStore(t, openDB(t, d.b.driver, d.dsn))
+	db := openDB(t, d.b.driver, d.dsn)
+	db.SetMaxOpenConns(4) // as the package comment recommends for SQLite
+	return openStore(t, db)
 }
 
 // process starts one more.

@@ -24,7 +24,7 @@ const origin = "https://app.example.com"
 // seeds reads the list that the Go tests use as well.
 func seeds(t *testing.T) (values []string) {
 	t.Helper()
-	file, err := os.Open("../../testdata/returnpaths.txt")
+	file, err := os.Open("../../tests/cases/testdata/returnpaths.txt")
 	if err != nil {
 		t.Fatal(err)
 	}

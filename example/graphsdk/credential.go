@@ -1,9 +1,9 @@
-// Package graphsdk shows msgraph-sdk-go, Microsoft's client for Graph, at work
-// for the person who is signed in: the adapter, and with the SDK everything
-// that the LiveConnectClient of the Live SDK did. What plain
-// [msauth.Session.Client] does in a few lines stands beside it, in plain.go.
+// Package graphsdk shows how to use msgraph-sdk-go, Microsoft's client for Graph,
+// for the user who is signed in: the adapter, and with the SDK everything that the
+// LiveConnectClient of the Live SDK did. In plain.go is how to do it with
+// [msauth.Session.Client] instead.
 //
-// It is a module of its own because the SDK takes minutes to compile.
+// It is a separate module because the SDK takes minutes to compile.
 package graphsdk
 
 import (

@@ -19,20 +19,20 @@ import (
 	"github.com/microsoftgraph/msgraph-sdk-go/models/odataerrors"
 )
 
-// An item is named by its id, "root" for the top folder, or by the id of a
-// folder and a path below it: "root:/Plans/House.txt:". The SDK escapes it.
+// An item is identified by its ID, or "root" for the top folder; or by the ID of a
+// folder and a path below it, as in "root:/Plans/House.txt:". The SDK escapes it.
 
-// Me reads the profile of the person who is signed in.
+// Me returns the profile of the user who is signed in.
 func Me(ctx context.Context, client *msgraphsdk.GraphServiceClient) (models.Userable, error) {
 	return client.Me().Get(ctx, nil)
 }
 
-// Photo reads their picture.
+// Photo returns the picture of the user who is signed in.
 func Photo(ctx context.Context, client *msgraphsdk.GraphServiceClient) ([]byte, error) {
 	return client.Me().Photo().Content().Get(ctx, nil)
 }
 
-// DriveID finds their OneDrive.
+// DriveID returns the ID of the OneDrive of the user who is signed in.
 func DriveID(ctx context.Context, client *msgraphsdk.GraphServiceClient) (string, error) {
 	drive, err := client.Me().Drive().Get(ctx, nil)
 	if err != nil {
@@ -45,7 +45,7 @@ func at(client *msgraphsdk.GraphServiceClient, drive, item string) *drives.ItemI
 	return client.Drives().ByDriveId(drive).Items().ByDriveItemId(item)
 }
 
-// List reads everything in a folder, page after page.
+// List returns all items of a folder, from all pages.
 func List(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, folder string) ([]models.DriveItemable, error) {
 	page, err := at(client, drive, folder).Children().Get(ctx, &drives.ItemItemsItemChildrenRequestBuilderGetRequestConfiguration{
 		QueryParameters: &drives.ItemItemsItemChildrenRequestBuilderGetQueryParameters{
@@ -67,8 +67,8 @@ func List(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, fol
 	return all, err
 }
 
-// CreateFolder makes a folder. The error of one whose name is taken has the
-// code nameAlreadyExists (see [Code]).
+// CreateFolder creates a folder. If the name is taken, the error has the code
+// nameAlreadyExists (see [Code]).
 func CreateFolder(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, parent, name string) (models.DriveItemable, error) {
 	folder := models.NewDriveItem()
 	folder.SetName(&name)
@@ -77,13 +77,13 @@ func CreateFolder(ctx context.Context, client *msgraphsdk.GraphServiceClient, dr
 	return at(client, drive, parent).Children().Post(ctx, folder, nil)
 }
 
-// Upload writes a file of up to 250 MB ("driveItem: put content") in one
-// request. What was there gets new content.
+// Upload writes a file of up to 250 MB in one request ("driveItem: put content").
+// It replaces the content of an existing file.
 func Upload(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, parent, name string, content []byte) (models.DriveItemable, error) {
 	return at(client, drive, parent+":/"+name+":").Content().Put(ctx, content, nil)
 }
 
-// part is how much the upload task sends at a time: a multiple of 320 KiB.
+// part is how many bytes the upload task sends per request: a multiple of 320 KiB.
 const part = 10 * 320 << 10
 
 // UploadLarge writes a file, which must not be empty, with the SDK's upload
@@ -108,13 +108,13 @@ func UploadLarge(ctx context.Context, client *msgraphsdk.GraphServiceClient, dri
 	return result.GetItemResponse(), nil
 }
 
-// Download reads a file into memory. Graph redirects to a URL that needs no
-// token, and the SDK sends none there.
+// Download reads a file into memory. Graph redirects to a URL that requires no
+// token, and the SDK sends none to it.
 func Download(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, item string) ([]byte, error) {
 	return at(client, drive, item).Content().Get(ctx, nil)
 }
 
-// Move gives an item another folder, by its id, and another name.
+// Move moves an item to the folder with the ID parent, and renames it.
 func Move(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, item, parent, name string) (models.DriveItemable, error) {
 	change := models.NewDriveItem()
 	change.SetName(&name)
@@ -124,7 +124,7 @@ func Move(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, ite
 	return at(client, drive, item).Patch(ctx, change, nil)
 }
 
-// Copy copies an item into a folder, by its id, and waits until that is done.
+// Copy copies an item to the folder with the ID parent, and waits until it is copied.
 func Copy(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, item, parent, name string) (models.DriveItemable, error) {
 	ask := drives.NewItemItemsItemCopyPostRequestBody()
 	ask.SetName(&name)
@@ -142,7 +142,7 @@ func Copy(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, ite
 	}
 	monitor := headers.GetResponseHeaders().Get("Location")
 	if len(monitor) == 0 {
-		return nil, errors.New("copy: no Location to ask how it goes")
+		return nil, errors.New("copy: the response has no Location")
 	}
 	for {
 		id, err := copied(ctx, monitor[0])
@@ -160,8 +160,8 @@ func Copy(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, ite
 	}
 }
 
-// copied asks at a monitor URL, which takes no token, for the id of the copy;
-// it is empty as long as there is none ("Working with long running actions").
+// copied returns the ID of the copy from a monitor URL, which requires no token. It
+// is empty until the copy exists ("Working with long running actions").
 func copied(ctx context.Context, monitor string) (id string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor, nil)
 	if err != nil {
@@ -196,8 +196,8 @@ func Delete(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, i
 	return at(client, drive, item).Delete(ctx, nil)
 }
 
-// Code is Graph's code of an error of the SDK, such as "itemNotFound"; empty
-// for other errors.
+// Code returns Graph's code of an error from the SDK, such as "itemNotFound". It is
+// empty for other errors.
 func Code(err error) string {
 	failure, ok := errors.AsType[*odataerrors.ODataError](err)
 	if !ok || failure.GetErrorEscaped() == nil || failure.GetErrorEscaped().GetCode() == nil {

@@ -85,7 +85,7 @@ func newClient(t *testing.T, graph string) *msgraphsdk.GraphServiceClient {
 	return client
 }
 
-// browser is a new one, in which nobody is signed in.
+// browser returns a new browser, in which nobody is signed in.
 func (s *site) browser(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -124,7 +124,7 @@ func (s *site) visit(t *testing.T, browser *http.Client, task func(ctx context.C
 	}
 }
 
-// tokensStayed wants tokens at Graph and nowhere else.
+// tokensStayed checks that tokens were sent only to Graph.
 func (s *site) tokensStayed(t *testing.T, kinds ...msauthtest.Kind) {
 	t.Helper()
 	for _, call := range s.ms.Calls(msauthtest.Graph) {
@@ -158,6 +158,8 @@ func random(n int) []byte {
 	return b
 }
 
+// One long function, because each step works with the files that the steps before
+// have made.
 func TestEverythingThatLiveConnectClientDid(t *testing.T) {
 	t.Parallel()
 	for _, person := range []string{msauthtest.Ada, msauthtest.Mia} { // work and personal
@@ -337,7 +339,7 @@ func TestPlain(t *testing.T) {
 	s.tokensStayed(t, msauthtest.Download)
 }
 
-// One client serves several people at once, each with their own tokens.
+// One client serves several users at once, each with their own tokens.
 func TestOneClientServesEverybody(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -361,7 +363,7 @@ func TestOneClientServesEverybody(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Without a person there is no call.
+	// Without a session no request is sent.
 	s.ms.ResetCalls()
 	if _, err := graphsdk.Me(t.Context(), s.client); !errors.Is(err, msauth.ErrNoSession) {
 		t.Errorf("nobody: %v", err)
@@ -380,7 +382,7 @@ func TestNoTokenForStrangers(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	t.Cleanup(stranger.Close)
-	// Kiota compares names, not ports: let it be another name.
+	// Kiota compares host names, not ports, so this needs another name.
 	address := strings.Replace(stranger.URL, "127.0.0.1", "localhost", 1)
 	s.visit(t, s.browser(t), func(ctx context.Context, session *msauth.Session) {
 		if _, err := s.client.Me().WithUrl(address+"/me").Get(ctx, nil); err != nil {
@@ -407,7 +409,7 @@ func TestNoTokenForStrangers(t *testing.T) {
 	})
 }
 
-// A claims challenge means that the person must sign in again.
+// A claims challenge means that the user must sign in again.
 func TestChallenge(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -425,7 +427,7 @@ func TestChallenge(t *testing.T) {
 	})
 }
 
-// The upload task sends a part again that failed, and tells when that is no use.
+// The upload task repeats parts that fail, and reports when that does not help.
 func TestUploadThatFails(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

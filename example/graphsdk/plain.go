@@ -11,15 +11,15 @@ import (
 	"example.com/msauth"
 )
 
-// The same without the SDK, with the HTTP client of the session.
+// The same without the SDK: with the HTTP client of the session.
 
-// Item is what is read here of a file or folder.
+// An Item is a file or a folder.
 type Item struct {
 	ID, Name string
 	Size     int64
 }
 
-// PlainMe reads the name of the person who is signed in.
+// PlainMe returns the name of the user who is signed in.
 func PlainMe(ctx context.Context, s *msauth.Session, graph string) (name string, err error) {
 	me, err := read[struct{ DisplayName string }](s.Client(ctx).Get(graph + "/me"))
 	return me.DisplayName, err
@@ -42,7 +42,8 @@ func PlainUpload(ctx context.Context, s *msauth.Session, graph, path string, con
 }
 
 // PlainDownload copies a file to w, such as the response to a browser, without
-// holding it in memory. The token is not sent along the redirect to the file.
+// reading all of it into memory. Graph redirects to the file's URL, to which the
+// client does not send the token.
 func PlainDownload(ctx context.Context, s *msauth.Session, graph, path string, w io.Writer) error {
 	res, err := s.Client(ctx).Get(graph + "/me/drive/root:/" + (&url.URL{Path: path}).EscapedPath() + ":/content")
 	if err != nil {
@@ -56,7 +57,7 @@ func PlainDownload(ctx context.Context, s *msauth.Session, graph, path string, w
 	return err
 }
 
-// read decodes an answer of Graph.
+// read decodes a response of Graph.
 func read[T any](res *http.Response, err error) (answer T, _ error) {
 	if err != nil {
 		return answer, err

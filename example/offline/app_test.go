@@ -4,17 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,270 +15,11 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// A site is the app on http://localhost, without its worker: tests have that run
-// when it suits them. Its Microsoft, on http://127.0.0.1, lives on when the app
-// is started again; everybody is Ada there at once.
-type site struct {
-	*app
-	t   *testing.T
-	URL string
-	ms  *msauthtest.Server
-	env env
-	log *lockedBuffer
-
-	mu      sync.Mutex
-	handler http.Handler
-	due     time.Time // of the next run
-}
-
-func newSite(t *testing.T) *site {
-	t.Helper()
-	s := &site{t: t, ms: msauthtest.NewServer(), log: &lockedBuffer{}, due: time.Now().Truncate(time.Minute)}
-	t.Cleanup(s.ms.Close)
-	s.as(msauthtest.Ada)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		handler := s.handler
-		s.mu.Unlock()
-		handler.ServeHTTP(w, r)
-	}))
-	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-	s.env = env{
-		"AZURE_CLIENT_ID": s.ms.ClientID, "AZURE_CLIENT_SECRET": s.ms.ClientSecret, "AZURE_AUTHORITY_HOST": s.ms.URL,
-		"PORT": port, "DIGEST_DB": filepath.Join(t.TempDir(), "a b%20?.db"),
-	}
-	s.start()
-	server.Start()
-	t.Cleanup(func() {
-		server.Close()
-		s.db.Close()
-		for _, secret := range append(s.ms.Secrets(), password) {
-			if strings.Contains(s.log.String(), secret) {
-				t.Error("a token, a code, a password or the client secret is in the log")
-				break
-			}
-		}
-		if t.Failed() {
-			t.Logf("log:\n%s", s.log.String())
-		}
-	})
-	s.URL = "http://localhost:" + port
-	return s
-}
-
-// start makes the app from nothing but the environment and the files.
-func (s *site) start() {
-	s.t.Helper()
-	set, err := readSettings(s.env.get)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	a, err := newApp(s.t.Context(), set, slog.New(slog.NewTextHandler(s.log, nil)))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.app, s.handler = a, a.handler()
-}
-
-func (s *site) restart() {
-	s.t.Helper()
-	s.db.Close()
-	s.start()
-}
-
-// as changes who is signed in at Microsoft.
-func (s *site) as(person string) {
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = person })
-}
-
-// lifetime makes access tokens good for that long. Their end is kept in whole
-// seconds: one of a second may be over at once.
-func (s *site) lifetime(d time.Duration) {
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = d })
-}
-
-// run has the worker run for the next minute.
-func (s *site) run() *run {
-	s.t.Helper()
-	s.due = s.due.Add(time.Minute)
-	return s.worker.run(s.t.Context(), s.due)
-}
-
-// wantRun runs and checks the counts.
-func (s *site) wantRun(want run) *run {
-	s.t.Helper()
-	r := s.run()
-	got := run{Users: r.Users, Written: r.Written, Skipped: r.Skipped, Waiting: r.Waiting, Failed: r.Failed, Why: r.Why}
-	if got != want {
-		s.t.Fatalf("the run says %+v, want %+v", got, want)
-	}
-	return r
-}
-
-// number is what a query for one number gives.
-func (s *site) number(query string, args ...any) (n int) {
-	s.t.Helper()
-	if err := s.db.QueryRow(query, args...).Scan(&n); err != nil {
-		s.t.Fatal(err)
-	}
-	return n
-}
-
-func (s *site) wantDigests(want int) {
-	s.t.Helper()
-	if n := s.number(`SELECT count(*) FROM digests`); n != want {
-		s.t.Fatalf("%d digests, want %d", n, want)
-	}
-}
-
-type env map[string]string
-
-func (e env) get(name string) string { return e[name] }
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lockedBuffer) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b.Reset()
-}
-
-const password = "correct horse battery"
-
-// A browser keeps cookies and navigates.
-type browser struct {
-	*http.Client
-	site *site
-}
-
-func (s *site) browser() *browser {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return &browser{&http.Client{Jar: jar, Timeout: 30 * time.Second}, s}
-}
-
-// user is a browser in which somebody has just signed up.
-func (s *site) user(name string) *browser {
-	s.t.Helper()
-	b := s.browser()
-	b.post("/sign-up", "name", name, "password", password).want(http.StatusOK, "No account is connected.", name)
-	return b
-}
-
-// connected is one who has connected an account too.
-func (s *site) connected(name, person string) *browser {
-	s.t.Helper()
-	b := s.user(name)
-	s.as(person)
-	b.post("/settings/connect").want(http.StatusOK, "Connected: ", person)
-	return b
-}
-
-// still is the same browser, which follows no redirects.
-func (b *browser) still() *browser {
-	c := *b.Client
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &browser{&c, b.site}
-}
-
-type answer struct {
-	*http.Response
-	t    *testing.T
-	body string
-}
-
-func (b *browser) get(path string) *answer {
-	b.site.t.Helper()
-	return b.send(http.MethodGet, path, nil, nil)
-}
-
-// post posts a form of this site's: names and values in turn.
-func (b *browser) post(path string, fields ...string) *answer {
-	b.site.t.Helper()
-	form := url.Values{}
-	for i := 0; i < len(fields); i += 2 {
-		form.Set(fields[i], fields[i+1])
-	}
-	return b.send(http.MethodPost, path, form, map[string]string{"Origin": b.site.URL, "Sec-Fetch-Site": "same-origin"})
-}
-
-func (b *browser) send(method, path string, form url.Values, header map[string]string) *answer {
-	t := b.site.t
-	t.Helper()
-	if !strings.HasPrefix(path, "http") {
-		path = b.site.URL + path
-	}
-	req, err := http.NewRequestWithContext(context.Background(), method, path, strings.NewReader(form.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "text/html")
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	for name, value := range header {
-		req.Header.Set(name, value)
-	}
-	res, err := b.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &answer{res, t, string(body)}
-}
-
-// want checks the status and that the body holds all the texts.
-func (a *answer) want(status int, texts ...string) *answer {
-	a.t.Helper()
-	if a.StatusCode != status {
-		a.t.Fatalf("%s: status %d, want %d\n%s", a.Request.URL, a.StatusCode, status, a.body)
-	}
-	for _, text := range texts {
-		if !strings.Contains(a.body, text) {
-			a.t.Errorf("%s: %q is missing in\n%s", a.Request.URL, text, a.body)
-		}
-	}
-	return a
-}
-
-func (a *answer) lack(texts ...string) *answer {
-	a.t.Helper()
-	for _, text := range texts {
-		if strings.Contains(a.body, text) {
-			a.t.Errorf("%s: %q is in\n%s", a.Request.URL, text, a.body)
-		}
-	}
-	return a
-}
-
-func TestSigningUpInAndOut(t *testing.T) {
+func TestFormsSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.browser()
-	b.get("/").want(http.StatusOK, "Sign up", "never typed in here")
+	b.get("/").want(http.StatusOK, "Sign up", "Never enter your Microsoft password here")
 	for _, path := range []string{"/settings", "/digests"} {
 		if res := b.get(path).want(http.StatusOK); res.Request.URL.Path != "/sign-in" {
 			t.Errorf("%s leads to %s", path, res.Request.URL)
@@ -297,7 +31,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 		{"", password, "Please choose a name.", name, word},
 		{"   ", password, "Please choose a name.", name, word},
 		{strings.Repeat("ü", 41), password, "at most 40 characters", name, word},
-		{"a\x00b", password, "letters, digits", name, word},
+		{"a\x00b", password, "without control characters", name, word},
 		{"zoe", "short", "at least 12 characters", word, name},
 		{"zoe", strings.Repeat("x", 1025), "shorter password", word, name},
 	} {
@@ -305,22 +39,31 @@ func TestSigningUpInAndOut(t *testing.T) {
 			want(http.StatusUnprocessableEntity, tt.want, `role="alert"`, tt.wrong).lack(tt.right)
 	}
 	b.get("/sign-up").want(http.StatusOK, `<label for="password">Password</label>`, `aria-describedby="rule"`).lack("aria-invalid")
+
+	b.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusOK)
+	other := s.browser()
+	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "This name is taken", name).lack(word)
+	res := other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "Wrong name or password", `value="Zoë"`)
+	if n := strings.Count(res.body, name); n != 2 {
+		t.Errorf("%d fields are marked as wrong, want both", n)
+	}
+	other.post("/sign-in", "name", "nobody", "password", password).want(http.StatusUnprocessableEntity, "Wrong name or password")
+	other.get("/settings").want(http.StatusOK, "New here?")
+}
+
+func TestSigningUpInAndOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.browser()
 	b.post("/sign-up", "name", " Zoë ", "password", password).want(http.StatusOK, "Zoë", "No account is connected.")
 	b.get("/digests").want(http.StatusOK, "No Microsoft account is connected")
 
 	other := s.browser()
 	other.post("/sign-up", "name", "<b>", "password", password).want(http.StatusOK, "&lt;b&gt;").lack("<b>")
 	other.post("/sign-out").want(http.StatusOK)
-	other.post("/sign-up", "name", "Zoë", "password", password).want(http.StatusUnprocessableEntity, "has this name already", name).lack(word)
-	res := other.post("/sign-in", "name", "Zoë", "password", "wrong password").want(http.StatusUnprocessableEntity, "do not belong together", `value="Zoë"`)
-	if n := strings.Count(res.body, name); n != 2 {
-		t.Errorf("%d fields are said to be wrong, want both", n)
-	}
-	other.post("/sign-in", "name", "nobody", "password", password).want(http.StatusUnprocessableEntity, "do not belong together")
-	other.get("/settings").want(http.StatusOK, "New here?")
 	other.post("/sign-in", "name", "Zoë", "password", password).want(http.StatusOK, "Zoë")
 
-	// The id is another one after each sign-in, and worth nothing after signing out.
+	// Each sign-in makes a new ID, which is worthless after signing out.
 	value := func(b *browser) string {
 		u, _ := url.Parse(s.URL)
 		for _, c := range b.Jar.Cookies(u) {
@@ -333,7 +76,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 	before := value(b)
 	b.post("/sign-in", "name", "Zoë", "password", password).want(http.StatusOK)
 	if after := value(b); before == "" || after == before {
-		t.Error("the session has the same id after signing in")
+		t.Error("the session has the same ID after signing in")
 	}
 	for _, stale := range []string{before, value(b)} {
 		if stale != before {
@@ -345,7 +88,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 	s.restart()
 	other.get("/settings").want(http.StatusOK, "Zoë")
 
-	res = b.still().post("/sign-in", "name", "Zoë", "password", password)
+	res := b.still().post("/sign-in", "name", "Zoë", "password", password)
 	line := res.Header.Get("Set-Cookie")
 	for _, want := range []string{"digests=", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
 		if !strings.Contains(line, want) {
@@ -353,7 +96,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 		}
 	}
 	public := &app{set: &settings{}}
-	public.set.auth.BaseURL = "https://digests.example.com/auth"
+	public.set.Auth.BaseURL = "https://digests.example.com/auth"
 	if c := public.cookie("x", 60); c.Name != "__Host-digests" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
 		t.Errorf("over https the cookie is %v", c)
 	}
@@ -374,9 +117,9 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	b := s.connected("zoe", msauthtest.Ada)
 	evil := map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
 	for _, path := range []string{"/sign-up", "/sign-in", "/sign-out", "/settings/connect", "/settings/disconnect"} {
-		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, evil).want(http.StatusForbidden, "did not come from here")
+		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, evil).want(http.StatusForbidden, "posted by another site")
 		old := map[string]string{"Origin": "https://evil.example"}
-		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, old).want(http.StatusForbidden, "did not come from here")
+		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, old).want(http.StatusForbidden, "posted by another site")
 	}
 	b.get("/settings").want(http.StatusOK, "zoe", "Connected: ")
 	b.get("/settings/connect").want(http.StatusNotFound)
@@ -401,7 +144,7 @@ func TestConnecting(t *testing.T) {
 	b.get("/digests").want(http.StatusOK, "There is no digest yet")
 	b.post("/settings/connect").want(http.StatusOK, "Connected: ") // again does no harm
 
-	// Nobody signs in to this site with Microsoft: no tokens are kept for that.
+	// Signing in with Microsoft is refused, so no tokens are stored.
 	s.browser().get("/auth/login").want(http.StatusForbidden)
 	if n := s.number(`SELECT count(*) FROM msauth_tokens`); n != 1 {
 		t.Errorf("%d entries, want 1", n)
@@ -461,13 +204,12 @@ func TestDisconnecting(t *testing.T) {
 	s.wantRun(run{Users: 1, Written: 1})
 	b.get("/digests").want(http.StatusOK, "No Microsoft account is connected").lack("As of")
 	other.get("/digests").want(http.StatusOK, "As of")
-	// The account is free for somebody else.
+	// Another user can connect the account now.
 	s.connected("xia", msauthtest.Ada)
 	b.post("/settings/connect").want(http.StatusForbidden, "connected already")
 }
 
-// What is deleted is deleted together: where the transaction fails, everything
-// is as it was.
+// Disconnecting deletes all or, if the transaction fails, nothing.
 func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -476,7 +218,7 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	if _, err := s.db.Exec(`CREATE TRIGGER broken BEFORE DELETE ON digests BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`); err != nil {
 		t.Fatal(err)
 	}
-	b.post("/settings/disconnect").want(http.StatusServiceUnavailable, "The database does not work at the moment", "Nothing has changed")
+	b.post("/settings/disconnect").want(http.StatusServiceUnavailable, "The database is not available", "Nothing has changed")
 	s.wantDigests(1)
 	b.get("/settings").want(http.StatusOK, "Connected: ")
 	if _, err := s.db.Exec(`DROP TRIGGER broken`); err != nil {
@@ -486,12 +228,13 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	s.wantDigests(0)
 }
 
-// lazyStore is a store of tokens that deletes nothing.
+// lazyStore is a token store that fails to delete.
 type lazyStore struct{ msauth.TokenStore }
 
 func (lazyStore) Delete(context.Context, string) error { return errors.New("the disk is full") }
 
-// Once the tokens and digests are gone nobody is told that nothing has changed.
+// After the tokens and digests are deleted, the page does not say that nothing has
+// changed.
 func TestDisconnectingThatMsauthDoesNotLearnOf(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -511,8 +254,8 @@ func TestDisconnectingThatMsauthDoesNotLearnOf(t *testing.T) {
 	}
 }
 
-// When a session cannot be made, neither is the user, and the one that was there
-// before is kept: that nothing has changed is true.
+// If the session cannot be stored, neither is the user, and the previous session
+// stays: nothing has changed, as the page says.
 func TestSigningUpAndInIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -530,12 +273,12 @@ func TestSigningUpAndInIsAllOrNothing(t *testing.T) {
 	other.post("/sign-up", "name", "yan", "password", password).want(http.StatusOK, "yan", "No account is connected.")
 }
 
-// An account can be disconnected whatever is wrong with it.
+// An account can be disconnected even if it is no longer allowed.
 func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.connected("zoe", msauthtest.Ada)
-	s.set.auth.AllowedTenants = []string{"00000000-1111-2222-3333-444444444444"}
+	s.set.Auth.AllowedTenants = []string{"00000000-1111-2222-3333-444444444444"}
 	a, err := newAppOn(s.db, s.store, s.store, s.set, s.app.log)
 	if err != nil {
 		t.Fatal(err)
@@ -544,13 +287,13 @@ func TestAnAccountThatIsNotAdmittedCanBeDisconnected(t *testing.T) {
 	s.app, s.handler = a, a.handler()
 	s.mu.Unlock()
 	s.wantRun(run{Users: 1, Failed: 1})
-	b.get("/digests").want(http.StatusOK, "not admitted here any more")
-	b.get("/settings").want(http.StatusOK, "An account is connected.", "not admitted here any more").lack("also while you are away", "ago;")
+	b.get("/digests").want(http.StatusOK, "no longer allowed to use this site")
+	b.get("/settings").want(http.StatusOK, "An account is connected.", "no longer allowed to use this site").lack("even while you are away", "ago;")
 	b.post("/settings/disconnect").want(http.StatusOK, "No account is connected.")
 }
 
-// Whoever comes by another name of this computer signs in at the one to which
-// Microsoft leads back.
+// Requests to another name of this computer are redirected to the one that
+// Microsoft redirects to.
 func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -579,7 +322,8 @@ func TestPeopleAreSentToWhereTheyCanConnect(t *testing.T) {
 	}
 }
 
-// After a change of keys everything is sealed anew: then the old one can go.
+// After a change of keys the stored tokens are sealed with the new one, so that the
+// old one can be removed.
 func TestKeysCanBeChanged(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -635,7 +379,7 @@ func TestADatabaseThatIsDownIsSaidInWords(t *testing.T) {
 	b := s.user("zoe")
 	s.db.Close()
 	for _, path := range []string{"/", "/settings", "/digests"} {
-		b.get(path).want(http.StatusServiceUnavailable, "The database does not work at the moment", "Try again").lack("sql:")
+		b.get(path).want(http.StatusServiceUnavailable, "The database is not available", "Try again").lack("sql:")
 	}
 	b.get("/healthz").want(http.StatusOK)
 	s.start()

@@ -16,19 +16,19 @@ import (
 	"example.com/msauth/tokenstore"
 )
 
-// What tokenstore recommends, and foreign keys.
+// The settings that tokenstore recommends, and foreign keys.
 const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
 
 // Times are Unix times in milliseconds.
 const schema = `
 CREATE TABLE IF NOT EXISTS users (
-	id       INTEGER PRIMARY KEY AUTOINCREMENT, -- given once: tokens are kept under it
+	id       INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: tokens are stored under it
 	name     TEXT NOT NULL UNIQUE COLLATE NOCASE,
 	password TEXT NOT NULL, -- its hash
 	created  INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS sessions (
-	id   BLOB PRIMARY KEY, -- SHA-256 of what is in the cookie
+	id   BLOB PRIMARY KEY, -- SHA-256 of the cookie's value
 	user INTEGER NOT NULL REFERENCES users,
 	ends INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -40,37 +40,37 @@ CREATE TABLE IF NOT EXISTS digests (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS digests_due ON digests (due);
 CREATE INDEX IF NOT EXISTS sessions_ends ON sessions (ends);
-CREATE TABLE IF NOT EXISTS troubles ( -- of users who got no digest when they last should have
+CREATE TABLE IF NOT EXISTS troubles ( -- of users who did not get their last digest
 	user         INTEGER PRIMARY KEY REFERENCES users,
 	time         INTEGER NOT NULL,
-	needs_person INTEGER NOT NULL, -- only signing in again helps
+	needs_person INTEGER NOT NULL, -- the user must sign in again
 	why          TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS runs (
 	id      INTEGER PRIMARY KEY AUTOINCREMENT,
 	due     INTEGER NOT NULL,
 	started INTEGER NOT NULL,
-	ended   INTEGER, -- NULL: it is under way, or its process was killed
+	ended   INTEGER, -- NULL: running, or its process was killed
 	users   INTEGER NOT NULL,
 	written INTEGER NOT NULL,
 	skipped INTEGER NOT NULL,
 	waiting INTEGER NOT NULL,
 	failed  INTEGER NOT NULL,
-	why     TEXT NOT NULL -- it did not get to all
+	why     TEXT NOT NULL -- it is incomplete
 );
 CREATE INDEX IF NOT EXISTS runs_due ON runs (due);
 `
 
-// changes are what came to the schema later, the oldest first. How many of them
-// a database has had is its user_version. They are only added to.
+// changes are later changes to the schema, oldest first: only append to them. The
+// user_version of a database is how many have been made to it.
 var changes = []string{
 	`ALTER TABLE troubles ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0`, // when Microsoft may be asked again
 }
 
-// openDatabase opens the file, which is made if there is none. more are further
-// settings of the driver's.
+// openDatabase opens a database file, or creates it. more are further settings of
+// the driver.
 func openDatabase(path string, more ...string) (*sql.DB, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600) // there are password hashes in it
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600) // it contains password hashes
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
 	}
@@ -85,14 +85,14 @@ func openDatabase(path string, more ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// databaseError is an error of the database's, as opposed to one of Microsoft's:
-// the errors of msauth hold either.
+// databaseError is an error of the database, as opposed to one from Microsoft:
+// msauth's errors wrap either.
 type databaseError struct{ err error }
 
 func (e *databaseError) Error() string { return e.err.Error() }
 func (e *databaseError) Unwrap() error { return e.err }
 
-// ofDatabase marks an error as one of the database's.
+// ofDatabase marks an error as one of the database.
 func ofDatabase(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -105,8 +105,7 @@ func isOfDatabase(err error) bool {
 	return ok
 }
 
-// markedStore is the store of tokens; its errors say that they are of the
-// database.
+// markedStore is a token store whose errors are marked as those of the database.
 type markedStore struct{ msauth.TokenStore }
 
 func (s markedStore) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
@@ -129,7 +128,7 @@ func (s markedStore) Delete(ctx context.Context, user string) error {
 	return ofDatabase(s.TokenStore.Delete(ctx, user))
 }
 
-// prepare makes the tables, the app's and those for tokens.
+// prepare creates the tables of the app and of tokenstore.
 func prepare(ctx context.Context, db *sql.DB) (*tokenstore.Store, error) {
 	store, err := tokenstore.New(ctx, db)
 	if err != nil {
@@ -152,13 +151,13 @@ func prepare(ctx context.Context, db *sql.DB) (*tokenstore.Store, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the tables: %w", err)
+		return nil, fmt.Errorf("cannot create the tables: %w", err)
 	}
 	return store, nil
 }
 
-// together does f in a transaction: all of it or nothing. Errors of f are not
-// marked.
+// together calls f in a transaction, which it commits if f returns no error. Errors
+// of f are not marked.
 func together(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

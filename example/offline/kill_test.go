@@ -20,7 +20,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// The tests run as further processes too, each a worker without a pause.
+// With this variable the test binary is a worker that never pauses.
 const workerVariable = "OFFLINE_TEST_WORKER"
 
 func TestMain(m *testing.M) {
@@ -48,8 +48,8 @@ func workOn() error {
 	}
 }
 
-// startWorker starts a worker as a process of its own; began is closed when its
-// first run begins.
+// startWorker starts a worker in another process. It closes began when the first
+// run begins.
 func (s *site) startWorker() (cmd *exec.Cmd, began chan struct{}) {
 	s.t.Helper()
 	cmd = exec.Command(os.Args[0])
@@ -76,9 +76,10 @@ func (s *site) startWorker() (cmd *exec.Cmd, began chan struct{}) {
 	return cmd, began
 }
 
-// A worker process that is killed at any moment leaves entries that can be used
-// or that say that the person has to sign in again, and whole digests. Where the
-// provider keeps old refresh tokens valid, as Microsoft does, nobody is lost.
+// A worker that is killed at any moment leaves complete digests, and tokens that can
+// be used or that require the user to sign in again. If the provider keeps old
+// refresh tokens valid, as Microsoft does, no user has to. It is one long function
+// because its steps share the counters.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -142,8 +143,8 @@ func TestKill(t *testing.T) {
 			if lost > 0 && rotation == msauthtest.RotateKeepOld {
 				t.Errorf("%d times somebody was lost", lost)
 			}
-			// Every entry opens in a process that knows nothing, and gives a
-			// token or says why not.
+			// In a new process, all stored tokens can be opened, and are used or
+			// refused.
 			s.lifetime(time.Hour)
 			s.restart()
 			time.Sleep(1100 * time.Millisecond)
@@ -204,7 +205,7 @@ func (s *site) entry(user string) msauth.StoredTokens {
 	return e
 }
 
-// clearLease makes an entry one whose lease has run out.
+// clearLease makes the lease of an entry expire.
 func (s *site) clearLease(user string, e msauth.StoredTokens) {
 	s.t.Helper()
 	old := e.Version

@@ -1,59 +1,48 @@
-// Command offline is "OneDrive digests", a small site with users and a login of
-// its own. Whoever wants to connects a Microsoft account, and from then on a
-// worker writes digests of what has changed in their OneDrive, every minute,
-// also when all browsers are closed and after the server was restarted.
+// Command offline is "OneDrive digests", a small site with its own users and
+// passwords. Users connect a Microsoft account, and from then on a worker writes
+// digests of what has changed in their OneDrive, every minute, even if all
+// browsers are closed and after the server has restarted.
 //
 //	go run ./example/offline
 //
 // Without configuration it runs on a local stand-in for Microsoft, which forgets
-// everything when the program ends. With AZURE_CLIENT_ID and the other variables
-// of env.go it runs on the real one. What to copy is in app.go (an account is
-// connected and disconnected) and in worker.go (acting for people who are away).
+// everything when the program ends. If AZURE_CLIENT_ID and the other variables
+// described in env.go are set, it runs on the real one.
 //
-// It is an example of package msauth, not of a login: there is no confirmation
-// of addresses, no way back for those who forget their password, and no limit
-// on guessing but what a password hash costs.
+// What to copy is in app.go and connection.go (connecting and disconnecting an
+// account) and in worker.go (acting for users while they are away). Package
+// webapp, in example/internal, holds what any web app needs.
+//
+// It is an example of package msauth, not of a login: it does not confirm
+// addresses, has no way to reset a password, and limits guessing only by the cost
+// of the password hash.
 package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
+	"example.com/msauth/example/internal/webapp"
 	"example.com/msauth/msauthtest"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for open requests
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := serve(ctx, os.Getenv, os.Stdout, log); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { webapp.Main(serve) }
 
-// serve serves the site, and runs its worker, until ctx ends.
+// serve serves the site, and runs its worker, until ctx is done.
 func serve(ctx context.Context, getenv func(string) string, out io.Writer, log *slog.Logger) error {
 	set, err := readSettings(getenv)
 	if err != nil {
 		return err
 	}
-	if set.auth.ClientID == "" {
-		microsoft := msauthtest.NewServer() // a free port of 127.0.0.1
+	if set.Auth.ClientID == "" {
+		microsoft := msauthtest.NewServer() // on a free port of 127.0.0.1
 		defer microsoft.Close()
-		set.useLocal(microsoft)
+		set.UseLocal(microsoft)
 	}
-	listener, err := net.Listen("tcp", set.listen)
+	listener, err := webapp.Listen(set.Listen, "go run ./example/offline")
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w\nIf another program has the port, stop that or choose another one, for example: PORT=8081 go run ./example/offline", err)
+		return err
 	}
 	defer listener.Close()
 	a, err := newApp(ctx, set, log)
@@ -61,38 +50,15 @@ func serve(ctx context.Context, getenv func(string) string, out io.Writer, log *
 		return err
 	}
 	defer a.db.Close()
-	server := &http.Server{
-		Handler:           a.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	worked := make(chan struct{})
 	go func() {
 		defer close(worked)
 		a.work(ctx)
 	}()
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
 	set.announce(out)
-
-	select {
-	case err := <-failed:
-		stop()
-		<-worked
-		return err
-	case <-ctx.Done():
-	}
-	fmt.Fprintln(out, "Stopping.")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if server.Shutdown(ctx) != nil {
-		server.Close()
-	}
+	err = webapp.Serve(ctx, listener, a.handler(), out, log)
+	stop()
 	<-worked // before the database is closed
-	return nil
+	return err
 }

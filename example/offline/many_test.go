@@ -18,12 +18,11 @@ import (
 
 var slow bool // set with the race detector
 
-// users makes n users who have all connected Mia's account, for tests of many.
-// Only msauth can seal entries, so each of them goes through a sign-in, in this
-// process and without pages.
+// users makes n users who have connected accounts. Only msauth can seal tokens, so
+// each goes through a sign-in, in this process and without pages.
 func (s *site) users(n int) {
 	s.t.Helper()
-	c := s.set.auth
+	c := s.set.Auth
 	c.Tokens = s.store
 	c.User = func(r *http.Request) string { return r.Header.Get("X-User") }
 	c.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, in *msauth.SignIn) error {
@@ -92,7 +91,7 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// counting counts what msauth does with the store.
+// counting counts the calls of the token store.
 type counting struct {
 	msauth.TokenStore
 	loads, saves atomic.Int64
@@ -108,9 +107,8 @@ func (c *counting) Save(ctx context.Context, user string, old int64, t msauth.St
 	return c.TokenStore.Save(ctx, user, old, t)
 }
 
-// With many users, none of whose tokens are due, a run costs one read of the
-// store for each, one of the list for each 500, and no call to Microsoft but for
-// what is in the digest.
+// If no tokens are due, a run reads the store once for each user and the list once
+// for each 500 users, and sends only the requests for the digests to Microsoft.
 func TestARunOverManyUsers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -121,7 +119,7 @@ func TestARunOverManyUsers(t *testing.T) {
 		many = 1_000
 	}
 	s := newSite(t)
-	// Making the users need not wait for the disk.
+	// Faster: making the users does not wait for the disk.
 	s.db.SetMaxOpenConns(1)
 	if _, err := s.db.Exec(`PRAGMA synchronous = OFF`); err != nil {
 		t.Fatal(err)
@@ -170,13 +168,13 @@ func TestARunOverManyUsers(t *testing.T) {
 	}
 	s.wantDigests(many)
 
-	// The same minute once more: nobody is even read.
+	// The same minute again: no user is read.
 	counted.loads.Store(0)
 	if r := a.worker.run(t.Context(), s.due); r.Skipped != many || counted.loads.Load() != 0 {
 		t.Errorf("again: %+v, %d reads", r, counted.loads.Load())
 	}
 
-	// What is asked of the database is found by an index, however many there are.
+	// All queries use an index.
 	for _, query := range []string{
 		`SELECT user, due FROM digests WHERE due = 1`,
 		`SELECT due, files FROM digests WHERE user = 1 ORDER BY due DESC LIMIT 5`,
@@ -191,7 +189,7 @@ func TestARunOverManyUsers(t *testing.T) {
 	}
 }
 
-// plan is how the database goes about a query.
+// plan returns the query plan of a query.
 func (s *site) plan(query string) string {
 	s.t.Helper()
 	rows, err := s.db.Query("EXPLAIN QUERY PLAN " + query)

@@ -23,9 +23,9 @@ const (
 	cookieName  = "digests"
 	sessionLife = 30 * 24 * time.Hour
 
-	longestName      = 40 // characters
-	shortestPassword = 12 // characters
-	longestPassword  = 1024
+	maxName     = 40 // characters
+	minPassword = 12 // characters
+	maxPassword = 1024
 )
 
 // A person is one of this site's users.
@@ -34,19 +34,19 @@ type person struct {
 	Name string
 }
 
-// key is what msauth knows the person by. Names are not for that: an account
-// that is deleted must leave nothing to whoever takes the name next.
+// key is the user key for msauth. It is not the name, because after a user is
+// deleted another may take the name.
 func (p *person) key() string { return strconv.FormatInt(p.ID, 10) }
 
 type personKey struct{}
 
-// personIn is who is signed in, nil if nobody is.
+// personIn returns who is signed in, or nil.
 func personIn(ctx context.Context) *person {
 	p, _ := ctx.Value(personKey{}).(*person)
 	return p
 }
 
-// identify finds out who is signed in to this site.
+// identify adds who is signed in to the context of requests.
 func (a *app) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := a.personOf(r)
@@ -79,15 +79,15 @@ func (a *app) personOf(r *http.Request) (*person, error) {
 	return &p, nil
 }
 
-// sessionID is under what the session of a cookie is kept: whoever reads the
-// database is nobody for that.
+// sessionID returns the ID that a session is stored under. It is a hash, so that
+// the database is of no use to sign in.
 func sessionID(value string) []byte {
 	sum := sha256.Sum256([]byte(value))
 	return sum[:]
 }
 
-// begin signs a person in, under a new id: one that was there before may be
-// known to others. It returns what is to be the cookie.
+// begin begins a session and returns the value of its cookie. It ends the session
+// before, whose ID others may know (session fixation).
 func (a *app) begin(r *http.Request, tx *sql.Tx, user int64) (value string, err error) {
 	if err := a.end(r, tx); err != nil {
 		return "", err
@@ -98,7 +98,7 @@ func (a *app) begin(r *http.Request, tx *sql.Tx, user int64) (value string, err 
 	return value, ofDatabase(err)
 }
 
-// end ends the session that the request belongs to, if any.
+// end ends the session of the request, if any.
 func (a *app) end(r *http.Request, tx *sql.Tx) error {
 	c, err := r.Cookie(a.cookie("", 0).Name)
 	if err != nil {
@@ -108,21 +108,21 @@ func (a *app) end(r *http.Request, tx *sql.Tx) error {
 	return ofDatabase(err)
 }
 
-// cookie makes that of a session. SameSite is Lax, not Strict: people who come
-// back from Microsoft must still be signed in here. Over plain http, on this
-// computer, Safari keeps no Secure cookie.
+// cookie returns the cookie of a session. SameSite is Lax, not Strict, because users
+// must still be signed in when they return from Microsoft. Over plain http it is
+// not Secure, because Safari does not store Secure cookies of localhost.
 func (a *app) cookie(value string, maxAge int) *http.Cookie {
 	c := &http.Cookie{Name: "__Host-" + cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	if strings.HasPrefix(a.set.auth.BaseURL, "http:") {
+	if strings.HasPrefix(a.set.Auth.BaseURL, "http:") {
 		c.Name, c.Secure = cookieName, false
 	}
 	return c
 }
 
-// errTaken means that there is a user of this name.
+// errTaken means that another user has the name.
 var errTaken = errors.New("the name is taken")
 
-// create makes a user, with the hash of a password.
+// create creates a user with the hash of a password.
 func create(ctx context.Context, tx *sql.Tx, name, hash string) (id int64, err error) {
 	err = tx.QueryRowContext(ctx, `INSERT INTO users (name, password, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
 		name, hash, time.Now().UnixMilli()).Scan(&id)
@@ -132,11 +132,11 @@ func create(ctx context.Context, tx *sql.Tx, name, hash string) (id int64, err e
 	return id, ofDatabase(err)
 }
 
-// errWrong means that name and password do not belong together.
+// errWrong means that the name or the password is wrong.
 var errWrong = errors.New("wrong name or password")
 
-// check finds the user with this name and password. Whether there is one of the
-// name does not show in how long that takes.
+// check returns the user with a name and password. It takes as long if no user has
+// the name.
 func (a *app) check(ctx context.Context, name, password string) (id int64, err error) {
 	var hash string
 	err = a.db.QueryRowContext(ctx, `SELECT id, password FROM users WHERE name = ?`, name).Scan(&id, &hash)
@@ -159,36 +159,36 @@ func (a *app) check(ctx context.Context, name, password string) (id int64, err e
 	return id, nil
 }
 
-// complaint is what is wrong with a new user's name or password, and in which of
-// these fields; empty if nothing is.
+// complaint returns what is wrong with a new user's name or password, and the field
+// that it is about. Both are empty if nothing is wrong.
 func complaint(name, password string) (field, text string) {
 	switch n := utf8.RuneCountInString(name); {
 	case n == 0:
 		return "name", "Please choose a name."
-	case n > longestName:
-		return "name", fmt.Sprintf("Please choose a name of at most %d characters.", longestName)
+	case n > maxName:
+		return "name", fmt.Sprintf("Please choose a name of at most %d characters.", maxName)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }):
-		return "name", "Please choose a name of letters, digits and the like."
+		return "name", "Please choose a name without control characters."
 	}
 	switch n := utf8.RuneCountInString(password); {
-	case n < shortestPassword:
-		return "password", fmt.Sprintf("Please choose a password of at least %d characters: three or four words will do.", shortestPassword)
-	case len(password) > longestPassword:
+	case n < minPassword:
+		return "password", fmt.Sprintf("Please choose a password of at least %d characters: three or four words are enough.", minPassword)
+	case len(password) > maxPassword:
 		return "password", "Please choose a shorter password."
 	}
 	return "", ""
 }
 
-// A cost is what hashing a password takes.
+// A cost is the cost of a password hash.
 type cost struct {
 	kib, passes uint32
 	threads     uint8
 }
 
-// The minimum that OWASP's Password Storage Cheat Sheet gives for Argon2id.
+// The minimum for Argon2id in OWASP's Password Storage Cheat Sheet.
 var passwordCost = cost{kib: 19 << 10, passes: 2, threads: 1}
 
-// hashing limits the memory that passwords take at one time.
+// hashing limits how many passwords are hashed, and the memory used, at a time.
 var hashing = make(chan struct{}, 4)
 
 func (c cost) hash(ctx context.Context, password string, salt []byte) ([]byte, error) {
@@ -201,8 +201,8 @@ func (c cost) hash(ctx context.Context, password string, salt []byte) ([]byte, e
 	return argon2.IDKey([]byte(password), salt, c.passes, c.kib, c.threads, 32), nil
 }
 
-// hashPassword returns what is kept of a password, with the cost, so that this
-// can be raised later.
+// hashPassword returns a password's hash and its cost, so that the cost can be
+// raised later.
 func hashPassword(ctx context.Context, password string) (string, error) {
 	var salt [16]byte
 	rand.Read(salt[:])
@@ -218,14 +218,14 @@ func hashPassword(ctx context.Context, password string) (string, error) {
 func verifyPassword(ctx context.Context, kept, password string) (bool, error) {
 	parts := strings.Split(kept, "$")
 	if len(parts) != 6 {
-		return false, errors.New("the password hash in the database is not one")
+		return false, errors.New("malformed password hash in the database")
 	}
 	var c cost
 	_, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &c.kib, &c.passes, &c.threads)
 	salt, err1 := base64.RawStdEncoding.DecodeString(parts[4])
 	want, err2 := base64.RawStdEncoding.DecodeString(parts[5])
 	if err := errors.Join(err, err1, err2); err != nil {
-		return false, errors.New("the password hash in the database is not one")
+		return false, errors.New("malformed password hash in the database")
 	}
 	got, err := c.hash(ctx, password, salt)
 	return err == nil && subtle.ConstantTimeCompare(got, want) == 1, err

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -21,53 +20,52 @@ import (
 
 const (
 	workers     = 8                // users at the same time
-	patience    = 20               // failures of Microsoft in a row that end a run
-	longestRest = 15 * time.Minute // beyond the period, between runs that fail
+	maxFailures = 20               // at Microsoft in a row; the last one ends the run
+	maxBackoff  = 15 * time.Minute // added to the period after runs that fail
 	reportEvery = 5 * time.Second  // in the log
 	keepDigests = 24 * time.Hour
-	batch       = 500 // rows that are deleted at a time
+	batch       = 500 // rows to delete at a time
 )
 
-// A worker writes the digests: for each user who has connected an account, one in
-// each period. Any number of workers may share a database.
+// A worker writes digests: one per period for each user who has connected an
+// account. Any number of workers can share a database.
 type worker struct {
 	auth  *msauth.Middleware
 	store *tokenstore.Store
 	db    *sql.DB
 	log   *slog.Logger
 	every time.Duration
-	// recent asks Microsoft, in the name of the session's person.
+	// recent reads the files of the session's user from Microsoft.
 	recent func(context.Context, *msauth.Session) ([]file, error)
 
-	writing sync.Mutex // SQLite has one writer; here they wait in order
-	from    string     // the last user whom a run that was cut short has got to
+	writing sync.Mutex // SQLite has one writer at a time; a mutex is fair
+	from    string     // the last user that an incomplete run reached
 
 	mu      sync.Mutex
-	current *run      // under way
-	latest  *run      // the one before
-	next    time.Time // when the next one is due
+	current *run      // nil between runs
+	latest  *run      // the last one that ended
+	next    time.Time // when the next one begins
 }
 
-// A run is one walk over all users.
+// A run goes through all users once.
 type run struct {
-	ID           int64 // 0 where the database did not take it
+	ID           int64 // 0 if it could not be stored
 	Due, Started time.Time
-	Ended        time.Time // zero while it is under way
-	// Users counts those whom it got to: for each a digest was written, was
-	// skipped as there is one already, as the account is no longer connected or
-	// as Microsoft has asked to wait, has met with a refusal that only signing in
-	// again helps against, or has failed.
+	Ended        time.Time // zero while it is running
+	// Users is how many users it reached. Each digest was written; or skipped,
+	// because it exists, the account is no longer connected, or Microsoft asked to
+	// wait; or is waiting for the user to sign in again; or has failed.
 	Users, Written, Skipped, Waiting, Failed int
-	Why                                      string // it did not get to all, for people
+	Why                                      string // it is incomplete; shown on the page
 
-	inRow      int           // failures of Microsoft since something succeeded
-	others     bool          // another worker has written digests too
-	retryAfter time.Duration // that Microsoft asks for
-	microsoft  bool          // has failed
-	database   bool          // has failed
+	inRow      int           // failures at Microsoft in a row
+	others     bool          // another worker is writing digests too
+	retryAfter time.Duration // requested by Microsoft
+	microsoft  bool          // failed
+	database   bool          // failed
 }
 
-// work runs until ctx ends, then stops within a second.
+// work runs until ctx is done, then returns within a second.
 func (w *worker) work(ctx context.Context) {
 	for rest := time.Duration(0); ; {
 		wait := time.Until(time.Now().Truncate(w.every).Add(w.every))
@@ -78,7 +76,7 @@ func (w *worker) work(ctx context.Context) {
 		w.next = time.Now().Add(wait)
 		w.mu.Unlock()
 		if rest > 0 {
-			w.log.Warn("digests: the last run had trouble", "next_in", wait.Round(time.Second))
+			w.log.Warn("digests: the last run failed", "next_in", wait.Round(time.Second))
 		}
 		select {
 		case <-time.After(wait):
@@ -89,17 +87,17 @@ func (w *worker) work(ctx context.Context) {
 	}
 }
 
-// pause says how long to wait after a run: until the next period, or, as long as
-// runs fail, twice as long each time, and at least as long as Microsoft asks for.
-// Where digests are written all the same, here or by another worker, what fails
-// is not Microsoft as a whole. rest is how far runs that fail lie apart.
+// pause returns how long to wait after a run: until the next period or, while runs
+// fail, twice as long each time, but at least as long as Microsoft asked for. A run
+// has not failed if digests were written, here or by another worker. rest is the
+// time between runs that fail, 0 otherwise.
 func pause(rest, wait, every time.Duration, last *run) (time.Duration, time.Duration) {
 	if !last.database && !(last.microsoft && (last.Why != "" || last.Written == 0 && !last.others)) {
 		return 0, wait
 	}
-	rest = min(max(every, 2*rest), every+longestRest)
+	rest = min(max(every, 2*rest), every+maxBackoff)
 	wait += rest - every
-	wait += rand.N(min(every, longestRest)/10 + 1) // else all workers come back at once
+	wait += rand.N(min(every, maxBackoff)/10 + 1) // so that workers do not all return at once
 	return rest, max(wait, last.retryAfter)
 }
 
@@ -120,16 +118,16 @@ func (w *worker) run(ctx context.Context, due time.Time) *run {
 		r.Why = "The server was stopped."
 	case isOfDatabase(err):
 		r.database = true
-		r.Why = "The database does not work at the moment."
+		r.Why = "The database is not available."
 	default:
-		r.Why = "Microsoft is not answering. Those who are left come first in the next run."
+		r.Why = "Microsoft is not responding. The next run begins with the remaining users."
 	}
 	r.Ended = time.Now()
 	w.current, w.latest = nil, r
 	done := *r
 	w.mu.Unlock()
 	if err := w.end(ctx, &done); err != nil {
-		w.log.Error("digests: the run cannot be noted", "error", err)
+		w.log.Error("digests: cannot store the run", "error", err)
 	}
 	level := slog.LevelInfo
 	if err != nil && ctx.Err() == nil {
@@ -143,7 +141,7 @@ func (w *worker) run(ctx context.Context, due time.Time) *run {
 	}
 	w.log.Log(ctx, level, "digests: run ended", attrs...)
 	if err := w.clean(ctx, due); err != nil && ctx.Err() == nil {
-		w.log.Error("digests: what is old cannot be deleted", "error", err)
+		w.log.Error("digests: cannot delete old data", "error", err)
 	}
 	return &done
 }
@@ -152,7 +150,28 @@ func (r *run) attrs() []any {
 	return []any{"due", r.Due.UTC().Format(time.TimeOnly), "users", r.Users, "written", r.Written, "skipped", r.Skipped, "waiting", r.Waiting, "failed", r.Failed}
 }
 
-// begin notes that a run is under way.
+// A status is the state of a worker.
+type status struct {
+	Current, Latest *run
+	Next            time.Time
+}
+
+func (w *worker) status() (s status) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.Next = w.next
+	if w.current != nil {
+		r := *w.current
+		s.Current = &r
+	}
+	if w.latest != nil {
+		r := *w.latest
+		s.Latest = &r
+	}
+	return s
+}
+
+// begin stores that a run has begun.
 func (w *worker) begin(ctx context.Context, r *run) error {
 	var id int64
 	err := w.db.QueryRowContext(ctx, `INSERT INTO runs (due, started, users, written, skipped, waiting, failed, why)
@@ -163,7 +182,7 @@ func (w *worker) begin(ctx context.Context, r *run) error {
 	return ofDatabase(err)
 }
 
-// end notes how the run ended, also when that is because the server stops.
+// end stores how the run ended, even if that is because the server stops.
 func (w *worker) end(ctx context.Context, r *run) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()
@@ -172,15 +191,15 @@ func (w *worker) end(ctx context.Context, r *run) error {
 	return err
 }
 
-// cleaning deletes a batch of what is older than a time, of each table.
+// cleaning are the statements that delete a batch of rows older than a time.
 var cleaning = []string{
 	`DELETE FROM digests WHERE (user, due) IN (SELECT user, due FROM digests WHERE due < ? LIMIT ?)`,
 	`DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE due < ? LIMIT ?)`,
 	`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends < ? LIMIT ?)`,
 }
 
-// clean throws away what is old. In batches: others want to write as well, and
-// where time runs out the next run has less to do. The next run must not be late.
+// clean deletes old data, in batches so that others can write in between. It stops
+// in time for the next run, which continues.
 func (w *worker) clean(ctx context.Context, due time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, w.every/2)
 	defer cancel()
@@ -199,8 +218,8 @@ func (w *worker) clean(ctx context.Context, due time.Time) error {
 	return nil
 }
 
-// walk goes over all users, some at a time. The error is why it did not get to
-// all of them.
+// walk goes through all users, some at the same time. An error means that it did
+// not reach all of them.
 func (w *worker) walk(ctx context.Context, r *run) error {
 	done, resting, asked, err := w.known(ctx, r.Due)
 	if err != nil {
@@ -245,7 +264,7 @@ func (w *worker) walk(ctx context.Context, r *run) error {
 			w.mu.Lock()
 			attrs := r.attrs()
 			w.mu.Unlock()
-			w.log.Info("digests: run under way", attrs...)
+			w.log.Info("digests: run in progress", attrs...)
 		default:
 		}
 	}
@@ -258,7 +277,7 @@ func (w *worker) walk(ctx context.Context, r *run) error {
 	return err
 }
 
-// round lists all users with tokens, those behind from first.
+// round returns all users with tokens, beginning with those after from.
 func round(ctx context.Context, store *tokenstore.Store, from string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for user, err := range store.Users(ctx, from) {
@@ -277,9 +296,9 @@ func round(ctx context.Context, store *tokenstore.Store, from string) iter.Seq2[
 	}
 }
 
-// known reads which users have their digest already, from another worker or
-// from before a restart, for whom Microsoft is not to be asked yet, and when
-// others were asked to sign in again.
+// known returns the users who already have their digest, from another worker or
+// from before a restart; those for whom Microsoft asked to wait; and when others
+// were asked to sign in again.
 func (w *worker) known(ctx context.Context, due time.Time) (done, resting map[string]bool, asked map[string]time.Time, err error) {
 	done, resting, asked = map[string]bool{}, map[string]bool{}, map[string]time.Time{}
 	err = w.each(ctx, func(user, _ int64) { done[strconv.FormatInt(user, 10)] = true },
@@ -317,13 +336,13 @@ func (w *worker) count(r *run, change func()) {
 	change()
 }
 
-// one does what is to be done for one user. stop ends the run, for what others
-// would only meet as well.
+// one writes one user's digest and counts the result. It calls stop, which ends
+// the run, for errors that would affect other users too.
 func (w *worker) one(ctx context.Context, stop context.CancelCauseFunc, r *run, user string, asked time.Time) {
 	began := time.Now()
 	account, written, err := w.digest(ctx, user, r.Due, asked)
 	if ctx.Err() != nil && err != nil {
-		return // abandoned
+		return // the run has been stopped
 	}
 	t := troubleOf(err)
 	switch {
@@ -340,7 +359,7 @@ func (w *worker) one(ctx context.Context, stop context.CancelCauseFunc, r *run, 
 		w.count(r, func() { r.Users++; r.Failed++ })
 		stop(err)
 		return
-	case errors.Is(err, errAskedBefore): // as if the store had left the user out
+	case errors.Is(err, errAskedBefore): // not counted, like users without tokens
 		return
 	case t.needsPerson:
 		w.count(r, func() { r.Users++; r.Waiting++; r.inRow = 0 })
@@ -350,14 +369,14 @@ func (w *worker) one(ctx context.Context, stop context.CancelCauseFunc, r *run, 
 			r.Failed++
 			r.microsoft = true
 			r.retryAfter = max(r.retryAfter, t.retryAfter)
-			if r.inRow++; r.inRow == patience {
-				stop(fmt.Errorf("%d failures in a row, the last: %w", patience, err))
+			if r.inRow++; r.inRow == maxFailures {
+				stop(fmt.Errorf("%d failures in a row, the last one: %w", maxFailures, err))
 			}
 		})
 	default:
 		w.count(r, func() { r.Users++; r.Failed++; r.inRow = 0 })
 	}
-	w.log.Info("digests: none for a user", "user", user, "error", err)
+	w.log.Info("digests: user failed", "user", user, "error", err)
 	if err := w.note(ctx, user, account, began, t); err != nil {
 		stop(err)
 	}
@@ -365,15 +384,15 @@ func (w *worker) one(ctx context.Context, stop context.CancelCauseFunc, r *run, 
 
 var (
 	errAskedBefore = fmt.Errorf("asked before: %w", msauth.ErrSignInRequired)
-	errPanic       = errors.New("a panic, which is in the log")
+	errPanic       = errors.New("panic (see the log)")
 )
 
-// digest writes one user's digest. It reports whether it has, rather than found
-// one of another worker. The error is msauth.ErrNoTokens where the account was
-// disconnected, errAskedBefore where nothing is known to help but signing in.
-// account is whose files they are, as soon as that is known.
+// digest writes one user's digest. It reports whether it did, or another worker
+// had. The error is msauth.ErrNoTokens if the account was disconnected, and
+// errAskedBefore if the user has not signed in again since asked. account is the
+// key of the Microsoft account, empty if unknown.
 func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) (account string, written bool, err error) {
-	defer func() { // one user's files must not end the site
+	defer func() { // one user's files must not crash the site
 		if p := recover(); p != nil {
 			w.log.Error("digests: panic", "user", user, "panic", p, "stack", string(debug.Stack()))
 			written, err = false, errPanic
@@ -387,8 +406,8 @@ func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) 
 		return "", false, err
 	}
 	account = s.User.Key()
-	// Some refusals are not of the tokens as such, so nothing in the store
-	// tells of them. Signing in is noted to the second.
+	// The store does not know of refusals by Graph. SignedIn has a resolution of
+	// one second.
 	if !asked.IsZero() && s.SignedIn().Unix() < asked.Unix() {
 		return account, false, errAskedBefore
 	}
@@ -401,8 +420,8 @@ func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) 
 		return account, false, err
 	}
 
-	// All of the digest or nothing of it; and nothing for whoever has
-	// disconnected the account while Microsoft was asked.
+	// In a transaction, so that nothing is written if the account has been
+	// disconnected since Microsoft was asked.
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	err = together(ctx, w.db, func(tx *sql.Tx) error {
@@ -424,8 +443,8 @@ func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) 
 	return account, written && err == nil, err
 }
 
-// connected makes sure, in a transaction, that the user's account is still
-// connected. It is not compared where it is not known, "".
+// connected returns msauth.ErrNoTokens unless the user is still connected to the
+// account, or to any if account is empty.
 func (w *worker) connected(ctx context.Context, tx *sql.Tx, user, account string) error {
 	now, err := w.store.In(tx).Load(ctx, user)
 	switch {
@@ -439,9 +458,9 @@ func (w *worker) connected(ctx context.Context, tx *sql.Tx, user, account string
 	return nil
 }
 
-// note keeps for the user why there was no digest, unless the account was
-// disconnected meanwhile. The time is that before Microsoft was asked: whoever
-// has signed in again since then is asked for again.
+// note stores why the user got no digest, unless the account was disconnected
+// meanwhile. began is the time before Microsoft was asked: after signing in again
+// since then, the user is tried again.
 func (w *worker) note(ctx context.Context, user, account string, began time.Time, t trouble) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
@@ -462,62 +481,4 @@ func (w *worker) note(ctx context.Context, user, account string, began time.Time
 		return nil
 	}
 	return err
-}
-
-// trouble is why a user got no digest.
-type trouble struct {
-	needsPerson bool // only signing in again helps
-	passing     bool // it is Microsoft's, and others most likely meet it too
-	why         string
-	retryAfter  time.Duration
-}
-
-// troubleOf sorts errors. The zero value stands for none.
-func troubleOf(err error) trouble {
-	refusal, _ := errors.AsType[*msauth.AuthError](err)
-	answer, _ := errors.AsType[*graphError](err)
-	switch {
-	case err == nil, errors.Is(err, msauth.ErrNoTokens):
-		return trouble{}
-	case errors.Is(err, errPanic):
-		return trouble{why: "Something went wrong at this site."}
-	case errors.Is(err, msauth.ErrSignInRequired):
-		return trouble{needsPerson: true, why: "Microsoft wants you to sign in again."}
-	case errors.Is(err, msauth.ErrTokenUnavailable):
-		t := trouble{passing: true, why: "Microsoft was not answering."}
-		if refusal != nil {
-			t.retryAfter = refusal.RetryAfter
-		}
-		return t
-	case refusal != nil && refusal.Class == msauth.ClassNotAllowed: // for who sets Config.AllowedTenants
-		return trouble{why: "Accounts of your organization are not admitted here any more."}
-	case answer == nil:
-		return trouble{passing: true, why: "Microsoft was not answering, or its answer made no sense."}
-	case answer.Status == http.StatusTooManyRequests, answer.Status >= 500:
-		return trouble{passing: true, why: "Microsoft was busy.", retryAfter: answer.RetryAfter}
-	case answer.Status == http.StatusForbidden, answer.Status == http.StatusNotFound, answer.Status == http.StatusBadRequest:
-		return trouble{why: "There is no OneDrive with this account, or it is not for this site to read."}
-	}
-	return trouble{why: "Microsoft gave an answer that this site does not understand."}
-}
-
-// A status is what a worker is doing.
-type status struct {
-	Current, Latest *run
-	Next            time.Time
-}
-
-func (w *worker) status() (s status) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s.Next = w.next
-	if w.current != nil {
-		r := *w.current
-		s.Current = &r
-	}
-	if w.latest != nil {
-		r := *w.latest
-		s.Latest = &r
-	}
-	return s
 }

@@ -7,8 +7,8 @@ import (
 	"example.com/msauth"
 )
 
-// Asking is a site with pages that need more than somebody who is signed in.
-// orders is the address of an API of the app's own, one of Config.TokenHosts.
+// Asking is a site with pages that require more than a sign-in. orders is the URL of
+// one of the app's own APIs, whose host is in Config.TokenHosts.
 func Asking(auth *msauth.Middleware, orders string) http.Handler {
 	page := http.HandlerFunc(private)
 	calendar, codes, pay, admin := page, page, page, page

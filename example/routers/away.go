@@ -9,8 +9,8 @@ import (
 	"example.com/msauth"
 )
 
-// Away reads the files of one of the app's users, who need not be there. notify
-// tells them that they must sign in again.
+// Away reads the files of one of the app's users while they are away. notify tells
+// them that they must sign in again.
 func Away(ctx context.Context, auth *msauth.Middleware, graph, user string, notify func(user string) error) error {
 	// begin away
 	s, err := auth.Offline(ctx, user)

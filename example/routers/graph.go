@@ -8,9 +8,8 @@ import (
 	"example.com/msauth"
 )
 
-// Files lists the files of the person who is signed in; it belongs under
-// Require. graph is the address of Microsoft Graph:
-// https://graph.microsoft.com/v1.0.
+// Files lists the files of the user who is signed in. Wrap it in Require. graph is
+// the base URL of Microsoft Graph, https://graph.microsoft.com/v1.0.
 func Files(auth *msauth.Middleware, graph string) http.HandlerFunc {
 	// begin Graph
 	files := func(w http.ResponseWriter, r *http.Request) {

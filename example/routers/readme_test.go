@@ -50,7 +50,7 @@ func flat(s string) string {
 func TestSnippets(t *testing.T) {
 	t.Parallel()
 	var files []string
-	for _, pattern := range []string{"*.go", "*/*.go", "../graphsdk/*.go", "../../*_test.go"} {
+	for _, pattern := range []string{"*.go", "*/*.go", "../graphsdk/*.go", "../../*_test.go", "../../tests/*/*_test.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

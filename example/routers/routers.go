@@ -1,13 +1,12 @@
-// Package routers shows how package msauth goes with the routers that people
-// use: net/http's own, chi, echo, gin and gorilla/mux. Each function makes the
-// same small site. Its pages are
+// Package routers shows package msauth with common routers: those of net/http,
+// chi, echo, gin and gorilla/mux. Each function makes the same small site, with the
+// pages
 //
 //	/auth/...   sign-in and sign-out, served by msauth
-//	/           for everybody, greets those who are signed in
-//	/private    for people who are signed in
+//	/           for everybody; greets users who are signed in
+//	/private    for users who are signed in
 //
-// The parts between the "begin" and "end" marks stand in the README as they
-// are.
+// The documentation quotes the parts between the "begin" and "end" marks.
 package routers
 
 import (
@@ -26,7 +25,7 @@ func home(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "Hello, whoever you are")
 }
 
-// private is a page for people who are signed in.
+// private is a page for users who are signed in.
 func private(w http.ResponseWriter, r *http.Request) {
 	s, ok := msauth.FromContext(r.Context())
 	if !ok {

@@ -1,5 +1,5 @@
-// The buttons of the session page. Without this script they are links to what
-// they call.
+// The buttons of the session page. Without this script they are plain links to the
+// API.
 "use strict";
 
 const calls = document.getElementById("api-calls");
@@ -17,18 +17,18 @@ async function call(url) {
   try {
     response = await fetch(url, { headers: { Accept: "application/json" } });
   } catch {
-    return [element("p", "The app cannot be reached.", { class: "bad" })];
+    return [element("p", "The app did not respond.", { class: "bad" })];
   }
   const answer = await response.json().catch(() => ({}));
   if (response.ok) {
     return [
       element("p", `Status ${response.status}`, { class: "good" }),
-      element("pre", JSON.stringify(answer, null, 2), { tabindex: "0", "aria-label": "Answer" }),
+      element("pre", JSON.stringify(answer, null, 2), { tabindex: "0", "aria-label": "Response" }),
     ];
   }
 
-  // An error comes as application/problem+json (RFC 9457). When signing in
-  // helps, login_url says where, and leads back to this page.
+  // Errors are application/problem+json (RFC 9457). If signing in helps, login_url
+  // is where, and leads back to this page.
   const parts = [element("p", `Status ${response.status}: ${answer.title ?? "error"}`, { class: "bad" })];
   if (answer.detail) parts.push(element("p", answer.detail));
   if (answer.login_url) {
@@ -40,7 +40,7 @@ async function call(url) {
   return parts;
 }
 
-let latest; // what was pressed last: an answer that comes late is not shown
+let latest; // the last button pressed: late responses to others are not shown
 
 calls.addEventListener("click", async (event) => {
   const link = event.target.closest("a");

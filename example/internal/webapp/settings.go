@@ -1,0 +1,131 @@
+package webapp
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+// Settings are the settings that both examples read from the environment:
+//
+//	AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID, AZURE_AUTHORITY_HOST
+//	MSAUTH_BASE_URL, MSAUTH_KEYS, PORT
+type Settings struct {
+	Auth   msauth.Config
+	Mount  string   // path of the msauth handler, such as "/auth/"
+	Listen string   // address to listen on
+	Graph  string   // base URL of Microsoft Graph
+	Local  string   // origin of the local stand-in for Microsoft, if the app runs on it
+	Notes  []string // printed at the start
+}
+
+// ReadSettings reads the settings. If MSAUTH_KEYS is not set, Auth.Keys is empty.
+func ReadSettings(getenv func(string) string) (Settings, error) {
+	var set Settings
+	port := cmp.Or(getenv("PORT"), "8080")
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return set, fmt.Errorf("PORT is %q: must be a number from 1 to 65535", port)
+	}
+	keys, err := decodeKeys(getenv("MSAUTH_KEYS"))
+	if err != nil {
+		return set, err
+	}
+	set.Auth = msauth.Config{
+		ClientID:     getenv("AZURE_CLIENT_ID"),
+		ClientSecret: getenv("AZURE_CLIENT_SECRET"),
+		Tenant:       getenv("AZURE_TENANT_ID"),
+		Authority:    getenv("AZURE_AUTHORITY_HOST"),
+		BaseURL:      cmp.Or(getenv("MSAUTH_BASE_URL"), "http://localhost:"+port+"/auth"),
+		Keys:         keys,
+	}
+	set.Graph = graphURL(set.Auth.Authority)
+
+	base, err := url.Parse(set.Auth.BaseURL)
+	if err != nil {
+		return set, fmt.Errorf("MSAUTH_BASE_URL: %w", err)
+	}
+	set.Mount = strings.TrimRight(base.Path, "/") + "/"
+	set.Listen = ":" + port
+	if IsLoopback(base.Hostname()) {
+		set.Listen = "localhost:" + port // not reachable from the network
+	} else if set.Auth.ClientID == "" {
+		// The stand-in asks for no password, so it must not be reachable either.
+		return set, fmt.Errorf("AZURE_CLIENT_ID is not set, and the local stand-in for Microsoft works on this computer only: set it, or unset MSAUTH_BASE_URL (%s)", set.Auth.BaseURL)
+	}
+	return set, nil
+}
+
+// UseLocal configures the app to run on a local stand-in for Microsoft.
+func (set *Settings) UseLocal(microsoft *msauthtest.Server) {
+	c := &set.Auth
+	c.ClientID, c.ClientSecret = microsoft.ClientID, microsoft.ClientSecret
+	c.Authority, c.Tenant, c.Issuer = microsoft.URL, "", ""
+	set.Graph = microsoft.URL + "/v1.0"
+	set.Local = microsoft.URL
+}
+
+// AuthURL is BaseURL without a trailing slash.
+func (set *Settings) AuthURL() string { return strings.TrimRight(set.Auth.BaseURL, "/") }
+
+// HomeURL is the address to open in a browser.
+func (set *Settings) HomeURL() string {
+	u, err := url.Parse(set.Auth.BaseURL)
+	if err != nil {
+		return set.Auth.BaseURL
+	}
+	return u.Scheme + "://" + u.Host + "/"
+}
+
+// PrintNotes prints the notes, and how to stop the program.
+func (set *Settings) PrintNotes(out io.Writer) {
+	for _, note := range set.Notes {
+		fmt.Fprintln(out, note)
+	}
+	fmt.Fprintln(out, "Press Ctrl-C to stop the program.")
+}
+
+// decodeKeys decodes base64 keys in the standard or the URL alphabet. Its errors
+// do not contain the keys.
+func decodeKeys(list string) (keys [][]byte, err error) {
+	standard := strings.NewReplacer("-", "+", "_", "/", "=", "")
+	for i, text := range strings.Split(list, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		key, err := base64.RawStdEncoding.DecodeString(standard.Replace(text))
+		if err != nil {
+			return nil, fmt.Errorf("MSAUTH_KEYS: entry %d is not base64", i+1)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// graphURL returns the base URL of Microsoft Graph in the cloud of an authority
+// ("National cloud deployments", Microsoft Graph).
+func graphURL(authority string) string {
+	authority = strings.TrimRight(authority, "/")
+	switch u, err := url.Parse(authority); {
+	case err == nil && IsLoopback(u.Hostname()):
+		return authority + "/v1.0"
+	case authority == "https://login.microsoftonline.us":
+		return "https://graph.microsoft.us/v1.0"
+	case authority == "https://login.partner.microsoftonline.cn":
+		return "https://microsoftgraph.chinacloudapi.cn/v1.0"
+	}
+	return "https://graph.microsoft.com/v1.0"
+}
+
+// IsLoopback reports whether a host name or IP address is of this computer.
+func IsLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsLoopback()
+}

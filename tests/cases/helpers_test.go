@@ -1,0 +1,11 @@
+package cases_test
+
+import (
+	"example.com/msauth"
+	"example.com/msauth/internal/testsite"
+)
+
+// withKeysOf makes a site share the keys of another.
+func withKeysOf(other *testsite.Site) func(*msauth.Config) {
+	return func(c *msauth.Config) { c.Keys = other.Cfg.Keys }
+}
