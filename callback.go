@@ -158,6 +158,7 @@ type arrival struct {
 	identity *provider.Identity
 	record   *session.Record
 	signIn   *SignIn
+	held     *heldTokens  // of the session that the app's hook is given
 	undo     func() error // puts back what was in Config.Tokens before
 }
 
@@ -321,8 +322,10 @@ func (m *Middleware) askApp(in *arrival) bool {
 	if a.User != "" && !m.stillThere(in.w, in.r, a, &rec.User) {
 		return false
 	}
+	given := new(heldSession)
+	in.held = &given.tokens
 	in.signIn = &SignIn{
-		Session: new(heldSession).of(m, rec, nil), AppState: a.AppState, ReturnTo: a.ReturnTo,
+		Session: given.of(m, rec, nil), AppState: a.AppState, ReturnTo: a.ReturnTo,
 		UserKey: a.User, Connecting: a.User != "",
 	}
 	if a.User == "" && m.vault != nil && m.cfg.User == nil {
@@ -345,9 +348,7 @@ func (m *Middleware) askApp(in *arrival) bool {
 		return false
 	}
 	// The hook may have used the session for so long that it was renewed.
-	if held, ok := in.signIn.Session.tokens.(*heldTokens); ok {
-		in.record = held.record().Clone()
-	}
+	in.record = in.held.record().Clone()
 	in.record.AppData = in.signIn.AppData
 	return true
 }
@@ -363,9 +364,7 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 			return false
 		}
 		in.record, in.undo = kept, undo
-		if held, ok := in.signIn.Session.tokens.(*heldTokens); ok { // the hook may go on using it
-			held.handOver(kept)
-		}
+		in.held.handOver(kept) // the hook may go on using it
 	}
 	if in.attempt.User == "" || in.signIn.MakeSession {
 		return true

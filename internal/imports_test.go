@@ -1,0 +1,181 @@
+// Package internal_test holds who may know whom among the packages below
+// internal/.
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "example.com/msauth"
+
+// A room is what one package below internal/ may import. A line that is added
+// here is a decision: say why.
+type room struct {
+	rooms  map[string]string // packages below internal/, and why
+	others []string          // from other modules
+	never  map[string]string // of the standard library, and why not
+}
+
+var rooms = map[string]room{
+	"ttl": {
+		never: map[string]string{"net/http": "it does not know what it holds"},
+	},
+	"seal": {
+		others: []string{"github.com/gorilla/securecookie"},
+		never:  map[string]string{"net/http": "bytes know no HTTP", "encoding/json": "it does not know what it seals"},
+	},
+	"compact": {
+		rooms: map[string]string{"seal": "the strict base64 of JWTs"},
+		never: map[string]string{"net/http": "texts know no HTTP"},
+	},
+	"web": {
+		never: map[string]string{"encoding/json": "it judges requests, and answers none"},
+	},
+	"provider": {
+		rooms: map[string]string{
+			"seal": "secrets that do not print, random bytes and base64",
+			"web":  "which hosts are loopback, and one-line texts",
+		},
+		others: []string{"github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4", "golang.org/x/sync/singleflight"},
+	},
+	"session": {
+		rooms: map[string]string{
+			"compact":  "the bytes of a record",
+			"provider": "the account, token set and requirement that a record holds",
+			"seal":     "what browsers carry is sealed",
+			"ttl":      "attempts and sessions that are over are forgotten in time",
+		},
+		others: []string{"github.com/gorilla/securecookie", "github.com/gorilla/sessions"},
+	},
+	"renew": {
+		rooms: map[string]string{
+			"provider": "the token endpoint, and what its refusals mean",
+			"seal":     "stored tokens are sealed",
+			"session":  "the record whose tokens are renewed",
+			"ttl":      "outcomes are forgotten in time",
+		},
+		others: []string{"golang.org/x/sync/singleflight"},
+		never:  map[string]string{"net/http": "requests are the provider's matter, answers the face's"},
+	},
+	"bearer": {
+		rooms: map[string]string{
+			"provider": "claims challenges, Retry-After, and how hosts are compared",
+			"web":      "which hosts are loopback",
+		},
+		others: []string{"golang.org/x/oauth2"},
+	},
+}
+
+// testOnly are packages that only tests import: they may know everything.
+var testOnly = []string{"testsite"}
+
+func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, entry := range entries {
+		name := entry.Name()
+		if !entry.IsDir() || slices.Contains(testOnly, name) {
+			continue
+		}
+		found++
+		may, known := rooms[name]
+		if !known {
+			t.Errorf("internal/%s is not in the table", name)
+			continue
+		}
+		used := map[string]bool{}
+		for file, imports := range importsOf(t, name) {
+			for _, path := range imports {
+				below, ours := strings.CutPrefix(path, module+"/internal/")
+				host, _, _ := strings.Cut(path, "/")
+				switch {
+				case ours && may.rooms[below] != "":
+					used[below] = true
+				case ours, path == module, strings.HasPrefix(path, module+"/"):
+					t.Errorf("%s imports %s, which the table does not allow", file, path)
+				case strings.Contains(host, "."):
+					if used[path] = true; !slices.Contains(may.others, path) {
+						t.Errorf("%s imports %s, which the table does not allow", file, path)
+					}
+				case may.never[path] != "":
+					t.Errorf("%s imports %s: %s", file, path, may.never[path])
+				}
+			}
+		}
+		for below := range may.rooms {
+			if !used[below] {
+				t.Errorf("internal/%s no longer imports internal/%s: take it out of the table", name, below)
+			}
+		}
+		for _, path := range may.others {
+			if !used[path] {
+				t.Errorf("internal/%s no longer imports %s: take it out of the table", name, path)
+			}
+		}
+	}
+	if found != len(rooms) {
+		t.Errorf("%d packages, and %d in the table", found, len(rooms))
+	}
+}
+
+// Whoever reads from the bottom up meets nothing that has not been explained.
+func TestRoomsKnowOnlyThoseBelowThem(t *testing.T) {
+	t.Parallel()
+	floors := map[string]int{}
+	var floor func(name string, above []string) int
+	floor = func(name string, above []string) int {
+		if slices.Contains(above, name) {
+			t.Fatalf("a circle: %s", strings.Join(append(above, name), " -> "))
+		}
+		if n, known := floors[name]; known {
+			return n
+		}
+		n := 0
+		for below := range rooms[name].rooms {
+			n = max(n, 1+floor(below, append(above, name)))
+		}
+		floors[name] = n
+		return n
+	}
+	for name := range rooms {
+		floor(name, nil)
+	}
+}
+
+// importsOf are the imports of a package by file, without its tests.
+func importsOf(t *testing.T, dir string) map[string][]string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	imports := map[string][]string{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			imports[file] = append(imports[file], path)
+		}
+	}
+	return imports
+}
