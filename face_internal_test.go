@@ -58,7 +58,7 @@ func TestExternalIDIsAskedForDefaultAlone(t *testing.T) {
 	})
 	w := httptest.NewRecorder()
 	m.begin(w, httptest.NewRequest(http.MethodGet, "https://app.example.com/orders", nil), authorizeOptions{
-		returnTo: "/orders", demand: provider.Requirement{Scopes: []string{"api://orders/.default"}}, granted: "openid profile email User.Read Files.Read",
+		returnTo: "/orders", requirement: provider.Requirement{Scopes: []string{"api://orders/.default"}}, granted: "openid profile email User.Read Files.Read",
 	})
 	u, err := url.Parse(w.Header().Get("Location"))
 	if err != nil {
@@ -99,7 +99,7 @@ func TestLinksOfAnotherFormatAreRefused(t *testing.T) {
 	for _, version := range []string{"v1", "v2"} {
 		before := append([]byte("msauth login link "+version+"\x00"), m.registration[:]...)
 		if o, err := m.loginOptions("sealed=" + m.linkKeys.Seal(e.B, before)); err == nil {
-			t.Errorf("%s: AppState %q, scopes %q", version, o.appState, o.demand.Scopes)
+			t.Errorf("%s: AppState %q, scopes %q", version, o.appState, o.requirement.Scopes)
 		}
 	}
 }

@@ -163,7 +163,7 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 	if sealed != "" {
 		plain, err := m.linkKeys.Open(sealed, m.linkData())
 		d := compact.Decoder{B: plain}
-		if o.appState, o.demand = d.Text(), session.ReadRequirement(&d); d.At < len(d.B) {
+		if o.appState, o.requirement = d.Text(), session.ReadRequirement(&d); d.At < len(d.B) {
 			o.retried = d.Flags() == linkRetried
 		}
 		if err != nil || !d.Done() {

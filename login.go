@@ -20,7 +20,7 @@ type authorizeOptions struct {
 	returnTo, prompt, loginHint, domainHint, uiLocales string
 	appState                                           string
 	user                                               string // of the app, who connects an account
-	demand                                             provider.Requirement
+	requirement                                        provider.Requirement
 	granted                                            string // scopes of the session that it replaces
 	rounds                                             uint8  // sign-ins right before, each after the other
 
@@ -71,7 +71,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		if opts.returnTo != m.cfg.Home {
 			q.Set("return_to", opts.returnTo)
 		}
-		m.unauthorized(w, r, !opts.demand.Empty() && m.current(r) != nil, m.loginLink(q))
+		m.unauthorized(w, r, !opts.requirement.Empty() && m.current(r) != nil, m.loginLink(q))
 		return
 	}
 	rec := m.current(r)
@@ -95,10 +95,10 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		case opts.rounds >= mostRounds && same && opts.prompt == "":
 			m.againPage(w, r, opts.returnTo)
 			return
-		case rec.StepUp || claims != "" || !opts.demand.Empty():
+		case rec.StepUp || claims != "" || !opts.requirement.Empty():
 			opts.granted = rec.Scopes
-			if opts.demand.Claims == "" {
-				opts.demand.Claims = claims
+			if opts.requirement.Claims == "" {
+				opts.requirement.Claims = claims
 			}
 			if opts.loginHint == "" && opts.prompt == "" {
 				opts.loginHint = rec.Hint()
@@ -117,7 +117,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		m.unavailable(w, r, &session.Attempt{ReturnTo: o.returnTo, User: o.user}, err)
 		return
 	}
-	scopes := o.demand.Scopes
+	scopes := o.requirement.Scopes
 	if !m.scopes.Apart {
 		// Microsoft remembers what people have granted; with most others a
 		// sign-in that does not name what the session had would lose it.
@@ -126,8 +126,8 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	a, cookie := session.NewAttempt()
 	a.ReturnTo, a.AppState, a.Rounds = o.returnTo, o.appState, o.rounds
 	a.User, a.Retried = o.user, o.retried
-	a.Asked, a.MaxAge, a.Scopes = o.demand.Digest(), o.demand.MaxAge, strings.Join(scopes, " ")
-	a.Contexts = provider.ContextsIn(o.demand.Claims)
+	a.Asked, a.MaxAge, a.Scopes = o.requirement.Digest(), o.requirement.MaxAge, strings.Join(scopes, " ")
+	a.Contexts = provider.ContextsIn(o.requirement.Claims)
 	if a.Challenged = o.challenged; a.Challenged {
 		a.Asked = o.asked
 	}
@@ -135,8 +135,8 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		a.Host = web.OneLine(r.Host, 100)
 	}
 	state, err := m.attempts.Seal(a)
-	if err != nil && len(scopes) > len(o.demand.Scopes) { // they are asked for all the same
-		a.Scopes = strings.Join(o.demand.Scopes, " ")
+	if err != nil && len(scopes) > len(o.requirement.Scopes) { // they are asked for all the same
+		a.Scopes = strings.Join(o.requirement.Scopes, " ")
 		state, err = m.attempts.Seal(a)
 	}
 	if err != nil {
@@ -151,15 +151,15 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		// form_post would come cross-site, where Lax cookies stay at home.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
-	if o.demand.MaxAge > 0 {
+	if o.requirement.MaxAge > 0 {
 		if !o.challenged { // else credentials have just been entered
 			o.prompt = "login"
 		}
-		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(session.Seconds(o.demand.MaxAge))))
+		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(session.Seconds(o.requirement.MaxAge))))
 	}
 	for name, value := range map[string]string{
 		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
-		"ui_locales": o.uiLocales, "claims": provider.MergeClaims(o.demand.Claims, m.cfg.capability()),
+		"ui_locales": o.uiLocales, "claims": provider.MergeClaims(o.requirement.Claims, m.cfg.capability()),
 	} {
 		if value != "" {
 			params = append(params, oauth2.SetAuthURLParam(name, value))

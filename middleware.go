@@ -212,7 +212,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				m.ask(w, r, v.rec, provider.Requirement{Claims: v.rec.Claims})
 				return
 			}
-			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), demand: first})
+			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
 		case brake:
 			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:

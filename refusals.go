@@ -156,8 +156,8 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 			m.log.InfoContext(r.Context(), "msauth: the code was refused with a claims challenge: asking for these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
 				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds,
-				demand:     provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
-				challenged: true, asked: a.Asked,
+				requirement: provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
+				challenged:  true, asked: a.Asked,
 			})
 			return
 		}

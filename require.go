@@ -79,10 +79,10 @@ const shortestMaxAge = 1 * time.Minute
 
 // A shortfall is why a session does not do for a handler.
 type shortfall struct {
-	forbidden string               // the kind of a refusal that another sign-in would not change
-	asks      bool                 // Microsoft has to be asked, and should not for a prefetch
-	demand    provider.Requirement // what else another sign-in is to bring
-	err       error                // why it is forbidden, or could not be found out
+	forbidden   string               // the kind of a refusal that another sign-in would not change
+	asks        bool                 // Microsoft has to be asked, and should not for a prefetch
+	requirement provider.Requirement // what else another sign-in is to bring
+	err         error                // why it is forbidden, or could not be found out
 }
 
 // shortOf makes of the error of a token request what the person can do about
@@ -94,11 +94,11 @@ func shortOf(err error, scopes []string) *shortfall {
 	if !forPerson(err) {
 		return &shortfall{err: err}
 	}
-	short := &shortfall{demand: provider.Requirement{Scopes: scopes}}
+	short := &shortfall{requirement: provider.Requirement{Scopes: scopes}}
 	if failure, ok := errors.AsType[*AuthError](err); ok {
-		short.demand.Claims = failure.Claims
+		short.requirement.Claims = failure.Claims
 		if scopes == nil {
-			short.demand.Scopes = failure.Scopes
+			short.requirement.Scopes = failure.Scopes
 		}
 	}
 	return short
@@ -126,7 +126,7 @@ func (m *Middleware) requireMore(next http.Handler, first provider.Requirement, 
 		case short.err != nil:
 			m.undecided(w, r, short.err)
 		default:
-			m.ask(w, r, v.rec, short.demand)
+			m.ask(w, r, v.rec, short.requirement)
 		}
 	}), first)
 }
@@ -201,7 +201,7 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, first, func(r *http.Request, v *visit) *shortfall {
 			if len(m.scopes.Missing(v.held.tokens.record().Scopes, own)) > 0 {
-				return &shortfall{demand: d}
+				return &shortfall{requirement: d}
 			}
 			if len(others) > 0 && web.IsPrefetch(r) {
 				return &shortfall{asks: true}
@@ -233,7 +233,7 @@ func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler)
 			if v.rec.AuthTime != 0 && time.Now().Unix()-v.rec.AuthTime <= int64(maxAge/time.Second) {
 				return nil
 			}
-			return &shortfall{demand: d}
+			return &shortfall{requirement: d}
 		})
 	}
 }
@@ -256,7 +256,7 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 				}
 				contexts = append(contexts, other)
 			}
-			return &shortfall{demand: provider.Requirement{Claims: provider.ContextClaims(contexts)}}
+			return &shortfall{requirement: provider.Requirement{Claims: provider.ContextClaims(contexts)}}
 		})
 	}
 }
@@ -387,7 +387,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *session.Re
 	case !web.IsNavigation(r):
 		m.unauthorized(w, r, rec != nil, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 	default:
-		o := authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), demand: d}
+		o := authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: d}
 		if rec != nil {
 			o.loginHint, o.rounds, o.granted = rec.Hint(), m.roundsAfter(rec), rec.Scopes
 		}

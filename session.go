@@ -34,7 +34,7 @@ func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token,
 }
 
 func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, error) {
-	w, err := h.wishFor(scopes)
+	w, err := h.tokenRequest(scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 
 // wishFor is the wish for a token with scopes: the zero one where the session's
 // own has them.
-func (h *heldTokens) wishFor(scopes []string) (renew.TokenRequest, error) {
+func (h *heldTokens) tokenRequest(scopes []string) (renew.TokenRequest, error) {
 	if len(scopes) == 0 {
 		return renew.TokenRequest{}, nil
 	}
@@ -189,7 +189,7 @@ func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, cla
 }
 
 func (h *heldTokens) replaced(ctx context.Context, scopes []string, rejected, claims string, again bool) (*oauth2.Token, error) {
-	w, err := h.wishFor(scopes)
+	w, err := h.tokenRequest(scopes)
 	if err != nil {
 		return nil, err
 	}
