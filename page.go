@@ -1,16 +1,13 @@
 package msauth
 
 import (
-	"crypto/sha256"
-	_ "embed"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"example.com/msauth/internal/page"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/web"
 )
@@ -55,19 +52,6 @@ type Link struct {
 	Token string
 }
 
-var (
-	//go:embed page.html
-	pageHTML string
-	//go:embed page.css
-	pageCSS string
-
-	pageTemplate = template.Must(template.New("page").Parse(pageHTML))
-	pageStyle    = func() string {
-		sum := sha256.Sum256([]byte(pageCSS))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}()
-)
-
 // showPage writes a page under headers that let it do nothing but be read.
 func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	p.Err = public(p.Err)
@@ -83,7 +67,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	} else {
 		h.Set("X-Frame-Options", "DENY")
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+pageStyle+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -99,15 +83,10 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	if err := pageTemplate.Execute(w, struct {
-		Page
-		Style template.CSS
-		After int
-		// Turbo then leaves the page, or the frame, for this one. After a form
-		// that is in no frame it would go back to the page of the form, and say
-		// nothing.
-		Reload bool
-	}{p, template.CSS(pageCSS), int(p.Refresh / time.Second), r.Method == http.MethodGet || libraryOf(r.Header) == turboFrame}); /* #nosec G203 -- a constant */ err != nil {
+	// Turbo then leaves the page, or the frame, for this one. After a form that is
+	// in no frame it would go back to the page of the form, and say nothing.
+	reload := r.Method == http.MethodGet || libraryOf(r.Header) == turboFrame
+	if err := page.Write(w, p, p.Refresh, reload); err != nil {
 		m.log.DebugContext(r.Context(), "msauth: writing a page", "err", err)
 	}
 }

@@ -64,6 +64,9 @@ var rooms = map[string]room{
 		others: []string{"golang.org/x/sync/singleflight"},
 		never:  map[string]string{"net/http": "requests are the provider's matter, answers the face's"},
 	},
+	"page": {
+		never: map[string]string{"net/http": "the face decides how a page is answered"},
+	},
 	"bearer": {
 		rooms: map[string]string{
 			"provider": "claims challenges, Retry-After, and how hosts are compared",

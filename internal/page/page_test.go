@@ -1,0 +1,79 @@
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+)
+
+type link struct {
+	URL, Label string
+	Post       bool
+	Token      string
+}
+
+type content struct {
+	Kind, Title, Text, ID string
+	Links                 []link
+}
+
+func written(t *testing.T, c content, refresh time.Duration, reload bool) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Write(&b, c, refresh, reload); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// What a page says may come from outside, and is text whatever it looks like.
+func TestTextsAreEscaped(t *testing.T) {
+	t.Parallel()
+	const evil = `<script>alert(1)</script>"'`
+	got := written(t, content{evil, evil, evil, evil, []link{{"javascript:alert(1)", evil, false, ""}, {"/x", evil, true, evil}}}, 0, false)
+	if strings.Contains(got, "<script") || strings.Contains(got, `"'`) || strings.Contains(got, `href="javascript:`) {
+		t.Errorf("page %s", got)
+	}
+}
+
+// The policy allows the one style sheet that the page has.
+func TestStyleSourceIsThatOfThePage(t *testing.T) {
+	t.Parallel()
+	_, rest, _ := strings.Cut(written(t, content{Title: "x"}, 0, false), "<style>")
+	style, _, ok := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	if want := "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; !ok || StyleSource != want {
+		t.Errorf("StyleSource is %s, that of the page %s", StyleSource, want)
+	}
+}
+
+func TestPartsOfAPage(t *testing.T) {
+	t.Parallel()
+	with := content{Kind: "wait", Title: "T", Text: "X", ID: "c0abc214dba1", Links: []link{{"/on", "Continue", false, ""}, {"/form", "Do it", true, "tok"}}}
+	for _, test := range []struct {
+		name  string
+		page  string
+		has   []string
+		lacks []string
+	}{
+		{"plain", written(t, content{Kind: "not-found", Title: "T", Text: "X"}, 0, false), []string{`id="msauth-not-found"`, "<title>T</title>", "<p>X</p>"}, []string{"<ul>", "refresh", "Reference", "turbo"}},
+		{"links", written(t, with, 0, false), []string{`<a href="/on" target="_top">Continue</a>`, `<form method="post" action="/form">`, `name="msauth_token" value="tok"`, "Reference: <code>c0abc214dba1</code>"}, []string{"http-equiv"}},
+		{"at once", written(t, with, time.Millisecond, false), []string{`content="0; url=/on"`}, nil},
+		{"later", written(t, with, 5*time.Second, false), []string{`content="5; url=/on"`}, nil},
+		{"for Turbo", written(t, with, 0, true), []string{`<meta name="turbo-visit-control" content="reload">`}, nil},
+	} {
+		for _, part := range test.has {
+			if !strings.Contains(test.page, part) {
+				t.Errorf("%s: no %q in %s", test.name, part, test.page)
+			}
+		}
+		for _, part := range test.lacks {
+			if strings.Contains(test.page, part) {
+				t.Errorf("%s: %q in %s", test.name, part, test.page)
+			}
+		}
+	}
+}
