@@ -1,11 +1,15 @@
 package msauth
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,3 +146,81 @@ func TestRenewalIsPutOffWithoutARefreshToken(t *testing.T) {
 
 // An emptyShelf is a TokenStore that keeps nothing.
 type emptyShelf struct{ TokenStore }
+
+// Whatever goes wrong below, an app and its log see errors of this package only,
+// with the same text.
+func TestErrorsThatLeaveAreThisPackagesOwn(t *testing.T) {
+	t.Parallel()
+	failure := &provider.Failure{
+		Class: provider.StepUp, Code: "invalid_grant", Numbers: []int{50076}, Scopes: []string{"Mail.Read"},
+		Err: fmt.Errorf("below: %w", renew.ErrNoTokens),
+	}
+	for name, test := range map[string]struct {
+		err error
+		is  []error
+	}{
+		"a failure":                {failure, []error{ErrSignInRequired, ErrNoTokens}},
+		"wrapped":                  {fmt.Errorf("discovery: %w", failure), []error{ErrSignInRequired, ErrNoTokens}},
+		"one of several":           {fmt.Errorf("%w: %w", ErrTokenUnavailable, failure), []error{ErrTokenUnavailable, ErrSignInRequired}},
+		"joined":                   {errors.Join(io.EOF, failure), []error{io.EOF, ErrSignInRequired}},
+		"of a client":              {&url.Error{Op: "Get", URL: "https://graph.microsoft.com", Err: failure}, []error{ErrSignInRequired}},
+		"in an AuthError":          {&AuthError{Class: ClassRetry, Err: failure}, []error{ErrTokenUnavailable, ErrSignInRequired}},
+		"a session that is over":   {renew.ErrSessionOver, []error{ErrNoSession}},
+		"too large":                {fmt.Errorf("%w: 9 bytes", session.ErrTooLarge), []error{ErrCookieTooLarge}},
+		"too large for a store":    {fmt.Errorf("%w: 9 bytes", session.ErrStoreLimit), []error{ErrCookieTooLarge}},
+		"nothing kept":             {renew.ErrNoTokens, []error{ErrNoTokens}},
+		"a conflict":               {storeError{io.EOF, renew.ErrConflict}, []error{io.EOF, ErrConflict}},
+		"an account that is taken": {renew.ErrAccountTaken, []error{ErrAccountTaken}},
+		"nothing of ours":          {fmt.Errorf("app: %w", io.EOF), []error{io.EOF}},
+	} {
+		seen := public(test.err)
+		if seen.Error() != test.err.Error() {
+			t.Errorf("%s: reads %q, was %q", name, seen, test.err)
+		}
+		for _, want := range test.is {
+			if !errors.Is(seen, want) {
+				t.Errorf("%s: is not %v", name, want)
+			}
+		}
+		wantOwn(t, name, seen)
+	}
+	if public(nil) != nil {
+		t.Error("of no error one is made")
+	}
+	seen, _ := errors.AsType[*AuthError](public(fmt.Errorf("x: %w", failure)))
+	if seen == nil || seen.Class != ClassStepUp || seen.Code != failure.Code || !slices.Equal(seen.Numbers, failure.Numbers) {
+		t.Fatalf("the AuthError is %+v", seen)
+	}
+	if seen.Numbers[0], seen.Scopes[0] = 0, ""; failure.Numbers[0] != 50076 || failure.Scopes[0] != "Mail.Read" {
+		t.Error("an app that changes its error changes another's")
+	}
+}
+
+// wantOwn walks an error's chain in search of the types of packages below
+// internal/.
+func wantOwn(t *testing.T, name string, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	of := reflect.TypeOf(err)
+	if of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	if strings.Contains(of.PkgPath(), "/internal/") && strings.HasPrefix(of.PkgPath(), "example.com/msauth") {
+		t.Errorf("%s: %T in the chain", name, err)
+	}
+	for _, sentinel := range sentinels {
+		if err == sentinel.below {
+			t.Errorf("%s: %v of a package below", name, err)
+		}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		wantOwn(t, name, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, below := range e.Unwrap() {
+			wantOwn(t, name, below)
+		}
+	}
+}
