@@ -135,6 +135,7 @@ func NewInProcess(t *testing.T, changes ...func(*msauth.Config)) *Site {
 
 func (s *Site) configure(t *testing.T, client *http.Client, changes []func(*msauth.Config)) {
 	t.Helper()
+	foreign := &foreignErrors{}
 	s.Cfg = msauth.Config{
 		ClientID:     s.MS.ClientID,
 		ClientSecret: s.MS.ClientSecret,
@@ -142,10 +143,15 @@ func (s *Site) configure(t *testing.T, client *http.Client, changes []func(*msau
 		BaseURL:      s.URL + "/auth",
 		Keys:         [][]byte{NewKey()},
 		HTTPClient:   client,
-		Logger:       slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:       slog.New(ownErrors{slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}), foreign}),
 	}
 	s.Restart(t, changes...)
-	t.Cleanup(func() { s.WantNoSecrets(t, "the log", s.Log.String()) })
+	t.Cleanup(func() {
+		s.WantNoSecrets(t, "the log", s.Log.String())
+		if found := foreign.list(); len(found) > 0 {
+			t.Errorf("errors in the log that no app can know: %q", found)
+		}
+	})
 }
 
 // Restart replaces the app by one with a changed configuration and an empty
