@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"reflect"
-	"strings"
 	"sync"
+
+	"example.com/msauth/internal/provider"
 )
 
-// ownErrors is a log handler that notes errors whose types an app cannot know:
-// those of packages below internal/.
+// ownErrors is a log handler that notes where a Failure of package provider is
+// logged in place of the AuthError that apps know.
 type ownErrors struct {
 	slog.Handler
 	found *foreignErrors
@@ -35,11 +35,7 @@ func (f *foreignErrors) look(where string, err error) {
 	if err == nil {
 		return
 	}
-	of := reflect.TypeOf(err)
-	if of.Kind() == reflect.Pointer {
-		of = of.Elem()
-	}
-	if strings.HasPrefix(of.PkgPath(), "example.com/msauth/internal/") {
+	if _, ok := err.(*provider.Failure); ok {
 		f.mu.Lock()
 		f.seen = append(f.seen, fmt.Sprintf("%s: %T", where, err))
 		f.mu.Unlock()
