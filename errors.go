@@ -12,102 +12,105 @@ import (
 	"example.com/msauth/internal/session"
 )
 
-// Errors a caller may want to branch on with [errors.Is].
+// Errors to test for with [errors.Is].
 var (
 	// ErrNoSession means that nobody is signed in: there is no session, or it
-	// has ended while the caller was still using it.
+	// ended while the caller was still using it.
 	ErrNoSession = errors.New("msauth: nobody is signed in")
 
-	// ErrSignInRequired means that the session has no more tokens to give
-	// until the person has been at Microsoft's sign-in page again: the grant
-	// was revoked, or Microsoft or an API asks for another factor or for
-	// consent. [Middleware.Challenge] leads there; so does the next navigation
-	// to a handler under [Middleware.Require] where there is no token at all.
-	ErrSignInRequired = errors.New("msauth: the person must sign in again")
+	// ErrSignInRequired means that the access token is not available until the
+	// user returns to Microsoft's sign-in page: the grant was revoked, or
+	// Microsoft or an API requires another factor or consent. [Middleware.Challenge]
+	// sends the user there; so does the next navigation to a handler under
+	// [Middleware.Require] if the session has no token at all.
+	ErrSignInRequired = errors.New("msauth: the user must sign in again")
 
-	// ErrTokenUnavailable means that no access token can be had right now,
-	// because Microsoft cannot be reached, throttles, or refuses the app
-	// itself. The session lives on; asking again later may succeed.
+	// ErrTokenUnavailable means that there is no access token at the moment,
+	// because Microsoft cannot be reached, throttles requests, or refuses the
+	// app itself. The session continues, and trying again later may succeed.
 	ErrTokenUnavailable = errors.New("msauth: no access token available right now")
 
-	// ErrCookieTooLarge means that a session does not fit its cookies (or the
-	// record of its store), even after everything that can be left out was.
+	// ErrCookieTooLarge means that a session does not fit into its cookies (or
+	// its record in a store), even without everything that can be left out.
 	ErrCookieTooLarge = errors.New("msauth: session too large")
 )
 
 // A Class says what an [AuthError] means for the session. Every failure at
-// Microsoft has exactly one, decided by HTTP status, suberror and error in this
-// order. AADSTS numbers are for texts and logs, because Microsoft may change
-// them at any time ("Handling errors and exceptions", Microsoft identity
-// platform), but for AADSTS50196: Microsoft reports a loop as it reports a
-// revoked token, and nothing but the number says that waiting helps.
+// Microsoft has exactly one class, determined by HTTP status, suberror and
+// error, in this order. AADSTS numbers are only for texts and logs, because
+// Microsoft may change them at any time ("Handling errors and exceptions",
+// Microsoft identity platform). The exception is AADSTS50196: Microsoft reports
+// a loop in the same way as a revoked token, and only the number tells that
+// waiting helps.
 type Class string
 
 const (
-	// ClassSignIn: the grant is gone; the session ends.
+	// ClassSignIn: the grant is no longer valid; the session ends.
 	ClassSignIn Class = "sign in again"
-	// ClassStepUp: the person must do more (another factor, consent, a
-	// compliant device); the session is kept until they have.
+	// ClassStepUp: Microsoft or an API requires more of the user (another
+	// factor, consent, a compliant device); the session is kept meanwhile.
 	ClassStepUp Class = "step up"
-	// ClassRetry: a passing fault; nothing is lost.
+	// ClassRetry: a temporary failure; the session is unaffected.
 	ClassRetry Class = "retry"
-	// ClassMisconfigured: Microsoft refuses the app, not the person, for
-	// example because its secret has expired.
+	// ClassMisconfigured: Microsoft refuses the app, not the user, for example
+	// because the client secret has expired.
 	ClassMisconfigured Class = "app misconfigured"
-	// ClassDeclined: the person pressed Cancel or refused consent.
+	// ClassDeclined: the user pressed Cancel or declined consent.
 	ClassDeclined Class = "declined"
-	// ClassNotAllowed: the account is not one this app admits.
+	// ClassNotAllowed: the account is not allowed to use this app.
 	ClassNotAllowed Class = "not allowed"
-	// ClassReplay: the authorization code was used or does not belong to
-	// this attempt; the person must start again.
+	// ClassReplay: the authorization code was used before, or belongs to
+	// another sign-in; the user must start again.
 	ClassReplay Class = "replay"
 )
 
-// AuthError is a refusal or failure at the identity provider. Find it in an
-// error chain with [errors.AsType]. It holds no token, code or secret; its
-// texts come from the provider and must be escaped before they are shown.
+// An AuthError is a refusal by, or a failure at, the identity provider. Find it
+// in an error chain with [errors.AsType]. It contains no token, code or secret.
+// Its texts come from the provider and must be escaped before they are shown.
 type AuthError struct {
 	Class Class
 
-	// StatusCode is the HTTP status of the reply, 0 when there was none or
-	// when the error came back in the query of the callback.
+	// StatusCode is the HTTP status of the response, or 0 if there was none or
+	// the error arrived in the query of the callback.
 	StatusCode int
 
-	// Code is the OAuth error code such as "invalid_grant" (RFC 6749 section
-	// 5.2), empty when the reply had none.
+	// Code is the OAuth error code, such as "invalid_grant" (RFC 6749 section
+	// 5.2), or empty if the response had none.
 	Code string
 	// Suberror refines Code, for example "bad_token".
 	Suberror string
-	// Description is Microsoft's text for developers: one line, at most 500
+	// Description is Microsoft's text for developers: one line of at most 500
 	// bytes.
 	Description string
-	// Numbers are the AADSTS numbers. For texts and logs only.
+	// Numbers are the AADSTS numbers, for texts and logs only.
 	Numbers []int
-	// Claims is the claims challenge that the next sign-in must carry, JSON.
+	// Claims is the claims challenge, in JSON, that the next sign-in must
+	// carry.
 	Claims string
-	// Scopes are those that the person has not granted, if that is what is
-	// missing. [Middleware.Challenge] asks for them; so a handler to which an
-	// API answers 403 can make an AuthError of ClassStepUp with Scopes.
+	// Scopes are the scopes that the user has not granted, if these are what is
+	// missing. [Middleware.Challenge] asks for them: a handler that got a 403
+	// from an API can pass it an AuthError of ClassStepUp with Scopes.
 	Scopes []string
-	// TraceID and CorrelationID identify the request at Microsoft's support.
+	// TraceID and CorrelationID identify the request to Microsoft's support.
 	TraceID, CorrelationID string
-	// RetryAfter is how long Microsoft asks to wait, 0 when it does not say;
-	// at most one hour.
+	// RetryAfter is how long Microsoft asks to wait, at most one hour, or 0 if
+	// it does not say.
 	RetryAfter time.Duration
 
-	// Err is the cause below, if any: a network error or the reason why a
-	// reply could not be used.
+	// Err is the underlying error, if any: a network error, or the reason why
+	// a response could not be used.
 	Err error
 }
 
-// Error describes the failure in one line.
+// Error returns a description of the failure in one line.
 func (e *AuthError) Error() string { return e.failure().Error() }
 
-// Unwrap returns the cause.
+// Unwrap returns e.Err.
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// Is reports whether the failure amounts to [ErrSignInRequired] or
-// [ErrTokenUnavailable].
+// Is reports whether e matches target, which may be [ErrSignInRequired] (for
+// [ClassSignIn] and [ClassStepUp]) or [ErrTokenUnavailable] (for [ClassRetry]
+// and [ClassMisconfigured]).
 func (e *AuthError) Is(target error) bool {
 	switch target {
 	case ErrSignInRequired:
@@ -118,7 +121,7 @@ func (e *AuthError) Is(target error) bool {
 	return false
 }
 
-// failure is the error as the packages below have it.
+// failure returns e as the internal packages represent it.
 func (e *AuthError) failure() *provider.Failure {
 	return &provider.Failure{
 		Class: provider.Class(e.Class), StatusCode: e.StatusCode, Code: e.Code, Suberror: e.Suberror, Description: e.Description,
@@ -127,16 +130,16 @@ func (e *AuthError) failure() *provider.Failure {
 	}
 }
 
-// public makes of an error of the packages below what an app sees: a Failure is
-// an [AuthError], of which the app may change all, and their sentinel errors are
-// this package's. Every error passes here where it leaves this package, and a
-// log line's on its way to the app's log.
+// public replaces the errors of the internal packages in the chain of err: a
+// Failure becomes an [AuthError] that the app is free to modify, and a sentinel
+// error becomes the exported one. Every error that leaves this package passes
+// through here, including those in log lines.
 func public(err error) error {
 	seen, _ := publicly(err)
 	return seen
 }
 
-// publicly is public, and reports whether it made another error.
+// publicly is public, and also reports whether it replaced anything.
 func publicly(err error) (seen error, another bool) {
 	switch e := err.(type) {
 	case nil:
@@ -147,11 +150,11 @@ func publicly(err error) (seen error, another bool) {
 			Numbers: slices.Clone(e.Numbers), Claims: e.Claims, Scopes: slices.Clone(e.Scopes), TraceID: e.TraceID, CorrelationID: e.CorrelationID,
 			RetryAfter: e.RetryAfter, Err: public(e.Err),
 		}, true
-	case *AuthError: // some other request's too
+	case *AuthError: // may be shared with other requests
 		own := *e
 		own.Numbers, own.Scopes, own.Err = slices.Clone(e.Numbers), slices.Clone(e.Scopes), public(e.Err)
 		return &own, true
-	case *url.Error: // which apps look for
+	case *url.Error: // apps test for it: keep the type
 		below, another := publicly(e.Err)
 		if !another {
 			return err, false
@@ -181,7 +184,7 @@ func publicly(err error) (seen error, another bool) {
 	return &publicError{err.Error(), causes}, true
 }
 
-// A publicError is the text of an error with the causes that an app may know of.
+// A publicError has the text of an error and its causes as made by public.
 type publicError struct {
 	text   string
 	causes []error
@@ -191,8 +194,7 @@ func (e *publicError) Error() string { return e.text }
 
 func (e *publicError) Unwrap() []error { return e.causes }
 
-// sentinels are the errors of the packages below that have one of this package's
-// in their place.
+// sentinels maps sentinel errors of the internal packages to exported ones.
 var sentinels = []struct{ below, public error }{
 	{renew.ErrSessionOver, ErrNoSession},
 	{session.ErrTooLarge, ErrCookieTooLarge},
@@ -201,7 +203,7 @@ var sentinels = []struct{ below, public error }{
 	{renew.ErrAccountTaken, ErrAccountTaken},
 }
 
-// fieldError is how [New] names what is wrong.
+// fieldError is an error of [New] about a field of Config.
 func fieldError(field, format string, args ...any) error {
 	return fmt.Errorf("msauth: Config.%s %s", field, fmt.Sprintf(format, args...))
 }
