@@ -16,53 +16,11 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// misdirected reports whether a request is the answer to a sign-in of ours
-// that went past Callback: a proxy has changed its path, so that signing in
-// would never end.
-func (m *Middleware) misdirected(r *http.Request) bool {
-	answer, err := readAnswer(r)
-	if err != nil {
-		return false
-	}
-	a, err := m.attempts.Open(answer.state)
-	if err != nil {
-		return false
-	}
-	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
-	binding := a.Bind(cookie)
-	return cookie != "" && seal.SameText(string(binding[:]), string(a.Binding[:]))
-}
-
-// noteMisplaced logs, once, that the answer to a sign-in came to another path
-// than Microsoft was told. Where it finds Callback all the same people can sign
-// in, but what they wanted to see is found below a wrong path.
-func (m *Middleware) noteMisplaced(r *http.Request) {
-	if m.misplaced.Load() {
-		return
-	}
-	want := m.base.Path + "/callback"
-	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
-	if path, err := url.PathUnescape(asked); err == nil {
-		asked = path
-	}
-	if asked == want || r.URL.Path == want {
-		return
-	}
-	ans, err := readAnswer(r)
-	if err != nil {
-		return
-	}
-	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
-		m.log.WarnContext(r.Context(), "msauth: the answer to a sign-in arrived at an unexpected path: does something in front strip or add a prefix?",
-			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
-	}
-}
-
 // Middleware signs people in with Microsoft and keeps their sessions. Make one
 // with [New]; it is safe for concurrent use.
 type Middleware struct {
-	cfg    Config   // complete, without its secrets
-	base   *url.URL // of BaseURL
+	cfg    Config   // with its defaults, without its secrets
+	base   *url.URL // Config.BaseURL
 	log    *slog.Logger
 	events *events
 
@@ -77,7 +35,7 @@ type Middleware struct {
 	apis
 }
 
-// keeping is where sessions live between requests.
+// keeping holds what keeps sessions between requests.
 type keeping struct {
 	layout   session.Layout
 	cookies  *session.Cookies
@@ -85,26 +43,26 @@ type keeping struct {
 	ended    session.Revoked
 }
 
-// signIns is what the ways to Microsoft and back need.
+// signIns holds what sign-ins need, on the way to Microsoft and back.
 type signIns struct {
 	oauth        oauth2.Config
-	wantsOffline bool // Config.Scopes names offline_access itself
+	wantsOffline bool // Config.Scopes includes offline_access
 	attempts     *session.Attempts
 	linkKeys     *seal.DailyKeys
 	formKeys     *seal.DailyKeys
-	redeemed     atomic.Bool // a code, since the process has started
+	redeemed     atomic.Bool // a code has been redeemed since the process started
 	misplaced    atomic.Bool // an answer at an unexpected path has been logged
 }
 
-// apis is what requests to APIs need.
+// apis holds what requests to APIs need.
 type apis struct {
 	tokenHosts  map[string][]string // scopes by host
 	tokenBase   http.RoundTripper
-	graph       string // where Microsoft Graph is, "" if there is none
+	graph       string // Microsoft Graph's origin, "" if there is none
 	memberships memberships
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is shown.
+// Format implements [fmt.Formatter]. No verb prints a secret.
 func (m *Middleware) Format(f fmt.State, verb rune) {
 	if m == nil {
 		fmt.Fprint(f, "msauth.Middleware(nil)")
@@ -113,7 +71,44 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, "msauth.Middleware(%s)", m.cfg.BaseURL)
 }
 
-// route finds what ServeHTTP serves below BaseURL.
+// ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out
+// and continue, through which the callback redirects to long addresses. Mount
+// it there, with or without [http.StripPrefix]:
+//
+//	mux.Handle("/auth/", auth)
+//
+// Any other path is answered 404.
+func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	serve := m.routeFor(r)
+	if serve == nil {
+		serve = route(strings.TrimPrefix(r.URL.Path, "/"))
+	}
+	if serve == nil {
+		if m.noteMisplaced(r); m.misdirected(r) {
+			m.misdirectedPage(w, r)
+			return
+		}
+		serve = (*Middleware).notFound
+	}
+	serve(m, w, r)
+}
+
+// routeFor returns the handler if a request is for a page below BaseURL, or nil.
+// It looks at the path in r.URL and, in case http.StripPrefix has shortened that,
+// at the path that the browser sent.
+func (m *Middleware) routeFor(r *http.Request) func(*Middleware, http.ResponseWriter, *http.Request) {
+	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
+	for _, path := range [...]string{r.URL.Path, asked} {
+		if name, below := strings.CutPrefix(path, m.base.Path+"/"); below {
+			if serve := route(name); serve != nil {
+				return serve
+			}
+		}
+	}
+	return nil
+}
+
+// route returns the handler of a page below BaseURL, or nil.
 func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 	switch name {
 	case "login":
@@ -130,46 +125,12 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 	return nil
 }
 
-// ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out
-// and continue, by which the callback leads to long addresses. Mount it there, with or without [http.StripPrefix]:
-//
-//	mux.Handle("/auth/", auth)
-//
-// Everything else below is answered 404.
-func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	serve := m.routeFor(r)
-	if serve == nil {
-		serve = route(strings.TrimPrefix(r.URL.Path, "/"))
-	}
-	if serve == nil {
-		if m.noteMisplaced(r); m.misdirected(r) {
-			m.misdirectedPage(w, r)
-			return
-		}
-		serve = (*Middleware).notFound
-	}
-	serve(m, w, r)
-}
-
-// routeFor finds our own page that a request is for, as the app routes it or,
-// where http.StripPrefix has shortened that, as the browser asked for it.
-func (m *Middleware) routeFor(r *http.Request) func(*Middleware, http.ResponseWriter, *http.Request) {
-	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
-	for _, path := range [...]string{r.URL.Path, asked} {
-		if name, below := strings.CutPrefix(path, m.base.Path+"/"); below {
-			if serve := route(name); serve != nil {
-				return serve
-			}
-		}
-	}
-	return nil
-}
-
-// Load attaches the session of the person who is signed in, if anybody is, to
-// the request's context, for [FromContext]; its tokens are renewed first if
-// they are due. It never redirects and never refuses: pages that anybody may
-// see use it to greet those they know. Load inside Load does nothing more; a
-// session that [NewContext] put there is replaced by the request's own.
+// Load adds the session, if there is one, to the request's context, where
+// [FromContext] finds it. If the session's tokens are due, they are renewed
+// first. Load never redirects and never refuses a request: it is for pages that
+// everybody may see and that greet people who are signed in. Load inside Load
+// does nothing more. A session that [NewContext] put into the context is
+// replaced by the request's own.
 func (m *Middleware) Load(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, _ = m.attach(w, r)
@@ -177,16 +138,16 @@ func (m *Middleware) Load(next http.Handler) http.Handler {
 	})
 }
 
-// Require is Load for handlers that only people who are signed in may reach.
-// Others are sent to Microsoft if they navigate, and back to where they wanted
-// to go; scripts, frames, form posts and the like are answered 401. Wrapped
-// around a whole site it serves the pages below BaseURL itself: nobody could
-// sign in if signing in were needed for them.
+// Require is Load for handlers that only signed-in people may reach. A page load
+// without a session is redirected to Microsoft and, after the sign-in, back to
+// the page. Scripts, frames, form posts and the like are answered 401. Wrapped
+// around a whole site, Require serves the pages below BaseURL itself: if they
+// required a sign-in, nobody could sign in.
 func (m *Middleware) Require(next http.Handler) http.Handler {
 	return m.require(next, provider.Requirement{})
 }
 
-// require is Require where a first sign-in is to meet a demand.
+// require is Require with a requirement that a first sign-in must meet.
 func (m *Middleware) require(next http.Handler, first provider.Requirement) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.routeFor(r) != nil {
@@ -194,7 +155,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 			return
 		}
 		r, v := m.attach(w, r)
-		navigation := !v.passes() && web.IsNavigation(r) // nobody asks of those who pass
+		navigation := !v.passes() && web.IsNavigation(r) // of no interest if it passes
 		switch decide(v, navigation) {
 		case pass:
 			if w.Header().Get("Cache-Control") == "" {
@@ -208,7 +169,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				m.misdirectedPage(w, r)
 				return
 			}
-			if v.rec != nil { // kept for a step-up
+			if v.rec != nil { // the session is kept, but needs a step-up
 				m.ask(w, r, v.rec, provider.Requirement{Claims: v.rec.Claims})
 				return
 			}
@@ -227,15 +188,15 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 	})
 }
 
-// verdict is what Require does with a request.
+// A verdict is what Require does with a request.
 type verdict int
 
 const (
 	refuse   verdict = iota // 401
-	pass                    // on to the handler
-	signIn                  // to Microsoft
-	brake                   // a page in place of a loop
-	broken                  // 503
+	pass                    // call the handler
+	signIn                  // redirect to Microsoft
+	brake                   // an error page instead of a redirect loop
+	broken                  // 503: the session store failed
 	tooEarly                // 503 to a prefetch
 )
 
@@ -254,4 +215,46 @@ func decide(v *visit, navigation bool) verdict {
 		return brake
 	}
 	return signIn
+}
+
+// misdirected reports whether a request answers a sign-in of this browser but
+// did not reach Callback, because a proxy has changed its path. Another sign-in
+// would end the same way, in a loop.
+func (m *Middleware) misdirected(r *http.Request) bool {
+	answer, err := readAnswer(r)
+	if err != nil {
+		return false
+	}
+	a, err := m.attempts.Open(answer.state)
+	if err != nil {
+		return false
+	}
+	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
+	binding := a.Bind(cookie)
+	return cookie != "" && seal.SameText(string(binding[:]), string(a.Binding[:]))
+}
+
+// noteMisplaced logs, once per process, that the answer to a sign-in arrived at
+// a path other than the one Microsoft was given. If it reaches Callback anyway,
+// people can sign in, but the links back into the site have a wrong path.
+func (m *Middleware) noteMisplaced(r *http.Request) {
+	if m.misplaced.Load() {
+		return
+	}
+	want := m.base.Path + "/callback"
+	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
+	if path, err := url.PathUnescape(asked); err == nil {
+		asked = path
+	}
+	if asked == want || r.URL.Path == want {
+		return
+	}
+	ans, err := readAnswer(r)
+	if err != nil {
+		return
+	}
+	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
+		m.log.WarnContext(r.Context(), "msauth: sign-in response at an unexpected path: does a proxy add or strip a prefix?",
+			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
+	}
 }
