@@ -254,7 +254,7 @@ func (m *Middleware) noteMisplaced(r *http.Request) {
 		return
 	}
 	if a, _ := m.attempts.Open(ans.state); a != nil && m.misplaced.CompareAndSwap(false, true) {
-		m.log.WarnContext(r.Context(), "msauth: sign-in response at an unexpected path: does a proxy add or strip a prefix?",
+		m.log.WarnContext(r.Context(), "msauth: sign-in response arrived at an unexpected path: does a proxy add or strip a prefix?",
 			"base_url", m.cfg.BaseURL, "path", web.OneLine(asked, 200), "expected", want)
 	}
 }
