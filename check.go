@@ -17,8 +17,18 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// complete fills in the defaults, puts every field into its one form, and
-// refuses what cannot work.
+const (
+	defaultAuthority   = "https://login.microsoftonline.com"
+	defaultMaxAge      = 7 * 24 * time.Hour
+	defaultIdleTimeout = 24 * time.Hour
+
+	defaultCookieBudget = 3300 // bytes
+	largestCookieBudget = 7168 // bytes
+	maxHome             = 200  // bytes
+)
+
+// complete sets defaults, normalizes the fields, and returns an error for a
+// configuration that cannot work.
 func (c *Config) complete() (base *url.URL, err error) {
 	if c.ClientID == "" || strings.ContainsFunc(c.ClientID, notPrintable) {
 		return nil, fieldError("ClientID", "must be the application (client) id of the app registration")
@@ -41,7 +51,7 @@ func (c *Config) complete() (base *url.URL, err error) {
 	for host := range c.TokenHosts {
 		u, err := url.Parse("https://" + host)
 		if err != nil || u.Host != host || u.Hostname() == "" || !web.IsASCII(host) || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
-			return nil, fieldError("TokenHosts", "has %q: want a host, or host:port, such as api.example.com", host)
+			return nil, fieldError("TokenHosts", "has %q: must be a host or host:port, such as api.example.com", host)
 		}
 	}
 	if c.HTTPClient == nil {
@@ -62,7 +72,7 @@ func (c *Config) completeURLs() (*url.URL, error) {
 	c.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	base.Path = strings.TrimRight(base.Path, "/")
 	if strings.Contains(base.Path, "//") || base.RawPath != "" || strings.Contains(base.Path, "/.") {
-		return nil, fieldError("BaseURL", "%q has an unusual path", c.BaseURL)
+		return nil, fieldError("BaseURL", "%q must have a plain path, such as /auth", c.BaseURL)
 	}
 	if c.PostLogoutURL == "" {
 		c.PostLogoutURL = c.BaseURL + "/signed-out"
@@ -72,7 +82,7 @@ func (c *Config) completeURLs() (*url.URL, error) {
 	return base, c.completeHome(base)
 }
 
-// completeHome finds the site's home page.
+// completeHome checks Home, or derives it from the path of BaseURL.
 func (c *Config) completeHome(base *url.URL) error {
 	if c.Home == "" {
 		escaped := web.ASCIIURL(base.EscapedPath())
@@ -89,11 +99,11 @@ func (c *Config) completeHome(base *url.URL) error {
 	return nil
 }
 
-// checkURL accepts an absolute URL without query, fragment or user, on https
-// or where plain http may be used.
+// checkURL parses an absolute URL without query, fragment or user. Plain http
+// is for loopback hosts, unless anyHTTP is set.
 func checkURL(field, s string, anyHTTP bool) (*url.URL, error) {
 	if s == "" {
-		return nil, fieldError(field, "is empty: want an absolute URL such as https://app.example.com/auth")
+		return nil, fieldError(field, "is empty: must be an absolute URL such as https://app.example.com/auth")
 	}
 	u, err := url.Parse(s)
 	switch {
@@ -117,7 +127,7 @@ func (c *Config) completeScopes() error {
 	}
 	for _, s := range wanted {
 		if !provider.ScopeForm.MatchString(s) {
-			return fieldError("Scopes", "has %q: want one scope per entry, without spaces", s)
+			return fieldError("Scopes", "has %q: must be one scope per entry, without spaces", s)
 		}
 		if !slices.Contains(scopes, s) {
 			scopes = append(scopes, s)
@@ -129,20 +139,20 @@ func (c *Config) completeScopes() error {
 
 func (c *Config) completeSession() error {
 	if c.CookieName != "" && !session.ValidName(c.CookieName) {
-		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and not end like one of another session's cookies (the __Host- prefix is added)", c.CookieName)
+		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to or -login-ID, which other cookies of a session have (the __Host- prefix is added)", c.CookieName)
 	}
 	if _, ours := c.Store.(*CookieStore); ours {
-		return fieldError("Store", "is a CookieStore: leave it nil, sessions live in cookies then")
+		return fieldError("Store", "is a CookieStore: leave it nil to keep sessions in cookies")
 	}
 	if c.CookieBudget == 0 {
 		c.CookieBudget = defaultCookieBudget
 	}
 	if c.CookieBudget < 1024 || c.CookieBudget > largestCookieBudget {
-		return fieldError("CookieBudget", "is %d: want 1024 to %d bytes", c.CookieBudget, largestCookieBudget)
+		return fieldError("CookieBudget", "is %d: must be 1024 to %d bytes", c.CookieBudget, largestCookieBudget)
 	}
 	for _, name := range c.Claims {
 		if name == "" || len(name) > 100 {
-			return fieldError("Claims", "has %q: want the name of a claim", name)
+			return fieldError("Claims", "has %q: must be the name of a claim, of at most 100 bytes", name)
 		}
 	}
 	c.Claims = slices.Clone(c.Claims)
@@ -171,7 +181,7 @@ func (c *Config) completeSession() error {
 	return nil
 }
 
-// checkDuration says in words what is wrong with a duration.
+// checkDuration returns an error if d is not between least and most.
 func checkDuration(d, least, most time.Duration) error {
 	switch {
 	case d < least:
@@ -182,7 +192,7 @@ func checkDuration(d, least, most time.Duration) error {
 	return nil
 }
 
-// inWords is a duration as a person would say it, if it is a round one.
+// inWords formats a duration in its largest whole unit, such as "7 days".
 func inWords(d time.Duration) string {
 	for _, unit := range []struct {
 		name string
@@ -199,8 +209,8 @@ func inWords(d time.Duration) string {
 	return d.String()
 }
 
-// tokenHosts are the hosts that may have a token, as tokenHost writes them, and
-// the scopes of these tokens.
+// tokenHosts returns the hosts that may receive a token, as normalized by
+// provider.TokenHost, with the scopes of their tokens.
 func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) {
 	hosts := map[string][]string{}
 	for _, host := range provider.GraphHosts(c.Authority) {
@@ -219,7 +229,7 @@ func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) 
 		}
 		u, err := url.Parse("https://" + host)
 		if err != nil {
-			continue // seen by complete
+			continue // complete has rejected it
 		}
 		if seen[provider.TokenHost(u)] {
 			return nil, fieldError("TokenHosts", "names the host %q twice, in different spellings", host)
@@ -230,7 +240,7 @@ func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) 
 	return hosts, nil
 }
 
-// capability is what every request for tokens claims.
+// capability returns the client capability that token requests declare.
 func (c *Config) capability() string {
 	if c.ContinuousAccess {
 		return provider.Capability
@@ -238,7 +248,8 @@ func (c *Config) capability() string {
 	return ""
 }
 
-// manyTenants is of how many tenants people may be, where several may.
+// manyTenants returns how many tenants users may come from, or 0 if Tenant does
+// not admit several.
 func (c *Config) manyTenants() int {
 	switch {
 	case c.Tenant != "common" && c.Tenant != "organizations":
@@ -249,7 +260,7 @@ func (c *Config) manyTenants() int {
 	return math.MaxInt
 }
 
-// oneTenant reports whether all people are of one organization.
+// oneTenant reports whether all users are in one organization.
 func (c *Config) oneTenant() bool {
 	if len(c.AllowedTenants) == 1 {
 		return c.AllowedTenants[0] != provider.PersonalTenant
@@ -257,6 +268,8 @@ func (c *Config) oneTenant() bool {
 	return c.Issuer == "" && c.Tenant != "consumers" && c.Tenant != provider.PersonalTenant && c.manyTenants() == 0
 }
 
+// registration returns the identity of the app registration: sessions and
+// stored tokens of another one are not accepted.
 func (c *Config) registration() (id session.Registration) {
 	h := sha256.New()
 	for _, part := range []string{c.Authority, c.Issuer, c.Tenant, c.ClientID, c.BaseURL} {
@@ -271,7 +284,7 @@ func (c *Config) registration() (id session.Registration) {
 
 func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
 
-// kind is what provider the configuration is for.
+// kind returns the kind of provider that c is for.
 func (c *Config) kind() provider.Kind { return provider.KindOf(c.Issuer, c.MicrosoftIssuer) }
 
 func (c *Config) completeProvider() error {
@@ -282,7 +295,7 @@ func (c *Config) completeProvider() error {
 		return c.completeIssuer()
 	}
 	if c.MicrosoftIssuer != "" {
-		return fieldError("MicrosoftIssuer", "needs Issuer, the URL below which discovery is found")
+		return fieldError("MicrosoftIssuer", "needs Issuer, the URL that comes before /.well-known/openid-configuration")
 	}
 	if c.Authority == "" {
 		c.Authority = defaultAuthority
@@ -292,12 +305,12 @@ func (c *Config) completeProvider() error {
 		return err
 	}
 	if provider.OnHost(c.Authority, ".b2clogin.com") || provider.OnHost(c.Authority, ".ciamlogin.com") {
-		return fieldError("Authority", "%q is of Azure AD B2C or Entra External ID: leave Authority and Tenant empty, and set Issuer to the URL "+
+		return fieldError("Authority", "%q belongs to Azure AD B2C or Entra External ID: leave Authority and Tenant empty, and set Issuer to the URL "+
 			"that comes before /.well-known/openid-configuration, such as https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0 "+
 			"or https://fabrikam.ciamlogin.com/<tenant id>/v2.0", c.Authority)
 	}
 	if strings.Trim(u.Path, "/") != "" {
-		return fieldError("Authority", "%q must have no path: the tenant goes to Config.Tenant", c.Authority)
+		return fieldError("Authority", "%q must have no path: the tenant goes into Config.Tenant", c.Authority)
 	}
 	c.Authority = u.Scheme + "://" + strings.ToLower(u.Host)
 	if cloud := provider.CloudOf(u); cloud != "" && c.Authority != cloud {
@@ -316,7 +329,7 @@ func (c *Config) completeProvider() error {
 	c.AllowedTenants = slices.Clone(c.AllowedTenants)
 	for i, id := range c.AllowedTenants {
 		if !provider.GUIDForm.MatchString(id) {
-			return fieldError("AllowedTenants", "has %q, which is no tenant id (a GUID)", id)
+			return fieldError("AllowedTenants", "has %q, which is not a tenant id (a GUID)", id)
 		}
 		c.AllowedTenants[i] = strings.ToLower(id)
 	}
@@ -359,8 +372,8 @@ func (c *Config) completeIssuer() error {
 		return nil
 	}
 	if provider.TFPIssuer(c.MicrosoftIssuer) {
-		return fieldError("MicrosoftIssuer", "%q: the form of Azure AD B2C with /tfp/ is not supported: in the properties of the user flow, under "+
-			"\"Token compatibility settings\", set \"Issuer (iss) claim\" to the form that has the tenant's id alone", c.MicrosoftIssuer)
+		return fieldError("MicrosoftIssuer", "%q: B2C issuers with /tfp/ are not supported: in the properties of the user flow, under "+
+			"\"Token compatibility settings\", set \"Issuer (iss) claim\" to the form with only the tenant's id", c.MicrosoftIssuer)
 	}
-	return fieldError("MicrosoftIssuer", "%q must have the form https://host/<tenant id>/v2.0, with or without a slash at the end, exactly as discovery below Issuer publishes it", c.MicrosoftIssuer)
+	return fieldError("MicrosoftIssuer", "%q must have the form https://host/<tenant id>/v2.0, with or without a slash at the end, exactly as the discovery document of Issuer publishes it", c.MicrosoftIssuer)
 }

@@ -9,25 +9,26 @@ import (
 	"github.com/gorilla/sessions"
 )
 
-// Config says who the app is at Microsoft, who may sign in, and how sessions
-// are kept. ClientID, ClientSecret, BaseURL and Keys have no defaults; the zero
-// value of every other field is a good choice. [New] copies what it needs.
+// Config configures a [Middleware]: who the app is at Microsoft, who may sign
+// in, and how sessions are kept. ClientID, ClientSecret, BaseURL and Keys are
+// required; for every other field, the zero value is a good choice. [New]
+// copies what it needs.
 type Config struct {
-	// ClientID and ClientSecret are the "Application (client) ID" and the
-	// value (not the id) of a client secret of the app registration.
+	// ClientID and ClientSecret are the "Application (client) ID" of the app
+	// registration and the value (not the ID) of one of its client secrets.
 	ClientID     string
 	ClientSecret string
 
-	// Tenant says whose accounts are asked to sign in: "common" (work, school
-	// and personal), "organizations" (work and school), "consumers"
-	// (personal), a tenant id, or a domain name of a tenant. Default
-	// "common".
+	// Tenant selects the accounts that can sign in: "common" (work, school and
+	// personal), "organizations" (work and school), "consumers" (personal), a
+	// tenant ID, or a domain name of a tenant. Default "common".
 	Tenant string
 
 	// AllowedTenants narrows "common" or "organizations" to the tenants with
-	// these ids. Personal accounts are tenant
-	// 9188040d-6c67-4c5b-b112-36a304b66dad. Anybody else is told so after
-	// signing in, and existing sessions of others end. Default: all.
+	// these IDs. Personal accounts are in tenant
+	// 9188040d-6c67-4c5b-b112-36a304b66dad. Users of other tenants are refused
+	// with a page after signing in, and their existing sessions end. Default:
+	// all tenants.
 	AllowedTenants []string
 
 	// Authority is the origin of the Microsoft cloud, without a path. Default
@@ -37,218 +38,215 @@ type Config struct {
 	// loopback hosts, for package msauthtest.
 	Authority string
 
-	// Issuer selects any other OpenID provider (Entra External ID and Azure AD
-	// B2C among them) in place of Authority and Tenant: the URL below which
-	// /.well-known/openid-configuration is found, exactly as the provider
-	// names itself. The issuers of External ID and B2C are other URLs by
-	// design: theirs is the one that discovery is read below, such as
-	// "https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0"
+	// Issuer selects another OpenID provider (including Entra External ID and
+	// Azure AD B2C) and replaces Authority and Tenant. It is the URL that
+	// precedes /.well-known/openid-configuration, exactly as the provider
+	// publishes its issuer. External ID and B2C publish a different issuer by
+	// design: for these, set the URL that precedes the discovery document, such
+	// as "https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0"
 	// or "https://fabrikam.ciamlogin.com/<tenant id>/v2.0".
 	Issuer string
 
-	// MicrosoftIssuer is the issuer that discovery below Issuer publishes,
-	// where that is another: a custom domain of Entra External ID or Azure AD
-	// B2C. It says that the provider is Microsoft's, and has the form
+	// MicrosoftIssuer is the issuer in the discovery document of Issuer, if
+	// Issuer is a custom domain of Entra External ID or Azure AD B2C. It marks
+	// the provider as Microsoft's, and has the form
 	// "https://<tenant id>.ciamlogin.com/<tenant id>/v2.0" or
-	// "https://login.example.com/<tenant id>/v2.0/". Discovery must publish
-	// exactly this; where it is missing, the error names the one that it
-	// publishes. Issuers of B2C with /tfp/ in them are not supported. Default:
-	// none is needed at ciamlogin.com and b2clogin.com.
+	// "https://login.example.com/<tenant id>/v2.0/". It must be exactly what
+	// discovery publishes; if it is missing, the error names the published one.
+	// B2C issuers that contain /tfp/ are not supported. Default: none, which is
+	// right for ciamlogin.com and b2clogin.com.
 	MicrosoftIssuer string
 
-	// BaseURL is where people reach this Middleware, such as
-	// "https://app.example.com/auth". BaseURL + "/callback" is the redirect
-	// URI to register at Microsoft, and BaseURL + "/signed-out" a second one.
-	// It is never guessed from a request, because the Host header is the
-	// visitor's to choose. It must be https except on loopback hosts, where
-	// http is for development: cookies then go without "Secure".
+	// BaseURL is the URL at which browsers reach the Middleware, such as
+	// "https://app.example.com/auth". Register BaseURL + "/callback" at
+	// Microsoft as a redirect URI, and BaseURL + "/signed-out" as another. It is
+	// never derived from a request, because visitors control the Host header.
+	// It must be https, except on loopback hosts, where http is allowed for
+	// development: cookies are then not Secure.
 	BaseURL string
 
-	// Scopes are what the app wants to do in the person's name, such as
-	// "Files.Read", all of one API: the first access token is for that one.
-	// openid, profile, email and offline_access are always asked for. Default
-	// "User.Read" at Microsoft, nothing more elsewhere.
+	// Scopes are the permissions that the app requests at sign-in, such as
+	// "Files.Read". All must belong to one API, which the first access token is
+	// for. openid, profile, email and offline_access are always requested.
+	// Default "User.Read" at Microsoft, and nothing more elsewhere.
 	Scopes []string
 
-	// Keys seal the cookies: 32 random bytes each, for example from
-	// "openssl rand -base64 32". The first seals, all open, so that keys can
-	// be rotated: add the new key in second place on every server, then move
-	// it to first place, and drop the old one MaxAge later (see Tokens).
+	// Keys encrypt the cookies: 32 random bytes each, for example from
+	// "openssl rand -base64 32". The first key seals, and all of them open. To
+	// rotate keys, add the new key in second place on every server, then move
+	// it to first place, and drop the old key MaxAge later (see Tokens).
 	Keys [][]byte
 
-	// Store keeps sessions on the server, for when cookies of 3 KB are not
-	// wanted. Any gorilla store will do; what it keeps is sealed with Keys
-	// all the same, each record for its place: a sign-in saves twice, because
-	// most stores give the name of a record at its first save. Lift the store's
-	// limit on the length of a record, which is 4096 bytes with most. Default:
-	// sessions live in cookies.
+	// Store keeps sessions on the server, for apps that do not want cookies of
+	// 3 KB. Any gorilla store will do, but raise its limit on the length of a
+	// record, which is usually 4096 bytes. Records are sealed with Keys, each
+	// for its own name; a sign-in saves twice, because most stores assign the
+	// name at the first save. Default: sessions live in cookies.
 	Store sessions.Store
 
-	// Tokens keeps refresh tokens for the app's own users, so that it can act
-	// for them with [Middleware.Offline] while they are away; the cookies of
-	// these sign-ins carry none. [SignIn.UserKey] is the user. What is kept is sealed with
-	// Keys: before an old key is dropped, [Middleware.Reseal] has to be called
-	// for every user. It is sealed for this app too: what was kept is lost when
-	// Authority, Tenant, ClientID or BaseURL change. Default: none are kept but
-	// in sessions.
+	// Tokens keeps refresh tokens for the app's own users, so that the app can
+	// act for them with [Middleware.Offline] while they are away. The cookies
+	// of these sessions then carry no refresh token. [SignIn.UserKey] names the
+	// user.
+	//
+	// Entries are sealed with Keys: before you drop an old key, call
+	// [Middleware.Reseal] for every user. They are also sealed for this app:
+	// they are lost if Authority, Tenant, ClientID or BaseURL changes. Default:
+	// refresh tokens are kept only in sessions.
 	Tokens TokenStore
 
-	// User tells who is signed in to the app by the app's own means, as a key
-	// of at most 255 bytes, not beginning with "msauth:", or "". [Middleware.Connect] needs it; it is asked
-	// again when the person comes back from Microsoft: the app's own cookie has
-	// to get to BaseURL, and cannot be SameSite=Strict.
+	// User returns the key of the app's own user who is signed in by the app's
+	// own means, or "" if there is none. A key has at most 255 bytes and does
+	// not begin with "msauth:". [Middleware.Connect] requires User, and calls
+	// it again when the user comes back from Microsoft: the app's own cookie
+	// must reach BaseURL and cannot be SameSite=Strict.
 	User func(r *http.Request) (key string)
 
-	// CookieName is the session cookie's name after the "__Host-" prefix,
-	// which every cookie of this package gets where BaseURL is https. Default "msauth-" and six
-	// letters that differ between registrations, because apps on several
-	// ports of one host share cookies.
+	// CookieName is the name of the session cookie after the "__Host-" prefix,
+	// which all cookies of this package have if BaseURL is https. Default
+	// "msauth-" and six letters that depend on the registration, because apps
+	// on several ports of one host share cookies.
 	CookieName string
 
-	// CookieBudget limits the bytes of all Set-Cookie lines of a session,
-	// from 1024 to 7168. Raise it together with the header limits of the
-	// proxies in front, of which nginx's 4 KB is the lowest in wide use. A
-	// session over budget leaves out, in this order: the ID token for signing
-	// out (kept at providers that are not Microsoft), the access token (it is
-	// then fetched when asked for), the groups, the claims named by Claims.
-	// Default 3300, which leaves room for the other lines of an answer.
+	// CookieBudget limits the total size of all Set-Cookie lines of a session,
+	// from 1024 to 7168 bytes. If you raise it, raise the header limits of the
+	// proxies in front too: nginx's 4 KB is the lowest in wide use. A session
+	// over budget leaves out, in this order, the ID token for signing out (kept
+	// for providers other than Microsoft), the access token (which is then
+	// requested when needed), the groups, and the claims named by Claims.
+	// Default 3300, which leaves room for the other lines of a response.
 	CookieBudget int
 
 	// Claims names further claims of the ID token to keep in [User.Claims].
 	// Default none.
 	Claims []string
 
-	// MaxAge ends a session this long after sign-in, at most 400 days,
-	// whatever happens: a further sign-in of the same person puts the end off
-	// only if credentials were entered anew (claim auth_time). Default 7 days.
+	// MaxAge is the time from sign-in to the end of the session, at most 400
+	// days. Signing in again as the same user extends the session only if the
+	// user entered credentials again (claim auth_time). Default 7 days.
 	MaxAge time.Duration
 
-	// IdleTimeout ends a session that was not used for this long. Use is
-	// noted in steps of IdleTimeout/24, so it may end one step early, never
-	// late. A value of MaxAge or more switches it off. Default 24 hours.
+	// IdleTimeout is the time after which an unused session ends. Use is
+	// recorded in steps of IdleTimeout/24, so a session may end one step early,
+	// but never late. A value of MaxAge or more disables the timeout. Default
+	// 24 hours.
 	IdleTimeout time.Duration
 
-	// SessionCookie makes browsers forget the session when they are closed,
-	// for shared computers. Default: it stays until it ends.
+	// SessionCookie makes browsers drop the session when they are closed, for
+	// shared computers. Default: the session stays until it ends.
 	SessionCookie bool
 
-	// RecheckAfter renews the tokens when they were issued this long ago,
-	// even if they are valid for longer, so that a person who was disabled
-	// or signed out everywhere by an administrator is out after at most this
-	// time. A session without a refresh token ends then. At least one minute.
-	// Default: when the access token is due, after about an hour; never where
-	// a provider at Issuer gave no refresh token.
+	// RecheckAfter renews tokens that were issued this long ago, even if they
+	// are valid for longer, so that a user who was disabled or signed out
+	// everywhere by an administrator loses access within this time. A session
+	// without a refresh token ends then. At least one minute. Default: tokens
+	// are renewed when the access token is due, after about an hour, and never
+	// if a provider set by Issuer gave no refresh token.
 	RecheckAfter time.Duration
 
-	// PostLogoutURL is where Microsoft sends people after they signed out:
-	// an absolute URL that is registered as a redirect URI. Do not name a
-	// page under Require: it would sign them straight in again. Default
+	// PostLogoutURL is where Microsoft sends users after signing out: an
+	// absolute URL that is registered as a redirect URI. It should not be a
+	// page under Require, which would sign them in again at once. Default
 	// BaseURL + "/signed-out".
 	PostLogoutURL string
 
 	// Home is the path of the site's home page, such as "/expenses/", with or
-	// without a query: where pages of this package link to, and where people
-	// come to after signing in if nothing else was wanted. Default: the parent
-	// of BaseURL's path, "/expenses/" for "https://corp.example/expenses/auth"
-	// and "/" for "https://app.example.com/auth".
+	// without a query. The pages of this package link to it, and signing in
+	// leads there if no other page was requested. Default: the parent of
+	// BaseURL's path, which is "/expenses/" for
+	// "https://corp.example/expenses/auth" and "/" for
+	// "https://app.example.com/auth".
 	Home string
 
 	// TokenHosts are further hosts, such as "api.example.com" or
-	// "localhost:8081", to which [Session.Client] sends an access token: one
-	// with the scopes that are named, such as "api://orders/.default", all of
-	// one API, or the session's own where there are none. Default: Microsoft
-	// Graph of the Authority's cloud only.
+	// "localhost:8081", to which [Session.Client] sends an access token. The
+	// token has the scopes listed for the host, all of one API, such as
+	// "api://orders/.default"; if there are none, it is the session's own.
+	// Default: Microsoft Graph in the cloud of Authority only.
 	TokenHosts map[string][]string
 
 	// ContinuousAccess declares to Microsoft that the app handles claims
-	// challenges (client capability "cp1"): handlers use [Session.Client], or
-	// hand the errors of APIs to [Middleware.Challenge]. Access tokens then
-	// live up to 28 hours, and are refused within minutes when a person is
-	// disabled or changes their password. See "Continuous access evaluation"
+	// challenges (client capability "cp1"): its handlers use [Session.Client],
+	// or pass the errors of APIs to [Middleware.Challenge]. Access tokens then
+	// last up to 28 hours, but are refused within minutes of the user being
+	// disabled or changing their password. See "Continuous access evaluation"
 	// of the Microsoft identity platform. Default: not declared.
 	ContinuousAccess bool
 
 	// OnSignIn is called once per sign-in, after all checks and before the
-	// session is made. It may refuse the person by returning an error, link
-	// them to the app's own user, set cookies of the app's own on w, and
-	// change AppData and ReturnTo. It must not write a response. A refusal
-	// is shown as a page with status 403 that does not show the error's text;
-	// Config.Page sees it. Default: everybody whom Microsoft vouches for and
-	// AllowedTenants admits.
+	// session is made. It may refuse the user by returning an error, link the
+	// account to the app's own user, set cookies of the app on w, and change
+	// AppData and ReturnTo. It must not write a response. A refusal leads to a
+	// page with status 403 that does not show the text of the error; Page
+	// receives the error. Default: all users who pass the checks and
+	// AllowedTenants are accepted.
 	OnSignIn func(w http.ResponseWriter, r *http.Request, s *SignIn) error
 
-	// Page replaces the HTML of every page that this package shows: errors,
-	// "signed out", "confirm sign-out". The strict headers are set before
-	// it is called and may be changed by it; it writes status and body.
-	// Default: plain, accessible English pages.
+	// Page replaces the HTML of every page of this package: errors, "signed
+	// out", "confirm sign-out". It writes the status and the body. Strict
+	// security headers are set before the call, and Page may change them.
+	// Default: plain, accessible pages in English.
 	Page func(w http.ResponseWriter, r *http.Request, p Page)
 
-	// HTTPClient reaches Microsoft. Redirects are never followed with it,
-	// replies are bounded in bytes. Default: a client with a timeout of 15
-	// seconds that honours HTTPS_PROXY.
+	// HTTPClient sends the requests to Microsoft. Redirects are never followed,
+	// and the size of responses is limited. Default: a client with a timeout of
+	// 15 seconds that honors HTTPS_PROXY.
 	HTTPClient *http.Client
 
-	// Logger receives what happens, never a token, code, key or cookie. Where
-	// its handler panics, the line is lost, and nothing else.
-	// Default [slog.Default] at the time of New.
+	// Logger receives the log lines, which never contain a token, code, key or
+	// cookie. If its handler panics, only that line is lost. Default
+	// [slog.Default] at the time of New.
 	Logger *slog.Logger
 
-	// InsecureCookies permits a BaseURL of plain http on other hosts than
-	// loopback. As on loopback, cookies then have neither "Secure" nor the
-	// "__Host-" prefix: anybody on the network can take sessions over. For
+	// InsecureCookies permits a BaseURL of plain http on hosts other than
+	// loopback. As on loopback, cookies then have neither Secure nor the
+	// "__Host-" prefix: anyone on the network can take over sessions. For
 	// development networks only.
 	InsecureCookies bool
 }
 
-// SignIn is one sign-in as [Config.OnSignIn] sees it.
+// SignIn is a sign-in in progress, for [Config.OnSignIn].
 type SignIn struct {
-	// Session is the session to be, usable for calls to Microsoft already.
+	// Session is the session about to be made. It can already be used to call
+	// Microsoft.
 	Session *Session
-	// AppState is what [LoginOptions.AppState] held when the sign-in began.
+	// AppState is the value of [LoginOptions.AppState] when the sign-in began.
 	AppState string
 	// AppData becomes [Session.AppData]: at most 512 bytes.
 	AppData string
-	// ReturnTo is the local path that the person will come to. Anything that
-	// is not a path on this site is replaced by [Config.Home].
+	// ReturnTo is the local path to which the user returns. Anything that is
+	// not a path on this site is replaced by [Config.Home].
 	ReturnTo string
 
-	// UserKey is the app's user under whom [Config.Tokens] keeps the tokens, at
-	// most 255 bytes, not beginning with "msauth:"; "" keeps nothing. Where Connect began this it is the user
-	// who connects; else the [User.Key] of the account or, where [Config.User]
-	// is set, nobody: an app with users of its own puts theirs here. They are
-	// kept after OnSignIn has returned: that it was called does not mean that
-	// they are.
+	// UserKey is the app's own user for whom [Config.Tokens] keeps the tokens:
+	// at most 255 bytes, not beginning with "msauth:". If it is "", they are
+	// not kept. It is initially the user who connects, if [Middleware.Connect]
+	// began the sign-in; otherwise the [User.Key] of the account, or "" if
+	// [Config.User] is set, and an app with users of its own sets it here.
+	// Tokens are kept only after OnSignIn has returned, and a sign-in can still
+	// fail then.
 	UserKey string
-	// Connecting is set when [Middleware.Connect] began this for UserKey, who
-	// [Config.User] says is still there. No session is made then, unless
-	// MakeSession is set.
+	// Connecting is set if [Middleware.Connect] began the sign-in for UserKey,
+	// and [Config.User] says that this user is still signed in. No session is
+	// then made unless MakeSession is set.
 	Connecting  bool
 	MakeSession bool
-	// ReplaceAccount allows this account where UserKey has connected another,
-	// whose tokens are then forgotten; ShareAccount allows one that another
-	// user has connected. Otherwise the sign-in ends on a page with status 403.
+	// ReplaceAccount allows the account if UserKey has connected another one,
+	// whose tokens are then deleted. ShareAccount allows it if another user has
+	// connected it. Otherwise the sign-in ends on a page with status 403.
 	ReplaceAccount, ShareAccount bool
 }
 
-const (
-	defaultAuthority   = "https://login.microsoftonline.com"
-	defaultMaxAge      = 7 * 24 * time.Hour
-	defaultIdleTimeout = 24 * time.Hour
+const maxAppData = 512 // bytes
 
-	defaultCookieBudget = 3300
-	largestCookieBudget = 7168
-	maxAppData          = 512
-	maxHome             = 200
-)
-
-// Format implements [fmt.Formatter]: whatever the verb, ClientSecret and Keys
-// are not shown. Package fmt takes no notice of that for a Config in an
-// unexported field of another struct: do not print such a struct.
+// Format implements [fmt.Formatter]. It prints neither ClientSecret nor Keys,
+// whatever the verb. Do not print a struct that has a Config in an unexported
+// field: package fmt then ignores this method.
 func (c Config) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, "msauth.Config{ClientID:%q BaseURL:%q}", c.ClientID, c.BaseURL)
 }
 
-// LogValue implements [slog.LogValuer], without secrets.
+// LogValue implements [slog.LogValuer]. The value contains no secrets.
 func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("client_id", c.ClientID), slog.String("base_url", c.BaseURL))
 }

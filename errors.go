@@ -20,9 +20,10 @@ var (
 
 	// ErrSignInRequired means that the access token is not available until the
 	// user returns to Microsoft's sign-in page: the grant was revoked, or
-	// Microsoft or an API requires another factor or consent. [Middleware.Challenge]
-	// sends the user there; so does the next navigation to a handler under
-	// [Middleware.Require] if the session has no token at all.
+	// Microsoft or an API requires another factor or consent.
+	// [Middleware.Challenge] sends the user there; so does the next navigation
+	// to a handler under [Middleware.Require] if the session has no token at
+	// all.
 	ErrSignInRequired = errors.New("msauth: the user must sign in again")
 
 	// ErrTokenUnavailable means that there is no access token at the moment,
