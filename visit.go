@@ -12,15 +12,15 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// A visit is what a request was found to be.
+// A visit is what is known about a request.
 type visit struct {
 	session      *Session
 	rec          *session.Record
 	justSignedIn bool  // a sign-in of this browser has just succeeded
-	prefetch     bool  // a session that must be renewed, which a prefetch cannot
-	err          error // the store is broken
+	prefetch     bool  // the session must be renewed first, and this is a prefetch
+	err          error // the session store failed
 
-	// What session and the request's context point to: one allocation for all.
+	// session and the request's context point into these: one allocation for all.
 	context attached
 	held    heldSession
 }
@@ -28,8 +28,8 @@ type visit struct {
 // passes reports whether Require lets the request through.
 func (v *visit) passes() bool { return v.session != nil && !v.rec.StepUp }
 
-// attach finds the request's session once, however many of our handlers it
-// passes.
+// attach finds the request's session and adds it to the context, once, however
+// many of our handlers the request passes through.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Request, *visit) {
 	outer := attachedTo(r.Context())
 	if a := attachedBy(r.Context(), m); a != nil {
@@ -46,9 +46,9 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Reque
 	return r.WithContext(c), v
 }
 
-// admitted is a request that Require lets through. Where another Middleware has
-// put its session into the context, the innermost Require decides which one a
-// handler sees.
+// admitted returns the request for the handler inside Require. If another
+// Middleware has added its session too, the innermost Require decides which one
+// the handler sees.
 func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 	a := attachedTo(r.Context())
 	if a == &v.context && (a.outer == nil || a.admitted.Load()) {
@@ -63,9 +63,9 @@ func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 	return r.WithContext(c)
 }
 
-// receive finds the session of a request: it is read, judged, renewed if that is
-// due and, where something changed, written back. It is the only place that does
-// so before a handler runs; nothing is left for afterwards.
+// receive reads the request's session, checks it, renews its tokens if they are
+// due and, if anything changed, writes it back. All of this happens here, before
+// the handler runs, and nothing after it.
 func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	v.justSignedIn = m.sentMarker(r)
 	s := reception{now: time.Now()}
@@ -77,22 +77,22 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A reception is what receive knows of a session.
+// A reception is what receive knows about a session.
 type reception struct {
 	now     time.Time
-	rec     *session.Record // as the request brought it
-	fresh   *session.Record // as the request goes on with it
-	leaving bool            // replaced a moment ago: it is read and never written again
+	rec     *session.Record // as the browser sent it
+	fresh   *session.Record // as it is now
+	leaving bool            // replaced a moment ago: still accepted, never written again
 	how     howToRenew
-	update  renew.PendingUpdate // the zero one where none is pending
+	update  renew.PendingUpdate // zero if none is pending
 	pending bool
 }
 
-// read reports whether the request carries a session that is good.
+// read loads the session and reports whether it is valid.
 func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
 	rec, sent, err := m.sessions.Load(r)
 	if err != nil {
-		m.log.ErrorContext(r.Context(), "msauth: the session store fails", "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: session store fails", "err", err)
 		m.events.Weaken(r.Context(), weakSessions, "", storeWeakFor, err)
 		v.err = err
 		return false
@@ -113,95 +113,7 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 	return true
 }
 
-// freshen renews what is due, and takes over what has become known of the
-// session. It reports whether the session lives on and the request is served.
-func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
-	s.how = m.renewalFor(r, s.rec, s.now)
-	if s.update, s.pending = m.renewals.PendingUpdate(s.rec); !s.pending {
-		s.update = renew.PendingUpdate{}
-	} else if s.how == notDue && !s.rec.StepUp {
-		s.how = attentionFor(r, s.update)
-	}
-	if !s.leaving && s.how != notDue {
-		if s.how == notHere {
-			v.prefetch = true
-			w.Header()["cache-control"] = []string{"no-store"} // not for the click that may follow
-			return false
-		}
-		var alive, ended bool
-		if s.fresh, alive = m.renew(r, s.rec, s.how, s.update); !alive {
-			m.reject(w, r, "refused", s.rec)
-			return false
-		}
-		s.now = time.Now()
-		if ended, s.leaving = m.ended.State(s.rec.ID, s.now); ended { // signed out while the renewal was under way
-			return false
-		}
-		if s.how == onlyDeliver && s.fresh == s.rec {
-			m.renewals.Settle(s.rec.ID, s.update) // somebody else was given it
-		}
-	}
-	if s.fresh != s.rec {
-		s.fresh.Used = s.now.Unix()
-	}
-	if s.pending && s.update.StepUp && s.fresh.Renewed <= s.update.Of && !s.fresh.StepUp {
-		s.fresh = s.fresh.Clone()
-		s.fresh.StepUp, s.fresh.Claims = true, s.update.Claims
-	}
-	return true
-}
-
-// writeBack writes the session where it has changed. It reports whether the
-// session is still there.
-func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Request) bool {
-	rec, renewed := s.rec, s.fresh
-	s.fresh = m.touch(r, s.fresh, s.now)
-	if s.fresh == rec || s.leaving || s.how == onlyKnown {
-		return true
-	}
-	gone, err := m.sessions.Update(w, r, s.fresh)
-	if gone {
-		return false
-	}
-	if err != nil {
-		m.log.ErrorContext(r.Context(), "msauth: writing the session", "user", rec.User.Key(), "err", err)
-		if s.fresh.Refresh != rec.Refresh && rec.Unpacked() {
-			m.keepUndelivered(rec, s.fresh.TokenSet())
-		}
-		return true
-	}
-	if s.pending {
-		m.renewals.Settle(rec.ID, s.update)
-		m.renewals.Remind(s.update, s.fresh, m.comesUntil(s.fresh))
-	}
-	switch {
-	case renewed == rec:
-		m.renewals.Touches(r.Context(), rec, m.comesUntil(s.fresh))
-	case rec.Unpacked() && s.fresh.Refresh != rec.Refresh && !web.IsUpgrade(r) && r.Context().Err() == nil:
-		m.renewals.Taken(rec, s.fresh)
-	}
-	return true
-}
-
-// current is the session that a request comes with, nil if it has none that is
-// good.
-func (m *Middleware) current(r *http.Request) *session.Record {
-	rec, _, _ := m.sessions.Load(r)
-	if rec == nil || m.judge(rec, m.ended.Has(rec.ID), time.Now()) != "" {
-		return nil
-	}
-	return rec
-}
-
-// currentUser is whom that session is of.
-func (m *Middleware) currentUser(r *http.Request) *provider.Account {
-	if rec := m.current(r); rec != nil {
-		return &rec.User
-	}
-	return nil
-}
-
-// judge says why a session that opens is over, or "".
+// judge returns why a session that can be read is no longer valid, or "".
 func (m *Middleware) judge(rec *session.Record, ended bool, now time.Time) string {
 	switch {
 	case ended:
@@ -218,49 +130,88 @@ func (m *Middleware) judge(rec *session.Record, ended bool, now time.Time) strin
 	return ""
 }
 
-// admits checks an identity against today's configuration.
+// admits checks an account against the current configuration.
 func (m *Middleware) admits(u *provider.Account) bool {
-	// Sessions of before people were told apart whose subject is a sentence.
+	// CheckPerson is for sessions from earlier versions, which accepted a subject
+	// that everybody shares.
 	return m.authority.CheckPerson(u) == nil && provider.Admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
 }
 
-// reject notes that what a request carries is no session, and clears it on
-// navigations: the deletion in a slow script's answer could otherwise arrive
-// after, and undo, a new sign-in.
+// reject logs why a session is not accepted and deletes it, but on navigations
+// only: the response to a slow script could arrive after a new sign-in, and the
+// deletion undo it.
 func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *session.Record) {
 	attrs := []any{"reason", reason}
 	if rec != nil {
 		attrs = append(attrs, "user", rec.User.Key())
 	}
 	if rec != nil && reason == "refused" && m.sessions.Changed(r, rec) {
-		m.log.Info("msauth: session not accepted, though another process has renewed it", attrs...)
-		return // what that got is good
+		m.log.Info("msauth: session not accepted, but renewed by another process", attrs...)
+		return // the renewed session is valid
 	}
 	if web.IsNavigation(r) {
 		m.log.InfoContext(r.Context(), "msauth: session cleared", attrs...)
 		if err := m.sessions.Remove(w, r); err != nil {
-			m.log.ErrorContext(r.Context(), "msauth: clearing a session", "err", err)
+			m.log.ErrorContext(r.Context(), "msauth: session deletion failed", "err", err)
 		}
 		return
 	}
 	m.log.DebugContext(r.Context(), "msauth: session not accepted", attrs...)
 }
 
-// A howToRenew is what a request does about tokens that are due.
+// freshen renews tokens that are due and applies a pending update. It reports
+// whether the session is still valid and the request can be served.
+func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
+	s.how = m.renewalFor(r, s.rec, s.now)
+	if s.update, s.pending = m.renewals.PendingUpdate(s.rec); !s.pending {
+		s.update = renew.PendingUpdate{}
+	} else if s.how == notDue && !s.rec.StepUp {
+		s.how = attentionFor(r, s.update)
+	}
+	if !s.leaving && s.how != notDue {
+		if s.how == notHere {
+			v.prefetch = true
+			w.Header()["cache-control"] = []string{"no-store"} // the click that may follow must not get this answer
+			return false
+		}
+		var alive, ended bool
+		if s.fresh, alive = m.renew(r, s.rec, s.how, s.update); !alive {
+			m.reject(w, r, "refused", s.rec)
+			return false
+		}
+		s.now = time.Now()
+		if ended, s.leaving = m.ended.State(s.rec.ID, s.now); ended { // signed out during the renewal
+			return false
+		}
+		if s.how == onlyDeliver && s.fresh == s.rec {
+			m.renewals.Settle(s.rec.ID, s.update) // another response has delivered it
+		}
+	}
+	if s.fresh != s.rec {
+		s.fresh.Used = s.now.Unix()
+	}
+	if s.pending && s.update.StepUp && s.fresh.Renewed <= s.update.Of && !s.fresh.StepUp {
+		s.fresh = s.fresh.Clone()
+		s.fresh.StepUp, s.fresh.Claims = true, s.update.Claims
+	}
+	return true
+}
+
+// A howToRenew is how a request deals with tokens that are due.
 type howToRenew int
 
 const (
-	notDue      howToRenew = iota // nothing
-	renewNow                      // ask, before it is served
-	onlyDeliver                   // ask nobody, but take what is known
-	onlyKnown                     // ask nobody, and take nothing, but heed what is known
-	notHere                       // not without asking, and not here: it is not served
+	notDue      howToRenew = iota // nothing to do
+	renewNow                      // renew them before the handler runs
+	onlyDeliver                   // send no token request, but write tokens that are known
+	onlyKnown                     // send no token request and write nothing, but heed what is known
+	notHere                       // they must be renewed, but not by this request: refuse it
 )
 
-// renewalFor decides what a request does about tokens that are due. Browsers
-// fetch ahead of any wish to see, and a handshake's answer has no room for a
-// cookie: both may put a renewal off, but not past the time at which the
-// person has to be checked again. Anybody can send their headers.
+// renewalFor decides how a request deals with tokens that are due. A prefetch
+// may be for a page that nobody opens, and the response to a protocol upgrade
+// may lose its cookie: both put a renewal off, but not past the token's expiry
+// or [Config.RecheckAfter], since anybody can send their headers.
 func (m *Middleware) renewalFor(r *http.Request, rec *session.Record, now time.Time) howToRenew {
 	if rec.StepUp || now.Unix() < rec.RefreshAt && !m.scopes.Foreign(rec.Scopes) {
 		return notDue
@@ -276,7 +227,7 @@ func (m *Middleware) renewalFor(r *http.Request, rec *session.Record, now time.T
 	return renewNow
 }
 
-// attentionFor decides what a request does about a notice.
+// attentionFor decides how a request deals with a pending update.
 func attentionFor(r *http.Request, n renew.PendingUpdate) howToRenew {
 	switch {
 	case web.IsPrefetch(r), web.IsUpgrade(r):
@@ -289,8 +240,8 @@ func attentionFor(r *http.Request, n renew.PendingUpdate) howToRenew {
 	return notDue
 }
 
-// renew returns the record with newer tokens where there are any, and whether
-// the session lives on.
+// renew returns the record, with newer tokens if there are any, and whether the
+// session is still valid.
 func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew, n renew.PendingUpdate) (fresh *session.Record, alive bool) {
 	if err := rec.Unpack(); err != nil {
 		return rec, false
@@ -318,7 +269,7 @@ func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew,
 	}
 	failure, ok := errors.AsType[*provider.Failure](err)
 	if !ok {
-		m.log.ErrorContext(r.Context(), "msauth: renewal", "user", rec.User.Key(), "err", err)
+		m.log.ErrorContext(r.Context(), "msauth: renewal failed", "user", rec.User.Key(), "err", err)
 		return fresh, true
 	}
 	if errors.Is(err, renew.ErrNoRefreshToken) && m.outlivesTokens(rec) {
@@ -326,9 +277,9 @@ func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew,
 	}
 	switch failure.Class {
 	case provider.SignIn:
-		// The id is not added to the ended ones: where a provider rotates
-		// strictly, another process may have renewed with this very token,
-		// and the cookie that it gave is good.
+		// The session is not marked as ended: if the provider accepts each
+		// refresh token once, another process may have renewed with this one,
+		// and the cookie that it wrote is valid.
 		return rec, false
 	case provider.StepUp:
 		fresh = fresh.Clone()
@@ -337,33 +288,50 @@ func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew,
 	return fresh, true
 }
 
-// outlivesTokens reports whether a session without a refresh token goes on when
-// its tokens are over. So it does at other providers, many of which give none,
-// until the app wants the person checked again. What an app keeps of its users'
-// accounts is worth nothing without.
+// outlivesTokens reports whether a session without a refresh token outlives its
+// tokens. With other providers, many of which give none, it does until
+// [Config.RecheckAfter]. With [Config.Tokens] it does not: such a session is of
+// no use without tokens.
 func (m *Middleware) outlivesTokens(rec *session.Record) bool {
 	return m.cfg.Issuer != "" && rec.UserKey == "" &&
 		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.Renewed+int64(m.cfg.RecheckAfter/time.Second))
 }
 
-// withoutRefreshToken puts the renewal of a new session off that has no refresh
-// token: for good, or until the app wants the person checked again, which ends
-// it.
-func (m *Middleware) withoutRefreshToken(rec *session.Record) {
-	if rec.Refresh != "" || !m.outlivesTokens(rec) {
-		return
+// writeBack writes the session if it has changed. It reports whether the session
+// still exists.
+func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Request) bool {
+	rec, renewed := s.rec, s.fresh
+	s.fresh = m.touch(r, s.fresh, s.now)
+	if s.fresh == rec || s.leaving || s.how == onlyKnown {
+		return true
 	}
-	rec.RefreshAt = rec.SignedIn + int64(session.LongestMaxAge/time.Second)
-	ends := "at Config.MaxAge or IdleTimeout, whatever has become of the account: set Config.RecheckAfter to end it sooner"
-	if m.cfg.RecheckAfter > 0 {
-		rec.RefreshAt = rec.Renewed + int64(m.cfg.RecheckAfter/time.Second)
-		ends = "when Config.RecheckAfter is over, " + m.cfg.RecheckAfter.String() + " after signing in"
+	gone, err := m.sessions.Update(w, r, s.fresh)
+	if gone {
+		return false
 	}
-	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.User.Key(), "session_ends", ends)
+	if err != nil {
+		m.log.ErrorContext(r.Context(), "msauth: session write failed", "user", rec.User.Key(), "err", err)
+		if s.fresh.Refresh != rec.Refresh && rec.Unpacked() {
+			m.keepUndelivered(rec, s.fresh.TokenSet())
+		}
+		return true
+	}
+	if s.pending {
+		m.renewals.Settle(rec.ID, s.update)
+		m.renewals.Remind(s.update, s.fresh, m.comesUntil(s.fresh))
+	}
+	switch {
+	case renewed == rec:
+		m.renewals.Touches(r.Context(), rec, m.comesUntil(s.fresh))
+	case rec.Unpacked() && s.fresh.Refresh != rec.Refresh && !web.IsUpgrade(r) && r.Context().Err() == nil:
+		m.renewals.Taken(rec, s.fresh)
+	}
+	return true
 }
 
-// touch notes the use of a session, in steps, and gets rid of cookies that it
-// no longer needs. It returns rec itself when there is nothing to write.
+// touch records that the session was used, at most once per 1/24 of IdleTimeout,
+// and drops cookies that it no longer needs. It returns rec itself if there is
+// nothing to write.
 func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) *session.Record {
 	step := int64(m.cfg.IdleTimeout / time.Second / 24)
 	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.Used >= max(step, 1)
@@ -373,4 +341,37 @@ func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) 
 	rec = rec.Clone()
 	rec.Used, rec.Surplus = now.Unix(), false
 	return rec
+}
+
+// current returns the request's session as it was sent, without renewing it, or
+// nil if there is no valid one.
+func (m *Middleware) current(r *http.Request) *session.Record {
+	rec, _, _ := m.sessions.Load(r)
+	if rec == nil || m.judge(rec, m.ended.Has(rec.ID), time.Now()) != "" {
+		return nil
+	}
+	return rec
+}
+
+// currentUser returns the account of the current session, or nil.
+func (m *Middleware) currentUser(r *http.Request) *provider.Account {
+	if rec := m.current(r); rec != nil {
+		return &rec.User
+	}
+	return nil
+}
+
+// withoutRefreshToken puts off the renewal of a new session that has no refresh
+// token: for good or, with [Config.RecheckAfter], until then, when it ends.
+func (m *Middleware) withoutRefreshToken(rec *session.Record) {
+	if rec.Refresh != "" || !m.outlivesTokens(rec) {
+		return
+	}
+	rec.RefreshAt = rec.SignedIn + int64(session.LongestMaxAge/time.Second)
+	ends := "at Config.MaxAge or IdleTimeout, even if the account is disabled before: set Config.RecheckAfter to end it sooner"
+	if m.cfg.RecheckAfter > 0 {
+		rec.RefreshAt = rec.Renewed + int64(m.cfg.RecheckAfter/time.Second)
+		ends = "at Config.RecheckAfter, " + m.cfg.RecheckAfter.String() + " after signing in"
+	}
+	m.log.Warn("msauth: the provider gave no refresh token", "event", "no_refresh_token", "user", rec.User.Key(), "session_ends", ends)
 }
