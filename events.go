@@ -16,137 +16,62 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// calm is the app's log handler where its panics are the loss of a line, and of
-// nothing that was to be done after it.
-type calm struct{ handler slog.Handler }
-
-// Enabled implements [slog.Handler].
-func (c calm) Enabled(ctx context.Context, level slog.Level) bool {
-	defer survive()
-	return c.handler.Enabled(ctx, level)
-}
-
-// Handle implements [slog.Handler].
-func (c calm) Handle(ctx context.Context, r slog.Record) error {
-	defer survive()
-	return c.handler.Handle(ctx, publicRecord(r))
-}
-
-// WithAttrs implements [slog.Handler].
-func (c calm) WithAttrs(attrs []slog.Attr) (next slog.Handler) {
-	defer survive()
-	next = c
-	return calm{c.handler.WithAttrs(attrs)}
-}
-
-// WithGroup implements [slog.Handler].
-func (c calm) WithGroup(name string) (next slog.Handler) {
-	defer survive()
-	next = c
-	return calm{c.handler.WithGroup(name)}
-}
-
-func survive() { _ = recover() }
-
-// publicRecord is a record whose errors are those that an app sees elsewhere.
-func publicRecord(r slog.Record) slog.Record {
-	own := true
-	r.Attrs(func(a slog.Attr) bool {
-		_, own = publicAttr(a)
-		return own
-	})
-	if own {
-		return r
-	}
-	made := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	r.Attrs(func(a slog.Attr) bool {
-		seen, _ := publicAttr(a)
-		made.AddAttrs(seen)
-		return true
-	})
-	return made
-}
-
-// publicAttr is an attribute as an app sees it, and whether it is the one given.
-func publicAttr(a slog.Attr) (seen slog.Attr, same bool) {
-	if err, ok := a.Value.Any().(error); ok {
-		if seen, another := publicly(err); another {
-			return slog.Any(a.Key, seen), false
-		}
-	}
-	return a, true
-}
-
-var _ renew.Observer = (*events)(nil)
-
-// events is where everything worth knowing is reported: one log line with a
-// stable "event" attribute, and a counter.
-type events struct {
-	log *slog.Logger
-
-	mu    sync.Mutex
-	stats Stats
-	weak  map[string]*weakness
-
-	misused []error // handlers that are closed to everybody
-}
-
-// Stats counts what a Middleware has done since it was made, for metrics.
+// Stats are the counts of a Middleware since it was made, for metrics.
 type Stats struct {
-	// SignIns counts sessions made, SignOuts those that people ended.
+	// SignIns counts the sessions made, and SignOuts those that users ended.
 	SignIns, SignOuts uint64
-	// SignInsRefused counts sign-ins that ended on a page instead, or could
-	// not begin.
+	// SignInsRefused counts the sign-ins that could not begin, or ended on an
+	// error page.
 	SignInsRefused uint64
-	// Refused counts refusals by their kind: of sign-ins, by handlers under
-	// [Middleware.RequireRole] and its kin, and by [Middleware.Connect]. The
-	// kinds are
+	// Refused counts refusals by kind: of sign-ins, of requests by handlers
+	// under [Middleware.RequireRole] and the like, and of
+	// [Middleware.Connect]. The kinds are
 	//
 	//	on_sign_in     Config.OnSignIn returned an error
-	//	tenant         AllowedTenants or RequireTenant does not admit the account
+	//	tenant         AllowedTenants or RequireTenant does not allow the account
 	//	role, group    RequireRole, RequireGroup
-	//	scope          RequireScopes, Challenge: Microsoft was asked in vain
+	//	scope          RequireScopes, Challenge: not granted by another sign-in
 	//	fresh_sign_in  RequireFreshSignIn: credentials were entered too long ago
-	//	auth_context   RequireAuthContext: Microsoft was asked in vain
-	//	claims         a claims challenge, or Challenge without one, likewise
-	//	provider       Microsoft does not give this account to the app
-	//	connect        Connect: a form of another site, or nobody, or somebody
-	//	               else, is signed in to the app
-	//	account_taken  Connect: the account, or the user, is connected already
-	//	junk           calls of BaseURL + "/callback" without a state, or with a
-	//	               malformed query: by nobody who has come from Microsoft
-	//	foreign_state  such calls with a state that looks like one of ours and
-	//	               does not open: of another app, altered, over a day old, or
-	//	               sealed with a key that this server lacks
+	//	auth_context   RequireAuthContext: not satisfied by another sign-in
+	//	claims         a claims challenge, or Challenge without one: the same
+	//	provider       Microsoft does not allow this account to use the app
+	//	connect        Connect: the form came from another site, or nobody or a
+	//	               different user is signed in to the app
+	//	account_taken  Connect: the account or the user is already connected
+	//	junk           request for BaseURL + "/callback" without a state, or with
+	//	               a malformed query: not a redirect from Microsoft
+	//	foreign_state  the same, with a state that looks like one of this package
+	//	               but does not open: made by another app, altered, over a
+	//	               day old, or sealed with a key that this server lacks
 	Refused map[string]uint64
-	// SessionsEnded counts the times that Microsoft refused to renew a
-	// session for good: revoked, disabled, password changed.
+	// SessionsEnded counts the sessions that Microsoft permanently refused to
+	// renew: revoked, disabled, password changed.
 	SessionsEnded uint64
-	// Renewals counts token requests that renewed a session's tokens, and
-	// RenewalTime adds up how long these took.
+	// Renewals counts the token requests that renewed a session's tokens, and
+	// RenewalTime is their total duration.
 	Renewals    uint64
 	RenewalTime time.Duration
-	// RenewalsFailed counts those that did not, by class.
+	// RenewalsFailed counts the token requests that failed to, by class.
 	RenewalsFailed map[Class]uint64
-	// Paused is whether renewals are paused because Microsoft fails.
+	// Paused is set while renewals are paused because Microsoft fails.
 	Paused bool
-	// Degraded lists what does not work while people can sign in, in order:
+	// Degraded lists, sorted, what does not work although users can sign in:
 	//
-	//	renewals paused           because Microsoft fails
+	//	renewals paused           Microsoft fails
 	//	client secret suspected   a code was refused with invalid_client, and it
-	//	                          is not known yet whether by the visitor's doing
-	//	tokens of an API refused  Microsoft refuses the app, not the person, a
-	//	                          token for another API than that of Scopes
+	//	                          is not yet known whether a visitor caused that
+	//	tokens of an API refused  Microsoft refuses the app, not the user, a token
+	//	                          for an API other than that of Scopes
 	//	token store fails         Config.Tokens
 	//	session store fails       Config.Store
 	//	app misconfigured         Microsoft refuses the app: Ready fails too
 	//
-	// What is not seen again goes after ten minutes, a failing Config.Store
-	// after one.
+	// An entry is removed ten minutes after the problem was last seen, or one
+	// minute after for Config.Store.
 	Degraded []string
 }
 
-// Stats returns the counts as they are now.
+// Stats returns the current counts.
 func (m *Middleware) Stats() Stats {
 	m.events.mu.Lock()
 	defer m.events.mu.Unlock()
@@ -157,14 +82,54 @@ func (m *Middleware) Stats() Stats {
 	return s
 }
 
+// Ready returns nil if users can sign in: discovery and signing keys are
+// readable, and Microsoft has not recently refused the app itself, for example
+// because its secret has expired. It is meant for alerts and for a check at
+// start-up. After the first call, it usually makes no network request. See
+// [Stats.Degraded] for lesser problems, with which users can still sign in.
+//
+// Ready also fails if a handler has a requirement that nobody can ever meet,
+// such as [Middleware.RequireGroup] with a name instead of a GUID. Call it after
+// all handlers are made, so that such a mistake stops the deployment.
+//
+// Do not use Ready to take a server out of a load balancer: during an outage of
+// Microsoft, or with an expired secret, no other server could sign users in
+// either, and users who are signed in are still served.
+func (m *Middleware) Ready(ctx context.Context) error {
+	m.events.mu.Lock()
+	misused := errors.Join(m.events.misused...)
+	m.events.mu.Unlock()
+	if misused != nil {
+		return misused
+	}
+	if err := m.authority.Ready(ctx); err != nil {
+		return public(err)
+	}
+	return public(m.renewals.Ready())
+}
+
+var _ renew.Observer = (*events)(nil)
+
+// events reports what happens: each event is a log line with a stable "event"
+// attribute, and usually a count in Stats.
+type events struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	stats Stats
+	weak  map[string]*weakness
+
+	misused []error // of handlers that nobody can reach
+}
+
 func (e *events) count(f func(*Stats)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f(&e.stats)
 }
 
-// refused counts a refusal. It returns what the log line says of it: its kind,
-// the page that was wanted, without its query, and whom it is about, if known.
+// refused counts a refusal. It returns the attributes for its log line: the
+// kind, the path of the requested page, and the user, if known.
 func (e *events) refused(kind string, u *provider.Account, page string) []any {
 	e.count(func(s *Stats) {
 		if s.Refused == nil {
@@ -199,10 +164,10 @@ func (e *events) SessionEnded(ctx context.Context, user string, err *provider.Fa
 	e.log.InfoContext(ctx, "msauth: session ended by the provider", "event", "session_ended", "user", user, "err", err)
 }
 
-// Renewed and renewalFailed report one token request each. Those for other APIs
-// do not count: a handler can ask for what does not exist. The reason is "due",
-// "expired", "asked" (by a handler that outlasted its token), "other scopes" or
-// "rejected" (by an API).
+// Renewed reports a token request that succeeded, and RenewalFailed one that
+// failed. Requests for other APIs are not counted, because a handler can ask
+// for scopes that do not exist. The reason is "due", "expired", "asked" (by a
+// handler that outlasted its token), "other scopes" or "rejected" (by an API).
 func (e *events) Renewed(ctx context.Context, user, reason string, other bool, took time.Duration) {
 	if !other {
 		e.count(func(s *Stats) { s.Renewals++; s.RenewalTime += took })
@@ -224,7 +189,7 @@ func (e *events) RenewalFailed(ctx context.Context, user, reason string, other b
 		"reason", reason, "duration", took, "outcome", string(err.Class), "err", err)
 }
 
-// StoreFailed reports that a store of the app's fails.
+// StoreFailed reports an error of one of the app's stores.
 func (e *events) StoreFailed(ctx context.Context, what string, err error) {
 	attrs := []any{"err", err}
 	if what == "token store" {
@@ -235,41 +200,39 @@ func (e *events) StoreFailed(ctx context.Context, what string, err error) {
 
 func (e *events) Paused(ctx context.Context, err *provider.Failure) {
 	e.count(func(s *Stats) { s.Paused = true })
-	e.log.WarnContext(ctx, "msauth: renewals pause: the provider fails", "event", "renewal_pause", "err", err)
+	e.log.WarnContext(ctx, "msauth: renewals paused", "event", "renewal_pause", "err", err)
 }
 
 func (e *events) Resumed(ctx context.Context) {
 	e.count(func(s *Stats) { s.Paused = false })
-	e.log.InfoContext(ctx, "msauth: renewals go on: the provider answers", "event", "renewal_resume")
+	e.log.InfoContext(ctx, "msauth: renewals resumed", "event", "renewal_resume")
 }
 
-// Troubled reports what an operator must mend.
+// Troubled reports a problem that an operator must fix.
 func (e *events) Troubled(ctx context.Context, err *provider.Failure) {
-	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; people stay signed in, but no tokens can be had",
+	e.log.ErrorContext(ctx, "msauth: the provider refuses this app; sessions continue without new tokens",
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }
 
-// What [Stats.Degraded] can hold beside what renewals tell.
+// Entries of Stats.Degraded; package renew has the others.
 const (
 	weakPaused   = "renewals paused"
 	weakSessions = "session store fails"
 )
 
-const (
-	// storeWeakFor is how long a weakness of Config.Store lasts of which nothing
-	// more is heard: every request asks it.
-	storeWeakFor = 1 * time.Minute
-)
+// storeWeakFor is how long a failure of Config.Store counts as a weakness: short,
+// because every request tries the store again.
+const storeWeakFor = 1 * time.Minute
 
-// A weakness is what does not work while people can sign in.
+// A weakness is an entry of Stats.Degraded.
 type weakness struct {
-	about string // the one thing of several, where only its success mends it
+	about string // if set, only a success of the same thing ends it
 	since time.Time
 	timer *time.Timer
 }
 
-// Weaken notes a weakness for a while, and logs that it begins. err is nil where
-// another line has said so.
+// Weaken records a weakness for the given time, and logs its beginning unless
+// err is nil because another line has reported it.
 func (e *events) Weaken(ctx context.Context, what, about string, lasts time.Duration, err error) {
 	e.mu.Lock()
 	w := e.weak[what]
@@ -291,7 +254,7 @@ func (e *events) Weaken(ctx context.Context, what, about string, lasts time.Dura
 	e.mu.Unlock()
 }
 
-// Mend ends a weakness, if there is one, about whatever it is or about the same.
+// Mend ends a weakness, if there is one. If about is set, it must be the same.
 func (e *events) Mend(ctx context.Context, what, about string) {
 	e.mu.Lock()
 	w := e.weak[what]
@@ -305,7 +268,7 @@ func (e *events) Mend(ctx context.Context, what, about string) {
 	e.log.InfoContext(ctx, "msauth: no longer degraded", "event", "degraded_end", "what", what, "duration", time.Since(w.since))
 }
 
-// degraded lists what is weak now. Its caller holds the lock.
+// degraded returns Stats.Degraded. The caller holds e.mu.
 func (e *events) degraded() (list []string) {
 	if e.stats.Paused {
 		list = append(list, weakPaused)
@@ -317,26 +280,64 @@ func (e *events) degraded() (list []string) {
 	return list
 }
 
-// Ready reports whether people can sign in: discovery and signing keys can be
-// read, and Microsoft has not lately refused the app itself, for example for
-// an expired secret. It is for alerts and for a look at start-up; after the
-// first call it usually costs no network. Take no server out of a load balancer
-// by it: during an outage of Microsoft, or with an expired secret, no other
-// server could sign people in either, and those who are signed in are served as
-// before. What is weaker while people can sign in stands in [Stats.Degraded].
-//
-// A handler that nobody could ever pass, such as one under [Middleware.RequireGroup]
-// by a name that is no GUID, makes Ready fail too: look at it once all handlers
-// are made, and the mistake ends a deployment before it has begun.
-func (m *Middleware) Ready(ctx context.Context) error {
-	m.events.mu.Lock()
-	misused := errors.Join(m.events.misused...)
-	m.events.mu.Unlock()
-	if misused != nil {
-		return misused
+// calm is the app's log handler, made safe to call: if it panics, only the log
+// line is lost.
+type calm struct{ handler slog.Handler }
+
+// Enabled implements [slog.Handler].
+func (c calm) Enabled(ctx context.Context, level slog.Level) bool {
+	defer survive()
+	return c.handler.Enabled(ctx, level)
+}
+
+// Handle implements [slog.Handler].
+func (c calm) Handle(ctx context.Context, r slog.Record) error {
+	defer survive()
+	return c.handler.Handle(ctx, publicRecord(r))
+}
+
+// WithAttrs implements [slog.Handler].
+func (c calm) WithAttrs(attrs []slog.Attr) (next slog.Handler) {
+	defer survive()
+	next = c
+	return calm{c.handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements [slog.Handler].
+func (c calm) WithGroup(name string) (next slog.Handler) {
+	defer survive()
+	next = c
+	return calm{c.handler.WithGroup(name)}
+}
+
+func survive() { _ = recover() }
+
+// publicRecord returns r with its errors as made by public.
+func publicRecord(r slog.Record) slog.Record {
+	own := true
+	r.Attrs(func(a slog.Attr) bool {
+		_, own = publicAttr(a)
+		return own
+	})
+	if own {
+		return r
 	}
-	if err := m.authority.Ready(ctx); err != nil {
-		return public(err)
+	made := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		seen, _ := publicAttr(a)
+		made.AddAttrs(seen)
+		return true
+	})
+	return made
+}
+
+// publicAttr returns a with its error as made by public, and whether it is
+// unchanged.
+func publicAttr(a slog.Attr) (seen slog.Attr, same bool) {
+	if err, ok := a.Value.Any().(error); ok {
+		if seen, another := publicly(err); another {
+			return slog.Any(a.Key, seen), false
+		}
 	}
-	return public(m.renewals.Ready())
+	return a, true
 }

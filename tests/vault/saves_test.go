@@ -128,7 +128,7 @@ type panicky struct {
 }
 
 func (p panicky) Handle(ctx context.Context, r slog.Record) error {
-	if p.on.Load() && (strings.Contains(r.Message, "renewed") || strings.Contains(r.Message, "renewals go on")) {
+	if p.on.Load() && (strings.Contains(r.Message, "renewed") || strings.Contains(r.Message, "renewals resumed")) {
 		panic("bug in the handler")
 	}
 	return p.Handler.Handle(ctx, r)
