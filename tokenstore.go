@@ -10,17 +10,83 @@ import (
 	"example.com/msauth/internal/renew"
 )
 
-// Offline returns a session for one of the app's users whose tokens
-// [Config.Tokens] keeps, whether they are there or not: for workers. Its methods
-// work like those of a session of a request, with Client, Token and
-// TokenSource; it does not end by itself. user is what [SignIn.UserKey] was.
+// A TokenStore keeps one entry of tokens for each of the app's own users, so
+// that the app can act for users while they are away. Set it as
+// [Config.Tokens]. Module example.com/msauth/tokenstore has an implementation on
+// database/sql.
 //
-// The error is [ErrNoTokens] when nothing is kept for the user,
-// [ErrSignInRequired] when Microsoft has refused what is kept, or no key opens
-// it, which the methods of the session return too, when it happens: tell the
-// person, and leave the user alone until they have signed in. An [AuthError] of
-// [ClassNotAllowed] is for accounts that [Config.AllowedTenants] no longer
-// admits. Other errors are those of the store.
+// Methods are called from many goroutines, and from many processes for the same
+// entries. Each call has at most 10 seconds. The user argument is the name
+// returned by [Middleware.StoredUser]: a prefix of 24 bytes that distinguishes
+// app registrations, then the app's own user, of at most 255 bytes.
+type TokenStore interface {
+	// Load returns the entry of a user, or [ErrNoTokens] if there is none.
+	Load(ctx context.Context, user string) (StoredTokens, error)
+
+	// Save replaces the entry of a user by t, including t.Version, if the
+	// version of the entry is old, or if old is 0 and there is no entry.
+	// Otherwise it changes nothing and returns [ErrConflict].
+	//
+	// Unless t.Shared is set, Save changes nothing and returns
+	// [ErrAccountTaken] if the entry of another user has the same Account and
+	// is not shared either. The test for a conflict comes first.
+	//
+	// Save is atomic and durable: it stores all of t or nothing. After any
+	// other error, it may have done either.
+	Save(ctx context.Context, user string, old int64, t StoredTokens) error
+
+	// Delete removes the entry of a user. It is not an error if there is none.
+	Delete(ctx context.Context, user string) error
+}
+
+// StoredTokens is the entry of one user in a [TokenStore].
+type StoredTokens struct {
+	// Version is a random number greater than 0, chosen by the caller of Save.
+	// No version is ever reused, not even after Delete.
+	Version int64
+	// Sealed contains the tokens and the account they belong to, encrypted with
+	// [Config.Keys] for this user: usually about 3 KB, at most 64 KB.
+	Sealed []byte
+	// Account identifies the Microsoft account; see
+	// [Middleware.StoredAccount].
+	Account string
+	// Shared is set if other users may have the same account.
+	Shared bool
+	// SignInRequired is set if Microsoft has refused the tokens: the user must
+	// sign in again.
+	SignInRequired bool
+	// Lease is the time until which one process may renew the tokens, at most
+	// 2 minutes ahead, or zero if none is doing so. Stores keep it to the
+	// millisecond or better.
+	Lease time.Time
+}
+
+var (
+	// ErrNoTokens means that no tokens are stored for a user.
+	ErrNoTokens = errors.New("msauth: nothing is kept for this user")
+	// ErrConflict means that a user's entry has changed since it was loaded.
+	ErrConflict = errors.New("msauth: the entry has changed in the meantime")
+	// ErrAccountTaken means that the Microsoft account is connected to another
+	// user.
+	ErrAccountTaken = errors.New("msauth: the Microsoft account is connected to another user")
+)
+
+// Offline returns a session with the tokens that [Config.Tokens] keeps for one
+// of the app's own users, for work without a request of theirs. user is the
+// value of [SignIn.UserKey] at sign-in. The methods of the session, such as
+// Client, Token and TokenSource, work like those of a request's session. It
+// does not end by itself.
+//
+// The error matches
+//
+//   - [ErrNoTokens] if nothing is stored for the user,
+//   - [ErrSignInRequired] if Microsoft has refused the stored tokens, or no key
+//     opens them; methods of the session return it too, if this happens later.
+//     Tell the user, and do not try again until they have signed in,
+//   - an [AuthError] of [ClassNotAllowed] if [Config.AllowedTenants] no longer
+//     includes the account's tenant.
+//
+// Any other error comes from the store.
 func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error) {
 	if m.vault == nil {
 		return nil, errors.New("msauth: Offline needs Config.Tokens")
@@ -44,26 +110,30 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	return new(heldSession).of(m, e.Rec, nil), nil
 }
 
-// StoredUser is the name under which [Config.Tokens] keeps the entry of one of
-// the app's users: it begins with the registration, so that several apps can
-// share one store. A store that lists its entries cuts StoredUser("") off to get
-// the user for [Middleware.Offline]. Entries from earlier versions may be kept
-// under the user alone; the registration that can open them uses them.
+// StoredUser returns the name under which [Config.Tokens] keeps the entry of one
+// of the app's own users. It begins with a prefix for the app registration, so
+// that several apps can share a store. To get the user for [Middleware.Offline]
+// from the name of an entry, remove the prefix, StoredUser("").
+//
+// Earlier versions stored entries under the bare name of the user; a
+// registration that can open such an entry still uses it.
 func (m *Middleware) StoredUser(user string) string { return m.registration.Prefix() + user }
 
-// StoredAccount is what [StoredTokens].Account is for an account, given as
-// [User.Key].
+// StoredAccount returns the value of [StoredTokens].Account for an account,
+// given its [User.Key].
 func (m *Middleware) StoredAccount(key string) string { return m.registration.Prefix() + key }
 
-// Disconnect forgets the tokens of one of the app's users. Sessions of theirs in
-// browsers end when their access token does, after an hour or so; so does what
-// was copied of it. Microsoft offers no way to revoke one app's refresh tokens:
-// the person can take back their consent (https://myapps.microsoft.com for work
-// accounts, https://account.live.com/consent/Manage for personal ones), and an
-// administrator can revoke all sessions of a person.
+// Disconnect deletes the stored tokens of one of the app's own users. The user's
+// sessions in browsers, and any copies of the access token, stop working when
+// the access token expires, after about an hour.
 //
-// An entry that was kept under the bare name of a user, before entries told apps
-// apart, and that no key opens stays where it is: it may be another app's.
+// Microsoft offers no way to revoke the refresh tokens of a single app. The user
+// can withdraw consent (https://myapps.microsoft.com for work accounts,
+// https://account.live.com/consent/Manage for personal accounts), and an
+// administrator can revoke all sessions of a user.
+//
+// An entry that an earlier version stored under the bare name of the user is
+// kept if no key opens it, because it may belong to another app.
 func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Disconnect needs Config.Tokens")
@@ -78,9 +148,10 @@ func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 	return nil
 }
 
-// Reseal seals what is kept for a user with the first of [Config.Keys], if that
-// is not so: after it was done for all, an old key can be dropped. Errors are
-// [ErrNoTokens] and those of the store.
+// Reseal encrypts the stored tokens of a user with the first of [Config.Keys],
+// unless they already are. Once that is done for all users, the old keys can be
+// dropped. The error matches [ErrNoTokens] if nothing is stored for the user;
+// any other error comes from the store.
 func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Reseal needs Config.Tokens")
@@ -91,69 +162,18 @@ func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	return public(m.vault.Reseal(ctx, user))
 }
 
-// A TokenStore keeps what the app needs to act for people while they are away:
-// one entry for each of the app's own users. Set it as [Config.Tokens]. Its
-// methods are called from many goroutines, and from many processes on the same
-// entries; each call has at most 10 seconds. user is what [Middleware.StoredUser]
-// says: the app's own user, of at most 255 bytes, after the 24 of a prefix that
-// tells the entries of several registrations apart. Module example.com/msauth/tokenstore has one on database/sql.
-type TokenStore interface {
-	// Load returns a user's entry, or [ErrNoTokens] if there is none.
-	Load(ctx context.Context, user string) (StoredTokens, error)
-
-	// Save puts t, t.Version included, in the place of the user's entry, if that
-	// has the version old; 0 stands for no entry. In any other case it changes
-	// nothing and returns [ErrConflict]. Else, unless t.Shared is set, it
-	// returns [ErrAccountTaken] where another user's entry, that is not shared
-	// either, has the same Account. It either keeps all of t, for good, or
-	// nothing; after any other error it may have done the one or the other.
-	Save(ctx context.Context, user string, old int64, t StoredTokens) error
-
-	// Delete removes a user's entry. That there is none is no error.
-	Delete(ctx context.Context, user string) error
-}
-
-// StoredTokens are the entry of one user in a [TokenStore].
-type StoredTokens struct {
-	// Version is greater than 0 and drawn at random by whoever saves: none comes
-	// back, not even after Delete.
-	Version int64
-	// Sealed are the tokens and who they are of, encrypted with [Config.Keys]
-	// for this user: usually about 3 KB, at most 64 KB.
-	Sealed []byte
-	// Account is the Microsoft account, as [Middleware.StoredAccount] says.
-	Account string
-	// Shared says that other users may have the same account.
-	Shared bool
-	// SignInRequired says that Microsoft has refused the tokens: the person must
-	// sign in again.
-	SignInRequired bool
-	// Lease is until when somebody renews the tokens, at most 2 minutes; zero
-	// for nobody. Stores keep it to the millisecond or better.
-	Lease time.Time
-}
-
-var (
-	// ErrNoTokens means that nothing is kept for a user.
-	ErrNoTokens = errors.New("msauth: nothing is kept for this user")
-	// ErrConflict means that a user's entry has changed since it was loaded.
-	ErrConflict = errors.New("msauth: the entry has changed in the meantime")
-	// ErrAccountTaken means that the Microsoft account is another user's.
-	ErrAccountTaken = errors.New("msauth: the Microsoft account is connected to another user")
-)
-
 // storeTimeout bounds each call of a TokenStore's methods.
 const storeTimeout = 10 * time.Second
 
-// appTokens is the app's [TokenStore] as the vault uses it: calls are bounded, a
-// panic is an error, and errors say where they come from.
+// appTokens adapts a [TokenStore] to the vault: it adds a timeout to each call,
+// turns a panic into an error, and makes errors name Config.Tokens.
 type appTokens struct{ store TokenStore }
 
 func (s appTokens) Load(ctx context.Context, user string) (t renew.StoredTokens, err error) {
 	err = s.call(ctx, func(ctx context.Context) error {
 		loaded, err := s.store.Load(ctx, user)
 		if err == nil && loaded.Version <= 0 {
-			err = fmt.Errorf("Load gave an entry of version %d", loaded.Version)
+			err = fmt.Errorf("Load returned an entry of version %d", loaded.Version)
 		}
 		t = renew.StoredTokens(loaded)
 		return err
@@ -191,7 +211,8 @@ func (s appTokens) call(ctx context.Context, f func(context.Context) error) (err
 	return f(ctx)
 }
 
-// A storeError is an error of the app's store, and which of the vault's it is.
+// A storeError is an error of the app's store, with the error of package renew
+// that it stands for, if any.
 type storeError struct{ err, kind error }
 
 func (e storeError) Error() string { return "msauth: Config.Tokens: " + e.err.Error() }
