@@ -15,29 +15,11 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// authorizeOptions are what a sign-in asks of Microsoft.
-type authorizeOptions struct {
-	returnTo, prompt, loginHint, domainHint, uiLocales string
-	appState                                           string
-	user                                               string // of the app, who connects an account
-	requirement                                        provider.Requirement
-	granted                                            string // scopes of the session that it replaces
-	rounds                                             uint8  // sign-ins right before, each after the other
-
-	// challenged is set where the code of a sign-in was refused with the claims
-	// that are now demanded; asked is what that was to bring.
-	challenged bool
-	asked      provider.RequirementDigest
-
-	retried bool // the sign-in before came back without a cookie
-	wait    bool // not at once
-}
-
-// Login starts a sign-in and sends the browser to Microsoft. It reads
-// return_to, prompt, login_hint, domain_hint, ui_locales and what
-// [Middleware.LoginURL] has sealed from the query, each at most once, and
-// nothing else: any site can make a person open this address, so it can ask
-// for nothing that the app itself does not.
+// Login starts a sign-in and redirects the browser to Microsoft. From the query
+// it reads return_to, prompt, login_hint, domain_hint, ui_locales and what
+// [Middleware.LoginURL] has sealed, each at most once, and nothing else: any
+// site can make a browser open this address, so a link must not be able to ask
+// for more than the app does.
 func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	switch r.Method {
@@ -55,15 +37,15 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, slog.LevelWarn, Page{
 			Kind: "bad-request", Status: http.StatusBadRequest,
 			Title: "This sign-in link does not work",
-			Text:  "The link is damaged or too old. Start again from here.",
+			Text:  "The link is damaged or has expired. Start again from here.",
 			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
 		return
 	}
 	if web.First(r.Header["Sec-Fetch-Mode"]) != "" && !web.IsPageLoad(r) {
-		// A script or a frame cannot go there: the same link, to click. What is
-		// sealed is good for as long as it was.
+		// Microsoft's pages open neither in a script nor in a frame: answer with
+		// the same link, to click. What is sealed in it expires when it did.
 		q := r.URL.Query()
 		if q.Del("return_to"); opts.returnTo == m.cfg.Home {
 			opts.returnTo = m.seenPage(r)
@@ -76,8 +58,8 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	rec := m.current(r)
 	if rec == nil && opts.prompt == "" && !opts.retried && m.sentMarker(r) {
-		// A page of the app sends here whoever is not signed in, and the
-		// session of the sign-in seconds ago did not come back.
+		// The app sent the person here without a session although they signed in
+		// seconds ago: another redirect would be the start of a loop.
 		m.loopPage(w, r, m.retryURL(opts.returnTo))
 		return
 	}
@@ -89,7 +71,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 			claims = n.Claims
 		}
 		if !same || opts.prompt != "" {
-			claims = "" // they are about this person
+			claims = "" // they concern the current account
 		}
 		switch {
 		case opts.rounds >= mostRounds && same && opts.prompt == "":
@@ -110,7 +92,26 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	m.begin(w, r, opts)
 }
 
-// begin sends the browser to Microsoft with a new attempt.
+// authorizeOptions are the parameters of a sign-in.
+type authorizeOptions struct {
+	returnTo, prompt, loginHint, domainHint, uiLocales string
+	appState                                           string
+	user                                               string // of the app, if this connects an account
+	requirement                                        provider.Requirement
+	granted                                            string // scopes of the session that this replaces
+	rounds                                             uint8  // sign-ins in a row right before this one
+
+	// challenged is set if the code of the previous attempt was refused with a
+	// claims challenge, now part of requirement; asked is what that attempt was
+	// for.
+	challenged bool
+	asked      provider.RequirementDigest
+
+	retried bool // the previous attempt came back without its cookie
+	wait    bool // pause before redirecting
+}
+
+// begin starts an attempt and sends the browser to Microsoft.
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
 	meta, err := m.authority.Metadata.Get(r.Context())
 	if err != nil {
@@ -119,8 +120,8 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	scopes := o.requirement.Scopes
 	if !m.scopes.Apart {
-		// Microsoft remembers what people have granted; with most others a
-		// sign-in that does not name what the session had would lose it.
+		// Microsoft remembers granted scopes. With most other providers, a
+		// sign-in that does not name the session's scopes would lose them.
 		scopes = append(m.scopes.Missing(strings.Join(m.cfg.Scopes, " "), strings.Fields(o.granted)), scopes...)
 	}
 	a, cookie := session.NewAttempt()
@@ -135,7 +136,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		a.Host = web.OneLine(r.Host, 100)
 	}
 	state, err := m.attempts.Seal(a)
-	if err != nil && len(scopes) > len(o.requirement.Scopes) { // they are asked for all the same
+	if err != nil && len(scopes) > len(o.requirement.Scopes) { // too long: the request names them all the same
 		a.Scopes = strings.Join(o.requirement.Scopes, " ")
 		state, err = m.attempts.Seal(a)
 	}
@@ -148,11 +149,11 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		oauth2.S256ChallengeOption(string(a.Verifier(cookie))),
 	}
 	if m.cfg.Issuer == "" {
-		// form_post would come cross-site, where Lax cookies stay at home.
+		// form_post is a cross-site POST, which carries no SameSite=Lax cookies.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
 	if o.requirement.MaxAge > 0 {
-		if !o.challenged { // else credentials have just been entered
+		if !o.challenged { // credentials were entered a moment ago
 			o.prompt = "login"
 		}
 		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(session.Seconds(o.requirement.MaxAge))))
@@ -176,7 +177,8 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	m.leave(w, r, provider.AuthCodeURL(state, params...), o.wait)
 }
 
-// scopesToAsk are the app's own, and more.
+// scopesToAsk returns the scopes that a sign-in requests: the app's own, and
+// more.
 func (m *Middleware) scopesToAsk(meta *provider.Metadata, more []string) []string {
 	scopes := slices.Clone(m.cfg.Scopes)
 	if len(more) > 0 && slices.ContainsFunc(slices.Concat(more, scopes), m.scopes.All) {
@@ -191,31 +193,33 @@ func (m *Middleware) scopesToAsk(meta *provider.Metadata, more []string) []strin
 	return scopes
 }
 
-// refusePrefetch answers a browser that fetches ahead.
+// refusePrefetch answers a prefetch with status 503.
 func refusePrefetch(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusServiceUnavailable)
 }
 
-// replacedGrace is how long a session lives on that the same person has
-// replaced by signing in again: requests that left another tab before the
-// new cookie arrived are not at fault. Longer than the marker's life, or
-// they would be taken for a loop.
-const replacedGrace = markerLifetime + 10*time.Second
-
 const (
-	// markerLifetime is how long ago a sign-in may have ended that the next one
-	// comes right after.
+	// markerLifetime is how soon after a sign-in the next one counts as right
+	// after it.
 	markerLifetime = 20 * time.Second
-	// mostRounds is how many sign-ins, each right after another, a person is
-	// led through without a click.
+	// mostRounds limits how many sign-ins, each right after the last, a person
+	// is sent through without a click.
 	mostRounds = 8
-	// waitBefore is how long the third one in a row, and each after it, waits.
+	// waitBefore is the pause before the third sign-in in a row and every later
+	// one.
 	waitBefore = 5 * time.Second
 )
 
-// markerName names the cookie that says that a sign-in has just succeeded here.
-// Whoever carries it and no session would be sent round in circles.
+// replacedGrace is how long a session is still accepted after the same person
+// has replaced it by signing in again: another tab may have sent requests before
+// the new cookie arrived. It is longer than markerLifetime, or those requests
+// would look like a redirect loop.
+const replacedGrace = markerLifetime + 10*time.Second
+
+// markerName is the name of the cookie that says that a sign-in has just
+// succeeded. A browser that sends it without a session is about to be redirected
+// in a loop.
 func (m *Middleware) markerName() string { return m.cookies.Name + "-ok" }
 
 func (m *Middleware) setMarker(w http.ResponseWriter) {
@@ -230,8 +234,8 @@ func (m *Middleware) sentMarker(r *http.Request) bool {
 	return len(session.CookieValues(r.Header, m.markerName())) > 0
 }
 
-// roundsAfter is how many sign-ins, each right after another, a next one would
-// follow.
+// roundsAfter returns how many sign-ins in a row, each right after the last,
+// another one would follow.
 func (m *Middleware) roundsAfter(rec *session.Record) uint8 {
 	if time.Now().Unix()-rec.SignedIn >= int64(markerLifetime/time.Second) {
 		return 0
@@ -239,12 +243,12 @@ func (m *Middleware) roundsAfter(rec *session.Record) uint8 {
 	return min(rec.Rounds+1, mostRounds)
 }
 
-// askedInVain reports whether the person has been at Microsoft for the same a
-// while ago.
+// askedInVain reports whether the person was sent to Microsoft for the same
+// requirement a short while ago.
 func (m *Middleware) askedInVain(rec *session.Record, d provider.Requirement) bool {
 	if rec.Asked != d.Digest() || time.Now().Unix()-rec.SignedIn >= int64(renew.DemandRest/time.Second) {
 		return false
 	}
-	// A fresh sign-in is no failure because it has grown old since.
+	// A fresh sign-in that has since become too old was not in vain.
 	return d.MaxAge == 0 || rec.SignedIn-rec.AuthTime > int64(d.MaxAge/time.Second)
 }
