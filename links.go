@@ -14,42 +14,43 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// LoginOptions shape the link that [Middleware.LoginURL] makes.
+// LoginOptions are the parameters of a link made by [Middleware.LoginURL].
 type LoginOptions struct {
-	// ReturnTo is the local path, with or without a query, to come back to.
-	// Default [Config.Home].
+	// ReturnTo is the local path, with or without a query, to return to after
+	// the sign-in. The default is [Config.Home].
 	ReturnTo string
-	// Prompt is "select_account" to choose among accounts or "login" to enter
-	// credentials again; Microsoft decides if it is empty.
+	// Prompt is "select_account" to show an account picker or "login" to have
+	// credentials entered again. If it is empty, Microsoft decides.
 	Prompt string
 	// LoginHint is the sign-in name to fill in.
 	LoginHint string
-	// DomainHint leads straight to the sign-in page of a domain.
+	// DomainHint is a domain whose sign-in page to go to directly.
 	DomainHint string
 	// UILocales are the person's languages, such as "fr-CA fr".
 	UILocales string
-	// AppState is a text of the app's own, at most 256 bytes, which
-	// OnSignIn receives. It is sealed into the link; the link is then good
-	// until the end of the next day (UTC), for anybody who has it: AppState
-	// does not tell who opened it. To link accounts, compare it with the app's
-	// own session in OnSignIn.
+	// AppState is a text of the app's own, at most 256 bytes, that is passed to
+	// OnSignIn. It is sealed into the link, which then works until the end of
+	// the next day (UTC), for anybody who has it: AppState does not prove who
+	// opened the link. To link accounts, compare it with the app's own session
+	// in OnSignIn.
 	AppState string
-	// Scopes are asked for beyond [Config.Scopes], of any API, at most 20 and
-	// 400 bytes of them; they are sealed into the link like AppState.
+	// Scopes are requested in addition to [Config.Scopes]: scopes of any API, at
+	// most 20 and 400 bytes in total. They are sealed into the link like
+	// AppState.
 	Scopes []string
 }
 
-// LoginURL returns the link that starts a sign-in, as a path on this site, for
-// templates.
+// LoginURL returns a link that starts a sign-in, as a path on this site, for use
+// in templates.
 func (m *Middleware) LoginURL(o LoginOptions) string {
 	scopes, err := m.scopes.Check(o.Scopes)
 	if err != nil {
-		m.log.Error("msauth: LoginOptions.Scopes", "err", err)
+		m.log.Error("msauth: invalid LoginOptions.Scopes", "err", err)
 	}
 	return m.loginURL(o, provider.Requirement{Scopes: scopes})
 }
 
-// loginURL makes a link to a sign-in that meets a demand.
+// loginURL returns a link to a sign-in that meets a requirement.
 func (m *Middleware) loginURL(o LoginOptions, d provider.Requirement) string {
 	q := url.Values{}
 	if p := m.returnPath(o.ReturnTo); p != m.cfg.Home {
@@ -71,9 +72,9 @@ func (m *Middleware) loginURL(o LoginOptions, d provider.Requirement) string {
 	return m.loginLink(q)
 }
 
-// retryURL begins again what came back without a cookie, and notes it: one
-// answer cannot tell a sign-in that began in another browser from cookies that
-// are blocked.
+// retryURL returns a link to start again after an attempt came back without its
+// cookie. The link says so: once may mean that the sign-in began in another
+// browser, twice that cookies are blocked.
 func (m *Middleware) retryURL(returnTo string) string {
 	e := compact.Encoder{}
 	e.Text("")
@@ -86,7 +87,7 @@ func (m *Middleware) retryURL(returnTo string) string {
 	return m.loginLink(q)
 }
 
-// linkRetried may follow what a link has sealed.
+// linkRetried may follow the requirement that is sealed into a link.
 const linkRetried = 1
 
 func (m *Middleware) loginLink(q url.Values) string {
@@ -97,32 +98,11 @@ func (m *Middleware) loginLink(q url.Values) string {
 	return link
 }
 
-// shorterLink is a login link for a header line: without the query that it
-// returns to, or without any address, where that has no room.
-func (m *Middleware) shorterLink(h http.Header, link string) string {
-	_, query, _ := strings.Cut(link, "?")
-	for _, without := range []string{"?", "/"} {
-		if headerBytes(h)+pageBytes+len(link) <= maxHeaders {
-			break
-		}
-		q, err := url.ParseQuery(query)
-		if err != nil {
-			return m.loginLink(nil)
-		}
-		returnTo, _, _ := strings.Cut(q.Get("return_to"), without)
-		if q.Set("return_to", returnTo); returnTo == "" {
-			q.Del("return_to")
-		}
-		link = m.loginLink(q)
-	}
-	return link
-}
-
 func (m *Middleware) linkData() []byte {
 	return append([]byte("msauth login link v3\x00"), m.registration[:]...)
 }
 
-// loginOptions reads the query of the login link.
+// loginOptions parses the query of a login link.
 func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
 	o.returnTo = m.cfg.Home
 	sealed := ""
@@ -173,8 +153,71 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 	return o, nil
 }
 
-// leave sends the browser to Microsoft. Where the cookie of a long address and a
-// long way there have no room in the headers of one answer, a page leads there.
+func (m *Middleware) returnPath(s string) string {
+	p, cut := web.ReturnPath(s, m.ownRoute, m.cfg.Home)
+	if cut {
+		m.log.Info("msauth: return address is too long: its query is dropped", "bytes", len(s), "limit", web.MaxReturnPath, "path", web.OneLine(p, 200))
+	}
+	return p
+}
+
+// ownRoute reports whether a cleaned path is one of our pages: returning to one
+// after the sign-in would sign out or start over. base is the path of BaseURL.
+func ownRoute(base, p string) bool {
+	name, below := strings.CutPrefix(p, base+"/")
+	return below && route(name) != nil
+}
+
+func (m *Middleware) ownRoute(p string) bool { return ownRoute(m.base.Path, p) }
+
+const (
+	// maxHeaders limits the bytes of a response's headers: nginx accepts 4096 by
+	// default. The callback's limit is maxCallback, because apps set cookies of
+	// their own there.
+	maxHeaders  = 4000
+	maxCallback = 3900
+	// redirectBytes is what a redirect adds to the header lines that are already
+	// set: the status line, Date, Content-Length, Connection, Cache-Control,
+	// Referrer-Policy, and Location without its value.
+	redirectBytes = 170
+	// pageBytes is the same for a page.
+	pageBytes = 540
+)
+
+// headerBytes returns the size of header lines.
+func headerBytes(h http.Header) (n int) {
+	for name, lines := range h {
+		for _, line := range lines {
+			n += len(name) + len(": ") + len(line) + len("\r\n")
+		}
+	}
+	return n
+}
+
+// shorterLink returns a login link that fits into a header line. If need be, it
+// drops the query of the return address, or all of the address.
+func (m *Middleware) shorterLink(h http.Header, link string) string {
+	_, query, _ := strings.Cut(link, "?")
+	for _, without := range []string{"?", "/"} {
+		if headerBytes(h)+pageBytes+len(link) <= maxHeaders {
+			break
+		}
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			return m.loginLink(nil)
+		}
+		returnTo, _, _ := strings.Cut(q.Get("return_to"), without)
+		if q.Set("return_to", returnTo); returnTo == "" {
+			q.Del("return_to")
+		}
+		link = m.loginLink(q)
+	}
+	return link
+}
+
+// leave sends the browser to Microsoft. If the URL there and the cookie with a
+// long return address do not both fit into the response's headers, a page takes
+// the place of the redirect.
 func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string, wait bool) {
 	h := w.Header()
 	if !wait && headerBytes(h)+redirectBytes+len(target) <= maxHeaders {
@@ -183,7 +226,7 @@ func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string
 	}
 	if kept := len(h["Set-Cookie"]); headerBytes(h)+pageBytes > maxHeaders {
 		if session.DropCookie(h, m.attempts.AddressName()); len(h["Set-Cookie"]) < kept {
-			m.log.InfoContext(r.Context(), "msauth: an address to return to has no room in the answer: its query is dropped")
+			m.log.InfoContext(r.Context(), "msauth: return address does not fit into the response: its query is dropped")
 		}
 	}
 	if wait {
@@ -196,47 +239,30 @@ func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string
 	})
 }
 
-// onwardsPage is a redirect whose target stands in the body.
+// onwardsPage shows a page that redirects, with the target in its body.
 func (m *Middleware) onwardsPage(w http.ResponseWriter, r *http.Request, p Page) {
 	p.Kind, p.Status, p.Refresh = "wait", http.StatusOK, time.Millisecond
 	m.showPage(w, r, p)
 }
 
-// ownRoute reports whether a cleaned path is one of ours: returning there
-// after signing in would sign out, or start over. base is BaseURL's path.
-func ownRoute(base, p string) bool {
-	name, below := strings.CutPrefix(p, base+"/")
-	return below && route(name) != nil
-}
-
-func (m *Middleware) ownRoute(p string) bool { return ownRoute(m.base.Path, p) }
-
-func (m *Middleware) returnPath(s string) string {
-	p, cut := web.ReturnPath(s, m.ownRoute, m.cfg.Home)
-	if cut {
-		m.log.Info("msauth: an address to return to is too long: its query is dropped", "bytes", len(s), "limit", web.MaxReturnPath, "path", web.OneLine(p, 200))
-	}
-	return p
-}
-
-// leadOn sends the browser on from the callback. An answer that would be too
-// large for what stands in front leads to a short route of our own first, if
-// the browser has the address in a cookie; one that the app has chosen stands in a
-// page, if there is room for that; any other loses its query.
+// leadOn redirects from the callback to target. If the response's headers would
+// be too large for a proxy, there are three ways out: an address that the browser
+// has in a cookie is reached by way of the short path /continue, one that the app
+// has chosen is put into a page, if that fits, and any other loses its query.
 func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *session.Attempt, target string) {
-	limit := maxCallback + max(0, m.cookies.Budget-defaultCookieBudget) // who raises one raises the other
+	limit := maxCallback + max(0, m.cookies.Budget-defaultCookieBudget) // a larger budget means that larger headers pass
 	set := headerBytes(w.Header())
 	fits := func(target string) bool { return set+redirectBytes+len(target) <= limit }
 	switch {
 	case fits(target):
 	case a.Kept && target == a.ReturnTo:
-		session.DropCookie(w.Header(), m.attempts.AddressName()) // it is not deleted yet
+		session.DropCookie(w.Header(), m.attempts.AddressName()) // /continue deletes it, not this response
 		target = m.base.Path + "/continue"
 	case target != a.ReturnTo && set+pageBytes <= limit:
-		// Only what the app has chosen: a browser takes what such a page leads to
-		// for a wish of this site.
+		// Only for a target of the app's choice: to the browser, this site itself
+		// navigates there.
 		m.onwardsPage(w, r, Page{
-			Title: "You are signed in", Text: "You are being taken to the page that you wanted.",
+			Title: "You are signed in", Text: "You are being taken to the page you asked for.",
 			Links: []Link{{URL: target, Label: "Continue"}},
 		})
 		return
@@ -246,13 +272,13 @@ func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *session.A
 		if target, _, _ = strings.Cut(target, "?"); !fits(target) {
 			target = m.cfg.Home
 		}
-		m.log.InfoContext(r.Context(), "msauth: an address to return to has no room beside the session: its query is dropped", "bytes", long, "path", web.OneLine(target, 200))
+		m.log.InfoContext(r.Context(), "msauth: return address does not fit beside the session: its query is dropped", "bytes", long, "path", web.OneLine(target, 200))
 	}
 	web.Redirect(w, target)
 }
 
-// goOn leads from the callback to a long address. Only the sign-in that has made
-// the request's session can have put it there.
+// goOn redirects to the long return address in a cookie, if it was put there by
+// the sign-in that made the request's session.
 func (m *Middleware) goOn(w http.ResponseWriter, r *http.Request) {
 	web.Vary(w.Header(), "Cookie")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -273,33 +299,10 @@ func (m *Middleware) goOn(w http.ResponseWriter, r *http.Request) {
 	web.Redirect(w, target)
 }
 
-// recall completes an address that is kept in the browser.
+// recall restores an attempt's return address from the cookie that has it in
+// full.
 func (m *Middleware) recall(r *http.Request, a *session.Attempt) {
 	if id, address, ok := m.attempts.Address(r.Header); ok && id == a.ID {
 		a.ReturnTo, a.Kept = m.returnPath(address), true
 	}
-}
-
-const (
-	// maxHeaders are the bytes of an answer's headers: nginx refuses more than
-	// 4096 by default. The callback's have maxCallback, because apps set cookies
-	// of their own there.
-	maxHeaders  = 4000
-	maxCallback = 3900
-	// redirectBytes is what an answer of ours has beside the lines that are set
-	// before redirect: the status line, Date, Content-Length, Connection,
-	// Cache-Control, Referrer-Policy, and Location without its value.
-	redirectBytes = 170
-	// pageBytes is the same for a page.
-	pageBytes = 540
-)
-
-// headerBytes is the size of header lines.
-func headerBytes(h http.Header) (n int) {
-	for name, lines := range h {
-		for _, line := range lines {
-			n += len(name) + len(": ") + len(line) + len("\r\n")
-		}
-	}
-	return n
 }
