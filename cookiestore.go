@@ -13,36 +13,36 @@ import (
 	"github.com/gorilla/sessions"
 )
 
-// CookieStore keeps gorilla sessions in encrypted cookies, split where they
-// are too long for one: for an app's own values beside the Microsoft session.
-// Its cookies are "__Host-" + the session's name, with Secure, HttpOnly,
-// SameSite=Lax and Path=/; of a session's Options only MaxAge and SameSite
-// count. The age is enforced by the server as well.
+// CookieStore is a gorilla session store for an app's own values, apart from the
+// Microsoft session. It keeps sessions in encrypted cookies, several of them if
+// a session is too long for one.
+//
+// Cookies are named "__Host-" + the session's name and have the attributes
+// Secure, HttpOnly, SameSite=Lax and Path=/. Of a session's Options, only MaxAge
+// and SameSite have an effect. The server enforces MaxAge too.
 type CookieStore struct {
-	// Options are those of new sessions. MaxAge is in seconds; 0 means a
-	// cookie that goes with the browser, honoured for 7 days at most; more than
-	// 400 days are 400. Default 7 days.
+	// Options are the options of new sessions. MaxAge is in seconds. If it is
+	// 0, browsers drop the cookie when they are closed, and the server accepts
+	// it for at most 7 days. More than 400 days count as 400. Default 7 days.
 	Options sessions.Options
 
-	// InsecureCookies drops Secure and the "__Host-" prefix, for plain http:
-	// on hosts other than loopback, and on loopback for Safari, which keeps no
-	// Secure cookie there. For development only.
+	// InsecureCookies omits Secure and the "__Host-" prefix, for development
+	// over plain http: on hosts other than loopback, and on loopback for
+	// Safari, which keeps no Secure cookies there.
 	InsecureCookies bool
 
-	// Owner says whose sessions these are, where several apps on one host have
-	// the same keys: with another Owner they do not open. Default "".
+	// Owner separates apps that share a host and keys: a session opens only
+	// with the Owner that it was saved with. Default "".
 	Owner string
 
 	codec seal.Codec
 }
 
-// mostSeconds is a hundred years: from 292 on a Duration overflows.
-const mostSeconds = 100 * 365 * 86400
-
 var _ sessions.Store = (*CookieStore)(nil)
 
-// NewCookieStore makes a store from keys of 32 random bytes each. The first
-// seals, all open. The keys may be those of [Config.Keys].
+// NewCookieStore returns a store that encrypts with the given keys, of 32 random
+// bytes each: the first seals, and all of them open. They may be the same as
+// [Config.Keys].
 func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
 	ring, err := seal.NewKeyring(keys)
 	if err != nil {
@@ -54,26 +54,16 @@ func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
 	}, nil
 }
 
-func (s *CookieStore) format(name string, o *sessions.Options) (*session.Cookies, error) {
-	if !session.ValidName(name) {
-		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores, and not end like one of another session's cookies", name)
-	}
-	sameSite := http.SameSiteLaxMode
-	if o != nil && o.SameSite == http.SameSiteStrictMode {
-		sameSite = http.SameSiteStrictMode
-	}
-	return session.NewCookies(name, []byte(s.Owner), s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
-}
-
-// Get returns the session of the request, read once per request. It rewrites
-// r in place, as all gorilla stores do: not for concurrent use of one request.
+// Get returns the session with the given name, which it reads once per request.
+// Like every gorilla store, it modifies r in place: do not call it concurrently
+// for one request.
 func (s *CookieStore) Get(r *http.Request, name string) (*sessions.Session, error) {
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-// New reads the session from the request's cookies. A cookie that is missing,
-// too old, altered or sealed with a key that was dropped gives a new, empty
-// session without an error.
+// New reads the session with the given name from the request's cookies. If the
+// cookie is missing, expired, altered, or sealed with a dropped key, it returns
+// a new, empty session and no error.
 func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	options := s.Options
@@ -98,9 +88,12 @@ func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, erro
 	return session, nil
 }
 
-// Save writes the session's cookies, or deletes them when its Options.MaxAge
-// is negative. It must be called before the response begins. The error wraps
-// [ErrCookieTooLarge] when the lines would take more than 7168 bytes.
+// mostSeconds is a hundred years: a Duration overflows after 292.
+const mostSeconds = 100 * 365 * 86400
+
+// Save writes the session's cookies, or deletes them if Options.MaxAge of the
+// session is negative. Call it before writing the response. The error matches
+// [ErrCookieTooLarge] if the Set-Cookie lines would exceed 7168 bytes.
 func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	options := session.Options
 	if options == nil {
@@ -130,5 +123,18 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	return public(format.Write(w.Header(), sent, payload, nil, age))
 }
 
-// Format implements [fmt.Formatter]: no key is shown.
+// format returns the cookies of a session with the given name. Only SameSite of
+// o counts.
+func (s *CookieStore) format(name string, o *sessions.Options) (*session.Cookies, error) {
+	if !session.ValidName(name) {
+		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to or -login-ID, which other cookies of a session have", name)
+	}
+	sameSite := http.SameSiteLaxMode
+	if o != nil && o.SameSite == http.SameSiteStrictMode {
+		sameSite = http.SameSiteStrictMode
+	}
+	return session.NewCookies(name, []byte(s.Owner), s.codec, s.InsecureCookies, sameSite, largestCookieBudget), nil
+}
+
+// Format implements [fmt.Formatter]. It prints no key, whatever the verb.
 func (s *CookieStore) Format(f fmt.State, verb rune) { fmt.Fprint(f, "msauth.CookieStore") }

@@ -22,37 +22,19 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-const (
-	maxGroupsAsked  = 20 // that Graph takes at once
-	graphTimeout    = 15 * time.Second
-	maxGraphReply   = 64 << 10 // bytes
-	maxMemberships  = 10_000   // answers that are remembered
-	membershipGrace = 28 * time.Hour
-)
+const maxGroupsAsked = 20 // the limit of checkMemberGroups
 
-// memberships remembers what Graph has said about the groups of people who are
-// in too many for their tokens.
-type memberships struct {
-	known   *ttl.Map[renew.Key, []string]
-	refused *ttl.Map[renew.Key, renew.Refusal] // by person
-	flights *singleflight.Group
-}
-
-func newMemberships() memberships {
-	return memberships{
-		ttl.New[renew.Key, []string](maxMemberships), ttl.New[renew.Key, renew.Refusal](renew.MaxOutcomes), new(singleflight.Group),
-	}
-}
-
-// MemberOf returns those of the groups (object ids, at most 20) that the person
-// is in, directly or by way of other groups, as of the latest renewal of the
-// tokens. It is known from [User.Groups], which needs the optional claim
-// "groups" in the app registration; where these are too many
-// ([User.GroupsOverage]), Microsoft Graph is asked, once for each renewal. That
-// needs the scope User.Read ("checkMemberGroups", Microsoft Graph). What Graph
-// refuses is not asked again before its Retry-After, of an hour at most, is over,
-// or else a second, then twice as long each time, up to 10 seconds. Errors are
-// those of [Session.Token].
+// MemberOf returns those of the given groups that the user is a member of,
+// directly or through other groups, as of the latest renewal of the tokens. The
+// groups are given by object ID, at most 20 of them. The error is one of those
+// of [Session.Token].
+//
+// MemberOf consults [User.Groups], which requires the optional claim "groups" in
+// the app registration. If there are too many ([User.GroupsOverage]), it asks
+// Microsoft Graph, once per renewal, which requires the scope User.Read
+// ("checkMemberGroups", Microsoft Graph). After a failure, it asks Graph again
+// only after the response's Retry-After, of at most one hour, or else after one
+// second, doubling with each failure up to 10 seconds.
 func (s *Session) MemberOf(ctx context.Context, groups ...string) ([]string, error) {
 	if s == nil || s.tokens == nil {
 		return nil, ErrNoSession
@@ -68,7 +50,7 @@ func (s *Session) MemberOf(ctx context.Context, groups ...string) ([]string, err
 	return s.tokens.memberOf(ctx, &s.User, groups)
 }
 
-// among returns those of the groups that are in a list.
+// among returns those of the groups that are in list.
 func among(list, groups []string) (found []string) {
 	for _, id := range groups {
 		if slices.ContainsFunc(list, func(other string) bool { return strings.EqualFold(id, other) }) {
@@ -78,12 +60,33 @@ func among(list, groups []string) (found []string) {
 	return found
 }
 
+const (
+	graphTimeout = 15 * time.Second
+
+	maxMemberships  = 10_000 // responses
+	membershipGrace = 28 * time.Hour
+)
+
+// memberships caches Graph's responses for users who are in too many groups for
+// their tokens.
+type memberships struct {
+	known   *ttl.Map[renew.Key, []string]
+	refused *ttl.Map[renew.Key, renew.Refusal] // by user
+	flights *singleflight.Group
+}
+
+func newMemberships() memberships {
+	return memberships{
+		ttl.New[renew.Key, []string](maxMemberships), ttl.New[renew.Key, renew.Refusal](renew.MaxOutcomes), new(singleflight.Group),
+	}
+}
+
 func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]string, error) {
 	if !u.GroupsOverage || len(groups) == 0 {
 		return among(u.Groups, groups), nil
 	}
 	if h.m.graph == "" {
-		return nil, fmt.Errorf("%w: too many groups for a token, and no Graph to ask", ErrTokenUnavailable)
+		return nil, fmt.Errorf("%w: too many groups for a token, and this provider has no Microsoft Graph", ErrTokenUnavailable)
 	}
 	asked := make([]string, len(groups))
 	for i, id := range groups {
@@ -101,8 +104,7 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	if known, ok := h.m.memberships.known.Get(key); ok {
 		return among(known, groups), nil
 	}
-	// Graph's limits are by person: other groups, or another session, fare no
-	// better.
+	// Graph throttles by user, whatever the groups and the session.
 	person := h.m.renewals.Key(seal.Secret("\x00groups " + rec.User.Key()))
 	refused := func() *provider.Failure { return h.m.renewals.RefusalIn(h.m.memberships.refused, person) }
 	if failure := refused(); failure != nil {
@@ -110,10 +112,10 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	}
 	flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
 		defer provider.RecoverInto(&err)
-		// Others wait for this answer too, whoever goes away.
+		// Other requests wait for this response too: it outlives the request.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
 		defer cancel()
-		if failure := refused(); failure != nil { // by what was asked before this
+		if failure := refused(); failure != nil { // by an earlier flight
 			return nil, failure
 		}
 		found, asking, err := h.askGraph(ctx, asked)
@@ -135,8 +137,8 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	}
 }
 
-// askGraph is checkMemberGroups, and reports whether a failure is that of Graph
-// and not of the token for it, which is remembered elsewhere.
+// askGraph calls checkMemberGroups. asked reports whether an error comes from
+// Graph and not from the request for its token, which has a back-off of its own.
 func (h *heldTokens) askGraph(ctx context.Context, groups []string) (found []string, asked bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -148,12 +150,14 @@ func (h *heldTokens) askGraph(ctx context.Context, groups []string) (found []str
 	return found, asked, err
 }
 
-// graphFailure is what an [AuthError] wraps that is not about a token.
+// graphFailure marks an error of Graph, in contrast to one of its token.
 type graphFailure struct{ error }
 
 func (e graphFailure) Unwrap() error { return e.error }
 
-// checkMemberGroups asks Graph.
+const maxGraphReply = 64 << 10 // bytes
+
+// checkMemberGroups sends one request to Graph and reads its response.
 func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]string, error) {
 	body, err := json.Marshal(map[string]any{"groupIds": groups})
 	if err != nil {
@@ -189,7 +193,7 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
 		return nil, &provider.Failure{
 			Class: provider.Retry, StatusCode: res.StatusCode, Code: web.OneLine(doc.Error.Code, 100), RetryAfter: wait,
-			Err: graphFailure{errors.New("the answer of Graph does not tell the person's groups")},
+			Err: graphFailure{errors.New("Microsoft Graph did not return the user's groups")},
 		}
 	}
 	return doc.Value, nil

@@ -13,9 +13,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// New checks cfg and makes a Middleware from it. It makes no network call, so
-// that an app starts while Microsoft is down. An error names the field that is
-// wrong.
+// New returns a Middleware configured by cfg. An error names the invalid field.
+// New makes no network request, so an app can start while Microsoft is down.
 func New(cfg Config) (*Middleware, error) {
 	wantsOffline := slices.Contains(cfg.Scopes, "offline_access")
 	base, err := cfg.complete()
@@ -32,7 +31,7 @@ func New(cfg Config) (*Middleware, error) {
 		return nil, fieldError("Keys", "%v", err)
 	}
 	if cfg.InsecureCookies {
-		cfg.Logger.Warn("msauth: InsecureCookies is set: sessions can be taken over by anybody on the network")
+		cfg.Logger.Warn("msauth: InsecureCookies is set; anyone on the network can take over sessions")
 	}
 	client := *cfg.HTTPClient
 	client.CheckRedirect = provider.FollowNothing
@@ -79,19 +78,19 @@ func New(cfg Config) (*Middleware, error) {
 	return m, nil
 }
 
-// checkScopes refuses scopes that no single token can have.
+// checkScopes returns an error if no single token can have all the scopes.
 func (m *Middleware) checkScopes() error {
 	own, others := m.scopes.ByAPI(m.scopes.Order(m.cfg.Scopes))
 	switch {
 	case len(others) > 0:
-		return fieldError("Scopes", "are of several APIs: leave those of the others to RequireScopes and Session.Token")
+		return fieldError("Scopes", "belong to several APIs: keep those of one, and request the others with RequireScopes and Session.Token")
 	case len(own) > 1 && slices.ContainsFunc(own, m.scopes.All):
 		return fieldError("Scopes", "%v", provider.ErrAlone)
 	}
 	return nil
 }
 
-// wireTokens makes what renews tokens and, where the app keeps them, the vault.
+// wireTokens sets up renewals and, if Config.Tokens is set, the vault.
 func (m *Middleware) wireTokens(cfg *Config, ring seal.Keyring, client *http.Client) {
 	if cfg.Tokens != nil {
 		m.vault = &renew.Vault{
@@ -113,7 +112,7 @@ func (m *Middleware) wireTokens(cfg *Config, ring seal.Keyring, client *http.Cli
 	})
 }
 
-// withoutSecrets is what a Middleware keeps of its configuration.
+// withoutSecrets returns the configuration that a Middleware keeps.
 func (c Config) withoutSecrets() Config {
 	c.ClientSecret, c.Keys = "", nil
 	return c
