@@ -17,17 +17,31 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// heldTokens are the tokens of one request's session. They are renewed in
-// memory when a handler outlasts them; the next request finds the outcome.
+// A heldSession is a session and its tokens in a single allocation.
+type heldSession struct {
+	session Session
+	tokens  heldTokens
+}
+
+// of initializes h from rec and returns the Session for a handler.
+func (h *heldSession) of(m *Middleware, rec *session.Record, reload func() (*session.Record, error)) *Session {
+	h.tokens.m, h.tokens.rec, h.tokens.reload = m, rec, reload
+	h.session = Session{User: User(rec.Give()), AppData: rec.AppData, tokens: &h.tokens}
+	return &h.session
+}
+
+// heldTokens are the tokens of one request's session. If a handler outlasts
+// them, they are renewed in memory, where the next request finds the result.
 type heldTokens struct {
 	m      *Middleware
 	reload func() (*session.Record, error)
 
 	mu     sync.Mutex
 	rec    *session.Record // never changed, only replaced
-	access *seal.Secret    // that of rec, once somebody has asked for it
+	access *seal.Secret    // access token of rec, nil until first used
 }
 
+// token implements the interface tokens.
 func (h *heldTokens) token(ctx context.Context, scopes []string) (*oauth2.Token, error) {
 	token, err := h.find(ctx, scopes)
 	return token, public(err)
@@ -56,7 +70,7 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 		return oauthToken(access, rec.Expiry), nil
 	}
 	if w == (renew.TokenRequest{}) && access == "" && !rec.Shed && now.Unix() < rec.RefreshAt {
-		// Asking again would bring none either.
+		// The provider gave none: another request would not change that.
 		return nil, &provider.Failure{Class: provider.Misconfigured, Err: provider.ErrNoAccessToken}
 	}
 	usable := func(g *provider.TokenSet) bool {
@@ -72,8 +86,8 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 	return h.renew(ctx, rec, renew.Request{Wanted: w, Reason: "other scopes", Due: due}, usable)
 }
 
-// wishFor is the wish for a token with scopes: the zero one where the session's
-// own has them.
+// tokenRequest returns the request for a token with the given scopes. It is the
+// zero TokenRequest if the session's own token has them.
 func (h *heldTokens) tokenRequest(scopes []string) (renew.TokenRequest, error) {
 	if len(scopes) == 0 {
 		return renew.TokenRequest{}, nil
@@ -98,13 +112,13 @@ func (h *heldTokens) tokenRequest(scopes []string) (renew.TokenRequest, error) {
 // over reports whether the session has ended since the request began.
 func (h *heldTokens) over(rec *session.Record) bool {
 	if rec.Stored {
-		return false // it is nobody's visit that could end
+		return false // stored tokens belong to no browser session
 	}
 	return h.m.ended.Has(rec.ID) || !time.Now().Before(rec.Ends(h.m.cfg.MaxAge))
 }
 
-// renew fulfils want in this request's name. A grant that will do is taken even
-// if asking for a newer one has failed.
+// renew makes the token request want for this session. If it fails, an older
+// token set is still used if willDo accepts it.
 func (h *heldTokens) renew(ctx context.Context, rec *session.Record, want renew.Request, willDo func(*provider.TokenSet) bool) (*oauth2.Token, error) {
 	rec = rec.Clone()
 	if err := rec.Unpack(); err != nil {
@@ -130,15 +144,14 @@ func (h *heldTokens) renew(ctx context.Context, rec *session.Record, want renew.
 		h.m.keepUndelivered(rec, g)
 	}
 	h.mu.Lock()
-	if h.rec.UserKey == rec.UserKey { // else it was handed over meanwhile
+	if h.rec.UserKey == rec.UserKey { // else handOver was called meanwhile
 		h.rec, h.access = renewed, &renewed.Access
 	}
 	h.mu.Unlock()
 	return oauthToken(renewed.Access, renewed.Expiry), nil
 }
 
-// moveOn goes on with the refresh token that is left after a request for another
-// API.
+// moveOn switches to the refresh token that a request for another API returned.
 func (h *heldTokens) moveOn(rec *session.Record) {
 	if _, _, newest := h.m.renewals.Known(rec.Refresh); newest != rec.Refresh {
 		h.mu.Lock()
@@ -149,7 +162,8 @@ func (h *heldTokens) moveOn(rec *session.Record) {
 	}
 }
 
-// bearerOf is the token of a grant for another API, if it has all the scopes.
+// bearerOf returns the access token for another API, or an error if it lacks
+// some of the requested scopes.
 func (h *heldTokens) bearerOf(g *provider.TokenSet, w renew.TokenRequest) (*oauth2.Token, error) {
 	if missing := h.m.scopes.Missing(g.Scopes, strings.Fields(w.Scopes)); len(missing) > 0 {
 		return nil, &provider.Failure{Class: provider.StepUp, Scopes: missing, Err: errNotGranted}
@@ -159,30 +173,29 @@ func (h *heldTokens) bearerOf(g *provider.TokenSet, w renew.TokenRequest) (*oaut
 
 var errNotGranted = errors.New("msauth: fewer scopes were granted")
 
-// forScopes adds what was wished for to an error that consent can mend.
+// forScopes adds the requested scopes to an error that consent can resolve.
 func (h *heldTokens) forScopes(err error, w renew.TokenRequest) error {
 	failure, ok := errors.AsType[*provider.Failure](err)
 	if !ok || failure.Class != provider.StepUp || w.Scopes == "" {
 		return err
 	}
-	mended := *failure
-	mended.Scopes = strings.Fields(w.Scopes)
-	return &mended
+	withScopes := *failure
+	withScopes.Scopes = strings.Fields(w.Scopes)
+	return &withScopes
 }
 
 const (
-	// replaceAfter is how old a token must be that is replaced because an API
-	// does not take it, if the API does not say why: a new one would not
-	// please it either.
+	// replaceAfter is the minimum age of a token that is replaced because an
+	// API refused it without a reason: a younger one is not the problem.
 	replaceAfter = 1 * time.Minute
-	// challengeRest is how long no other token is asked for where one that was
-	// got for a claims challenge meets with the next.
+	// challengeRest is how long after a token request for a claims challenge
+	// another challenge is not answered with one more.
 	challengeRest = 1 * time.Minute
 )
 
-// replace finds another token for one that an API does not take, with the
-// claims that it asks for, if any. again says that the token was such another
-// one already: then only the person can help.
+// replace returns another token for one that an API rejected, meeting the claims
+// challenge of the API, if any. again reports that the rejected token was itself
+// a replacement: a further challenge is then for the user to resolve.
 func (h *heldTokens) replace(ctx context.Context, scopes []string, rejected, claims string, again bool) (*oauth2.Token, error) {
 	token, err := h.replaced(ctx, scopes, rejected, claims, again)
 	return token, public(err)
@@ -228,9 +241,9 @@ func (h *heldTokens) replaced(ctx context.Context, scopes []string, rejected, cl
 			return nil, err
 		}
 		if failure.Class == provider.StepUp && failure.Claims == "" {
-			mended := *failure
-			mended.Claims = claims
-			failure = &mended
+			withClaims := *failure
+			withClaims.Claims = claims
+			failure = &withClaims
 		}
 		err = failure
 	}
@@ -238,18 +251,18 @@ func (h *heldTokens) replaced(ctx context.Context, scopes []string, rejected, cl
 	return token, err
 }
 
-// errNotReplaced means that there is no other token to be had.
+// errNotReplaced means that the rejected token is too new to be replaced.
 var errNotReplaced = errors.New("msauth: no other token")
 
-// note lets the next request know what this one has learned of the session's
-// own token. What the token endpoint wants of the person keeps the session from
-// every page; what an API wants does not, nor does an authentication context,
-// which single pages ask for.
+// note records for the next request what this one learned about the session's
+// own token. A step-up required by the token endpoint blocks the whole session.
+// One required by an API does not, and neither does an authentication context,
+// which only some pages require.
 func (h *heldTokens) note(rec *session.Record, w renew.TokenRequest, rejected string, failure *provider.Failure) {
 	n := renew.PendingUpdate{Of: rec.Renewed}
 	switch {
 	case rec.Stored && (failure == nil || failure.Class == provider.SignIn):
-		return // no cookie is to be written, and the entry says it
+		return // there is no cookie to write, and the stored entry has it
 	case failure == nil && w.Scopes != "":
 		return
 	case failure == nil:
@@ -271,13 +284,14 @@ func (h *heldTokens) record() *session.Record {
 	return h.rec
 }
 
-// handOver goes on with a record whose tokens are kept for the app's user.
+// handOver switches to rec, whose tokens are stored for the app's own user.
 func (h *heldTokens) handOver(rec *session.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rec, h.access = rec, nil
 }
 
+// current returns the record and its access token.
 func (h *heldTokens) current() (*session.Record, seal.Secret, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -291,22 +305,22 @@ func (h *heldTokens) current() (*session.Record, seal.Secret, error) {
 	return h.rec, *h.access, nil
 }
 
-// keepUndelivered holds on to a grant that the browser has not been given. As
-// long as the session may come back with the refresh token it has, which a
-// strict provider takes for theft, it must lead to the newer one.
+// keepUndelivered keeps a token set that was not written to the browser's
+// cookie. As long as the browser may send the older refresh token, it must lead
+// to the newer one: a strict provider treats its reuse as theft.
 func (m *Middleware) keepUndelivered(rec *session.Record, g *provider.TokenSet) {
 	m.renewals.Keep(rec.Refresh, g, m.comesUntil(rec))
 }
 
-// comesUntil is how long a browser may come with the cookie that it has, or a
-// worker with an entry.
+// comesUntil returns until when a browser may send its current cookie, or a
+// worker use its stored entry.
 func (m *Middleware) comesUntil(rec *session.Record) time.Time {
 	if rec.Stored {
 		return time.Now().Add(renew.RefreshExpiry)
 	}
 	until := rec.Ends(m.cfg.MaxAge)
 	if m.cfg.IdleTimeout < m.cfg.MaxAge {
-		// A slower answer may note a later use in it than it has now.
+		// A slower response may still write a later time of use than rec has.
 		if idle := time.Now().Add(m.cfg.IdleTimeout); idle.Before(until) {
 			return idle
 		}
@@ -343,20 +357,7 @@ func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
 	}
 }
 
-// forPerson reports whether an error is for the person to mend, or for nobody.
+// forPerson reports whether only the user can resolve err, or nobody can.
 func forPerson(err error) bool {
 	return errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession)
-}
-
-// A heldSession is a session and its tokens, in one piece of memory.
-type heldSession struct {
-	session Session
-	tokens  heldTokens
-}
-
-// of makes what a handler sees of a record.
-func (h *heldSession) of(m *Middleware, rec *session.Record, reload func() (*session.Record, error)) *Session {
-	h.tokens.m, h.tokens.rec, h.tokens.reload = m, rec, reload
-	h.session = Session{User: User(rec.Give()), AppData: rec.AppData, tokens: &h.tokens}
-	return &h.session
 }
