@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// twoTexts reads what a session's token part is: two texts and nothing more.
+// twoTexts reads two texts, or tokens, and nothing more.
 func twoTexts(part []byte, of Dictionary) (one, other string, ok bool) {
 	d := Decoder{B: part, Known: of}
 	one, other = d.Text(), d.Text()
 	return one, other, d.Done()
 }
 
-// Only somebody with the keys can make such a session, and even then it costs
-// little to refuse, or no more than the largest honest one.
-func TestTokenPartsThatLie(t *testing.T) {
+// Bytes that no Encoder has written are refused, at no more cost than the
+// largest honest ones. Not parallel, because it measures what is allocated.
+func TestMalformedTexts(t *testing.T) {
 	many := func(n int, b ...byte) []byte { return bytes.Repeat(b, n) }
 	special := func(n byte) byte { return n<<3 | kindSpecial }
 	json := append([]byte{special(specialDots), 1, special(specialJSON)}, special(specialArray))
 	for name, part := range map[string][]byte{
 		"nothing":                    {},
-		"one token of two":           {kindPlain},
+		"one text of two":            {kindPlain},
 		"more than two":              {kindPlain, kindPlain, kindPlain},
 		"a length beyond all":        binary.AppendUvarint(nil, 1<<63|kindURL),
 		"a length beyond the rest":   binary.AppendUvarint(nil, 60_000<<3),
@@ -49,10 +49,10 @@ func TestTokenPartsThatLie(t *testing.T) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		access, refresh, ok := twoTexts(part, of)
+		one, other, ok := twoTexts(part, of)
 		runtime.ReadMemStats(&after)
 		if ok {
-			t.Errorf("%s: %d bytes become tokens of %d and %d", name, len(part), len(access), len(refresh))
+			t.Errorf("%s: %d bytes become texts of %d and %d", name, len(part), len(one), len(other))
 		}
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16*maxTexts {
 			t.Errorf("%s: %d bytes of memory to refuse it", name, allocated)
@@ -60,7 +60,9 @@ func TestTokenPartsThatLie(t *testing.T) {
 	}
 }
 
-func TestListsThatLieAboutTheirLength(t *testing.T) {
+// A length beyond what is there is refused before anything is allocated for it.
+func TestListsTooLong(t *testing.T) {
+	t.Parallel()
 	for _, n := range []uint64{1 << 62, 1 << 40, 70_000} {
 		d := Decoder{B: append(binary.AppendUvarint(nil, n), make([]byte, 60_000)...)}
 		if _, ends, got := d.AppendList(nil, nil); got != 0 || len(ends) != 0 || !d.Bad {
@@ -77,8 +79,8 @@ func TestListsThatLieAboutTheirLength(t *testing.T) {
 	}
 }
 
-// Bytes that nobody packed are refused or give some tokens, within bounds.
-func FuzzUnpack(f *testing.F) {
+// Any bytes are refused or give some texts, of limited length.
+func FuzzDecoder(f *testing.F) {
 	e := Encoder{}
 	e.Token("1.AXoA.AgABAAEAAAD")
 	e.Token("")
