@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Section G: the forms in which Microsoft Graph and Azure Resource Manager were
-// seen to challenge.
+// The forms of challenges that Microsoft Graph and Azure Resource Manager were seen
+// to send.
 func TestFormsOfClaimsChallenges(t *testing.T) {
 	t.Parallel()
 	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1702882382"}}}`
@@ -47,8 +47,8 @@ func TestFormsOfClaimsChallenges(t *testing.T) {
 	}
 }
 
-// Any API's header gives a short claims request or nothing, and what is made of
-// it for Microsoft is one that declares the capability.
+// Whatever an API's header is, ChallengeIn returns a short claims request or nothing,
+// and it can be merged with the capability.
 func FuzzWWWAuthenticate(f *testing.F) {
 	claims := base64.StdEncoding.EncodeToString([]byte(`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":null},"x":1}`))
 	f.Add(`Bearer realm="", authorization_uri="https://x/y", error="insufficient_claims", claims="`+claims+`"`, "")

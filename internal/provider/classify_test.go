@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// Whatever a reply says, there is a class, and only certain words end a
-// session.
+// Whatever a reply says, there is a class, and only certain codes end a session.
 func TestClassesAreTotal(t *testing.T) {
 	t.Parallel()
 	words := []string{"", "invalid_grant", "interaction_required", "consent_required", "login_required", "invalid_client",

@@ -24,9 +24,8 @@ const (
 	testDirectory = "f3a1c0de-5b7a-4c1e-9d5a-0c2b6a7e4d11"
 	testPerson    = "7d2b9a41-3c5f-4b8e-a6d0-1e9f8c7b6a55"
 	sharedText    = "Not supported currently. Use oid claim."
+	testTenant    = "40a0cffe-4fc9-448b-9790-232954984f24"
 )
-
-const testTenant = "40a0cffe-4fc9-448b-9790-232954984f24"
 
 const (
 	b2cBase    = "https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0"
@@ -61,8 +60,7 @@ func jwk(n int, kid, issuer string) map[string]any {
 	return key
 }
 
-// keySet is what a jwks_uri publishes: keys that are signed with the first key
-// of the tests, by id.
+// keySet is a published key set in which each id names the first of testKeys.
 func keySet(ids ...string) map[string]any {
 	var keys []any
 	for _, id := range ids {
@@ -71,21 +69,27 @@ func keySet(ids ...string) map[string]any {
 	return map[string]any{"keys": keys}
 }
 
+// mustJSON is a value as JSON.
+func mustJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// headerOf is the header of a token that names a key.
 func headerOf(kid string) map[string]any {
 	return map[string]any{"alg": "RS256", "typ": "JWT", "kid": kid}
 }
 
-// signJWT signs whatever header and claims there are, as texts or as what they
-// are made from.
+// signJWT signs header and claims, each a text or a value to be made JSON, with one
+// of testKeys.
 func signJWT(n int, header, payload any) string {
 	part := func(v any) string {
 		text, ok := v.(string)
 		if !ok {
-			data, err := json.Marshal(v)
-			if err != nil {
-				panic(err)
-			}
-			text = string(data)
+			text = mustJSON(v)
 		}
 		return seal.Base64url.EncodeToString([]byte(text))
 	}
@@ -98,13 +102,14 @@ func signJWT(n int, header, payload any) string {
 	return signed + "." + seal.Base64url.EncodeToString(signature)
 }
 
-// someClaims are those of a good ID token.
+// someClaims are the claims of a valid ID token.
 func someClaims(issuer string) map[string]any {
 	now := time.Now().Unix()
 	return map[string]any{"iss": issuer, "aud": testClient, "sub": "AAAA", "iat": now, "nbf": now, "exp": now + 3600, "nonce": "n"}
 }
 
-// with is a copy of claims with changes; nil takes a claim away.
+// with returns a copy of claims with changes, pairs of name and value; nil removes a
+// claim.
 func with(claims map[string]any, changes ...any) map[string]any {
 	claims = maps.Clone(claims)
 	for i := 0; i < len(changes); i += 2 {
@@ -115,11 +120,12 @@ func with(claims map[string]any, changes ...any) map[string]any {
 	return claims
 }
 
+// tokenOf is an ID token of a Microsoft tenant, signed with one of testKeys.
 func tokenOf(tenant, kid string, n int) string {
 	return signJWT(n, headerOf(kid), with(someClaims("https://login.microsoftonline.com/"+tenant+"/v2.0"), "tid", tenant, "oid", testPerson))
 }
 
-// A published web answers requests by their whole URL.
+// published is an http.RoundTripper that answers requests by their whole URL.
 type published struct {
 	mu     sync.Mutex
 	pages  map[string]any // JSON, or a func(*http.Request) (*http.Response, error)
@@ -139,11 +145,7 @@ func (p *published) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f, ok := page.(func(*http.Request) (*http.Response, error)); ok {
 		return f(r)
 	}
-	data, err := json.Marshal(page)
-	if err != nil {
-		return nil, err
-	}
-	return reply(r, 200, "application/json", string(data)), nil
+	return reply(r, 200, "application/json", mustJSON(page)), nil
 }
 
 func (p *published) set(address string, page any) {
@@ -152,7 +154,7 @@ func (p *published) set(address string, page any) {
 	p.pages[address] = page
 }
 
-// count is how often addresses with a text in them were asked for.
+// count returns how many requests had a text in their URL.
 func (p *published) count(text string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,8 +177,8 @@ func answer404(r *http.Request) *http.Response {
 	return reply(r, 404, "text/html", "<h1>Not Found</h1>")
 }
 
-// testProvider is a provider that publishes discovery below a base, and the
-// authority that an app has of it. Its keys are at base/keys.
+// testProvider returns an Authority and what its provider publishes: discovery below
+// base, and keys at base/keys.
 func testProvider(t *testing.T, base, issuer string, change func(*Settings)) (*Authority, *published) {
 	t.Helper()
 	web := &published{pages: map[string]any{
@@ -225,7 +227,7 @@ func plainProvider(t *testing.T) (*Authority, *published) {
 	return testProvider(t, otherBase, otherBase, issuerIs(otherBase))
 }
 
-// appKeyed makes a tenant of Microsoft publish a key for the app alone.
+// appKeyed makes a tenant of Microsoft publish a key for this app alone.
 func appKeyed(web *published, tenant, id string, n int) (where, keys string) {
 	base := "https://login.microsoftonline.com/" + tenant
 	where, keys = base+"/v2.0/.well-known/openid-configuration?appid="+testClient, base+"/discovery/v2.0/keys?appid="+testClient
@@ -236,13 +238,18 @@ func appKeyed(web *published, tenant, id string, n int) (where, keys string) {
 	return where, keys
 }
 
+// atSignIn is a NonceFits for tokens of someClaims.
 func atSignIn(nonce string, present bool) bool { return present && nonce == "n" }
 
+// verified verifies an ID token as at a sign-in.
 func (a *Authority) verified(token string) (*Identity, error) {
 	return a.Verify(context.Background(), token, IDTokenCheck{NonceFits: atSignIn})
 }
 
-// wantFault fails the test unless err has the text.
+// noKey is why a token is refused whose signature no key of the provider fits.
+const noKey = "signed by no key"
+
+// wantFault fails the test unless the text of err contains want.
 func wantFault(t *testing.T, err error, want string) {
 	t.Helper()
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "msauth:") {

@@ -9,8 +9,9 @@ import (
 	"testing/synctest"
 )
 
-// What cannot be read is named for what it is.
+// Each way in which discovery or keys cannot be read has its class and its text.
 func TestFaultsOfDiscoveryAndKeysHaveAClass(t *testing.T) {
+	t.Parallel()
 	const unknownTenant = `{"error":"invalid_tenant","error_description":"AADSTS90002: Tenant 'no-such.example' not found. Check to make sure you have the correct tenant ID.\r\nTrace ID: 11111111-1111-4111-8111-111111111111\r\nCorrelation ID: 22222222-2222-4222-8222-222222222222\r\nTimestamp: 2023-08-03 00:46:25Z","error_codes":[90002],"timestamp":"2023-08-03 00:46:25Z","trace_id":"11111111-1111-4111-8111-111111111111","correlation_id":"22222222-2222-4222-8222-222222222222","error_uri":"https://login.microsoftonline.com/error?code=90002"}`
 	page := func(status int, kind, body string) any {
 		return func(r *http.Request) (*http.Response, error) { return reply(r, status, kind, body), nil }

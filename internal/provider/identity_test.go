@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Nobody shares a key, and keys that apps have stored keep their form.
+// No two people have the same key, and keys that apps have stored keep their form.
 func TestPersonAtB2CAndExternalID(t *testing.T) {
 	t.Parallel()
 	const otherDirectory = "40a0cffe-4fc9-448b-9790-232954984f24"
@@ -70,7 +70,7 @@ func TestPersonAtB2CAndExternalID(t *testing.T) {
 	}
 }
 
-// The person behind a custom domain is the same as behind the stock name.
+// A person has the same key at a custom domain and at the default one.
 func TestPersonBehindACustomDomain(t *testing.T) {
 	t.Parallel()
 	const custom = "https://login.fabrikam.example"
@@ -87,7 +87,7 @@ func TestPersonBehindACustomDomain(t *testing.T) {
 	}
 }
 
-// Names by other claims.
+// Other providers name people by other claims.
 func TestNamesByOtherClaims(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -121,8 +121,8 @@ func TestNamesByOtherClaims(t *testing.T) {
 	}
 }
 
-// Whatever claims an ID token has, they are read: what is not of the expected
-// type is absent.
+// Whatever claims an ID token has, they are read: a claim of another type than
+// expected counts as absent.
 func FuzzIDTokenClaims(f *testing.F) {
 	a := NewAuthority(Settings{Origin: "https://login.microsoftonline.com", Kind: Entra, Tenant: "common", Claims: []string{"upn", "x"}})
 	f.Add(`{"sub":"a","name":1,"roles":"one","groups":[1,"x",null],"_claim_names":{"groups":"src1"}}`)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Custom domains, and the documents of B2C and External ID as they were seen.
+// Custom domains, and discovery of B2C and External ID as it was seen.
 func TestIssuersOfMicrosoftThatAreOtherURLs(t *testing.T) {
 	t.Parallel()
 	const custom = "https://login.fabrikam.example"
@@ -35,19 +35,64 @@ func TestIssuersOfMicrosoftThatAreOtherURLs(t *testing.T) {
 		{"another provider", otherBase, "", "https://evil.example.com", `names the issuer "https://evil.example.com" and not "https://id.example.com"`},
 		{"stock B2C, pinned", b2cBase, b2cIssuer, b2cIssuer, ""},
 	} {
-		a, _ := testProvider(t, strings.TrimSuffix(test.issuer, "/"), test.published, issuerIs(test.issuer, test.microsoft))
-		err := a.Ready(t.Context())
-		if test.want == "" {
-			if err != nil {
-				t.Errorf("%s: %v", test.name, err)
-			} else if !a.MicrosoftIssuer() {
-				t.Errorf("%s: not taken for Microsoft's", test.name)
+		t.Run(test.name, func(t *testing.T) {
+			a, _ := testProvider(t, strings.TrimSuffix(test.issuer, "/"), test.published, issuerIs(test.issuer, test.microsoft))
+			err := a.Ready(t.Context())
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				} else if !a.MicrosoftIssuer() {
+					t.Error("not taken for Microsoft's")
+				}
+				return
 			}
-			continue
+			wantFault(t, err, test.want)
+			if fault, ok := errors.AsType[*Failure](err); !ok || fault.Class != Misconfigured {
+				t.Errorf("%v is of no class", err)
+			}
+		})
+	}
+}
+
+func TestDirectoryOf(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ issuer, want string }{
+		{ciamIssuer, testDirectory},
+		{b2cIssuer, testDirectory},
+		{"https://id.example.com/" + strings.ToUpper(testDirectory) + "/v2.0", testDirectory},
+		{"http://localhost:8080/" + testDirectory + "/v2.0", testDirectory},
+		{"http://id.example.com/" + testDirectory + "/v2.0", ""},
+		{"https://id.example.com/" + testDirectory + "/v1.0", ""},
+		{"https://id.example.com/" + testDirectory + "/v2.0//", ""},
+		{"https://id.example.com/" + testDirectory + "/v2.0?", ""},
+		{"https://id.example.com/" + testDirectory + "/v2.0?x=1", ""},
+		{"https://id.example.com/" + testDirectory + "/v2.0#", ""},
+		{"https://user@id.example.com/" + testDirectory + "/v2.0", ""},
+		{"https://id.example.com/x/" + testDirectory + "/v2.0", ""},
+		{"https://id.example.com/" + TenantPattern + "/v2.0", ""},
+		{"https:///" + testDirectory + "/v2.0", ""},
+		{"", ""},
+	} {
+		if got := DirectoryOf(test.issuer); got != test.want {
+			t.Errorf("%s: %q, want %q", test.issuer, got, test.want)
 		}
-		wantFault(t, err, test.want)
-		if fault, ok := errors.AsType[*Failure](err); !ok || fault.Class != Misconfigured {
-			t.Errorf("%s: %v is of no class", test.name, err)
+	}
+}
+
+func TestTenantIssuer(t *testing.T) {
+	t.Parallel()
+	const origin = "https://login.microsoftonline.com"
+	for _, test := range []struct{ origin, tenant, want string }{
+		{origin, testTenant, origin + "/" + testTenant + "/v2.0"},
+		{"", testTenant, ""},
+		{origin, "", ""},
+	} {
+		got := TenantIssuer(test.origin, test.tenant)
+		if got != test.want {
+			t.Errorf("%q, %q: %q, want %q", test.origin, test.tenant, got, test.want)
+		}
+		if appended := string(AppendTenantIssuer([]byte("x"), test.origin, []byte(test.tenant))); got != "" && appended != "x"+got {
+			t.Errorf("%q, %q: appended %q", test.origin, test.tenant, appended)
 		}
 	}
 }

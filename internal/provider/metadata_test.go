@@ -2,7 +2,8 @@ package provider
 
 import "testing"
 
-// What nothing depends on may be of any type, and absent is told from empty.
+// Members that signing in does not depend on may be of any type. Absent differs from
+// empty.
 func TestOptionalMetadata(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -18,24 +19,26 @@ func TestOptionalMetadata(t *testing.T) {
 		{"Basic alone", []any{"scopes_supported", []string{"openid"}, "token_endpoint_auth_methods_supported", []string{"client_secret_basic"}}, true, false},
 		{"neither", []any{"token_endpoint_auth_methods_supported", []string{"private_key_jwt"}}, true, true},
 	} {
-		a, web := plainProvider(t)
-		where := otherBase + "/.well-known/openid-configuration"
-		web.set(where, with(web.pages[where].(map[string]any), test.change...))
-		m, err := a.Metadata.Get(t.Context())
-		if err != nil {
-			t.Errorf("%s: %v", test.name, err)
-			continue
-		}
-		if got := a.basicAuth(m); got != test.basic {
-			t.Errorf("%s: basicAuth %t, want %t", test.name, got, test.basic)
-		}
-		if got := a.OffersOffline(m); got != test.offline {
-			t.Errorf("%s: offersOffline %t, want %t", test.name, got, test.offline)
-		}
-		for _, kind := range []Kind{Entra, ExternalID, b2c} {
-			if a := (&Authority{Settings: Settings{Kind: kind}}); a.basicAuth(m) || !a.OffersOffline(m) {
-				t.Errorf("%s: at Microsoft's kind %d the secret goes to the body, and offline_access is asked for", test.name, kind)
+		t.Run(test.name, func(t *testing.T) {
+			a, web := plainProvider(t)
+			where := otherBase + "/.well-known/openid-configuration"
+			web.set(where, with(web.pages[where].(map[string]any), test.change...))
+			m, err := a.Metadata.Get(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
 			}
-		}
+			if got := a.basicAuth(m); got != test.basic {
+				t.Errorf("basicAuth %t, want %t", got, test.basic)
+			}
+			if got := a.OffersOffline(m); got != test.offline {
+				t.Errorf("offersOffline %t, want %t", got, test.offline)
+			}
+			for _, kind := range []Kind{Entra, ExternalID, b2c} {
+				if a := (&Authority{Settings: Settings{Kind: kind}}); a.basicAuth(m) || !a.OffersOffline(m) {
+					t.Errorf("at Microsoft's kind %d the secret goes to the body, and offline_access is asked for", kind)
+				}
+			}
+		})
 	}
 }

@@ -2,7 +2,7 @@ package provider
 
 import "testing"
 
-// The issuer that a key is for.
+// A key that names an issuer signs tokens of this issuer only.
 func TestIssuersOfKeysAreFilled(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -35,11 +35,15 @@ func TestIssuersOfKeysAreFilled(t *testing.T) {
 		{"Entra, another cloud", entraProvider, entraBase, entraBase, testDirectory, "https://login.microsoftonline.us/{tenantid}/v2.0", false},
 		{"Entra", entraProvider, entraBase, entraBase, testDirectory, "https://login.microsoftonline.com/{tenantid}/v2.0", true},
 	} {
-		a, web := test.make(t)
-		web.set(test.where+"/keys", map[string]any{"keys": []any{jwk(0, "one", test.key)}})
-		_, err := a.verified(signJWT(0, headerOf("one"), with(someClaims(test.issuer), "tid", test.tid, "oid", testPerson)))
-		if (err == nil) != test.ok {
-			t.Errorf("%s: %v", test.name, err)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			a, web := test.make(t)
+			web.set(test.where+"/keys", map[string]any{"keys": []any{jwk(0, "one", test.key)}})
+			_, err := a.verified(signJWT(0, headerOf("one"), with(someClaims(test.issuer), "tid", test.tid, "oid", testPerson)))
+			if !test.ok {
+				wantFault(t, err, noKey)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 )
 
+// Whatever a reply says, times are within bounds and errors are one line.
 func FuzzTokenReply(f *testing.F) {
 	endpoint := &TokenEndpoint{Authority: &Authority{Settings: Settings{Origin: "https://login.microsoftonline.com"}}}
 	f.Add(`{"token_type":"Bearer","expires_in":3599,"access_token":"x"}`, 200, "")

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// What userinfo may say, and from where.
+// Names are taken from a reply about the same person only, and from the named address.
 func TestUserinfo(t *testing.T) {
+	t.Parallel()
 	const token = "an-access-token-of-some-length"
 	const good = `{"sub":"AAAA","name":"Ada Lindqvist","preferred_username":"ada","email":"ada@example.com","roles":["Admin"]}`
 	page := func(status int, kind, body string) any {
