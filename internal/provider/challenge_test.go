@@ -74,3 +74,23 @@ func FuzzWWWAuthenticate(f *testing.F) {
 		}
 	})
 }
+
+func TestCheckChallenge(t *testing.T) {
+	t.Parallel()
+	longest := `{"x":"` + strings.Repeat("x", MaxChallenge-len(`{"x":""}`)) + `"}`
+	for _, test := range []struct{ name, text, want string }{
+		{"without white space", "{ \"id_token\" :\n{} }", `{"id_token":{}}`},
+		{"the longest", longest, longest},
+		{"too long", strings.Replace(longest, "x", "xx", 1), ""},
+		{"white space does not count", longest + strings.Repeat(" ", 100), longest},
+		{"a list", `[]`, ""},
+		{"null", `null`, ""},
+		{"half", `{"id_token":`, ""},
+		{"two", `{}{}`, ""},
+		{"nothing", ``, ""},
+	} {
+		if got := CheckChallenge(test.text); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}

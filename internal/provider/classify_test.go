@@ -39,3 +39,56 @@ func TestClassesAreTotal(t *testing.T) {
 		}
 	}
 }
+
+func TestClassOfRefusals(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name           string
+		status         int
+		code, suberror string
+		redeemed       Class // of a code
+		renewal, other Class
+	}{
+		{"a bare invalid_grant", 400, "invalid_grant", "", Replay, SignIn, StepUp},
+		{"revoked", 400, "invalid_grant", "bad_token", Replay, SignIn, SignIn},
+		{"consent", 400, "invalid_grant", "consent_required", StepUp, StepUp, StepUp},
+		{"another factor", 400, "interaction_required", "basic_action", StepUp, StepUp, StepUp},
+		{"another client", 400, "invalid_grant", "client_mismatch", Misconfigured, Misconfigured, Misconfigured},
+		{"the secret", 401, "invalid_client", "", Misconfigured, Misconfigured, Misconfigured},
+		{"throttled", 429, "invalid_grant", "", Retry, Retry, Retry},
+		{"an outage", 500, "invalid_grant", "bad_token", Retry, Retry, Retry},
+		{"busy", 400, "temporarily_unavailable", "", Retry, Retry, Retry},
+		{"a proxy", 403, "", "", Retry, Retry, Retry},
+		{"unknown", 400, "new_error", "", Misconfigured, Misconfigured, Misconfigured},
+	} {
+		for asked, want := range map[GrantType]Class{grantCode: test.redeemed, GrantRenewal: test.renewal, GrantScopes: test.other} {
+			if got := classify(test.status, test.code, test.suberror, asked); got != want {
+				t.Errorf("%s, asked for %d: class %q, want %q", test.name, asked, got, want)
+			}
+		}
+	}
+}
+
+func TestClassifyAnswer(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		code, subcode string
+		want          Class
+	}{
+		{"access_denied", "", Declined},
+		{"server_error", "cancel", Declined},
+		{"server_error", "", Retry},
+		{"temporarily_unavailable", "", Retry},
+		{"login_required", "", Replay},
+		{"interaction_required", "", Replay},
+		{"consent_required", "", Replay},
+		{"account_selection_required", "", Replay},
+		{"invalid_request", "", Misconfigured},
+		{"unauthorized_client", "", Misconfigured},
+		{"", "", Misconfigured},
+	} {
+		if got := ClassifyAnswer(test.code, test.subcode); got != test.want {
+			t.Errorf("%q, %q: class %q, want %q", test.code, test.subcode, got, test.want)
+		}
+	}
+}
