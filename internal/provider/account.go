@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -60,6 +61,10 @@ func (a *Account) Same(b *Account) bool {
 
 // Personal reports whether this is a personal Microsoft account.
 func (a *Account) Personal() bool { return a.TenantID == PersonalTenant }
+
+// ErrNotAdmitted means that an ID token is valid, but Admits refuses its account.
+// This package does not return it: callers of Admits do.
+var ErrNotAdmitted = errors.New("msauth: account not admitted")
 
 // Admits reports whether an account may sign in: it belongs to the configured tenant
 // ("" for providers other than Entra, where every account may) and to one of the

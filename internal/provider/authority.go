@@ -42,8 +42,8 @@ type Settings struct {
 	Client *http.Client
 }
 
-// NewAuthority returns the provider with these settings. It asks nobody: discovery
-// and keys are read when they are first needed.
+// NewAuthority returns the provider with these settings. It makes no request:
+// discovery and keys are read when they are first needed.
 func NewAuthority(s Settings) *Authority {
 	a := &Authority{Settings: s}
 	a.Metadata.fetch = a.fetchMetadata

@@ -34,7 +34,8 @@ type Document[T any] struct {
 }
 
 // Get returns the document, at most a day old if the provider can be reached. It
-// fails only if there has never been one. The value is shared: nobody may change it.
+// fails only if there has never been one. The value is shared: do not
+// change it.
 func (d *Document[T]) Get(ctx context.Context) (T, error) {
 	d.mu.Lock()
 	value, have, age := d.value, d.have, time.Since(d.fetchedAt)

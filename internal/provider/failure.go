@@ -38,7 +38,7 @@ type Failure struct {
 	// StatusCode is the HTTP status of the reply; 0 if there was none.
 	StatusCode int
 	// Code is the OAuth error code (RFC 6749 section 5.2); "" if the reply had
-	// none. It is one line, as are all texts here.
+	// none. This and the provider's other texts are one line each.
 	Code string
 	// Suberror refines Code at Microsoft, for example "bad_token".
 	Suberror string
@@ -89,7 +89,7 @@ func (e *Failure) Error() string {
 func (e *Failure) Unwrap() error { return e.Err }
 
 // RecoverInto, when deferred, turns a panic into a Failure of class Retry in *err. It
-// is for goroutines: net/http recovers panics only in those of handlers.
+// is for goroutines of our own, in which a panic would end the process.
 func RecoverInto(err *error) {
 	if p := recover(); p != nil {
 		*err = &Failure{Class: Retry, Err: fmt.Errorf("panic: %v", p)}

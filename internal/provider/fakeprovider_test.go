@@ -28,11 +28,12 @@ const (
 )
 
 const (
+	testOrigin = "https://login.microsoftonline.com"
 	b2cBase    = "https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/b2c_1_susi/v2.0"
 	b2cIssuer  = "https://fabrikam.b2clogin.com/" + testDirectory + "/v2.0/"
 	ciamBase   = "https://fabrikam.ciamlogin.com/" + testDirectory + "/v2.0"
 	ciamIssuer = "https://" + testDirectory + ".ciamlogin.com/" + testDirectory + "/v2.0"
-	entraBase  = "https://login.microsoftonline.com/" + testDirectory + "/v2.0"
+	entraBase  = testOrigin + "/" + testDirectory + "/v2.0"
 	otherBase  = "https://id.example.com"
 )
 
@@ -122,7 +123,7 @@ func with(claims map[string]any, changes ...any) map[string]any {
 
 // tokenOf is an ID token of a Microsoft tenant, signed with one of testKeys.
 func tokenOf(tenant, kid string, n int) string {
-	return signJWT(n, headerOf(kid), with(someClaims("https://login.microsoftonline.com/"+tenant+"/v2.0"), "tid", tenant, "oid", testPerson))
+	return signJWT(n, headerOf(kid), with(someClaims(testOrigin+"/"+tenant+"/v2.0"), "tid", tenant, "oid", testPerson))
 }
 
 // published is an http.RoundTripper that answers requests by their whole URL.
@@ -191,7 +192,7 @@ func testProvider(t *testing.T, base, issuer string, change func(*Settings)) (*A
 	settings := Settings{Tenant: "common", ClientID: testClient, Client: &http.Client{Transport: web, CheckRedirect: FollowNothing}}
 	change(&settings)
 	if settings.Kind = KindOf(settings.Issuer, settings.Published); settings.Kind == Entra {
-		settings.Origin = "https://login.microsoftonline.com"
+		settings.Origin = testOrigin
 	} else {
 		settings.Tenant = ""
 	}
@@ -220,7 +221,7 @@ func entraProvider(t *testing.T) (*Authority, *published) {
 }
 
 func commonProvider(t *testing.T) (*Authority, *published) {
-	return testProvider(t, "https://login.microsoftonline.com/common/v2.0", "https://login.microsoftonline.com/{tenantid}/v2.0", func(*Settings) {})
+	return testProvider(t, testOrigin+"/common/v2.0", testOrigin+"/{tenantid}/v2.0", func(*Settings) {})
 }
 
 func plainProvider(t *testing.T) (*Authority, *published) {
@@ -229,7 +230,7 @@ func plainProvider(t *testing.T) (*Authority, *published) {
 
 // appKeyed makes a tenant of Microsoft publish a key for this app alone.
 func appKeyed(web *published, tenant, id string, n int) (where, keys string) {
-	base := "https://login.microsoftonline.com/" + tenant
+	base := testOrigin + "/" + tenant
 	where, keys = base+"/v2.0/.well-known/openid-configuration?appid="+testClient, base+"/discovery/v2.0/keys?appid="+testClient
 	web.set(where, map[string]any{
 		"issuer": base + "/v2.0", "authorization_endpoint": base + "/authorize", "token_endpoint": base + "/token", "jwks_uri": keys,

@@ -47,9 +47,6 @@ var (
 	// so the provider has mixed up two sign-ins (OpenID Connect Core section
 	// 12.2).
 	ErrOtherNonce = errors.New("msauth: the renewed ID token has another nonce than the first")
-	// ErrNotAdmitted: the token is valid, but its account may not sign in. Verify
-	// does not return it; callers of Admits do.
-	ErrNotAdmitted = errors.New("msauth: account not admitted")
 )
 
 // A KeysUnavailableError means that discovery or keys could not be read: whether

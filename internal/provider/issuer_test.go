@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // Custom domains, and discovery of B2C and External ID as it was seen.
@@ -95,4 +97,57 @@ func TestTenantIssuer(t *testing.T) {
 			t.Errorf("%q, %q: appended %q", test.origin, test.tenant, appended)
 		}
 	}
+}
+
+// The issuer of Entra must be that of the configured tenant.
+func TestIssuersOfEntra(t *testing.T) {
+	t.Parallel()
+	of := func(tenant string) string { return testOrigin + "/" + tenant + "/v2.0" }
+	for _, test := range []struct {
+		name, tenant, issuer string
+		want                 string // "" if it is accepted
+	}{
+		{"common, the template", "common", of(TenantPattern), ""},
+		{"common, one tenant", "common", of(testTenant), ""},
+		{"organizations, the template", "organizations", of(TenantPattern), ""},
+		{"consumers", "consumers", of(PersonalTenant), ""},
+		{"consumers, another tenant", "consumers", of(testTenant), `which is not that of tenant "consumers"`},
+		{"consumers, the template", "consumers", of(TenantPattern), `which is not that of tenant "consumers"`},
+		{"a tenant", testTenant, of(testTenant), ""},
+		{"another tenant", testTenant, of(testDirectory), `which is not that of tenant "` + testTenant + `"`},
+		{"a tenant, the template", testTenant, of(TenantPattern), "which is not that of tenant"},
+		{"a domain", "contoso.example", of(testTenant), ""},
+		{"a domain, the template", "contoso.example", of(TenantPattern), "which is not that of tenant"},
+		{"another host", "common", "https://evil.example/" + testTenant + "/v2.0", "which is not that of tenant"},
+		{"another version", "common", testOrigin + "/" + testTenant + "/v1.0", "which is not that of tenant"},
+		{"none", "common", "", "which is not that of tenant"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			a, _ := testProvider(t, of(test.tenant), test.issuer, func(s *Settings) { s.Tenant = test.tenant })
+			if err := a.Ready(t.Context()); test.want != "" {
+				wantFault(t, err, test.want)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A domain may belong to any tenant, but it stays the same.
+func TestDomainThatMovesToAnotherTenant(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		base := testOrigin + "/contoso.example/v2.0"
+		a, web := testProvider(t, base, testOrigin+"/"+testTenant+"/v2.0", func(s *Settings) { s.Tenant = "contoso.example" })
+		if err := a.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		where := base + "/.well-known/openid-configuration"
+		web.set(where, with(web.pages[where].(map[string]any), "issuer", testOrigin+"/"+testDirectory+"/v2.0"))
+		time.Sleep(2 * documentOld)
+		if m, err := a.Metadata.Get(t.Context()); err != nil || m.Issuer != testOrigin+"/"+testTenant+"/v2.0" || web.count(where) != 2 {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
 }

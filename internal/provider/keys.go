@@ -55,15 +55,15 @@ func (a *Authority) readKeys(ctx context.Context, where string) ([]publishedKey,
 		return nil, wrapFault("msauth: signing keys", err)
 	}
 	var set []json.RawMessage
-	json.Unmarshal(document["keys"], &set) // none, if it is no list
+	json.Unmarshal(document["keys"], &set) // no keys, if it is not a list
 	var keys []publishedKey
 	for _, raw := range set {
 		var fields claims
 		if json.Unmarshal(raw, &fields) != nil {
 			continue
 		}
-		// Certificates say nothing that we use, and go-jose takes SHA-1 of
-		// them, which FIPS 140 mode answers with a panic.
+		// Certificates are not used, and go-jose computes SHA-1 of them, which
+		// panics in FIPS 140 mode.
 		for _, certificate := range [...]string{"x5c", "x5t", "x5t#S256", "x5u"} {
 			delete(fields, certificate)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // Metadata is the part of the discovery document that this package uses (OpenID
-// Connect Discovery section 3). It is shared: nobody may change it.
+// Connect Discovery section 3). It is shared: do not change it.
 type Metadata struct {
 	// Issuer is the issuer of the provider's tokens. At Entra it may have
 	// TenantPattern in the place of the tenant.

@@ -41,7 +41,7 @@ type Scopes struct {
 	// Apart means that an access token is for one API.
 	Apart bool
 	// Graph are the prefixes that mean Microsoft Graph, in lower case and without
-	// the slash; nil if a scope without prefix is not of Graph.
+	// the slash at the end; nil for Azure AD B2C and other providers.
 	Graph []string
 	// Own is the API of the session's own access token, in lower case; "" for
 	// Graph, and at providers where Apart is false.
@@ -184,7 +184,7 @@ func (s Scopes) Renewed(configured, granted []string) (all, fewer []string) {
 		}
 	}
 	if len(all) == 0 && (s.Own != "" || len(others) > 0 || len(s.Graph) == 0) {
-		return own, own // the app now asks for another API, or for one at last
+		return own, own // the configuration names another API than before, or its first
 	}
 	if len(fewer) == 0 && s.Own != "" {
 		fewer = own // with none, the token would be for Graph

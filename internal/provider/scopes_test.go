@@ -7,9 +7,8 @@ import (
 )
 
 const (
-	testOrigin = "https://login.microsoftonline.com"
-	orders     = "api://orders/Orders.Read"
-	ordersAll  = "api://orders/.default"
+	orders    = "api://orders/Orders.Read"
+	ordersAll = "api://orders/.default"
 )
 
 func TestOrderOfScopes(t *testing.T) {

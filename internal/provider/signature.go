@@ -55,7 +55,7 @@ func (s *signingKeys) VerifySignature(ctx context.Context, token string) ([]byte
 	}
 	payload, err := s.verifiedBy(keys, jws)
 	if err != nil && header.KeyID == "" {
-		// Nothing else tells that the keys are new ones.
+		// Without a key id, only this failure tells that the keys may be new.
 		if keys, err = s.authority.keys.refetch(ctx, keysRefetch); err != nil {
 			s.err = err
 			return nil, err
@@ -98,8 +98,8 @@ func (s *signingKeys) issuerFits(issuer string) bool {
 	if issuer == s.issuer {
 		return true
 	}
-	// Which host the issuer of External ID's keys is on is written nowhere; it
-	// is the tenant that tells their tokens apart.
+	// The host in the issuer of External ID's keys is not documented. The tenant
+	// is what counts.
 	return s.authority.Kind == ExternalID && s.tenant != "" && DirectoryOf(issuer) == s.tenant
 }
 
@@ -129,7 +129,7 @@ func (s *signingKeys) keysFor(ctx context.Context, id string) ([]publishedKey, e
 		own, err = d.refetch(ctx, keysRefetch)
 	}
 	if refusal, ok := errors.AsType[*Failure](err); ok && refusal.Class == Misconfigured {
-		return keys, nil // there are none for this app: the token is not good
+		return keys, nil // the tenant has no keys for this app: the token is not valid
 	}
 	return own, err
 }

@@ -45,7 +45,7 @@ type TokenEndpoint struct {
 	// Client makes the requests. It must not follow redirects: see FollowNothing.
 	Client *http.Client
 
-	// What one session has found out serves all.
+	// Found out by one session, used for all.
 	byGUID      atomic.Bool // scopes of the app's own API are named by its GUID
 	atConsumers atomic.Bool // personal accounts are renewed at /consumers, not /common
 }
@@ -124,7 +124,7 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 			// refused (AADSTS90009).
 			byGUID = true
 		case !atConsumers && q.Personal && t.Authority.Tenant == "common" && strings.EqualFold(err.Suberror, "bad_token"):
-			atConsumers = true // as users reported in June 2026
+			atConsumers = true // /common refused such tokens, as users reported in June 2026
 		case scopes != q.Fewer && (lacksConsent(err) || err.Class == Misconfigured):
 			scopes = q.Fewer // without one that was withdrawn, or that the API no longer has
 		case first != nil && err.Class == Misconfigured:

@@ -109,6 +109,25 @@ func TestRedeem(t *testing.T) {
 	}
 }
 
+// commonEndpoint is the token endpoint of Entra for all accounts, and what it was
+// sent: path and scope of each refresh request.
+func commonEndpoint(t *testing.T, f func(path string, form url.Values) (int, map[string]any)) (*TokenEndpoint, *[]string) {
+	a, web := commonProvider(t)
+	where := testOrigin + "/common/v2.0/.well-known/openid-configuration"
+	web.set(where, with(web.pages[where].(map[string]any), "token_endpoint", testOrigin+"/common/token"))
+	var sent []string
+	for _, path := range []string{"/common/token", "/consumers/token"} {
+		answer(web, testOrigin+path, func(form url.Values) (int, map[string]any) {
+			if form.Get("grant_type") != "refresh_token" || form.Get("refresh_token") != testRefresh || form.Get("client_secret") != testSecret {
+				t.Errorf("sent %v", form)
+			}
+			sent = append(sent, path+" "+form.Get("scope"))
+			return f(path, form)
+		})
+	}
+	return endpointOf(a), &sent
+}
+
 // A request that was refused is sent again only in a form that may help.
 func TestRefreshTriesOtherForms(t *testing.T) {
 	t.Parallel()
@@ -157,25 +176,11 @@ func TestRefreshTriesOtherForms(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			const base = "https://login.microsoftonline.com"
-			a, web := commonProvider(t)
-			where := base + "/common/v2.0/.well-known/openid-configuration"
-			web.set(where, with(web.pages[where].(map[string]any), "token_endpoint", base+"/common/token"))
-			var sent []string
-			for _, path := range []string{"/common/token", "/consumers/token"} {
-				answer(web, base+path, func(form url.Values) (int, map[string]any) {
-					if form.Get("grant_type") != "refresh_token" || form.Get("refresh_token") != testRefresh || form.Get("client_secret") != testSecret {
-						t.Errorf("sent %v", form)
-					}
-					sent = append(sent, path+" "+form.Get("scope"))
-					return test.answer(path, form)
-				})
-			}
+			endpoint, sent := commonEndpoint(t, test.answer)
 			test.request.Asks = GrantRenewal
-			endpoint := endpointOf(a)
 			tokens, failure := endpoint.Refresh(t.Context(), testRefresh, test.request)
-			if !slices.Equal(sent, test.sent) {
-				t.Errorf("sent %q, want %q", sent, test.sent)
+			if !slices.Equal(*sent, test.sent) {
+				t.Errorf("sent %q, want %q", *sent, test.sent)
 			}
 			if test.class != "" {
 				if failure == nil || failure.Class != test.class || tokens != nil {
@@ -190,9 +195,9 @@ func TestRefreshTriesOtherForms(t *testing.T) {
 				return
 			}
 			// What one session has found out serves the next.
-			sent = nil
-			if _, failure := endpoint.Refresh(t.Context(), testRefresh, test.request); failure != nil || !slices.Equal(sent, test.sent[1:]) {
-				t.Errorf("then sent %q: %v", sent, failure)
+			*sent = nil
+			if _, failure := endpoint.Refresh(t.Context(), testRefresh, test.request); failure != nil || !slices.Equal(*sent, test.sent[1:]) {
+				t.Errorf("then sent %q: %v", *sent, failure)
 			}
 		})
 	}

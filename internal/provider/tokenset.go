@@ -19,14 +19,14 @@ type TokenSet struct {
 	// Access is the access token. It is "" where the provider sends an ID token
 	// alone.
 	Access seal.Secret
-	// Refresh is the refresh token: the new one, or the one that was used if the
-	// reply has none.
+	// Refresh is the refresh token. If the reply has none, it is the one that
+	// Refresh of TokenEndpoint used; "" after Redeem.
 	Refresh seal.Secret
 	// Issued is when the reply arrived, in Unix seconds.
 	Issued int64
 	// Expiry is when Access expires, in Unix seconds.
 	Expiry int64
-	// RefreshAt is when to renew, in Unix seconds: before Expiry.
+	// RefreshAt is when to renew, in Unix seconds, not after Expiry.
 	RefreshAt int64
 	// Scopes are those that were granted, separated by spaces; "" if the reply
 	// does not say: those that were asked for (RFC 6749 section 5.1).

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -77,5 +78,32 @@ func TestUserinfo(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestFillInNames(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 2*maxNameTaken)
+	for _, test := range []struct {
+		name     string
+		username string // in the ID token
+		answer   map[string]any
+		want     profile
+	}{
+		{"all", "", map[string]any{"name": "Ada", "preferred_username": "ada", "email": "ada@example.com"}, profile{"Ada", "ada", "ada@example.com"}},
+		{"a username in the ID token stays", "lovelace", map[string]any{"name": "Ada", "preferred_username": "ada"}, profile{"Ada", "lovelace", ""}},
+		{"on one line", "", map[string]any{"name": "Ada\nEve\u202e"}, profile{"Ada Eve", "", ""}},
+		{"too long", "", map[string]any{"name": long, "preferred_username": long, "email": long},
+			profile{long[:maxNameTaken] + "...", long[:maxNameTaken] + "...", ""}},
+		{"nothing else is taken", "", map[string]any{"name": "Ada", "roles": []string{"Admin"}, "email": "e", "email_verified": true}, profile{"Ada", "", "e"}},
+	} {
+		a, web := plainProvider(t)
+		web.set(otherBase+"/userinfo", with(test.answer, "sub", "AAAA"))
+		id := &Identity{User: Account{Issuer: otherBase, Subject: "AAAA", Username: test.username}}
+		err := a.FillInNames(t.Context(), id, "an-access-token")
+		want := Account{Issuer: otherBase, Subject: "AAAA", Name: test.want.Name, Username: test.want.Username, Email: test.want.Email}
+		if err != nil || !reflect.DeepEqual(id.User, want) {
+			t.Errorf("%s: %+v, %v, want %+v", test.name, id.User, err, want)
+		}
 	}
 }
