@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	testSecret  = "the-secret-of-this-app~1"
+	testSecret  = "the/secret+of-this~app"
 	testCode    = "an-authorization-code"
 	testRefresh = "the-refresh-token-of-a-session"
 )
