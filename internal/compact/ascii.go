@@ -1,7 +1,8 @@
 package compact
 
-// PackASCII appends text in seven bits a character: sealed and in base64 it then
-// takes little more room than it did before.
+// PackASCII appends text to b in seven bits a character: sealed and in base64,
+// which adds a third, it then takes little more room than it had. text must be
+// printable ASCII without spaces.
 func PackASCII(b []byte, text string) []byte {
 	bits, n := uint(0), 0
 	for _, c := range []byte(text) {
@@ -17,7 +18,8 @@ func PackASCII(b []byte, text string) []byte {
 	return b
 }
 
-// UnpackASCII undoes packASCII for texts of printable characters.
+// UnpackASCII returns what PackASCII was given. ok is false for bytes that are
+// not printable ASCII without spaces.
 func UnpackASCII(b []byte) (text string, ok bool) {
 	out := make([]byte, 0, len(b)*8/7)
 	bits, n := uint(0), 0

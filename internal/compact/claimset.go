@@ -8,11 +8,13 @@ import (
 	"example.com/msauth/internal/seal"
 )
 
-// The header and the claims set of a signed token (RFC 7519) are written
-// member by member: names that Microsoft uses as a number, texts like those of
-// the session, integers as the difference to the one before.
+// The header and the claims of a signed token (RFC 7519) are JSON objects,
+// written member by member: claim names that Microsoft uses as a number, texts
+// like all others, integers as the difference from the previous one.
 
-func (e *Encoder) json(segment string) bool {
+// claims writes a segment of a token, if it is the base64url of a JSON object
+// that comes back byte for byte.
+func (e *Encoder) claims(segment string) bool {
 	data, err := seal.DecodeText(segment)
 	if err != nil || len(data) == 0 || data[0] != '{' {
 		return false
@@ -34,14 +36,17 @@ func (e *Encoder) json(segment string) bool {
 	return false
 }
 
-// A jsonParser reads JSON without white space, as tokens have it.
+// A jsonParser reads JSON without white space, as tokens have it, and writes it
+// to encoder. Its methods return false for what cannot be written; what they
+// have written by then is of no use.
 type jsonParser struct {
 	rest    string
 	encoder *Encoder
-	integer int64  // the one before
-	before  string // the text value before
+	integer int64  // the previous integer
+	before  string // the previous text value
 }
 
+// next skips c, if it comes next.
 func (p *jsonParser) next(c byte) bool {
 	if len(p.rest) == 0 || p.rest[0] != c {
 		return false
@@ -50,6 +55,7 @@ func (p *jsonParser) next(c byte) bool {
 	return true
 }
 
+// word writes null, true or false.
 func (p *jsonParser) word(word string, special uint64) bool {
 	var ok bool
 	p.rest, ok = strings.CutPrefix(p.rest, word)
@@ -57,7 +63,7 @@ func (p *jsonParser) word(word string, special uint64) bool {
 	return ok
 }
 
-// value writes the next value.
+// value writes the next value, whatever it is.
 func (p *jsonParser) value(depth int) bool {
 	if len(p.rest) == 0 || depth > maxDepth {
 		return false
@@ -84,6 +90,13 @@ func (p *jsonParser) value(depth int) bool {
 	case 'f':
 		return p.word("false", specialFalse)
 	}
+	return p.number()
+}
+
+// number writes a number: an integer in the usual form as a difference, any
+// other as it is.
+func (p *jsonParser) number() bool {
+	e := p.encoder
 	n := 0
 	for n < len(p.rest) && strings.IndexByte("+-.0123456789eE", p.rest[n]) >= 0 {
 		n++
@@ -101,7 +114,7 @@ func (p *jsonParser) value(depth int) bool {
 	return n > 0
 }
 
-// text reads a quoted text. Its escapes stay as they are.
+// text reads a quoted text. Escapes in it stay as they are.
 func (p *jsonParser) text() (string, bool) {
 	if !p.next('"') {
 		return "", false
@@ -119,6 +132,7 @@ func (p *jsonParser) text() (string, bool) {
 	return "", false
 }
 
+// object writes an object.
 func (p *jsonParser) object(depth int) bool {
 	e := p.encoder
 	e.number(specialObject, kindSpecial)
@@ -145,6 +159,7 @@ func (p *jsonParser) object(depth int) bool {
 	return true
 }
 
+// array writes an array, or that it is the one of the groups.
 func (p *jsonParser) array(depth int) bool {
 	e := p.encoder
 	if len(e.Known.Groups) > 0 {
@@ -168,15 +183,15 @@ func (p *jsonParser) array(depth int) bool {
 	return true
 }
 
-// appendJSON appends a value to out, which must be empty.
+// appendJSON appends a value of JSON to out, which must be empty.
 func (d *Decoder) appendJSON(out []byte) []byte {
 	d.from, d.to = 0, 0
 	integer := d.Known.Time
 	return d.appendValue(out, d.Uvarint(), &integer, 0)
 }
 
-// appendValue appends the value of JSON that begins with number. integer is
-// the one before.
+// appendValue appends the value of JSON that begins with number. integer is the
+// previous integer.
 func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth int) []byte {
 	if number&7 != kindSpecial || number>>3 < specialNull {
 		return d.appendQuoted(out, number)
@@ -231,6 +246,7 @@ func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth i
 	return out
 }
 
+// appendQuoted appends the text that begins with number, in quotes.
 func (d *Decoder) appendQuoted(out []byte, number uint64) []byte {
 	out = append(out, '"')
 	from := len(out)
@@ -243,6 +259,7 @@ func (d *Decoder) appendQuoted(out []byte, number uint64) []byte {
 	return append(out, '"')
 }
 
+// appendName appends the name of a member, in quotes.
 func (d *Decoder) appendName(out []byte, claim uint64) []byte {
 	out = append(out, '"')
 	switch {
@@ -268,8 +285,8 @@ func appendArray(out []byte, texts []string) []byte {
 	return append(out, ']')
 }
 
-// claimNames are those of ID tokens and access tokens, and of their headers.
-// The same holds for them as for words.
+// claimNames are the names in ID tokens, access tokens and their headers. Their
+// order is part of the format: new names go to the end.
 var claimNames = [...]string{
 	"typ", "alg", "kid", "x5t", "nonce", "aud", "iss", "iat", "nbf", "exp", "acct", "acr", "acrs", "aio", "amr",
 	"app_displayname", "appid", "appidacr", "auth_time", "azp", "azpacr", "capolids_latebind", "cnf", "controls",
@@ -284,3 +301,5 @@ var claimNames = [...]string{
 	"_claim_names", "_claim_sources", "client_id", "jti", "sec", "typ_hint", "at_hash", "c_hash", "locale", "picture",
 	"middle_name", "nickname", "phone_number", "zoneinfo", "updated_at", "email_verified", "phone_number_verified",
 }
+
+var claimNumbers = numbersOf(claimNames[:])

@@ -1,33 +1,47 @@
 package provider
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
 
-// PersonalTenant is the tenant of all personal Microsoft accounts.
-const PersonalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
-
-// An Account is who an ID token says that somebody is. The fields are explained
-// at User of the root package, which is this one in public.
+// An Account is the person that an ID token is about. Its fields are those of User
+// in package msauth, in the same order, so that one converts to the other.
 type Account struct {
-	Issuer, Subject    string
+	// Issuer and Subject identify the person towards this app only (OpenID
+	// Connect Core section 2).
+	Issuer, Subject string
+	// TenantID is the directory (tid) and ObjectID the person in it (oid), GUIDs
+	// in lower case; both empty at providers that are not Microsoft's, and
+	// either where the token does not tell it.
 	TenantID, ObjectID string
 
-	Name          string
-	Username      string
-	Email         string
+	// Name is the person's name, for display.
+	Name string
+	// Username is what the person types to sign in, for display: it may be given
+	// to another person later.
+	Username string
+	// Email is an e-mail address, for display unless EmailVerified is set.
+	Email string
+	// EmailVerified means that the provider vouches for Email.
 	EmailVerified bool
 
-	Roles         []string
-	Groups        []string
+	// Roles are the app roles of the person.
+	Roles []string
+	// Groups are the ids of the person's groups.
+	Groups []string
+	// GroupsOverage means that there are more groups than the token could list.
 	GroupsOverage bool
 
+	// Claims are the further claims that Settings.Claims names, as encoding/json
+	// decodes them; nil if there are none.
 	Claims map[string]any
 }
 
-// Key identifies the account; apps keep it. It is "tid.oid" in lower case for
-// Microsoft accounts, issuer + "#" + subject otherwise, and empty for nobody.
+// Key identifies the account; apps store it, so its form never changes. It is
+// "tid.oid" in lower case for Microsoft accounts, and otherwise issuer + "#" +
+// subject. It is empty for the zero Account.
 func (a *Account) Key() string {
 	switch {
 	case a.TenantID != "" && a.ObjectID != "":
@@ -38,8 +52,9 @@ func (a *Account) Key() string {
 	return ""
 }
 
-// Same compares all that identifies. The key alone would do for one provider with
-// one configuration; what was kept may be of another.
+// Same reports whether two accounts are one person: everything that identifies them
+// is equal. Equal keys would not be enough for an account that was stored under
+// another configuration.
 func (a *Account) Same(b *Account) bool {
 	return a.Issuer == b.Issuer && a.Subject == b.Subject && a.TenantID == b.TenantID && a.ObjectID == b.ObjectID
 }
@@ -47,10 +62,16 @@ func (a *Account) Same(b *Account) bool {
 // Personal reports whether this is a personal Microsoft account.
 func (a *Account) Personal() bool { return a.TenantID == PersonalTenant }
 
-// Admits checks an identity against today's configuration.
+// ErrNotAdmitted means that an ID token is valid, but Admits refuses its account.
+// This package does not return it: callers of Admits do.
+var ErrNotAdmitted = errors.New("msauth: account not admitted")
+
+// Admits reports whether an account may sign in: it belongs to the configured tenant
+// ("" for providers other than Entra, where every account may) and to one of the
+// allowed tenants, unless that list is empty.
 func Admits(u *Account, tenant string, allowed []string) bool {
 	switch {
-	case tenant == "": // another OpenID provider
+	case tenant == "":
 		return true
 	case tenant == "organizations" && u.Personal(), tenant == "consumers" && !u.Personal():
 		return false

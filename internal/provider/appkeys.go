@@ -12,30 +12,33 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// maxAppKeys is of how many tenants the keys of the app are kept.
+// maxAppKeys is the number of tenants whose keys for this app are kept.
 const maxAppKeys = 100
 
-// appKeys are those that tenants use for this app alone: where claims mapping
-// is set up for it, its tokens are signed with a key that only discovery with
-// the app's id leads to ("Customize claims issued in the JSON web token"). They
-// are good for tokens of that tenant: its administrators choose them.
+// appKeys are the keys that tenants publish for this app alone. A tenant that maps
+// claims for the app signs its tokens with a key that is listed only in discovery
+// with the app's id ("Customize claims issued in the JSON web token"). Such a key
+// is accepted for tokens of its own tenant only: the tenant's administrators
+// choose it.
 type appKeys struct {
 	mu      sync.Mutex
-	tenants []*tenantKeys // the latest used first
+	tenants []*tenantKeys // the most recently used first
 }
 
+// tenantKeys are the keys of one tenant for this app.
 type tenantKeys struct {
 	tenant string
 	Document[[]publishedKey]
 }
 
-// known are the keys of a tenant that was asked for before, or nil.
+// known returns the keys of a tenant if they were asked for before, else nil.
 func (k *appKeys) known(tenant string) *Document[[]publishedKey] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.find(tenant)
 }
 
+// find is known for a caller that holds the lock. It marks the tenant as used.
 func (k *appKeys) find(tenant string) *Document[[]publishedKey] {
 	i := slices.IndexFunc(k.tenants, func(t *tenantKeys) bool { return t.tenant == tenant })
 	if i < 0 {
@@ -47,15 +50,17 @@ func (k *appKeys) find(tenant string) *Document[[]publishedKey] {
 	return &t.Document
 }
 
-// of are the keys of a tenant, which fetch reads.
-func (k *appKeys) of(tenant string, fetch func(context.Context) ([]publishedKey, error)) *Document[[]publishedKey] {
+// documentFor returns the keys of a tenant. A new one is read by fetch when it is
+// first used, and takes the place of the least recently used one if there are too
+// many.
+func (k *appKeys) documentFor(tenant string, fetch func(context.Context) ([]publishedKey, error)) *Document[[]publishedKey] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if d := k.find(tenant); d != nil {
 		return d
 	}
 	t := &tenantKeys{tenant: tenant}
-	t.patience = keysRefetch // a tenant that refuses is not asked with every token of it
+	t.refusalPause = keysRefetch // each of a refusing tenant's tokens would lead to a request
 	t.fetch = func(ctx context.Context) ([]publishedKey, error) {
 		keys, err := fetch(ctx)
 		if err != nil {
@@ -68,7 +73,7 @@ func (k *appKeys) of(tenant string, fetch func(context.Context) ([]publishedKey,
 	return &t.Document
 }
 
-// fetchAppKeys reads the keys of this app in a tenant.
+// fetchAppKeys reads the keys that a tenant publishes for this app.
 func (a *Authority) fetchAppKeys(ctx context.Context, tenant string) ([]publishedKey, error) {
 	where := a.discoveryURL(tenant) + "?appid=" + url.QueryEscape(a.ClientID)
 	m, err := a.readMetadata(ctx, where)

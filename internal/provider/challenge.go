@@ -10,10 +10,18 @@ import (
 	"example.com/msauth/internal/seal"
 )
 
-const MaxChallenge = 512 // bytes of a claims challenge, as JSON
+// MaxChallenge limits a claims challenge, in bytes of JSON: it is carried to the
+// provider in a URL.
+const MaxChallenge = 512
 
-// CheckChallenge returns a claims challenge in its shortest form, or "" where
-// that is no claims request or too long to be carried to Microsoft.
+// InsufficientClaims is the error code of an answer with a claims challenge.
+const InsufficientClaims = "insufficient_claims"
+
+// invalidToken is the code that Azure Resource Manager uses in its place.
+const invalidToken = "invalid_token"
+
+// CheckChallenge returns a claims challenge without white space; "" if it is not a
+// JSON object or longer than MaxChallenge.
 func CheckChallenge(text string) string {
 	var short bytes.Buffer
 	if _, ok := readMembers([]byte(text)); !ok || json.Compact(&short, []byte(text)) != nil || short.Len() > MaxChallenge {
@@ -22,14 +30,10 @@ func CheckChallenge(text string) string {
 	return short.String()
 }
 
-const InsufficientClaims = "insufficient_claims"
-
-const invalidToken = "invalid_token"
-
-// ChallengeIn finds the claims challenge in an API's answer, "" if there is
-// none that can be used: a Bearer challenge (RFC 9110 section 11.6.1, RFC 6750
-// section 3) with error="insufficient_claims", or invalid_token, and claims in
-// base64.
+// ChallengeIn returns the claims challenge in an API's answer, "" if it has none that
+// can be used. It looks for a Bearer challenge (RFC 9110 section 11.6.1, RFC 6750
+// section 3) whose error is insufficient_claims or invalid_token and whose claims
+// are in base64.
 func ChallengeIn(h http.Header) string {
 	for _, line := range h["Www-Authenticate"] {
 		if len(line) > 16<<10 {
@@ -39,7 +43,7 @@ func ChallengeIn(h http.Header) string {
 			if code := challenge.params["error"]; !strings.EqualFold(challenge.scheme, "Bearer") || code != InsufficientClaims && code != invalidToken {
 				continue
 			}
-			// Microsoft's resources use both alphabets, with and without padding.
+			// Microsoft's APIs use both alphabets, with and without padding.
 			text := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(challenge.params["claims"], "="))
 			if decoded, err := seal.DecodeBase64(base64.RawStdEncoding, text); err == nil {
 				if claims := CheckChallenge(string(decoded)); claims != "" {
@@ -51,14 +55,15 @@ func ChallengeIn(h http.Header) string {
 	return ""
 }
 
-// An authChallenge is one of those in a WWW-Authenticate line. A parameter that
-// is repeated has no value.
+// An authChallenge is one challenge of a WWW-Authenticate line. A parameter that is
+// there twice has no value.
 type authChallenge struct {
 	scheme string
-	params map[string]string
+	params map[string]string // by name in lower case
 }
 
-// challenges reads a WWW-Authenticate line up to where it is malformed.
+// challenges yields the challenges of a WWW-Authenticate line. It ends where the
+// line is malformed.
 func challenges(line string) func(yield func(authChallenge) bool) {
 	return func(yield func(authChallenge) bool) {
 		var current authChallenge
@@ -96,9 +101,9 @@ func challenges(line string) func(yield func(authChallenge) bool) {
 	}
 }
 
-// paramValue reads a quoted text (RFC 9110 section 5.6.4) or, in place of a
-// token, whatever there is up to a comma or white space: Microsoft Graph has
-// been seen to send URLs without quotes.
+// paramValue reads the value of a parameter: a quoted string (RFC 9110 section
+// 5.6.4), or everything up to a comma or white space. The latter accepts more than a
+// token, because Microsoft Graph has sent URLs without quotes.
 func paramValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
 		n := strings.IndexAny(s, ", \t\r\n")
@@ -122,8 +127,8 @@ func paramValue(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// tokenLength is how many bytes of s are a token (RFC 9110 section 5.6.2) or,
-// for the text after a scheme, a token68.
+// tokenLength returns how many bytes at the beginning of s are a token (RFC 9110
+// section 5.6.2), or a token68 in the place after a scheme.
 func tokenLength(s string) int {
 	i := strings.IndexFunc(s, func(c rune) bool {
 		return c <= ' ' || c > '~' || strings.ContainsRune(`"(),;<=>?@[\]{}`, c)

@@ -1,66 +1,16 @@
 package provider
 
 import (
-	"errors"
 	"net"
-	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"example.com/msauth/internal/web"
 )
 
-// TokenHost writes scheme and host in the one form in which they are compared:
-// lower case, with the port. A trailing dot is kept, so that it never matches.
-func TokenHost(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-}
-
-// GraphHosts names the Microsoft Graph that belongs to an authority's cloud
-// ("National cloud deployments", Microsoft Graph).
-func GraphHosts(authority string) []string {
-	switch authority {
-	case "https://login.microsoftonline.com":
-		return []string{"graph.microsoft.com:443"}
-	case "https://login.microsoftonline.us":
-		return []string{"graph.microsoft.us:443", "dod-graph.microsoft.us:443"}
-	case "https://login.partner.microsoftonline.cn":
-		return []string{"microsoftgraph.chinacloudapi.cn:443"}
-	}
-	if u, err := url.Parse(authority); err == nil && web.IsLoopback(u.Hostname()) {
-		return []string{TokenHost(u)} // package msauthtest
-	}
-	return nil
-}
-
-// GraphURL is where that Graph is.
-func GraphURL(authority string) string {
-	hosts := GraphHosts(authority)
-	if len(hosts) == 0 {
-		return ""
-	}
-	scheme, _, _ := strings.Cut(authority, ":")
-	return scheme + "://" + strings.TrimSuffix(hosts[0], ":443") + "/v1.0"
-}
-
-// FollowNothing is a CheckRedirect for requests that carry secrets: they are
-// answered where they were sent or not at all.
-func FollowNothing(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-var errReplyTooLarge = errors.New("reply too large")
-
-var GUIDForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-
-var DomainForm = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z][a-zA-Z0-9-]{0,61}[a-zA-Z0-9]$`)
-
-// cloudHosts are the names of Microsoft's own sign-in service, and under which
-// of them its tokens name their issuer. They are the aliases that MSAL's
-// instance discovery lists.
+// cloudHosts maps the host names of Microsoft's sign-in service to the name that
+// its tokens have in their issuer. They are the aliases that MSAL's instance
+// discovery lists.
 var cloudHosts = map[string]string{
 	"login.microsoftonline.com": "login.microsoftonline.com",
 	"login.windows.net":         "login.microsoftonline.com",
@@ -83,8 +33,9 @@ var cloudHosts = map[string]string{
 	"login.sovcloud-identity.sg": "login.sovcloud-identity.sg",
 }
 
-// CloudOf is the Authority of the Microsoft cloud that a host belongs to, ""
-// if it is of none. Regions have names below the first ones.
+// CloudOf returns the authority (scheme and host) of the Microsoft cloud that the
+// host of a URL belongs to, "" if it belongs to none. Names below a cloud's own,
+// such as those of regions, belong to it.
 func CloudOf(u *url.URL) string {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	for host != "" {
@@ -94,4 +45,45 @@ func CloudOf(u *url.URL) string {
 		_, host, _ = strings.Cut(host, ".")
 	}
 	return ""
+}
+
+// GraphHosts returns the hosts of Microsoft Graph in the cloud of an authority, in
+// the form of TokenHost, the preferred one first ("National cloud deployments",
+// Microsoft Graph). It is nil for an authority of no cloud. An authority on a
+// loopback host is its own Graph: package msauthtest serves both.
+func GraphHosts(authority string) []string {
+	switch authority {
+	case "https://login.microsoftonline.com":
+		return []string{"graph.microsoft.com:443"}
+	case "https://login.microsoftonline.us":
+		return []string{"graph.microsoft.us:443", "dod-graph.microsoft.us:443"}
+	case "https://login.partner.microsoftonline.cn":
+		return []string{"microsoftgraph.chinacloudapi.cn:443"}
+	}
+	if u, err := url.Parse(authority); err == nil && web.IsLoopback(u.Hostname()) {
+		return []string{TokenHost(u)}
+	}
+	return nil
+}
+
+// GraphURL returns the base URL of Microsoft Graph in the cloud of an authority,
+// with its version; "" for an authority of no cloud.
+func GraphURL(authority string) string {
+	hosts := GraphHosts(authority)
+	if len(hosts) == 0 {
+		return ""
+	}
+	scheme, _, _ := strings.Cut(authority, ":")
+	return scheme + "://" + strings.TrimSuffix(hosts[0], ":443") + "/v1.0"
+}
+
+// TokenHost returns the host of a URL in the form in which hosts are compared before
+// they get a token: lower case, with the port. A dot at the end is kept, so that
+// such a name equals no other.
+func TokenHost(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }

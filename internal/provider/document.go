@@ -1,100 +1,96 @@
 package provider
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net/http"
 	"sync"
 	"time"
 
-	"example.com/msauth/internal/web"
 	"golang.org/x/sync/singleflight"
 )
 
 const (
-	documentStale   = 12 * time.Hour  // then it is fetched anew beside its use
-	documentOld     = 24 * time.Hour  // then its users wait for the new one
-	documentPause   = 5 * time.Second // after a failure
-	documentTimeout = 15 * time.Second
-	maxDocument     = 1 << 20 // bytes
+	documentStale   = 12 * time.Hour   // from this age it is fetched in the background
+	documentOld     = 24 * time.Hour   // from this age Get waits for a new one
+	documentPause   = 5 * time.Second  // after a failed fetch
+	documentTimeout = 15 * time.Second // of one fetch
 )
 
-// A Document is something the provider publishes, discovery metadata or keys:
-// fetched when first needed, by one request at a time whoever needs it, kept
-// for a day, and kept longer when the provider is out of reach.
+// A Document is something that the provider publishes: discovery metadata or
+// signing keys. It is fetched when it is first needed, with one request for all
+// who wait. It is kept for a day, and longer while the provider is unavailable.
 type Document[T any] struct {
-	fetch    func(context.Context) (T, error)
-	patience time.Duration // after a refusal, where that is not documentPause
+	fetch        func(context.Context) (T, error)
+	refusalPause time.Duration // after the provider refuses; documentPause if that is longer
 
-	flight singleflight.Group
-	mu     sync.Mutex
-	have   bool
-	value  T
-	at     time.Time // of the last good fetch
-	forced time.Time // when again last fetched
-	failed time.Time // of the last failure since
-	err    error
+	flight      singleflight.Group
+	mu          sync.Mutex
+	have        bool
+	value       T
+	fetchedAt   time.Time // of the last successful fetch
+	refetchedAt time.Time // when refetch last succeeded
+	failedAt    time.Time // of the last failed fetch; meaningful while err is set
+	err         error     // of the last fetch
 }
 
-// Get returns the document, at most a day old where that is possible.
+// Get returns the document, at most a day old if the provider can be reached. It
+// fails only if there has never been one. The value is shared: do not
+// change it.
 func (d *Document[T]) Get(ctx context.Context) (T, error) {
 	d.mu.Lock()
-	value, have, age := d.value, d.have, time.Since(d.at)
+	value, have, age := d.value, d.have, time.Since(d.fetchedAt)
 	d.mu.Unlock()
 	switch {
 	case have && age < documentStale:
 		return value, nil
 	case have && age < documentOld:
-		d.start()
+		d.startFetch()
 		return value, nil
 	}
-	fresh, err := d.renew(ctx)
+	fresh, err := d.await(ctx)
 	if err != nil && have {
 		return value, nil
 	}
 	return fresh, err
 }
 
-// again fetches the document anew, at most once in every; in between it
-// returns the one at hand.
-func (d *Document[T]) again(ctx context.Context, every time.Duration) (T, error) {
+// refetch fetches the document again, unless it did so less than interval ago: then
+// it returns the one at hand.
+func (d *Document[T]) refetch(ctx context.Context, interval time.Duration) (T, error) {
 	d.mu.Lock()
-	value, lately := d.value, d.have && !d.forced.IsZero() && time.Since(d.forced) < every
+	value, lately := d.value, d.have && !d.refetchedAt.IsZero() && time.Since(d.refetchedAt) < interval
 	d.mu.Unlock()
 	if lately {
 		return value, nil
 	}
-	fresh, err := d.renew(ctx)
+	fresh, err := d.await(ctx)
 	if err == nil {
 		d.mu.Lock()
-		d.forced = time.Now()
+		d.refetchedAt = time.Now()
 		d.mu.Unlock()
 	}
 	return fresh, err
 }
 
-// last returns the document at hand, without asking anybody.
+// last returns the document at hand without a request; the zero value if there is
+// none.
 func (d *Document[T]) last() T {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.value
 }
 
-// age is how long ago the document was last fetched.
+// age returns how long ago the document was last fetched.
 func (d *Document[T]) age() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return time.Since(d.at)
+	return time.Since(d.fetchedAt)
 }
 
-// renew waits for a fetch, its own or the one under way.
-func (d *Document[T]) renew(ctx context.Context) (T, error) {
+// await waits for a fetch: the one under way, or a new one.
+func (d *Document[T]) await(ctx context.Context) (T, error) {
 	select {
-	case r := <-d.start():
+	case r := <-d.startFetch():
 		value, _ := r.Val.(T)
 		return value, r.Err
 	case <-ctx.Done():
@@ -103,15 +99,17 @@ func (d *Document[T]) renew(ctx context.Context) (T, error) {
 	}
 }
 
-func (d *Document[T]) start() <-chan singleflight.Result {
+// startFetch begins a fetch, or joins the one under way. Shortly after a failure it
+// reports that failure again and sends nothing.
+func (d *Document[T]) startFetch() <-chan singleflight.Result {
 	return d.flight.DoChan("", func() (_ any, err error) {
 		defer RecoverInto(&err)
 		d.mu.Lock()
-		failed, last := d.failed, d.err
+		failed, last := d.failedAt, d.err
 		d.mu.Unlock()
 		pause := documentPause
 		if refusal, ok := errors.AsType[*Failure](last); ok && refusal.Class == Misconfigured {
-			pause = max(pause, d.patience)
+			pause = max(pause, d.refusalPause)
 		}
 		if last != nil && time.Since(failed) < pause {
 			return d.value, last
@@ -123,128 +121,10 @@ func (d *Document[T]) start() <-chan singleflight.Result {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if err != nil {
-			d.failed, d.err = time.Now(), err
+			d.failedAt, d.err = time.Now(), err
 			return value, err
 		}
-		d.have, d.value, d.at, d.err = true, value, time.Now(), nil
+		d.have, d.value, d.fetchedAt, d.err = true, value, time.Now(), nil
 		return value, nil
 	})
-}
-
-// A documentFault is why a document could not be had: the text as it has always
-// been logged, and below it what callers branch on.
-type documentFault struct {
-	text  string
-	fault *Failure
-}
-
-func (e *documentFault) Error() string { return e.text }
-
-func (e *documentFault) Unwrap() error { return e.fault }
-
-// wrapFault puts what was wanted before the text of a fault.
-func wrapFault(what string, err error) error {
-	if e, ok := errors.AsType[*documentFault](err); ok {
-		return &documentFault{what + ": " + e.text, e.fault}
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-// refusedDocument is the fault of a document that was read and cannot be used:
-// a matter of configuration, the app's or the provider's.
-func refusedDocument(what, where string, reason error) error {
-	return &documentFault{
-		fmt.Sprintf("msauth: %s at %s: %v", what, where, reason),
-		&Failure{Class: Misconfigured, StatusCode: http.StatusOK, Err: reason},
-	}
-}
-
-// getJSON reads a document of at most maxDocument bytes, a JSON object. Its
-// error is a documentFault.
-func getJSON(ctx context.Context, client *http.Client, url string) (claims, error) {
-	fault := func(e *Failure) (claims, error) {
-		text := "GET " + url + ": "
-		switch {
-		case e.Code != "":
-			text += fmt.Sprintf("HTTP status %d: %s: %s", e.StatusCode, e.Code, e.Description)
-		case e.Err != nil:
-			text += e.Err.Error()
-		default:
-			text += fmt.Sprintf("HTTP status %d", e.StatusCode)
-		}
-		return nil, &documentFault{text + remedy(e.Numbers), e}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, &documentFault{err.Error(), &Failure{Class: Misconfigured, Err: err}}
-	}
-	req.Header.Set("Accept", "application/json")
-	res, err := client.Do(req)
-	if err != nil {
-		return nil, &documentFault{err.Error(), &Failure{Class: Retry, Err: err}}
-	}
-	defer res.Body.Close()
-	body, err := ReadAtMost(res.Body, maxDocument)
-	var c claims
-	isObject := err == nil && json.Unmarshal(body, &c) == nil && c != nil
-	if res.StatusCode != http.StatusOK {
-		return fault(documentRefusal(res, c))
-	}
-	if err != nil {
-		return fault(&Failure{Class: Retry, StatusCode: res.StatusCode, Err: err})
-	}
-	if !isObject {
-		return fault(&Failure{Class: Retry, StatusCode: res.StatusCode, Err: notJSON(res, body)})
-	}
-	return c, nil
-}
-
-// documentRefusal is an answer with another status than 200. Entra refuses
-// discovery of a tenant that is not there with the body of an OAuth error.
-func documentRefusal(res *http.Response, body claims) *Failure {
-	e := authErrorFrom(res, body)
-	switch status := res.StatusCode; {
-	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		e.Class = Retry
-	case redirects(res) && e.Code == "":
-		e.Class, e.Err = Misconfigured, fmt.Errorf("HTTP status %d: %w", status, errRedirects)
-	default:
-		e.Class = Misconfigured
-	}
-	return e
-}
-
-// notJSON says what came in place of JSON: what answers so is seldom the
-// provider.
-func notJSON(res *http.Response, body []byte) error {
-	const who = "not JSON: does a proxy or a captive portal stand between this server and the provider?"
-	if len(bytes.TrimSpace(body)) == 0 {
-		return errors.New("nothing, " + who)
-	}
-	kind := web.OneLine(res.Header.Get("Content-Type"), 100)
-	if kind == "" {
-		kind = "no content type"
-	}
-	if json.Valid(body) {
-		return fmt.Errorf("%s, not JSON of the kind that is wanted, an object", kind)
-	}
-	return fmt.Errorf("%s, %s", kind, who)
-}
-
-func ReadAtMost(r io.Reader, limit int64) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(body)) > limit {
-		return nil, errReplyTooLarge
-	}
-	return body, nil
-}
-
-// RecoverInto turns a panic into an error.
-func RecoverInto(err *error) {
-	if p := recover(); p != nil {
-		*err = &Failure{Class: Retry, Err: fmt.Errorf("panic: %v", p)}
-	}
 }

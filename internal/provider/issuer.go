@@ -1,47 +1,82 @@
 package provider
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"example.com/msauth/internal/web"
 )
 
-// A Kind says whose habits the provider has.
-type Kind uint8
-
-const (
-	OtherProvider Kind = iota
-	Entra              // Microsoft Entra ID with personal accounts: Config.Authority
-	ExternalID         // Microsoft Entra External ID, which is Entra's own service
-	b2c                // Azure AD B2C
-)
-
-// KindOf follows from the configuration alone, so that nothing that a provider
-// publishes can make it Microsoft's.
-func KindOf(issuer, microsoftIssuer string) Kind {
-	switch {
-	case issuer == "":
-		return Entra
-	case OnHost(issuer, ".ciamlogin.com"), OnHost(microsoftIssuer, ".ciamlogin.com"):
-		return ExternalID
-	case OnHost(issuer, ".b2clogin.com"), microsoftIssuer != "":
-		return b2c
+// checkIssuer refuses a discovery document of another issuer than the configured
+// one.
+func (a *Authority) checkIssuer(m *Metadata) error {
+	if a.Issuer == "" {
+		return a.checkEntraIssuer(m.Issuer)
 	}
-	return OtherProvider
+	return a.checkConfiguredIssuer(m.Issuer)
 }
 
-func OnHost(address, suffix string) bool {
-	u, err := url.Parse(address)
-	return err == nil && strings.HasSuffix(strings.ToLower(u.Host), suffix)
+// checkEntraIssuer accepts the issuer of the configured tenant. For "common" and
+// "organizations" that may be a template.
+func (a *Authority) checkEntraIssuer(issuer string) error {
+	tenant := a.issuerTenant(issuer)
+	var fits bool
+	switch {
+	case a.Tenant == "common", a.Tenant == "organizations":
+		fits = tenant != ""
+	case a.Tenant == "consumers":
+		fits = tenant == PersonalTenant
+	case GUIDForm.MatchString(a.Tenant):
+		fits = strings.EqualFold(tenant, a.Tenant)
+	default: // a domain: it may belong to any tenant, but always to the same
+		fits = GUIDForm.MatchString(tenant)
+		if known, err := a.Known(); err == nil && known.Issuer != issuer {
+			fits = false
+		}
+	}
+	if !fits {
+		return fmt.Errorf("names the issuer %q, which is not that of tenant %q", web.OneLine(issuer, 200), a.Tenant)
+	}
+	return nil
 }
 
-// MicrosoftIssuer says whether tid and oid mean what they mean at Microsoft.
-func (a *Authority) MicrosoftIssuer() bool { return a.Kind != OtherProvider }
+// checkConfiguredIssuer accepts the configured issuer, and the one that belongs
+// to it at Azure AD B2C and Entra External ID. Its errors say which settings
+// would fit the document.
+func (a *Authority) checkConfiguredIssuer(issuer string) error {
+	named := web.OneLine(issuer, 200)
+	directory := DirectoryOf(issuer)
+	switch {
+	case TFPIssuer(issuer) && (a.Kind == b2c || issuer != a.Issuer):
+		return fmt.Errorf("names the issuer %q: this form of Azure AD B2C, with /tfp/, is not supported. "+
+			"In the properties of the user flow, under \"Token compatibility settings\", set \"Issuer (iss) claim\" to the form that has the tenant's id alone "+
+			"(in a custom policy, IssuanceClaimPattern to AuthorityAndTenantGuid)", named)
+	case a.Published != "":
+		if issuer != a.Published {
+			return fmt.Errorf("names the issuer %q and not Config.MicrosoftIssuer, %q", named, a.Published)
+		}
+		return nil
+	case issuer == a.Issuer && (a.Kind == OtherProvider || directory != ""), a.Kind != OtherProvider && directoryIssuer(a.Issuer, issuer):
+		return nil
+	case directory != "" && named == issuer:
+		if u, err := url.Parse(issuer); err == nil && CloudOf(u) != "" {
+			return fmt.Errorf("names the issuer %q and not %q: set Config.Authority to %q and Config.Tenant to %q, and leave Config.Issuer empty",
+				named, a.Issuer, CloudOf(u), directory)
+		}
+		return fmt.Errorf("names the issuer %q and not %q: if this is a custom domain of Entra External ID or Azure AD B2C, and that is your tenant's id, set Config.MicrosoftIssuer to %q",
+			named, a.Issuer, issuer)
+	}
+	if a.Kind != OtherProvider && issuer == a.Issuer {
+		return fmt.Errorf("names the issuer %q, which is not of the form https://host/<tenant id>/v2.0 that Entra External ID and Azure AD B2C have", named)
+	}
+	return fmt.Errorf("names the issuer %q and not %q", named, a.Issuer)
+}
 
-// TenantIssuer is the issuer of a Microsoft tenant's tokens.
+// TenantIssuer returns the issuer of a tenant's tokens at Entra, for example
+// "https://login.microsoftonline.com/<tenant id>/v2.0". It is empty if either
+// argument is.
 func TenantIssuer(origin, tenantID string) string {
 	if origin == "" || tenantID == "" {
 		return ""
@@ -49,11 +84,14 @@ func TenantIssuer(origin, tenantID string) string {
 	return string(AppendTenantIssuer(nil, origin, []byte(tenantID)))
 }
 
+// AppendTenantIssuer appends to out what TenantIssuer returns for arguments that are
+// not empty. It allocates nothing if out has room.
 func AppendTenantIssuer(out []byte, origin string, tenantID []byte) []byte {
 	return append(append(append(append(out, origin...), '/'), tenantID...), "/v2.0"...)
 }
 
-// issuerTenant is the tenant in such an issuer, or "".
+// issuerTenant returns the tenant in an issuer of Entra: a GUID, TenantPattern, or
+// "" if the issuer has another form.
 func (a *Authority) issuerTenant(issuer string) string {
 	rest, ok := strings.CutPrefix(issuer, a.Origin+"/")
 	if !ok {
@@ -66,11 +104,13 @@ func (a *Authority) issuerTenant(issuer string) string {
 	return tenant
 }
 
+// directoryPath is the path of an issuer that DirectoryOf accepts.
 var directoryPath = regexp.MustCompile(`^/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/v2\.0/?$`)
 
-// DirectoryOf is the directory in the path of an issuer of the form that Azure
-// AD B2C and Entra External ID have, https://host/<guid>/v2.0 with or without a
-// slash at the end, in lower case; "" if it has another one.
+// DirectoryOf returns the directory (tenant) in the path of an issuer, in lower case.
+// The issuer has the form that Azure AD B2C and Entra External ID publish,
+// https://host/<tenant id>/v2.0 with or without a slash at the end; for others the
+// result is "".
 func DirectoryOf(issuer string) string {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(issuer, "#") ||
@@ -84,8 +124,9 @@ func DirectoryOf(issuer string) string {
 	return strings.ToLower(m[1])
 }
 
-// directoryIssuer accepts the issuers that Azure AD B2C and Entra External ID
-// publish: by design not the URL that their discovery is read from.
+// directoryIssuer reports whether Azure AD B2C or Entra External ID, configured by
+// the first URL, may publish the second as its issuer: theirs is by design not the
+// URL that discovery is read from.
 func directoryIssuer(configured, published string) bool {
 	c, err := url.Parse(configured)
 	if err != nil {
@@ -106,33 +147,9 @@ func directoryIssuer(configured, published string) bool {
 	return false
 }
 
-// TFPIssuer reports whether an issuer of Azure AD B2C has the form with the
-// user flow in it.
+// TFPIssuer reports whether an issuer of Azure AD B2C names the user flow in its
+// path, which is not supported.
 func TFPIssuer(issuer string) bool {
 	u, err := url.Parse(issuer)
 	return err == nil && strings.HasPrefix(strings.ToLower(u.Path), "/tfp/")
-}
-
-// TenantIn is the tenant that a URL at Microsoft names, or what to put there.
-func TenantIn(u *url.URL) string {
-	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if GUIDForm.MatchString(tenant) || DomainForm.MatchString(tenant) || tenant == "common" || tenant == "organizations" || tenant == "consumers" {
-		return tenant
-	}
-	return "the id of your tenant"
-}
-
-// basicAuth says whether the token endpoint wants the client secret by HTTP
-// Basic (RFC 6749 section 2.3.1). Of a provider that says nothing that is
-// assumed (OpenID Connect Discovery section 3); every endpoint of Microsoft
-// takes it in the body.
-func (a *Authority) basicAuth(m *Metadata) bool {
-	return a.Kind == OtherProvider && !slices.Contains(m.AuthMethods, "client_secret_post")
-}
-
-// OffersOffline says whether offline_access can be asked for: providers may
-// refuse a scope that they do not know. Azure AD B2C lists openid alone, and
-// gives refresh tokens for it all the same.
-func (a *Authority) OffersOffline(m *Metadata) bool {
-	return a.Kind != OtherProvider || m.Scopes == nil || slices.Contains(m.Scopes, "offline_access")
 }

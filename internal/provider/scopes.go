@@ -11,30 +11,46 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-var ScopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]+$`) // scope-token of RFC 6749 section 3.3
+// ScopeForm matches a scope: scope-token of RFC 6749 section 3.3.
+var ScopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]+$`)
 
 const (
-	maxScopes     = 20  // that one call may ask for
+	maxScopes     = 20  // of one request
 	maxScopeBytes = 400 // of them all: Entra refuses long queries (AADSTS90015)
 )
 
-// SignInScopes are asked for at every sign-in. They are of no API.
+// SignInScopes are asked for at every sign-in. They belong to no API.
 var SignInScopes = []string{"openid", "profile", "email", "offline_access"}
 
-// DefaultScope asks for all scopes of an API that were granted
-// ("Scopes and permissions in the Microsoft identity platform").
+// DefaultScope asks for all scopes of an API that were granted ("Scopes and
+// permissions in the Microsoft identity platform").
 const DefaultScope = ".default"
 
-// Scopes tell which API a scope is of and whether two scopes are the same.
-// At Microsoft an access token is for one API, and "User.Read" is short for
-// "https://graph.microsoft.com/User.Read"; elsewhere a scope is a name like any
-// other, and one access token is for all.
+// ErrAlone means that DefaultScope was asked for together with other scopes.
+var ErrAlone = errors.New("msauth: " + DefaultScope + " cannot be combined with other scopes")
+
+// ErrManyAPIs means that a token was asked for with scopes of several APIs. It is a
+// mistake of the caller.
+var ErrManyAPIs = errors.New("msauth: the scopes are of several APIs, an access token is for one")
+
+// Scopes are the rules by which scopes are compared and sorted by API. At Microsoft
+// an access token is for one API, and "User.Read" is short for
+// "https://graph.microsoft.com/User.Read". Elsewhere a scope is only a name, and one
+// access token serves all.
 type Scopes struct {
-	Apart bool     // tokens are for one API
-	Graph []string // what stands before Graph's scopes, if anything does
-	Own   string   // the API of the app's own scopes: "" for Graph
+	// Apart means that an access token is for one API.
+	Apart bool
+	// Graph are the prefixes that mean Microsoft Graph, in lower case and without
+	// the slash at the end; nil for Azure AD B2C and other providers.
+	Graph []string
+	// Own is the API of the session's own access token, in lower case; "" for
+	// Graph, and at providers where Apart is false.
+	Own string
 }
 
+// NewScopes returns the rules for a provider, where origin is Settings.Origin and
+// scopes are those that the app configured. The first one that is not in
+// SignInScopes says which API is the session's own.
 func NewScopes(kind Kind, origin string, scopes []string) Scopes {
 	rules := Scopes{Apart: kind != OtherProvider}
 	if kind == Entra || kind == ExternalID {
@@ -54,8 +70,8 @@ func NewScopes(kind Kind, origin string, scopes []string) Scopes {
 	return rules
 }
 
-// api is the API that a scope is of: what stands before its name, "" for Graph
-// and where it does not matter.
+// api returns the API of a scope: what stands before its name, in lower case. It is
+// "" for Graph and where APIs are not told apart.
 func (s Scopes) api(scope string) string {
 	i := strings.LastIndexByte(scope, '/')
 	if !s.Apart || i < 0 {
@@ -71,8 +87,8 @@ func (s Scopes) api(scope string) string {
 	return api
 }
 
-// key is the form in which scopes are compared. Microsoft takes no notice of
-// upper and lower case, and answers in either form.
+// key is the form in which scopes are compared. Microsoft ignores case, and its
+// replies name scopes of Graph with and without the prefix.
 func (s Scopes) key(scope string) string {
 	if !s.Apart {
 		return scope
@@ -90,16 +106,16 @@ func (s Scopes) key(scope string) string {
 	return strings.ToLower(scope)
 }
 
-// Order puts scopes into order, each once and without those of every sign-in.
+// Order returns the scopes in an order that depends on nothing else: sorted by API,
+// each once, without SignInScopes.
 func (s Scopes) Order(scopes []string) []string {
 	list := slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return slices.Contains(SignInScopes, scope) })
 	slices.SortFunc(list, func(a, b string) int { return cmp.Compare(s.key(a), s.key(b)) })
 	return slices.CompactFunc(list, func(a, b string) bool { return s.key(a) == s.key(b) })
 }
 
-var ErrAlone = errors.New("msauth: " + DefaultScope + " cannot be combined with other scopes")
-
-// Check refuses scopes that cannot be asked for, and puts the others into order.
+// Check returns the scopes in the order of Order, or the reason why they cannot be
+// asked for: one is malformed, DefaultScope is not alone, or they are too many.
 func (s Scopes) Check(scopes []string) ([]string, error) {
 	for _, scope := range scopes {
 		if !ScopeForm.MatchString(scope) {
@@ -116,14 +132,15 @@ func (s Scopes) Check(scopes []string) ([]string, error) {
 	return list, nil
 }
 
-// All reports whether a scope stands for all of an API that were granted.
-// Microsoft does not combine it with other scopes, of other APIs neither
+// All reports whether a scope stands for all scopes of an API that were granted.
+// Microsoft does not combine it with other scopes, not even of other APIs
 // (AADSTS70011).
 func (s Scopes) All(scope string) bool {
 	return s.Apart && (scope == DefaultScope || strings.HasSuffix(scope, "/"+DefaultScope))
 }
 
-// ByAPI parts scopes, which are in order, by what API they are of.
+// ByAPI splits scopes, which must be in order, by API: own are those of the session's
+// own access token, others those of each other API.
 func (s Scopes) ByAPI(scopes []string) (own []string, others [][]string) {
 	last := s.Own
 	for _, scope := range scopes {
@@ -140,11 +157,11 @@ func (s Scopes) ByAPI(scopes []string) (own []string, others [][]string) {
 	return own, others
 }
 
-// Renewed are the scopes that a renewal names at Microsoft, where none would mean
-// an API of Microsoft's choice: those of the session's own API that were granted,
-// in the form in which they are configured. fewer are those of them that are
-// configured. /.default goes with no other scope, and replies list it beside
-// what it stands for.
+// Renewed returns the scopes that a renewal names at Microsoft: those of the
+// session's own API that were granted, in the form in which they are configured. If
+// it named none, Microsoft would choose the API. fewer are those of all that are
+// configured. /.default goes with no other scope, and replies list it beside what it
+// stands for.
 func (s Scopes) Renewed(configured, granted []string) (all, fewer []string) {
 	own, _ := s.ByAPI(s.Order(configured))
 	if slices.ContainsFunc(own, s.All) {
@@ -167,17 +184,17 @@ func (s Scopes) Renewed(configured, granted []string) (all, fewer []string) {
 		}
 	}
 	if len(all) == 0 && (s.Own != "" || len(others) > 0 || len(s.Graph) == 0) {
-		return own, own // the app asks for another API since, or for one at all
+		return own, own // the configuration names another API than before, or its first
 	}
 	if len(fewer) == 0 && s.Own != "" {
-		fewer = own // without, the token would be for Graph
+		fewer = own // with none, the token would be for Graph
 	}
 	return all, fewer
 }
 
-// Foreign reports whether a session's token, with the scopes that were granted,
-// is for another API than that of Config.Scopes: these have changed since. It is
-// asked at every request.
+// Foreign reports whether an access token, with the scopes that were granted, is for
+// another API than the session's own: the configuration has changed since. It is
+// called with every request and allocates nothing.
 func (s Scopes) Foreign(granted string) bool {
 	if !s.Apart {
 		return false
@@ -195,9 +212,10 @@ func (s Scopes) Foreign(granted string) bool {
 	return others
 }
 
-// Asked is what was granted where scopes of the session's own API alone were
-// asked for, and the reply may name them in a form that is not known to be
-// theirs. What is added stands for no scope by itself.
+// Asked returns the scopes that were granted to a request for scopes of the session's
+// own API alone. The reply may name them in a form that is not recognized: then
+// Asked adds /.default of that API, which Foreign recognizes and which grants
+// nothing.
 func (s Scopes) Asked(configured []string, granted string) string {
 	if !s.Foreign(granted) {
 		return granted
@@ -210,10 +228,7 @@ func (s Scopes) Asked(configured []string, granted string) string {
 	return granted + " " + all
 }
 
-// ErrManyAPIs is a mistake of the caller.
-var ErrManyAPIs = errors.New("msauth: the scopes are of several APIs, an access token is for one")
-
-// Missing are the scopes that were not granted, of those that were wanted.
+// Missing returns those of the wanted scopes that were not granted.
 func (s Scopes) Missing(granted string, wanted []string) (missing []string) {
 	have := strings.Fields(granted)
 	for i, scope := range have {

@@ -14,17 +14,19 @@ import (
 )
 
 const (
-	maxUserinfo     = 64 << 10 // bytes
+	maxUserinfo     = 64 << 10 // bytes of the reply
 	userinfoTimeout = 5 * time.Second
+	maxNameTaken    = 256 // bytes of one text: it goes into the session
 )
 
-// A profile is what the provider tells about a person beside the ID token: for
-// display, and nothing that decides anything.
+// A profile is what userinfo says about a person. It is for display; nothing is
+// decided by it.
 type profile struct{ Name, Username, Email string }
 
-// FillInNames asks how a person is called whose ID token does not say, and takes
-// the names of the answer, shortened where they are too long. Nothing else is
-// taken from there: it is not signed.
+// FillInNames asks the userinfo endpoint for the names of a person whose ID token
+// has none, and stores them in id.User. A text that is too long is cut, and an
+// e-mail address that is too long is left out. Nothing else of the reply is used: it is
+// not signed.
 func (a *Authority) FillInNames(ctx context.Context, id *Identity, access seal.Secret) error {
 	u := &id.User
 	names, err := a.userinfo(ctx, access, u.Subject)
@@ -38,13 +40,9 @@ func (a *Authority) FillInNames(ctx context.Context, id *Identity, access seal.S
 	return nil
 }
 
-// maxNameTaken bounds what userinfo's answer puts into a session, in bytes.
-const maxNameTaken = 256
-
-// userinfo asks for the claims about the person whose access token this is
-// (OpenID Connect Core section 5.3). They must be of the subject that the ID
-// token named: this answer is not signed. Its errors hold nothing of what was
-// sent or of the reply.
+// userinfo asks for the claims about the person whose access token this is (OpenID
+// Connect Core section 5.3). The reply is not signed, so it must name the subject
+// of the ID token. Its errors contain nothing that was sent or received.
 func (a *Authority) userinfo(ctx context.Context, access seal.Secret, subject string) (profile, error) {
 	c, err := a.readUserinfo(ctx, access)
 	if err != nil {
@@ -58,6 +56,7 @@ func (a *Authority) userinfo(ctx context.Context, access seal.Secret, subject st
 	return p, nil
 }
 
+// readUserinfo returns the reply of the userinfo endpoint.
 func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, userinfoTimeout)
 	defer cancel()
@@ -81,7 +80,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Authorization", "Bearer "+string(access))
 	client := *a.Client
-	client.CheckRedirect = FollowNothing // the token is for nobody else
+	client.CheckRedirect = FollowNothing // the token is for this host only
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err
@@ -99,7 +98,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	}
 	var c claims
 	if json.Unmarshal(body, &c) != nil || c == nil {
-		return nil, notJSON(res, body) // or a JWT, which is asked for at registration only
+		return nil, notJSON(res, body) // a JWT would have to be asked for at registration
 	}
 	if name, err := repeatedMember(body); err != nil || name != "" {
 		return nil, errors.New("a member is there twice")

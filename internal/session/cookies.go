@@ -12,67 +12,51 @@ import (
 	"example.com/msauth/internal/seal"
 )
 
-// CookieValues are the values of the cookies of a name, a few at most.
-func CookieValues(h http.Header, name string) (values []string) {
-	for _, line := range h["Cookie"] {
-		for len(line) > 0 {
-			var part string
-			part, line, _ = strings.Cut(line, ";")
-			rest, ours := strings.CutPrefix(strings.Trim(part, " \t"), name)
-			if value, ok := strings.CutPrefix(rest, "="); ours && ok && len(values) < maxDuplicates {
-				values = append(values, value)
-			}
-		}
-	}
-	return values
-}
-
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
-
-// takenForm is how the names of cookies beside a session's first one end: its
-// pieces, the marker, a long address and the attempts. A session of such a name would be taken
-// for one of them, and cleared.
-var takenForm = regexp.MustCompile(`-([1-9]|ok|to|login-[0-9a-f]{16})$`)
-
-func ValidName(name string) bool { return nameForm.MatchString(name) && !takenForm.MatchString(name) }
-
-const FormatGob = 'g' // an app's own values
-
-const formatSession = 2 // our session, see record.go
-
-// maxCookieLine is the longest Set-Cookie line that browsers are sure to
-// keep: RFC 6265 promises 4096 bytes for name, value and attributes.
+// maxCookieLine is the longest Set-Cookie line that all browsers keep: RFC 6265
+// promises 4096 bytes for name, value and attributes.
 const maxCookieLine = 4093
 
-// maxPieces: the count and the number of a piece are one digit each.
+// maxPieces is the largest number of cookies for one value: the count and the
+// number of a piece are one digit each.
 const maxPieces = 9
-
-// maxDuplicates is how many cookies of one name are tried.
-const maxDuplicates = 4
 
 const setCookiePrefix = len("Set-Cookie: ")
 
-// A Cookies reads and writes one sealed value as one cookie or several.
-// The first cookie has the plain name; its value begins with the number of
-// cookies, a digit. The others are called name-1, name-2 and so on.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
+
+// takenForm is how the names of the other cookies beside a session's first one
+// end: its pieces, the marker, a long address to return to, and the attempts. A
+// session of such a name would be taken for one of them, and deleted.
+var takenForm = regexp.MustCompile(`-([1-9]|ok|to|login-[0-9a-f]{16})$`)
+
+// ValidName reports whether a session's cookie may have this name.
+func ValidName(name string) bool { return nameForm.MatchString(name) && !takenForm.MatchString(name) }
+
+// Cookies reads and writes one sealed value as one cookie or several. The first
+// cookie has the plain name; its value begins with the number of cookies, a
+// digit. The others are called name-1, name-2 and so on.
 //
 // A value has a head, which every request opens, and may have a tail, which is
-// sealed by itself, after a dot, and opened only when somebody needs it. With
-// the head are authenticated name, owner, count and the tail as it is sealed:
-// pieces and parts of two values never join, and a head that opens vouches for
-// all of it.
+// sealed by itself, follows after a dot, and is opened only when somebody needs
+// it. The head is authenticated together with the name, the owner, the count and
+// the sealed tail. So pieces or parts of two values never join, and a head that
+// opens proves that all of the value is as it was written.
 type Cookies struct {
-	Name       string // with its prefix
+	// Name is the name of the first cookie, with its prefix.
+	Name string
+	// Budget is how many bytes all Set-Cookie lines of a value may take.
+	Budget int
+
 	codec      seal.Codec
 	insecure   bool
 	sameSite   http.SameSite
-	Budget     int
 	additional [maxPieces + 1][]byte // authenticated with the head, by count
 	tails      []byte                // authenticated with the tail
 }
 
-// NewCookies makes the format of a name. A value opens only under the
-// owner it was sealed for.
+// NewCookies returns the format of the cookies of a name, which ValidName must
+// accept. A value opens only under the name and the owner it was sealed for.
+// insecure makes cookies that browsers keep over plain http. budget is Budget.
 func NewCookies(name string, owner []byte, codec seal.Codec, insecure bool, sameSite http.SameSite, budget int) *Cookies {
 	c := &Cookies{codec: codec, insecure: insecure, sameSite: sameSite, Budget: budget}
 	c.Name = cookiePrefix(insecure) + name
@@ -83,8 +67,8 @@ func NewCookies(name string, owner []byte, codec seal.Codec, insecure bool, same
 	return c
 }
 
-// cookiePrefix makes browsers refuse the cookie from other hosts and paths and
-// over plain http (RFC 6265bis section 4.1.3.2).
+// cookiePrefix returns the prefix that makes browsers refuse such a cookie from
+// other hosts and paths, and over plain http (RFC 6265bis section 4.1.3.2).
 func cookiePrefix(insecure bool) string {
 	if insecure {
 		return ""
@@ -92,20 +76,22 @@ func cookiePrefix(insecure bool) string {
 	return "__Host-"
 }
 
-// Scanned is what a Cookie header holds under the names of one format.
+// Scanned is what a request's Cookie header has under the names of one format.
 type Scanned struct {
+	// Sent says which cookies came in.
+	Sent SentCookies
+
 	first  [maxDuplicates]string // values of the first cookie, in order
-	firsts int
-	piece  [maxPieces]string // piece[i] is the first value of name-i, from 1
-	Sent   SentCookies
+	firsts int                   // how many there are in first
+	piece  [maxPieces]string     // piece[i] is the first value of name-i, from 1
 }
 
-// SentCookies has bit i set when piece i came in; 0 is the first cookie.
+// SentCookies is a set of pieces: bit i is piece i, bit 0 the first cookie.
 type SentCookies uint16
 
-// Scan finds our cookies without building a list of all of them, which costs
-// more than the decryption. Only space and tab are trimmed: what browsers do
-// not add is not taken away.
+// Scan finds the cookies of this format in a request's header. It builds no list
+// of all cookies, which would take longer than the decryption. It trims only what
+// browsers add: space and tab.
 func (c *Cookies) Scan(h http.Header) (s Scanned) {
 	for _, line := range h["Cookie"] {
 		for len(line) > 0 {
@@ -135,17 +121,19 @@ func (c *Cookies) Scan(h http.Header) (s Scanned) {
 	return s
 }
 
-// Received is the outcome of reading a request's cookies.
+// Received is what Read has found.
 type Received struct {
-	Head    []byte      // nil: nothing there, or nothing that opens
+	// Head is nil if no value came in, or none that opens.
+	Head []byte
+
 	tail    string      // sealed; "" if there is none
-	sent    SentCookies // 0: nothing there
-	surplus bool        // pieces came that do not belong to the payload
+	sent    SentCookies // which cookies came in
+	surplus bool        // pieces came in that do not belong to the value
 }
 
-// Read opens what the request carries. Of several cookies with our name, the
-// mark of somebody who tries to plant one, each is tried on its own; pieces
-// join the first only.
+// Read opens the value that a request carries. Several cookies of one name mean
+// that somebody tries to plant one. Each is then tried on its own; pieces join
+// the first only.
 func (c *Cookies) Read(h http.Header) Received {
 	s := c.Scan(h)
 	r := Received{sent: s.Sent}
@@ -175,8 +163,8 @@ func (c *Cookies) Read(h http.Header) Received {
 			continue
 		}
 		if r.Head != nil && !bytes.Equal(r.Head, head) {
-			// Two values that are both ours: somebody has planted one, and
-			// nothing tells which.
+			// Two values that both open: somebody has planted one, and nothing
+			// shows which.
 			return Received{sent: s.Sent}
 		}
 		r.Head, r.tail = head, tail
@@ -185,6 +173,7 @@ func (c *Cookies) Read(h http.Header) Received {
 	return r
 }
 
+// open opens the head of a value, and returns the tail as it is sealed.
 func (c *Cookies) open(text string, count int) (head []byte, tail string, err error) {
 	text, tail, parted := strings.Cut(text, ".")
 	if parted && tail == "" {
@@ -201,7 +190,7 @@ func (c *Cookies) open(text string, count int) (head []byte, tail string, err er
 	return head, tail, err
 }
 
-// openTail opens the tail that came with a head.
+// openTail opens a sealed tail.
 func (c *Cookies) openTail(tail string) ([]byte, error) {
 	box, err := seal.DecodeText(tail)
 	if err != nil {
@@ -211,8 +200,9 @@ func (c *Cookies) openTail(tail string) ([]byte, error) {
 	return plain, err
 }
 
-// Cookie makes every cookie of this format, to set or to delete: a browser
-// ignores the deletion of a __Host- cookie that lacks an attribute.
+// Cookie makes every cookie of this format, to set or to delete: browsers ignore
+// the deletion of a __Host- cookie that lacks an attribute. maxAge is in seconds,
+// as in http.Cookie: 0 means none, -1 deletes.
 func (c *Cookies) Cookie(name, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{ // #nosec G124 -- Secure but for plain http
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
@@ -220,6 +210,7 @@ func (c *Cookies) Cookie(name, value string, maxAge int) *http.Cookie {
 	}
 }
 
+// pieceName returns the name of cookie i of a value, from 0.
 func (c *Cookies) pieceName(i int) string {
 	if i == 0 {
 		return c.Name
@@ -227,9 +218,8 @@ func (c *Cookies) pieceName(i int) string {
 	return c.Name + "-" + string(rune('0'+i))
 }
 
-// lines lays out a value whose parts have so many bytes: how many cookies it
-// takes, how many characters go into each but the last, and the bytes of all
-// their lines.
+// lines returns how many cookies a value takes whose parts have so many bytes, how
+// many characters go into each but the last, and the bytes of all their lines.
 func (c *Cookies) lines(head, tail int, age time.Duration) (count, perPiece, total int) {
 	text := len("1") + seal.Base64url.EncodedLen(head+seal.SealOverhead)
 	if tail > 0 {
@@ -241,9 +231,10 @@ func (c *Cookies) lines(head, tail int, age time.Duration) (count, perPiece, tot
 	return count, perPiece, text + count*(overhead+len("\r\n"))
 }
 
-// Write sets the cookies of a value and expires pieces that it no longer
-// needs. tail may be empty. age is the cookies' Max-Age, 0 for cookies that go
-// with the browser.
+// Write sets the cookies of a value, and deletes those in sent that it no longer
+// needs. tail may be empty. age is the cookies' Max-Age, 0 for cookies that are
+// deleted when the browser is closed. The error wraps ErrTooLarge if the value is
+// over budget.
 func (c *Cookies) Write(h http.Header, sent SentCookies, head, tail []byte, age time.Duration) error {
 	count, perPiece, total := c.lines(len(head), len(tail), age)
 	if total > c.Budget || count > maxPieces {
@@ -254,7 +245,7 @@ func (c *Cookies) Write(h http.Header, sent SentCookies, head, tail []byte, age 
 		sealed, dot = seal.Base64url.EncodeToString(c.codec.Keys.Seal(tail, c.tails)), "."
 	}
 	additional := append(bytes.Clone(c.additional[count]), sealed...)
-	sent |= c.Set(h) // this answer may have set more pieces before
+	sent |= c.Set(h) // this answer may have set more pieces already
 	text := string(rune('0'+count)) + seal.Base64url.EncodeToString(c.codec.Keys.Seal(head, additional)) + dot + sealed
 	for i := range count {
 		part := text[:min(perPiece, len(text))]
@@ -265,7 +256,7 @@ func (c *Cookies) Write(h http.Header, sent SentCookies, head, tail []byte, age 
 	return nil
 }
 
-// Set finds the cookies that a response sets so far.
+// Set returns the cookies that a response has set so far.
 func (c *Cookies) Set(h http.Header) (found SentCookies) {
 	for _, line := range h["Set-Cookie"] {
 		for i := 0; i <= maxPieces; i++ {
@@ -277,36 +268,11 @@ func (c *Cookies) Set(h http.Header) (found SentCookies) {
 	return found
 }
 
-// Clear expires the cookies in sent.
+// Clear deletes the cookies in sent.
 func (c *Cookies) Clear(h http.Header, sent SentCookies) {
 	for i := 0; i <= maxPieces; i++ {
 		if sent&(1<<i) != 0 {
 			SetCookie(h, c.Cookie(c.pieceName(i), "", -1))
 		}
 	}
-}
-
-// Seconds rounds up, so that a positive age never becomes 0, "no Max-Age".
-func Seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
-
-// SetCookie adds a Set-Cookie line in place of an earlier one of that name and
-// keeps the response out of every cache. The lower-case key makes a line of
-// its own beside whatever Cache-Control the handler sets, changes or deletes;
-// recipients join repeated lines (RFC 9110 section 5.3).
-func SetCookie(h http.Header, cookie *http.Cookie) {
-	DropCookie(h, cookie.Name)
-	h["Set-Cookie"] = append(h["Set-Cookie"], cookie.String())
-	h["cache-control"] = []string{"no-store"}
-}
-
-// DropCookie takes back what setCookie has added for a name.
-func DropCookie(h http.Header, name string) {
-	lines := h["Set-Cookie"]
-	kept := make([]string, 0, len(lines)+1)
-	for _, line := range lines {
-		if len(line) <= len(name) || line[:len(name)] != name || line[len(name)] != '=' {
-			kept = append(kept, line)
-		}
-	}
-	h["Set-Cookie"] = kept
 }

@@ -215,7 +215,7 @@ func TestStatesOfAnotherFormatAreRefused(t *testing.T) {
 		e.Text("/home")
 		e.Text("")
 		e.Text("state")
-		if got, err := s.Open(s.keys.Seal(e.B, s.additional)); err == nil {
+		if got, err := s.Open(s.stateKeys.Seal(e.B, s.stateData)); err == nil {
 			t.Errorf("format %d: read as %+v", format, got.ReturnTo)
 		}
 	}
@@ -236,7 +236,7 @@ func TestMemoryOfEndedSessionsIsBounded(t *testing.T) {
 		before := heap()
 		ended := NewRevoked()
 		fill := func() {
-			for i := range maxEnded + 50_000 {
+			for i := range maxRevoked + 50_000 {
 				rec := &Record{SignedIn: time.Now().Unix()}
 				binary.BigEndian.PutUint64(rec.ID[:], uint64(i))
 				ended.Add(rec, 7*24*time.Hour, 0)
@@ -246,8 +246,8 @@ func TestMemoryOfEndedSessionsIsBounded(t *testing.T) {
 		first := heap() - before
 		fill()
 		second := heap() - before
-		if got := ended.since.Len(); got != maxEnded {
-			t.Errorf("%d ended sessions, want %d", got, maxEnded)
+		if got := ended.from.Len(); got != maxRevoked {
+			t.Errorf("%d ended sessions, want %d", got, maxRevoked)
 		}
 		if second > first+first/10 || second > 50<<20 {
 			t.Errorf("%d MB at the cap, %d MB when filled once more", first>>20, second>>20)

@@ -1,11 +1,9 @@
 // Package ttl provides a map whose entries expire.
 //
-// A server remembers many things for a while: what a token request returned,
-// which sign-ins are finished, which sessions are revoked. What it remembers
-// comes from requests, so its size must not depend on how many there are, and
-// some of it is secret, so it must not stay in memory when nobody asks for it
-// again. A [Map] therefore has two bounds, time and number, and keeps both by
-// itself.
+// A server remembers many things for a while. What it remembers comes from
+// requests, so its size must not depend on how many requests there are; and some
+// of it is secret, so it must not stay in memory when nobody asks for it again.
+// A [Map] therefore has two limits, time and number, and keeps both by itself.
 //
 // When a map is full, it drops the entry that expires first, not the one that
 // was added first: that entry would be gone soonest anyway.

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// IsLoopback reports whether a host name can only mean this machine
-// (RFC 6761 section 6.3 for names below localhost).
+// IsLoopback reports whether a host name or address, without port and brackets,
+// can only mean this machine. That includes names below localhost (RFC 6761
+// section 6.3).
 func IsLoopback(host string) bool {
 	if !IsASCII(host) {
 		return false
@@ -19,6 +20,8 @@ func IsLoopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
+// IsASCII reports whether s has ASCII characters only. A host with others is
+// looked up under another name than it is written with.
 func IsASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
 }

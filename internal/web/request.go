@@ -2,31 +2,34 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 )
 
-// IsNavigation reports whether a person waits for a page in the top window:
-// only then may the answer be a way to Microsoft. A frame could not show it, a
-// script could not follow it, and nobody asked for a prefetch. It says nothing
-// about who wanted the page: see provesWhoAsked.
+// IsNavigation reports whether a person waits for a page in the top window: only
+// then may the answer be a redirect to a sign-in page. A frame could not show
+// that page, a script could not follow the redirect, and nobody asked for a
+// prefetch. Which site started the request is another question: see
+// [ProvesWhoAsked].
 func IsNavigation(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && !IsPrefetch(r) && IsPageLoad(r)
 }
 
-// IsPageLoad is isNavigation whatever the method is.
+// IsPageLoad reports whether a page is loaded in the top window, with any method
+// and even if it is a prefetch.
 func IsPageLoad(r *http.Request) bool {
-	// Fetch Metadata: frames say "navigate" too, Dest tells them apart.
+	// Frames have the mode "navigate" too, but another destination.
 	mode, dest := First(r.Header["Sec-Fetch-Mode"]), First(r.Header["Sec-Fetch-Dest"])
 	switch {
 	case mode == "navigate" && dest == "document":
 		return true
 	case mode == "navigate" && dest == "empty":
-		// Passed on by a service worker, fetch(event.request), or a download,
-		// which does not ask for a page.
+		// A service worker's fetch(event.request), or a download. The Accept
+		// header below tells: a download does not ask for a page.
 	case (mode == "same-origin" || mode == "cors") && dest == "empty":
-		// A service worker has made a new request of it; only a page load is
-		// marked like that. A script's own requests are not.
+		// A service worker has made a new request of a page load, which keeps
+		// its mark, or it is a script's own request, which has none.
 		if First(r.Header["Upgrade-Insecure-Requests"]) != "1" {
 			return false
 		}
@@ -36,17 +39,19 @@ func IsPageLoad(r *http.Request) bool {
 	return acceptQuality(r, "text/html") > 0 && !isXHR(r) && r.Header.Get("HX-Request") == "" && r.Header.Get("Upgrade") == ""
 }
 
-// isXHR reports whether a script's library says what it is. The WebViews of
-// Android send the app's name in the same header, with page loads.
+// isXHR reports whether a script's library says that it made the request.
+// Android WebViews send the app's name in the same header, with page loads.
 func isXHR(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
 }
 
-// ProvesWhoAsked reports whether Fetch Metadata, Origin, Referer and
-// SameSite tell who wanted a request. A service worker passes a link or a form
-// of another site on as a request of its own site: with Dest "empty", which it
-// cannot change, or, if browsers should ever keep Dest, with a mark of page
-// loads in another mode. Browsers too old for Fetch Metadata do not tell.
+// ProvesWhoAsked reports whether Sec-Fetch-Site, Origin, Referer and SameSite
+// cookies tell which site started a request. They do not behind a service
+// worker, which passes a link or a form of another site on as a request of its
+// own site. Such a request has the destination "empty", which the worker cannot
+// change; or, should browsers ever keep the destination, the mark of a page load
+// in a mode other than "navigate". In browsers too old for Fetch Metadata a
+// service worker cannot be seen, and the result is true.
 func ProvesWhoAsked(h http.Header) bool {
 	if First(h["Sec-Fetch-Dest"]) == "empty" {
 		return false
@@ -55,16 +60,8 @@ func ProvesWhoAsked(h http.Header) bool {
 	return mode == "" || mode == "navigate" || First(h["Upgrade-Insecure-Requests"]) == ""
 }
 
-// First is what http.Header.Get returns for a canonical name, which it would
-// make canonical once more.
-func First(lines []string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	return lines[0]
-}
-
-// IsPrefetch reports whether a browser fetches ahead of any wish to see.
+// IsPrefetch reports whether a browser fetches or renders a page that nobody has
+// asked for yet.
 func IsPrefetch(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -80,14 +77,21 @@ func IsPrefetch(r *http.Request) bool {
 	return false
 }
 
-// IsUpgrade reports whether the answer may be the last of HTTP on this
-// connection (RFC 9110 section 7.8), as with a WebSocket's handshake.
+// IsUpgrade reports whether a request asks to leave HTTP on this connection (RFC
+// 9110 section 7.8), as a WebSocket handshake does.
 func IsUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.Header.Get("Upgrade") != "" && hasToken(strings.Join(r.Header["Connection"], ","), "upgrade")
 }
 
-// acceptQuality is how much the Accept header wants a media type that it
-// names; wildcards do not count.
+// PrefersHTML reports whether the Accept header names text/html and prefers it
+// to JSON, or does not mind.
+func PrefersHTML(r *http.Request) bool {
+	html := acceptQuality(r, "text/html")
+	return html > 0 && html >= acceptQuality(r, "application/json") && html >= acceptQuality(r, "application/problem+json")
+}
+
+// acceptQuality returns the highest quality that the Accept header gives a media
+// type by name, or 0. Wildcards do not count.
 func acceptQuality(r *http.Request, mediaType string) float64 {
 	best := 0.0
 	for _, line := range r.Header["Accept"] {
@@ -110,44 +114,19 @@ func acceptQuality(r *http.Request, mediaType string) float64 {
 	return best
 }
 
-func PrefersHTML(r *http.Request) bool {
-	html := acceptQuality(r, "text/html")
-	return html > 0 && html >= acceptQuality(r, "application/json") && html >= acceptQuality(r, "application/problem+json")
-}
-
-// Vary adds names to the Vary header, once each, in one line.
-func Vary(h http.Header, names ...string) {
-	if h["Vary"] == nil && len(names) == 1 {
-		h["Vary"] = []string{names[0]}
-		return
+// RequestPath returns the path and query that the browser asked for, from
+// r.RequestURI, which http.StripPrefix leaves alone. It is "" where no path was
+// asked for, as in "OPTIONS *".
+func RequestPath(r *http.Request) string {
+	s := r.RequestURI
+	if s == "" {
+		return r.URL.RequestURI()
 	}
-	line := strings.Join(h["Vary"], ", ")
-	for _, name := range names {
-		if !hasToken(line, name) {
-			if line != "" {
-				line += ", "
-			}
-			line += name
-		}
+	if strings.HasPrefix(s, "/") {
+		return s
 	}
-	h["Vary"] = []string{line}
-}
-
-func hasToken(line, name string) bool {
-	for part := range strings.SplitSeq(line, ",") {
-		if part = strings.TrimSpace(part); part == "*" || strings.EqualFold(part, name) {
-			return true
-		}
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
+		return u.RequestURI() // absolute form, RFC 9112 section 3.2.2
 	}
-	return false
-}
-
-// Redirect sends the browser on with GET whatever the method was (RFC 9110
-// section 15.4.4). http.Redirect would clean the path.
-func Redirect(w http.ResponseWriter, target string) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Location", target)
-	w.WriteHeader(http.StatusSeeOther)
+	return ""
 }

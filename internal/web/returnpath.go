@@ -1,18 +1,22 @@
 package web
 
 import (
-	"net/http"
 	"net/url"
 	"path"
 	"strings"
 )
 
-const MaxReturnPath = 2000 // bytes
+// MaxReturnPath is how long a path from [ReturnPath] can be, in bytes.
+const MaxReturnPath = 2000
 
-// ReturnPath returns s if it is the path of a page on this site, with or
-// without a query, such that every browser stays on the site when it follows
-// it; else home. own are paths that nobody may be returned to. cut reports that
-// it was too long: then its query is dropped, or all of it.
+// ReturnPath returns s if it is a path on this site, with or without query and
+// fragment, such that every browser stays on the site when it follows it. What a
+// header line cannot carry is percent-encoded. For any other s, and for paths
+// that own reports as not to be returned to, it returns home. own is given the
+// decoded, cleaned path, and may be nil.
+//
+// cut reports that s was such a path but longer than [MaxReturnPath]: then query
+// and fragment are left out, and if the rest is still too long, it is home.
 func ReturnPath(s string, own func(path string) bool, home string) (path string, cut bool) {
 	if p, ok := checkLocalPath(s); ok && (own == nil || !own(p)) {
 		s = ASCIIURL(s)
@@ -27,7 +31,8 @@ func ReturnPath(s string, own func(path string) bool, home string) (path string,
 	return home, cut
 }
 
-// checkLocalPath decides and returns the decoded, cleaned path.
+// checkLocalPath decides whether s is a path that stays on the site, and returns
+// it decoded and cleaned.
 func checkLocalPath(s string) (clean string, ok bool) {
 	if len(s) > 16<<10 || !strings.HasPrefix(s, "/") {
 		return "", false
@@ -46,8 +51,8 @@ func checkLocalPath(s string) (clean string, ok bool) {
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
 		return "", false
 	}
-	// What a proxy or a handler may make of the path by decoding it once more
-	// must be a path too.
+	// A proxy or a handler may decode the path once more. The result must be a
+	// path on this site too.
 	decoded := u.Path
 	if strings.ContainsFunc(decoded, func(r rune) bool { return r < ' ' || r == '\\' || r == 0x7F }) {
 		return "", false
@@ -58,8 +63,8 @@ func checkLocalPath(s string) (clean string, ok bool) {
 	return path.Clean(decoded), true
 }
 
-// removeDots resolves "." and ".." as browsers do: other than path.Clean it
-// keeps empty segments, so that "/.//evil" is seen to become "//evil".
+// removeDots resolves "." and ".." as browsers do. Unlike path.Clean it keeps
+// empty segments: "/.//evil" becomes "//evil", which is another site.
 func removeDots(p string) string {
 	var out []string
 	for segment := range strings.SplitSeq(strings.TrimPrefix(p, "/"), "/") {
@@ -74,35 +79,4 @@ func removeDots(p string) string {
 		}
 	}
 	return "/" + strings.Join(out, "/")
-}
-
-// ASCIIURL percent-encodes what a header line cannot carry.
-func ASCIIURL(s string) string {
-	const digits = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7F || c == '"' || c == '<' || c == '>' {
-			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-// RequestPath is the path and query that the browser asked for. http.StripPrefix
-// shortens r.URL and leaves r.RequestURI alone. It is "" where no path was asked
-// for.
-func RequestPath(r *http.Request) string {
-	s := r.RequestURI
-	if s == "" {
-		return r.URL.RequestURI()
-	}
-	if strings.HasPrefix(s, "/") {
-		return s
-	}
-	if u, err := url.Parse(s); err == nil && u.Host != "" {
-		return u.RequestURI() // absolute form, RFC 9112 section 3.2.2
-	}
-	return ""
 }

@@ -5,8 +5,10 @@ import (
 	"unicode"
 )
 
-// OneLine makes a foreign text fit for a log line: printable, without line
-// breaks or direction marks, at most limit bytes.
+// OneLine makes a text from outside fit for a line of a log: printable, without
+// line breaks and direction marks. A text of more than limit bytes is cut between
+// two characters and ends in "..."; of one more than four times as long only the
+// beginning is looked at.
 func OneLine(s string, limit int) string {
 	if len(s) > 4*limit {
 		s = s[:4*limit]

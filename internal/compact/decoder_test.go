@@ -1,0 +1,95 @@
+package compact
+
+import (
+	"bytes"
+	"encoding/binary"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// twoTexts reads two texts, or tokens, and nothing more.
+func twoTexts(part []byte, of Dictionary) (one, other string, ok bool) {
+	d := Decoder{B: part, Known: of}
+	one, other = d.Text(), d.Text()
+	return one, other, d.Done()
+}
+
+// Bytes that no Encoder has written are refused, at no more cost than the
+// largest honest ones. Not parallel, because it measures what is allocated.
+func TestMalformedTexts(t *testing.T) {
+	many := func(n int, b ...byte) []byte { return bytes.Repeat(b, n) }
+	special := func(n byte) byte { return n<<3 | kindSpecial }
+	json := append([]byte{special(specialDots), 1, special(specialJSON)}, special(specialArray))
+	for name, part := range map[string][]byte{
+		"nothing":                    {},
+		"one text of two":            {kindPlain},
+		"more than two":              {kindPlain, kindPlain, kindPlain},
+		"a length beyond all":        binary.AppendUvarint(nil, 1<<63|kindURL),
+		"a length beyond the rest":   binary.AppendUvarint(nil, 60_000<<3),
+		"a number without end":       many(30, 0x80),
+		"an unknown kind":            {7},
+		"an unknown word":            binary.AppendUvarint(nil, 1<<60|kindKnown),
+		"an unknown special":         {special(30)},
+		"a value where text belongs": {special(specialInt), 2},
+		"segments without end":       {special(specialDots), 255},
+		"parts in parts":             many(60_000, special(specialDots), 1),
+		"pairs of pairs":             many(60_000, special(specialPair)),
+		"arrays in arrays":           append(json, many(60_000, special(specialArray))...),
+		"objects in objects":         append(json[:3:3], many(60_000, special(specialObject), 2)...),
+		"JSON in JSON":               append(json, many(60_000, special(specialDots), 1, special(specialJSON), special(specialArray))...),
+		"an array without end":       append(json, many(60_000, special(specialNull))...),
+		"all groups, often":          append(json, many(60_000, special(specialGroups))...),
+		"a long text, often":         append(json, many(60_000, 1<<3|kindKnown)...),
+	} {
+		of := Dictionary{
+			Texts:  []string{strings.Repeat("x", 1000)},
+			Groups: slices.Repeat([]string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"}, 200),
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		one, other, ok := twoTexts(part, of)
+		runtime.ReadMemStats(&after)
+		if ok {
+			t.Errorf("%s: %d bytes become texts of %d and %d", name, len(part), len(one), len(other))
+		}
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16*maxTexts {
+			t.Errorf("%s: %d bytes of memory to refuse it", name, allocated)
+		}
+	}
+}
+
+// A length beyond what is there is refused before anything is allocated for it.
+func TestListsTooLong(t *testing.T) {
+	t.Parallel()
+	for _, n := range []uint64{1 << 62, 1 << 40, 70_000} {
+		d := Decoder{B: append(binary.AppendUvarint(nil, n), make([]byte, 60_000)...)}
+		if _, ends, got := d.AppendList(nil, nil); got != 0 || len(ends) != 0 || !d.Bad {
+			t.Errorf("a list of %d texts in 60000 bytes gives %d", n, got)
+		}
+		d = Decoder{B: append(binary.AppendUvarint(nil, n|1), make([]byte, 60_000)...)}
+		if _, ends, got := d.AppendGUIDs(nil, nil); got != 0 || len(ends) != 0 || !d.Bad {
+			t.Errorf("a list of %d GUIDs in 60000 bytes gives %d", n>>1, got)
+		}
+	}
+	d := Decoder{B: binary.AppendUvarint(nil, 1<<63)}
+	if s := d.Text(); s != "" || !d.Bad {
+		t.Errorf("a text of 2^60 bytes gives %q", s)
+	}
+}
+
+// Any bytes are refused or give some texts, of limited length.
+func FuzzDecoder(f *testing.F) {
+	e := Encoder{}
+	e.Token("1.AXoA.AgABAAEAAAD")
+	e.Token("")
+	f.Add(e.B)
+	f.Add([]byte{kindSpecial, 2, specialJSON<<3 | kindSpecial, specialGroups<<3 | kindSpecial, 0})
+	of := Dictionary{Texts: []string{"id", "Ada"}, Groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"}}
+	f.Fuzz(func(t *testing.T, part []byte) {
+		if one, other, ok := twoTexts(part, of); ok && len(one)+len(other) > 3*maxTexts {
+			t.Errorf("%d bytes became %d", len(part), len(one)+len(other))
+		}
+	})
+}

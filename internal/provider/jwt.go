@@ -1,0 +1,116 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
+)
+
+// unverifiedClaims returns the claims of a JWT whose signature was not checked.
+func unverifiedClaims(raw string) (claims, error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) == 3 {
+		if payload, err := seal.Base64url.DecodeString(parts[1]); err == nil {
+			var c claims
+			if json.Unmarshal(payload, &c) == nil && c != nil {
+				return c, nil
+			}
+		}
+	}
+	return nil, errors.New("msauth: ID token: not a JWT")
+}
+
+// checkForm refuses tokens that a valid signature does not make acceptable: those
+// of another type (RFC 8725 section 3.11), and those that have a member twice, of
+// which two readers may take different ones.
+func checkForm(raw string) error {
+	parts := strings.Split(raw, ".") // three: unverifiedClaims has checked that
+	for i, part := range parts[:2] {
+		data, err := seal.Base64url.DecodeString(part)
+		if err != nil {
+			return errors.New("msauth: ID token: not a JWT")
+		}
+		name, err := repeatedMember(data)
+		if err != nil {
+			return errors.New("msauth: ID token: not a JWT")
+		}
+		if name != "" {
+			return fmt.Errorf("msauth: ID token: %q is twice in its %s", web.OneLine(name, 100), [...]string{"header", "claims"}[i])
+		}
+		if i > 0 {
+			break
+		}
+		var header claims
+		if json.Unmarshal(data, &header) != nil {
+			return errors.New("msauth: ID token: not a JWT")
+		}
+		if typ, there := header["typ"]; there {
+			// "application/" may be left out, and case does not matter (RFC 7515
+			// section 4.1.9).
+			switch strings.ToLower(header.text("typ")) {
+			case "jwt", "application/jwt":
+			default:
+				return fmt.Errorf("msauth: ID token: its typ is %s and not JWT: it is a token of another kind", web.OneLine(string(typ), 100))
+			}
+		}
+	}
+	return nil
+}
+
+// repeatedMember returns the name of a member that some object in data has twice, ""
+// if there is none. encoding/json, on which go-oidc builds, ignores case when it
+// fills a struct; so does this function for the names in tokenMembers.
+func repeatedMember(data []byte) (string, error) {
+	type level struct {
+		names map[string]bool // nil in a list
+		value bool            // the next token is the value of a member
+	}
+	var open []level
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	for {
+		token, err := decoder.Token()
+		if err == io.EOF {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if n := len(open); n > 0 && open[n-1].names != nil && !open[n-1].value && token != json.Delim('}') {
+			name, _ := token.(string) // no other token can be here
+			key := name
+			if i := slices.IndexFunc(tokenMembers, func(m string) bool { return strings.EqualFold(m, name) }); n == 1 && i >= 0 {
+				key = tokenMembers[i]
+			}
+			if open[n-1].names[key] {
+				return name, nil
+			}
+			open[n-1].names[key], open[n-1].value = true, true
+			continue
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, level{names: map[string]bool{}})
+			continue
+		case json.Delim('['):
+			open = append(open, level{})
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+		if n := len(open); n > 0 {
+			open[n-1].value = false
+		}
+	}
+}
+
+// tokenMembers are the members of header and claims that decide whether a token is
+// accepted.
+var tokenMembers = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "azp", "at_hash", "tid", "oid", "typ", "alg", "kid"}

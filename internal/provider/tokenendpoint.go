@@ -1,0 +1,286 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"example.com/msauth/internal/seal"
+)
+
+// TokenTimeout limits one token request, discovery included.
+const TokenTimeout = 15 * time.Second
+
+// maxTokenReply limits the reply to a token request, in bytes.
+const maxTokenReply = 1 << 20
+
+// A TokenEndpoint sends token requests. It may be used by many goroutines at once.
+//
+// golang.org/x/oauth2 would send them too, but it posts a code twice when it guesses
+// how to authenticate, drops what tells failures apart, and reads replies of any
+// length.
+type TokenEndpoint struct {
+	// Authority says where the endpoint is.
+	Authority *Authority
+	// ClientID is the id of the app registration.
+	ClientID string
+	// ClientSecret returns the app's secret. It is a function because package fmt
+	// would show the text in a field.
+	ClientSecret func() seal.Secret
+	// RedirectURI is that of the authorization request.
+	RedirectURI string
+	// Capability is a claims request that is part of every token request; "" for
+	// none.
+	Capability string
+	// RecheckAfter is when to renew at the latest, counted from the reply; 0 for
+	// no such limit.
+	RecheckAfter time.Duration
+	// Client makes the requests. It must not follow redirects: see FollowNothing.
+	Client *http.Client
+
+	// Found out by one session, used for all.
+	byGUID      atomic.Bool // scopes of the app's own API are named by its GUID
+	atConsumers atomic.Bool // personal accounts are renewed at /consumers, not /common
+}
+
+// Redeem exchanges an authorization code for tokens, with a single request (RFC 6749
+// section 4.1.3; RFC 7636 section 4.5). scopes, separated by spaces, name the API
+// that the token is for if consent was asked for several; "" otherwise.
+func (t *TokenEndpoint) Redeem(ctx context.Context, code, verifier seal.Secret, scopes string) (*TokenSet, *Failure) {
+	form := url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {string(code)},
+		"redirect_uri":  {t.RedirectURI},
+		"code_verifier": {string(verifier)},
+	}
+	if scopes != "" {
+		form.Set("scope", t.inGUIDForm(scopes)) // here at once: a code cannot be tried twice
+	}
+	return t.post(ctx, grantCode, false, form)
+}
+
+// A RefreshRequest says what a refresh token is used for.
+type RefreshRequest struct {
+	// Asks is GrantRenewal or GrantScopes.
+	Asks GrantType
+	// Scopes are the scopes to name, separated by spaces; "" to name none, which
+	// means those that were granted (RFC 6749 section 6).
+	Scopes string
+	// Fewer are the scopes to name if Scopes are refused, perhaps because consent
+	// was withdrawn. It equals Scopes if there is nothing to leave out.
+	Fewer string
+	// Claims is a claims request, JSON; "" for none.
+	Claims string
+	// Personal means that the account is a personal Microsoft account.
+	Personal bool
+}
+
+// Refresh exchanges a refresh token for new tokens (RFC 6749 section 6). Some
+// requests are refused in one form and accepted in another: Refresh tries the
+// forms that may help, each at most once. The result has a refresh token in any case.
+func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q RefreshRequest) (*TokenSet, *Failure) {
+	scopes, byGUID, atConsumers := q.Scopes, t.byGUID.Load(), q.Personal && t.atConsumers.Load()
+	var first *Failure
+	for {
+		form := url.Values{
+			"grant_type":    {"refresh_token"},
+			"refresh_token": {string(refresh)},
+		}
+		if q.Claims != "" {
+			form.Set("claims", q.Claims)
+		}
+		named := scopes
+		if byGUID {
+			named = t.inGUIDForm(scopes)
+		}
+		if named != "" {
+			form.Set("scope", named)
+		}
+		tokens, err := t.post(ctx, q.Asks, atConsumers, form)
+		if err == nil {
+			// Other sessions need not try the first form again.
+			if byGUID && named != scopes {
+				t.byGUID.Store(true)
+			}
+			if atConsumers {
+				t.atConsumers.Store(true)
+			}
+			if tokens.Refresh == "" {
+				tokens.Refresh = refresh
+			}
+			return tokens, nil
+		}
+		switch {
+		case !byGUID && err.Class == Misconfigured && err.Code != "invalid_client" && err.Code != "unauthorized_client" &&
+			t.inGUIDForm(scopes) != scopes:
+			// For its own API an app must use the GUID where the URI made from it is
+			// refused (AADSTS90009).
+			byGUID = true
+		case !atConsumers && q.Personal && t.Authority.Tenant == "common" && strings.EqualFold(err.Suberror, "bad_token"):
+			atConsumers = true // /common refused such tokens, as users reported in June 2026
+		case scopes != q.Fewer && (lacksConsent(err) || err.Class == Misconfigured):
+			scopes = q.Fewer // without one that was withdrawn, or that the API no longer has
+		case first != nil && err.Class == Misconfigured:
+			return nil, first // the other form did not help
+		default:
+			return tokens, err
+		}
+		first = err
+	}
+}
+
+// Probe reports whether the provider accepts the app's secret. It sends an invalid
+// refresh token: if the secret is accepted, the Failure is about the token. It is
+// never nil.
+func (t *TokenEndpoint) Probe(ctx context.Context) *Failure {
+	_, failure := t.post(ctx, GrantRenewal, false, url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-client-secret-is-good"},
+	})
+	if failure == nil { // a provider that accepts any refresh token
+		failure = &Failure{Class: SignIn, Code: "invalid_grant"}
+	}
+	return failure
+}
+
+// Meant reports whether an ID token is about the account and issued to this app. The
+// claims are not verified: it only tells which mistake a failed verification is. The
+// error says that the token is not a JWT.
+func (t *TokenEndpoint) Meant(raw string, u *Account) (bool, error) {
+	c, err := unverifiedClaims(raw)
+	if err != nil {
+		return false, err
+	}
+	return c.text("iss") == u.Issuer && c.text("sub") == u.Subject && slices.Contains(c.texts("aud"), t.ClientID) &&
+		(u.TenantID == "" || c["tid"] == nil || strings.EqualFold(c.text("tid"), u.TenantID)) &&
+		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID)), nil
+}
+
+// post makes one token request. Whether it may be sent again if the connection broke
+// before it was read (RFC 9110 section 9.2.2) is decided by net/http.
+func (t *TokenEndpoint) post(ctx context.Context, asks GrantType, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
+	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
+	defer cancel()
+	m, err := t.Authority.Metadata.Get(ctx)
+	if err != nil {
+		failure := Failure{Class: Retry}
+		if fault, ok := errors.AsType[*Failure](err); ok {
+			failure = *fault
+		}
+		failure.Err = err
+		return nil, &failure
+	}
+	clientSecret := string(t.ClientSecret())
+	req, err := t.newRequest(ctx, m, clientSecret, atConsumers, form)
+	if err != nil {
+		return nil, &Failure{Class: Retry, Err: err}
+	}
+	res, err := t.Client.Do(req)
+	if err != nil {
+		return nil, &Failure{Class: Retry, Err: err}
+	}
+	defer res.Body.Close()
+	reply, failure := readTokenReply(res)
+	if failure != nil {
+		return nil, failure
+	}
+	if res.StatusCode != http.StatusOK || reply.text("error") != "" {
+		form.Set("client_secret", clientSecret)
+		if basic, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Basic "); ok {
+			form.Set("code_basic", basic)
+		}
+		reply.redact(form)
+		return nil, t.failure(res, reply, asks)
+	}
+	if failure := checkTokenReply(res.StatusCode, reply, asks); failure != nil {
+		return nil, failure
+	}
+	return t.tokenSetFrom(reply, time.Now()), nil
+}
+
+// newRequest completes the form and makes the request.
+func (t *TokenEndpoint) newRequest(ctx context.Context, m *Metadata, clientSecret string, atConsumers bool, form url.Values) (*http.Request, error) {
+	if t.Capability != "" {
+		form.Set("claims", MergeClaims(form.Get("claims"), t.Capability))
+	}
+	endpoint, basic := m.Token, t.Authority.basicAuth(m)
+	if atConsumers {
+		endpoint = strings.Replace(endpoint, t.Authority.Origin+"/common/", t.Authority.Origin+"/consumers/", 1)
+	}
+	if !basic {
+		form.Set("client_id", t.ClientID)
+		form.Set("client_secret", clientSecret)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	if basic { // RFC 6749 section 2.3.1
+		req.SetBasicAuth(url.QueryEscape(t.ClientID), url.QueryEscape(clientSecret))
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	return req, nil
+}
+
+// readTokenReply reads a reply, which may be an error reply.
+func readTokenReply(res *http.Response) (claims, *Failure) {
+	body, err := ReadAtMost(res.Body, maxTokenReply)
+	if err != nil {
+		return nil, &Failure{Class: Retry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
+	}
+	var reply claims
+	if json.Unmarshal(body, &reply) != nil || reply == nil || redirects(res) {
+		failure := &Failure{Class: Retry, StatusCode: res.StatusCode, RetryAfter: RetryAfter(res.Header.Get("Retry-After"), time.Now())}
+		if failure.Err = fmt.Errorf("the token endpoint answered with %w", notJSON(res, body)); redirects(res) {
+			failure.Err = errRedirects
+		}
+		return nil, failure
+	}
+	return reply, nil
+}
+
+// checkTokenReply refuses a reply without a token that was asked for.
+func checkTokenReply(status int, reply claims, asks GrantType) *Failure {
+	access := reply.text("access_token")
+	switch none := access == "" && slices.Contains([]string{"", "null", `""`}, string(reply["access_token"])); {
+	case none && reply.text("id_token") != "" && asks == GrantScopes:
+		return &Failure{Class: Misconfigured, Err: ErrNoAccessToken}
+	case none && reply.text("id_token") != "":
+		// If only scopes of a sign-in are asked for, Azure AD B2C sends an ID
+		// token alone.
+	case access == "" || !strings.EqualFold(reply.text("token_type"), "Bearer"):
+		return &Failure{Class: Retry, StatusCode: status, Err: errors.New("the token reply holds no bearer token")}
+	}
+	return nil
+}
+
+// ErrNoAccessToken means that the provider sends no access token for the scopes that
+// were asked for.
+var ErrNoAccessToken = errors.New("msauth: the provider gives no access token for these scopes: add to Config.Scopes one of the API that the token is for, " +
+	"at Azure AD B2C an API's scope or the client ID itself")
+
+// inGUIDForm names the scopes of the app's own API by its GUID, if they are named by
+// the Application ID URI that Microsoft proposes, api://<client id>.
+func (t *TokenEndpoint) inGUIDForm(scopes string) string {
+	list := strings.Fields(scopes)
+	for i, scope := range list {
+		if uri := "api://" + t.ClientID + "/"; len(scope) > len(uri) && strings.EqualFold(scope[:len(uri)], uri) {
+			list[i] = scope[len("api://"):]
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// lacksConsent reports whether consent may be missing, as far as a refusal tells: see
+// classify.
+func lacksConsent(err *Failure) bool {
+	return strings.EqualFold(err.Suberror, "consent_required") || err.Code == "consent_required" ||
+		err.Code == "invalid_grant" && err.Suberror == "" && err.Class != Retry
+}

@@ -1,0 +1,92 @@
+package provider
+
+import (
+	"cmp"
+	"encoding/json"
+	"math"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
+)
+
+// MaxRetryAfter is the longest wait that a provider or an API can ask for.
+const MaxRetryAfter = 1 * time.Hour
+
+// failure makes a Failure of an error reply.
+func (t *TokenEndpoint) failure(res *http.Response, reply claims, asks GrantType) *Failure {
+	e := failureFrom(res, reply)
+	e.Claims = CheckChallenge(reply.text("claims"))
+	e.Class = classify(e.StatusCode, e.Code, e.Suberror, asks)
+	if e.Claims != "" && (e.Class == SignIn || e.Class == Replay) {
+		e.Class = StepUp
+	}
+	if t.Authority.MicrosoftIssuer() && len(e.Numbers) > 0 && e.Numbers[0] == loopDetected {
+		e.Class, e.RetryAfter = Retry, cmp.Or(e.RetryAfter, loopWait)
+	}
+	return e
+}
+
+// failureFrom reads an error reply. The caller sets the class.
+func failureFrom(res *http.Response, reply claims) *Failure {
+	e := &Failure{
+		StatusCode:    res.StatusCode,
+		Code:          web.OneLine(reply.text("error"), 100),
+		Suberror:      web.OneLine(reply.text("suberror"), 100),
+		Description:   web.OneLine(reply.text("error_description"), 500),
+		TraceID:       web.OneLine(reply.text("trace_id"), 100),
+		CorrelationID: web.OneLine(reply.text("correlation_id"), 100),
+		RetryAfter:    RetryAfter(res.Header.Get("Retry-After"), time.Now()),
+	}
+	json.Unmarshal(reply["error_codes"], &e.Numbers)
+	if len(e.Numbers) == 0 {
+		e.Numbers = AADSTSNumbers(e.Description)
+	}
+	return e
+}
+
+// redact removes from an error reply what was sent, and everything that looks like a
+// token: a proxy or a firewall may repeat the whole request, and error texts are
+// logged.
+func (c claims) redact(form url.Values) {
+	var secrets []string
+	for _, name := range [...]string{"client_secret", "code", "code_verifier", "refresh_token", "code_basic"} {
+		if s := form.Get(name); len(s) >= 8 {
+			secrets = append(secrets, s, seal.Hidden, url.QueryEscape(s), seal.Hidden)
+		}
+	}
+	hide := strings.NewReplacer(secrets...)
+	for name := range c {
+		if text := c.text(name); text != "" && name != "claims" {
+			c[name], _ = json.Marshal(tokenLike.ReplaceAllLiteralString(hide.Replace(text), seal.Hidden))
+		}
+	}
+}
+
+// tokenLike matches tokens and long parts of them. No word of an error text is as
+// long; a GUID has 36 characters.
+var tokenLike = regexp.MustCompile(`[A-Za-z0-9_.~+=*!$-]{41,}`)
+
+// RetryAfter reads a Retry-After header (RFC 9110 section 10.2.3). The result is
+// between 0 and MaxRetryAfter; 0 if the header is empty or malformed.
+func RetryAfter(value string, now time.Time) time.Duration {
+	if value == "" {
+		return 0
+	}
+	if n, err := strconv.ParseFloat(value, 64); err == nil && !math.IsNaN(n) {
+		if n <= 0 {
+			return 0
+		}
+		return time.Duration(min(n, MaxRetryAfter.Seconds()) * float64(time.Second))
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), MaxRetryAfter)
+}

@@ -1,0 +1,54 @@
+package renew
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/msauth/internal/provider"
+)
+
+// A lease holds for as long as one lasts, by the clock of who sees it: neither a
+// process that died nor a clock that is wrong holds anybody up for longer.
+func TestLeases(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		left time.Duration // until the lease ends, by its own clock
+		want time.Duration // how long one waits at most
+	}{
+		{"fresh", leaseTime, leaseTime},
+		{"of a clock that is behind", -time.Minute, leaseTime},
+		{"of a clock that is ahead", leaseTime + time.Minute, leaseTime},
+		{"long ago", -provider.FutureLeeway - time.Second, 0},
+		{"too far ahead", leaseTime + provider.FutureLeeway + time.Second, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				e := StoredTokens{Version: 1, Lease: time.Now().Add(test.left)}
+				began := time.Now()
+				var wait leaseWait
+				for {
+					waited, err := wait.wait(t.Context(), e)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !waited {
+						break
+					}
+				}
+				if took := time.Since(began); took < test.want || took > test.want+longestPoll*3/2 {
+					t.Errorf("waited %v, want %v", took, test.want)
+				}
+			})
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		t.Parallel()
+		if waited, err := new(leaseWait).wait(t.Context(), StoredTokens{Version: 1}); waited || err != nil {
+			t.Error(waited, err)
+		}
+	})
+}

@@ -1,0 +1,59 @@
+package renew
+
+import (
+	"golang.org/x/sync/singleflight"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/ttl"
+)
+
+// Renewals renews tokens: one request per refresh token at a time, its outcome
+// shared by all who wait and remembered for those who come late. It is safe for
+// concurrent use.
+type Renewals struct {
+	Settings
+
+	flights singleflight.Group // renewals under way: see flight.key
+	slots   chan struct{}      // holds one value for each token request under way
+	breaker *breaker           // whether the provider may be asked at all
+
+	outcomes outcomes       // what is known of refresh tokens
+	pending  pendingUpdates // what the next cookie of a session has to say
+	stored   storedState    // what is known of tokens that the app stores
+
+	// others are the tokens for other scopes than the session's own, by
+	// RequestKey.
+	others *ttl.Map[Key, *provider.TokenSet]
+	// Challenges has the RequestKey, without claims, of each token that was
+	// requested because of a claims challenge: see Challenged. Whoever adds one
+	// says how long it counts.
+	Challenges *ttl.Map[Key, struct{}]
+}
+
+// Settings are what renewals have to know of the app.
+type Settings struct {
+	Endpoint     *provider.TokenEndpoint // takes the token requests
+	Registration session.Registration    // the app at its provider: part of every Key
+	Rules        provider.Scopes         // which API a scope is of
+	Scopes       []string                // the app's own
+	// Tenants is how many tenants people may be from; 0 for one, or none.
+	Tenants   int
+	OneTenant bool     // everyone is from the one tenant that the app was made for
+	Observer  Observer // is told what happens
+	Vault     *Vault   // the app's token store, nil if it has none
+}
+
+// New returns renewals that remember nothing yet.
+func New(s Settings) *Renewals {
+	return &Renewals{
+		Settings:   s,
+		slots:      make(chan struct{}, maxFlights),
+		breaker:    newBreaker(s.Tenants, s.OneTenant),
+		outcomes:   newOutcomes(),
+		pending:    newPendingUpdates(),
+		stored:     newStoredState(),
+		others:     ttl.New[Key, *provider.TokenSet](MaxOutcomes),
+		Challenges: ttl.New[Key, struct{}](MaxOutcomes),
+	}
+}

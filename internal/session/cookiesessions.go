@@ -1,0 +1,87 @@
+package session
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// cookieSessions keeps sessions in cookies.
+type cookieSessions struct{ StoreSettings }
+
+var _ Store = (*cookieSessions)(nil)
+
+func (s *cookieSessions) Load(r *http.Request) (*Record, bool, error) {
+	got := s.Cookies.Read(r.Header)
+	if got.Head == nil {
+		return nil, got.sent != 0, nil
+	}
+	rec, err := DecodeRecord(got.Head, s.Layout)
+	if err != nil {
+		return nil, true, nil
+	}
+	rec.sealed, rec.cookies = got.tail, s.Cookies
+	rec.Surplus = got.surplus
+	return rec, true, nil
+}
+
+func (s *cookieSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record) error {
+	return s.write(w, r, rec, true)
+}
+
+func (s *cookieSessions) Update(w http.ResponseWriter, r *http.Request, rec *Record) (bool, error) {
+	return false, s.write(w, r, rec, false)
+}
+
+// write sets the session's cookies, without what the budget has no room for. log
+// says whether to log what was left out.
+func (s *cookieSessions) write(w http.ResponseWriter, r *http.Request, rec *Record, log bool) error {
+	age := s.cookieAge(rec)
+	if err := rec.open(); err != nil {
+		return err // rather than write a session without its tokens
+	}
+	lean := rec
+	var without []string
+	for {
+		identity, tokens := lean.Encode()
+		_, _, total := s.Cookies.lines(len(identity), len(tokens), age)
+		if total <= s.Cookies.Budget {
+			if log && len(without) > 0 {
+				s.Log.InfoContext(r.Context(), "msauth: session over its cookie budget", "user", rec.User.Key(),
+					"budget", s.Cookies.Budget, "left_out", strings.Join(without, ", "))
+			}
+			if lean.Shed && lean.Access != "" {
+				s.Keep(lean.Refresh, lean.TokenSet(), time.Unix(rec.Expiry, 0))
+			}
+			return s.Cookies.Write(w.Header(), s.Cookies.Scan(r.Header).Sent, identity, tokens, age)
+		}
+		if lean == rec {
+			lean = rec.Clone()
+		}
+		what := lean.Shrink()
+		if what == "" {
+			return fmt.Errorf("%w: %d bytes of cookies, %d of them the refresh token, where Config.CookieBudget is %d; Config.Store keeps sessions on the server",
+				ErrTooLarge, total, len(rec.Refresh), s.Cookies.Budget)
+		}
+		without = append(without, what)
+	}
+}
+
+// cookieAge returns the Max-Age of the session's cookies.
+func (s *cookieSessions) cookieAge(rec *Record) time.Duration {
+	if s.SessionCookie {
+		return 0
+	}
+	return s.lasts(rec)
+}
+
+func (s *cookieSessions) Remove(w http.ResponseWriter, r *http.Request) error {
+	// A handler that signs out runs inside Load, which may have set cookies already.
+	s.Cookies.Clear(w.Header(), s.Cookies.Scan(r.Header).Sent|s.Cookies.Set(w.Header()))
+	return nil
+}
+
+func (s *cookieSessions) Reload(*http.Request) func() (*Record, error) { return nil }
+
+func (s *cookieSessions) Changed(*http.Request, *Record) bool { return false }
