@@ -82,6 +82,15 @@ var backends = []backend{
 	{"postgres-serializable", "pgx", "default_transaction_isolation=serializable"},
 }
 
+// times is how often something is tried: usually, and by make test-long, which
+// sets MSAUTH_TEST_LONG.
+func times(usual, long int) int {
+	if os.Getenv("MSAUTH_TEST_LONG") != "" {
+		return long
+	}
+	return usual
+}
+
 // eachBackend runs test with each of them.
 func eachBackend(t *testing.T, test func(t *testing.T, b backend)) {
 	t.Parallel()
