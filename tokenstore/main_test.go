@@ -58,6 +58,7 @@ var server struct {
 
 func sharedPostgres(t *testing.T) *postgres {
 	t.Helper()
+	notQuick(t)
 	server.once.Do(func() { server.p, server.err = newPostgres() })
 	if server.err != nil {
 		t.Fatal(server.err)
@@ -89,6 +90,15 @@ func times(usual, long int) int {
 		return long
 	}
 	return usual
+}
+
+// notQuick skips a test where only quick ones are asked for (go test -short):
+// those with SQLite.
+func notQuick(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 }
 
 // eachBackend runs test with each of them.

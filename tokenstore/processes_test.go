@@ -131,6 +131,7 @@ func together(t *testing.T, n int, process func(i int) *exec.Cmd) {
 }
 
 func TestManyProcesses(t *testing.T) {
+	notQuick(t)
 	const processes, each = 4, 50
 	eachBackend(t, func(t *testing.T, b backend) {
 		dsn := b.empty(t)
@@ -143,6 +144,7 @@ func TestManyProcesses(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
+	notQuick(t)
 	eachBackend(t, func(t *testing.T, b backend) {
 		dsn := b.empty(t)
 		db := openDB(t, b.driver, dsn)
@@ -212,6 +214,7 @@ func TestKill(t *testing.T) {
 
 // TestServerCrash ends PostgreSQL without a checkpoint, while it is written to.
 func TestServerCrash(t *testing.T) {
+	notQuick(t)
 	t.Parallel()
 	p, err := newPostgres()
 	if err != nil {

@@ -131,6 +131,7 @@ func work(auth *msauth.Middleware, user string) error {
 // at the same moment, in long tests a thousand times: 50 people, each 20 times. The provider
 // takes a refresh token that comes twice for theft.
 func TestNobodyLosesATokenToAnother(t *testing.T) {
+	notQuick(t)
 	eachOf(t, []string{"sqlite", "postgres"}, func(t *testing.T, b backend) {
 		people, rounds := times(20, 50), times(4, 20)
 		d := deploy(t, b)

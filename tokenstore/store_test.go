@@ -300,6 +300,7 @@ func TestOneWinnerPerVersion(t *testing.T) {
 }
 
 func TestOneUserPerAccountAtATime(t *testing.T) {
+	notQuick(t)
 	many := times(24, 64)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, _ := b.newStore(t)
@@ -341,6 +342,7 @@ func TestOneUserPerAccountAtATime(t *testing.T) {
 }
 
 func TestUsers(t *testing.T) {
+	notQuick(t)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, db := b.newStore(t)
 		if got := users(t, store, ""); len(got) != 0 {
