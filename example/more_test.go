@@ -27,7 +27,7 @@ func (s *site) lastAsked(n int) url.Values {
 	return calls[n-1].Query
 }
 
-// refused is the 403 that a script gets.
+// refused checks that this is the 403 that scripts get.
 func (a *answer) refused() *answer {
 	a.t.Helper()
 	a.want(http.StatusForbidden, `"title":`, `"detail":`).lack("login_url")

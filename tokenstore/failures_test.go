@@ -144,6 +144,7 @@ func TestContext(t *testing.T) {
 }
 
 func TestBusy(t *testing.T) {
+	notQuick(t)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, db := b.newStore(t)
 		save(t, store, "ada", 0, entry("a"))
@@ -240,6 +241,7 @@ func TestFull(t *testing.T) {
 }
 
 func TestServerDown(t *testing.T) {
+	notQuick(t)
 	t.Parallel()
 	p, err := newPostgres()
 	if err != nil {

@@ -58,6 +58,7 @@ var server struct {
 
 func sharedPostgres(t *testing.T) *postgres {
 	t.Helper()
+	notQuick(t)
 	server.once.Do(func() { server.p, server.err = newPostgres() })
 	if server.err != nil {
 		t.Fatal(server.err)
@@ -80,6 +81,24 @@ var backends = []backend{
 	{"sqlite-bare", "sqlite", ""},
 	{"postgres", "pgx", ""},
 	{"postgres-serializable", "pgx", "default_transaction_isolation=serializable"},
+}
+
+// times is how often something is tried: usually, and by make test-long, which
+// sets MSAUTH_TEST_LONG.
+func times(usual, long int) int {
+	if os.Getenv("MSAUTH_TEST_LONG") != "" {
+		return long
+	}
+	return usual
+}
+
+// notQuick skips a test where only quick ones are asked for (go test -short):
+// those with SQLite.
+func notQuick(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 }
 
 // eachBackend runs test with each of them.

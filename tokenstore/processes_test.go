@@ -131,6 +131,7 @@ func together(t *testing.T, n int, process func(i int) *exec.Cmd) {
 }
 
 func TestManyProcesses(t *testing.T) {
+	notQuick(t)
 	const processes, each = 4, 50
 	eachBackend(t, func(t *testing.T, b backend) {
 		dsn := b.empty(t)
@@ -143,6 +144,7 @@ func TestManyProcesses(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
+	notQuick(t)
 	eachBackend(t, func(t *testing.T, b backend) {
 		dsn := b.empty(t)
 		db := openDB(t, b.driver, dsn)
@@ -150,7 +152,7 @@ func TestKill(t *testing.T) {
 		save(t, store, "other", 0, entry("other"))
 		var cut uint64 // saved, but killed before it could say so
 		var saved uint64
-		for range 50 {
+		for round := range times(10, 50) {
 			cmd := task("write", b.driver, dsn, "ada")
 			cmd.Stderr = os.Stderr
 			out, err := cmd.StdoutPipe()
@@ -160,16 +162,27 @@ func TestKill(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			// At any moment, its start included.
-			timer := time.AfterFunc(time.Duration(rand.IntN(300))*time.Millisecond, func() { cmd.Process.Kill() })
+			// At any moment: every other time its start is included.
+			var timer *time.Timer
+			kill := func() {
+				timer = time.AfterFunc(time.Duration(rand.IntN(300))*time.Millisecond, func() { cmd.Process.Kill() })
+			}
+			started := round%2 == 0
+			if started {
+				kill()
+			}
 			for lines := bufio.NewScanner(out); lines.Scan(); {
+				if !started {
+					started = true
+					kill()
+				}
 				saved, err = strconv.ParseUint(lines.Text(), 10, 64)
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
 			cmd.Wait()
-			if timer.Stop() {
+			if timer == nil || timer.Stop() {
 				t.Fatal("the process ended by itself")
 			}
 			// The server may still be about what the process has sent it.
@@ -201,6 +214,7 @@ func TestKill(t *testing.T) {
 
 // TestServerCrash ends PostgreSQL without a checkpoint, while it is written to.
 func TestServerCrash(t *testing.T) {
+	notQuick(t)
 	t.Parallel()
 	p, err := newPostgres()
 	if err != nil {
@@ -210,7 +224,7 @@ func TestServerCrash(t *testing.T) {
 	db := openDB(t, "pgx", p.dsn(""))
 	store := openStore(t, db)
 	var saved uint64
-	for range 5 {
+	for range times(2, 5) {
 		stopped := make(chan struct{})
 		go func() {
 			time.Sleep(time.Duration(50+rand.IntN(200)) * time.Millisecond)

@@ -128,11 +128,12 @@ func work(auth *msauth.Middleware, user string) error {
 }
 
 // Two workers and a browser, in a process each, renew the same person's tokens
-// at the same moment, a thousand times: 50 people, each 20 times. The provider
+// at the same moment, in long tests a thousand times: 50 people, each 20 times. The provider
 // takes a refresh token that comes twice for theft.
 func TestNobodyLosesATokenToAnother(t *testing.T) {
+	notQuick(t)
 	eachOf(t, []string{"sqlite", "postgres"}, func(t *testing.T, b backend) {
-		const people, rounds = 50, 20
+		people, rounds := times(20, 50), times(4, 20)
 		d := deploy(t, b)
 		const lifetime = 2 * time.Second
 		d.ms.Set(func(b *msauthtest.Behavior) { b.Rotation, b.AccessTokenLifetime = msauthtest.RotateStrict, lifetime })

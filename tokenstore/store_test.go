@@ -279,11 +279,11 @@ func crowd(t *testing.T, n int, f func(i int) error) map[error]int {
 }
 
 func TestOneWinnerPerVersion(t *testing.T) {
-	const many = 64
+	many := times(24, 64)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, _ := b.newStore(t)
 		var version int64
-		for round := range 6 {
+		for round := range times(3, 6) {
 			got := crowd(t, many, func(i int) error {
 				return store.Save(t.Context(), "ada", version, msauth.StoredTokens{Sealed: fmt.Append(nil, round, i), Account: "a"})
 			})
@@ -300,7 +300,8 @@ func TestOneWinnerPerVersion(t *testing.T) {
 }
 
 func TestOneUserPerAccountAtATime(t *testing.T) {
-	const many = 64
+	notQuick(t)
+	many := times(24, 64)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, _ := b.newStore(t)
 		user := func(i int) string { return fmt.Sprint("user", i) }
@@ -325,7 +326,7 @@ func TestOneUserPerAccountAtATime(t *testing.T) {
 		}
 
 		// Each wants what the other has: in PostgreSQL that is a deadlock.
-		for range 20 {
+		for range times(5, 20) {
 			a, b := load(t, store, user(0)), load(t, store, user(1))
 			got := crowd(t, 2, func(i int) error {
 				if i == 0 {
@@ -341,20 +342,22 @@ func TestOneUserPerAccountAtATime(t *testing.T) {
 }
 
 func TestUsers(t *testing.T) {
+	notQuick(t)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, db := b.newStore(t)
 		if got := users(t, store, ""); len(got) != 0 {
 			t.Fatalf("nobody is connected: %q", got)
 		}
-		// 10,000 that can be used, between 2,000 that cannot.
+		// Five of six can be used; they are several pages.
+		all := times(3_000, 12_000)
 		tx, err := db.Begin()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer tx.Rollback()
 		var want []string
-		for i := range 12_000 {
-			user := fmt.Sprintf("user%06d", i*7919%12_000)
+		for i := range all {
+			user := fmt.Sprintf("user%06d", i*7919%all)
 			e := entry(user)
 			e.SignInRequired = i%6 == 5
 			save(t, store.In(tx), user, 0, e)
@@ -373,16 +376,16 @@ func TestUsers(t *testing.T) {
 		if got := users(t, store, ""); !slices.Equal(got, want) {
 			t.Errorf("%d users, want %d", len(got), len(want))
 		}
-		if got := users(t, store, want[4321]); !slices.Equal(got, want[4322:]) {
-			t.Errorf("%d users behind number 4321, want %d", len(got), len(want[4322:]))
+		if got := users(t, store, want[1321]); !slices.Equal(got, want[1322:]) {
+			t.Errorf("%d users behind number 1321, want %d", len(got), len(want[1322:]))
 		}
 		if got := users(t, store, "zzz"); len(got) != 0 {
 			t.Errorf("users behind all: %q", got)
 		}
-		all := store.Users(t.Context(), "")
+		each := store.Users(t.Context(), "")
 		for range 2 { // the same each time
 			n := 0
-			for user, err := range all {
+			for user, err := range each {
 				if err != nil || user != want[n] {
 					t.Fatalf("user %d is %q, %v, want %q", n, user, err, want[n])
 				}

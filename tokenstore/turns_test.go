@@ -100,6 +100,7 @@ func inOrder(t *testing.T, db *sql.DB) (users []string) {
 // Somebody who does not end keeps nobody from reading, nor from writing in a
 // transaction or in PostgreSQL, and others who write only for a time.
 func TestTurnThatDoesNotEnd(t *testing.T) {
+	notQuick(t)
 	eachBackend(t, func(t *testing.T, b backend) {
 		store, db := b.newStore(t)
 		save(t, store, "ada", 0, entry("a"))

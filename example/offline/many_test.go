@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,14 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-var slow bool // set with the race detector
+// times is how often something is tried: usually, and by make test-long, which
+// sets MSAUTH_TEST_LONG.
+func times(usual, long int) int {
+	if os.Getenv("MSAUTH_TEST_LONG") != "" {
+		return long
+	}
+	return usual
+}
 
 // users makes n users who have connected accounts. Only msauth can seal tokens, so
 // each goes through a sign-in, in this process and without pages.
@@ -114,10 +122,7 @@ func TestARunOverManyUsers(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	t.Parallel()
-	many := 10_000
-	if slow {
-		many = 1_000
-	}
+	many := times(600, 10_000) // more than a page of the list
 	s := newSite(t)
 	// Faster: making the users does not wait for the disk.
 	s.db.SetMaxOpenConns(1)

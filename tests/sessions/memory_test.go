@@ -39,7 +39,7 @@ func heap() int64 {
 // Not parallel: goroutines and memory are those of the whole process.
 func TestMemoryAndGoroutinesReturnToWhereTheyWere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const requests = testsite.Flood / testsite.ManySessions // of each
+		requests := testsite.Flood / testsite.ManySessions // of each
 		before, goroutines := heap(), runtime.NumGoroutine()
 
 		var wire detachable
@@ -81,7 +81,7 @@ func TestMemoryAndGoroutinesReturnToWhereTheyWere(t *testing.T) {
 		}
 		wg.Wait()
 		o.WantCalls(msauthtest.TokenRefresh, testsite.ManySessions)
-		if got := o.Auth.Stats(); got.SignOuts != testsite.ManySessions/2 || got.Renewals != testsite.ManySessions {
+		if got := o.Auth.Stats(); got.SignOuts != uint64(testsite.ManySessions/2) || got.Renewals != uint64(testsite.ManySessions) {
 			t.Errorf("stats %+v", got)
 		}
 

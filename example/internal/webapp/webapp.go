@@ -2,8 +2,9 @@
 // msauth: settings from the environment, a server that shuts down gracefully,
 // templates, static files and a request log.
 //
-// What the examples are there to show is not here but in their own directories.
-// To start an app from one of them, copy its directory and this one.
+// What the examples show is not here but in their own directories. To start an app
+// from one of them, copy its directory and example/internal, and change the import
+// paths.
 package webapp
 
 import (
