@@ -19,18 +19,77 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// maxCode is far more than any code has, in bytes. It bounds what visitors can
-// make this server send to the provider.
-const maxCode = 8 << 10
+// Callback serves the redirect URI, BaseURL + "/callback", to which Microsoft
+// sends people back. It redeems the code, makes the session and redirects to the
+// page that the person asked for. A callback that fails leaves an existing
+// session unchanged.
+func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
+	web.Vary(w.Header(), "Cookie")
+	if r.Method != http.MethodGet {
+		m.wrongMethod(w, r, "GET")
+		return
+	}
+	if web.IsPrefetch(r) {
+		refusePrefetch(w)
+		return
+	}
+	m.noteMisplaced(r)
+	ans, err := readAnswer(r)
+	if err != nil {
+		m.startAgain(w, r, &session.Attempt{ReturnTo: m.cfg.Home}, err)
+		return
+	}
+	a, err := m.attempts.Open(ans.state)
+	if a != nil {
+		m.recall(r, a)
+	}
+	if errors.Is(err, session.ErrStateExpired) {
+		m.forget(w, a)
+		m.refuse(w, r, slog.LevelInfo, Page{
+			Kind: "expired", Status: http.StatusBadRequest,
+			Title: "Signing in took too long",
+			Text:  fmt.Sprintf("For your safety, a sign-in has to be completed within %d minutes. Nothing is lost: just start again.", session.AttemptLifetime/time.Minute),
+			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
+			Err:   err,
+		})
+		return
+	}
+	if err != nil {
+		m.startAgain(w, r, &session.Attempt{ReturnTo: m.cfg.Home}, err)
+		return
+	}
+	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
+	binding := a.Bind(cookie)
+	if cookie == "" || !seal.SameText(string(binding[:]), string(a.Binding[:])) {
+		m.unbound(w, r, a, cookie != "")
+		return
+	}
+	if a.Cut && !a.Kept {
+		m.log.InfoContext(r.Context(), "msauth: return address has lost its query: another sign-in with a long address was started since", "path", web.OneLine(a.ReturnTo, 200))
+	}
+	// From here on the attempt is over, whatever comes of it, and a copy of its
+	// cookie is worthless.
+	m.forget(w, a)
+	if !m.attempts.Finish(a.ID) {
+		m.unbound(w, r, a, false)
+		return
+	}
+	m.finish(&arrival{w: w, r: r, attempt: a, answer: ans, cookie: cookie})
+}
 
-// An answer is what comes back from the authorization endpoint.
+// An answer is a response of the authorization endpoint.
 type answer struct {
 	state, issuer             string
 	code                      seal.Secret
 	err, description, subcode string
 }
 
-// readAnswer takes each parameter at most once (RFC 6749 section 3.1).
+// maxCode, in bytes, is far more than any code has. It limits what visitors can
+// make this server send to the provider.
+const maxCode = 8 << 10
+
+// readAnswer parses the query of a callback. Parameters must not be repeated
+// (RFC 6749 section 3.1).
 func readAnswer(r *http.Request) (a answer, err error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -63,63 +122,6 @@ func readAnswer(r *http.Request) (a answer, err error) {
 	return a, nil
 }
 
-// Callback is where Microsoft sends people back to: BaseURL + "/callback". It
-// redeems the code, makes the session and leads on to where the person was
-// going. A callback that fails leaves a session that is there as it was.
-func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
-	web.Vary(w.Header(), "Cookie")
-	if r.Method != http.MethodGet {
-		m.wrongMethod(w, r, "GET")
-		return
-	}
-	if web.IsPrefetch(r) {
-		refusePrefetch(w)
-		return
-	}
-	m.noteMisplaced(r)
-	ans, err := readAnswer(r)
-	if err != nil {
-		m.startAgain(w, r, &session.Attempt{ReturnTo: m.cfg.Home}, err)
-		return
-	}
-	a, err := m.attempts.Open(ans.state)
-	if a != nil {
-		m.recall(r, a)
-	}
-	if errors.Is(err, session.ErrStateExpired) {
-		m.forget(w, a)
-		m.refuse(w, r, slog.LevelInfo, Page{
-			Kind: "expired", Status: http.StatusBadRequest,
-			Title: "Signing in took too long",
-			Text:  fmt.Sprintf("For your safety a sign-in has to be finished within %d minutes. Nothing is lost: just start it again.", session.AttemptLifetime/time.Minute),
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   err,
-		})
-		return
-	}
-	if err != nil {
-		m.startAgain(w, r, &session.Attempt{ReturnTo: m.cfg.Home}, err)
-		return
-	}
-	_, cookie := m.attempts.Sent(r.Header, a.ID.String())
-	binding := a.Bind(cookie)
-	if cookie == "" || !seal.SameText(string(binding[:]), string(a.Binding[:])) {
-		m.unbound(w, r, a, cookie != "")
-		return
-	}
-	if a.Cut && !a.Kept {
-		m.log.InfoContext(r.Context(), "msauth: an address to return to has lost its query: another sign-in with a long address was begun since", "path", web.OneLine(a.ReturnTo, 200))
-	}
-	// The attempt is over, however it ends: also for whoever has copied its cookie
-	// before.
-	m.forget(w, a)
-	if !m.attempts.Finish(a.ID) {
-		m.unbound(w, r, a, false)
-		return
-	}
-	m.finish(&arrival{w: w, r: r, attempt: a, answer: ans, cookie: cookie})
-}
-
 // forget deletes the cookies of an attempt.
 func (m *Middleware) forget(w http.ResponseWriter, a *session.Attempt) {
 	m.attempts.Clear(w, a.ID.String())
@@ -128,20 +130,8 @@ func (m *Middleware) forget(w http.ResponseWriter, a *session.Attempt) {
 	}
 }
 
-// sentOwn reports whether a request carries any cookie of ours.
-func (m *Middleware) sentOwn(r *http.Request) bool {
-	for _, line := range r.Header["Cookie"] {
-		for part := range strings.SplitSeq(line, ";") {
-			if rest, ok := strings.CutPrefix(strings.Trim(part, " \t"), m.cookies.Name); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "-")) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// An arrival is a sign-in on its way back, from Microsoft's answer to the
-// session. Each step of finish adds what it finds.
+// An arrival is a sign-in between Microsoft's answer and the session. Each step
+// of finish adds to it.
 type arrival struct {
 	w       http.ResponseWriter
 	r       *http.Request
@@ -150,28 +140,28 @@ type arrival struct {
 	cookie  string // of the attempt
 
 	meta   *provider.Metadata
-	asked  []string   // the scopes that Microsoft was asked for
-	own    []string   // those of the session's own API
-	others [][]string // those of other APIs, by API
+	asked  []string   // the requested scopes
+	own    []string   // of these, those of the session's own API
+	others [][]string // and those of other APIs, by API
 
 	tokens   *provider.TokenSet
 	identity *provider.Identity
 	record   *session.Record
 	signIn   *SignIn
-	held     *heldTokens  // of the session that the app's hook is given
-	undo     func() error // puts back what was in Config.Tokens before
+	held     *heldTokens  // of the session that OnSignIn receives
+	undo     func() error // restores what Config.Tokens held before
 }
 
 // ownToken reports whether the code gives a token for the session's own API.
 func (in *arrival) ownToken() bool { return len(in.others) == 0 || len(in.own) > 0 }
 
-// finish completes an attempt that is known to be this browser's. A step that
-// returns false has answered the request.
+// finish completes an attempt that this browser has proved to be its own. A step
+// that returns false has answered the request.
 func (m *Middleware) finish(in *arrival) {
 	_ = m.checkAnswer(in) && m.redeem(in) && m.identify(in) && m.record(in) && m.askApp(in) && m.keepTokens(in) && m.makeSession(in)
 }
 
-// checkAnswer sees whether Microsoft sent a code, and the provider itself.
+// checkAnswer checks that the answer holds a code and is the provider's own.
 func (m *Middleware) checkAnswer(in *arrival) bool {
 	var err error
 	if in.meta, err = m.authority.Metadata.Get(in.r.Context()); err != nil {
@@ -189,11 +179,31 @@ func (m *Middleware) checkAnswer(in *arrival) bool {
 	return true
 }
 
+// checkAnswerIssuer checks the parameter iss as RFC 9207 section 2.4 says.
+func checkAnswerIssuer(meta *provider.Metadata, issuer string) error {
+	if issuer == "" {
+		if meta.AnswerIssuer {
+			return errors.New("msauth: iss is missing from the answer, though the provider announces it")
+		}
+		return nil
+	}
+	if issuer == meta.Issuer {
+		return nil
+	}
+	if before, after, ok := strings.Cut(meta.Issuer, provider.TenantPattern); ok {
+		tenant, ok := strings.CutPrefix(issuer, before)
+		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && provider.GUIDForm.MatchString(tenant) {
+			return nil
+		}
+	}
+	return errors.New("msauth: iss of the answer is another issuer")
+}
+
 // redeem exchanges the code for tokens.
 func (m *Middleware) redeem(in *arrival) bool {
 	in.asked = m.scopesToAsk(in.meta, strings.Fields(in.attempt.Scopes))
 	in.own, in.others = m.scopes.ByAPI(m.scopes.Order(in.asked))
-	scopes := "" // of the session's own API, where others were asked for too
+	scopes := "" // of the session's own API, if others were requested too
 	if len(in.others) > 0 && len(in.own) > 0 {
 		scopes = strings.Join(slices.Concat(provider.SignInScopes, in.own), " ")
 	}
@@ -213,7 +223,7 @@ func (m *Middleware) redeem(in *arrival) bool {
 	return true
 }
 
-// identify verifies the ID token, and whether the app admits the account.
+// identify verifies the ID token and checks that the account is allowed.
 func (m *Middleware) identify(in *arrival) bool {
 	ctx, nonce := in.r.Context(), in.attempt.Nonce(in.cookie)
 	id, err := m.authority.Verify(ctx, in.tokens.IDToken, provider.IDTokenCheck{
@@ -244,7 +254,23 @@ func (m *Middleware) identify(in *arrival) bool {
 	return true
 }
 
-// record makes the record of the session.
+// fillInNames asks userinfo (OpenID Connect Core section 5.3) of a provider other
+// than Microsoft for the names that an ID token lacks. Nothing else is taken from
+// there, because it is not signed.
+func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, access seal.Secret) {
+	u := &id.User
+	if m.cfg.Issuer == "" || u.Name != "" || u.Email != "" || access == "" {
+		return
+	}
+	if m.authority.Kind == provider.ExternalID && m.scopes.Own != "" {
+		return // its userinfo is Graph's, and the token is for another API
+	}
+	if err := m.authority.FillInNames(ctx, id, access); err != nil {
+		m.log.WarnContext(ctx, "msauth: neither name nor e-mail in the ID token, and userinfo failed", "user", u.Key(), "err", err)
+	}
+}
+
+// record makes the session's record.
 func (m *Middleware) record(in *arrival) bool {
 	a, now := in.attempt, time.Now().Unix()
 	rec := &session.Record{
@@ -259,8 +285,8 @@ func (m *Middleware) record(in *arrival) bool {
 		in.record = rec
 		return true
 	}
-	// That was a token for another API. Consent to it is all that was wanted: the
-	// session goes on with one for its own.
+	// The code gave a token for another API, to get consent to its scopes. The
+	// session needs one for its own API.
 	tokens, failure := m.ownTokens(in.r.Context(), in.tokens, &in.identity.User)
 	if failure != nil {
 		m.notRedeemed(in.w, in.r, a, failure)
@@ -280,11 +306,11 @@ func (m *Middleware) record(in *arrival) bool {
 	return true
 }
 
-// ownTokens are those of the session's own API, where a code gave others.
+// ownTokens returns tokens for the session's own API after a code gave others.
 func (m *Middleware) ownTokens(ctx context.Context, g *provider.TokenSet, u *provider.Account) (*provider.TokenSet, *provider.Failure) {
 	if g.Refresh == "" && m.cfg.Issuer != "" {
 		without := *g
-		without.Access = "" // it is of another API
+		without.Access = "" // it is for another API
 		return &without, nil
 	}
 	if g.Refresh == "" {
@@ -300,23 +326,7 @@ func (m *Middleware) ownTokens(ctx context.Context, g *provider.TokenSet, u *pro
 	return g, failure
 }
 
-// fillInNames asks another provider how a person is called whose ID token does not
-// say (OpenID Connect Core section 5.3). Nothing else is taken from there: it is
-// not signed.
-func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, access seal.Secret) {
-	u := &id.User
-	if m.cfg.Issuer == "" || u.Name != "" || u.Email != "" || access == "" {
-		return
-	}
-	if m.authority.Kind == provider.ExternalID && m.scopes.Own != "" {
-		return // its userinfo is Graph's, and the token for another API
-	}
-	if err := m.authority.FillInNames(ctx, id, access); err != nil {
-		m.log.WarnContext(ctx, "msauth: the ID token holds neither name nor e-mail, and userinfo does not help", "user", u.Key(), "err", err)
-	}
-}
-
-// askApp calls the app's hook, which may refuse.
+// askApp calls [Config.OnSignIn], which may refuse the sign-in.
 func (m *Middleware) askApp(in *arrival) bool {
 	a, rec := in.attempt, in.record
 	if a.User != "" && !m.stillThere(in.w, in.r, a, &rec.User) {
@@ -347,14 +357,33 @@ func (m *Middleware) askApp(in *arrival) bool {
 		m.appError(in.w, in.r, fmt.Errorf("msauth: SignIn.AppData has %d bytes, more than %d", n, maxAppData))
 		return false
 	}
-	// The hook may have used the session for so long that it was renewed.
+	// The hook may have used the session, and its tokens may have been renewed.
 	in.record = in.held.record().Clone()
 	in.record.AppData = in.signIn.AppData
 	return true
 }
 
-// keepTokens gives the tokens of one of the app's users to Config.Tokens. Where
-// an account was connected, that is all.
+func (m *Middleware) callOnSignIn(w http.ResponseWriter, r *http.Request, in *SignIn) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = hookPanic{p, debug.Stack()}
+		}
+	}()
+	return m.cfg.OnSignIn(w, r, in)
+}
+
+// hookPanic is a panic of OnSignIn, as an error.
+type hookPanic struct {
+	value any
+	stack []byte
+}
+
+func (p hookPanic) Error() string {
+	return fmt.Sprintf("msauth: OnSignIn panicked: %v\n%s", p.value, p.stack)
+}
+
+// keepTokens stores the tokens of one of the app's users in [Config.Tokens]. If
+// the sign-in was to connect an account, it ends here.
 func (m *Middleware) keepTokens(in *arrival) bool {
 	in.undo = func() error { return nil }
 	if m.vault != nil && in.signIn.UserKey != "" {
@@ -364,7 +393,7 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 			return false
 		}
 		in.record, in.undo = kept, undo
-		in.held.handOver(kept) // the hook may go on using it
+		in.held.handOver(kept) // the hook may still be using it
 	}
 	if in.attempt.User == "" || in.signIn.MakeSession {
 		return true
@@ -376,7 +405,8 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 	return false
 }
 
-// makeSession writes the session and leads on to where the person was going.
+// makeSession writes the session and redirects to the page that the person asked
+// for.
 func (m *Middleware) makeSession(in *arrival) bool {
 	rec, ctx := in.record, in.r.Context()
 	old, _, _ := m.sessions.Load(in.r)
@@ -386,7 +416,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	m.withoutRefreshToken(rec)
 	if err := m.sessions.Create(in.w, in.r, rec); err != nil {
 		if err := in.undo(); err != nil {
-			m.log.ErrorContext(ctx, "msauth: putting back the tokens of before a sign-in that failed", "err", err)
+			m.log.ErrorContext(ctx, "msauth: restoring the stored tokens after a failed sign-in", "err", err)
 		}
 		m.notMade(in, err)
 		return false
@@ -407,46 +437,3 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
 	return true
 }
-
-// hookPanic is a panic of the app's hook, as an error.
-type hookPanic struct {
-	value any
-	stack []byte
-}
-
-func (p hookPanic) Error() string {
-	return fmt.Sprintf("msauth: OnSignIn panicked: %v\n%s", p.value, p.stack)
-}
-
-func (m *Middleware) callOnSignIn(w http.ResponseWriter, r *http.Request, in *SignIn) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = hookPanic{p, debug.Stack()}
-		}
-	}()
-	return m.cfg.OnSignIn(w, r, in)
-}
-
-// checkAnswerIssuer is RFC 9207 section 2.4.
-func checkAnswerIssuer(meta *provider.Metadata, issuer string) error {
-	if issuer == "" {
-		if meta.AnswerIssuer {
-			return errors.New("msauth: iss is missing from the answer, though the provider announces it")
-		}
-		return nil
-	}
-	if issuer == meta.Issuer {
-		return nil
-	}
-	if before, after, ok := strings.Cut(meta.Issuer, provider.TenantPattern); ok {
-		tenant, ok := strings.CutPrefix(issuer, before)
-		if tenant, ok2 := strings.CutSuffix(tenant, after); ok && ok2 && provider.GUIDForm.MatchString(tenant) {
-			return nil
-		}
-	}
-	return errors.New("msauth: iss of the answer is another issuer")
-}
-
-const (
-	notYou = "You did nothing wrong. Tell the people who run this site."
-)

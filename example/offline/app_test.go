@@ -157,7 +157,7 @@ func TestOneMicrosoftAccountIsOneUsers(t *testing.T) {
 	s := newSite(t)
 	s.connected("zoe", msauthtest.Ada)
 	b := s.user("yan")
-	b.post("/settings/connect").want(http.StatusForbidden, "connected already", "Somebody else has connected it here")
+	b.post("/settings/connect").want(http.StatusForbidden, "already connected", "Somebody else has connected it here")
 	b.get("/settings").want(http.StatusOK, "No account is connected.")
 	s.as(msauthtest.Bruno)
 	b.post("/settings/connect").want(http.StatusOK, msauthtest.Bruno)
@@ -206,7 +206,7 @@ func TestDisconnecting(t *testing.T) {
 	other.get("/digests").want(http.StatusOK, "As of")
 	// Another user can connect the account now.
 	s.connected("xia", msauthtest.Ada)
-	b.post("/settings/connect").want(http.StatusForbidden, "connected already")
+	b.post("/settings/connect").want(http.StatusForbidden, "already connected")
 }
 
 // Disconnecting deletes all or, if the transaction fails, nothing.
