@@ -105,8 +105,8 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 		return among(known, groups), nil
 	}
 	// Graph throttles by user, whatever the groups and the session.
-	person := h.m.renewals.Key(seal.Secret("\x00groups " + rec.User.Key()))
-	refused := func() *provider.Failure { return h.m.renewals.RefusalIn(h.m.memberships.refused, person) }
+	user := h.m.renewals.Key(seal.Secret("\x00groups " + rec.User.Key()))
+	refused := func() *provider.Failure { return h.m.renewals.RefusalIn(h.m.memberships.refused, user) }
 	if failure := refused(); failure != nil {
 		return nil, public(failure)
 	}
@@ -120,10 +120,10 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 		}
 		found, asking, err := h.askGraph(ctx, asked)
 		if failure, ok := errors.AsType[*provider.Failure](err); ok && asking {
-			h.m.renewals.RefuseIn(h.m.memberships.refused, person, failure, failure.RetryAfter)
+			h.m.renewals.RefuseIn(h.m.memberships.refused, user, failure, failure.RetryAfter)
 		}
 		if err == nil {
-			h.m.memberships.refused.Drop(person)
+			h.m.memberships.refused.Drop(user)
 			h.m.memberships.known.Put(key, found, time.Now().Add(membershipGrace))
 		}
 		return found, err
