@@ -12,17 +12,18 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// LogoutURL returns the link that signs out, as a path on this site, for
-// templates. A plain link on a page of this site works at once; from anywhere
-// else it leads to a page that asks first.
+// LogoutURL returns the link that signs out, as a path on this site, for use in
+// templates. A link on a page of this site signs out at once; from anywhere else
+// it leads to a page that asks first.
 func (m *Middleware) LogoutURL() string { return m.base.Path + "/logout" }
 
-// Logout signs the person out here and then at Microsoft. Signing out here
-// comes first and holds even if Microsoft cannot be reached. Since any site
-// can make a browser open this address, it acts only on a form of a page of
-// this site or on a link that was followed there; everybody else is asked.
-// Where a service worker passes requests on, that is everybody: one cannot tell
-// then who asked. A script signs out by submitting a form; what it posts with
+// Logout signs the person out here and then at Microsoft. Signing out here comes
+// first and takes effect even if Microsoft cannot be reached.
+//
+// Since any site can make a browser open this address, Logout acts only on a
+// form or a link of a page of this site; otherwise it shows a page that asks
+// first. It always asks if a service worker passes requests on, which hides
+// where they come from. A script signs out by submitting a form: a POST with
 // fetch is answered with the page that asks, and status 403.
 func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Origin")
@@ -73,12 +74,12 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		m.clearMarker(w)
 	}
 	if err != nil {
-		// The record may still be there: whoever has a copy of the cookie
-		// could use it. Say so instead of pretending.
+		// The stored session may still exist, for anybody with a copy of the
+		// cookie: say so.
 		m.fail(w, r, slog.LevelError, Page{
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
 			Title: "Signing out could not be completed",
-			Text:  "This browser has forgotten your session, but the site could not delete it. Try again in a moment.",
+			Text:  "Your session was removed from this browser, but the site could not delete its own copy. Try again in a moment.",
 			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 			Err:   err,
 		})
@@ -87,11 +88,22 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	web.Redirect(w, m.endSessionURL(r, rec, maxHeaders-headerBytes(w.Header())-redirectBytes))
 }
 
-// endSessionURL is where to go on signing out (OpenID Connect RP-Initiated
-// Logout 1.0): Microsoft's end-session endpoint, or straight to the landing
-// page when that cannot be known or there is none. The address takes no more
-// than room: without the ID token the provider may ask who signs out, and in a
-// page it would be a secret for everything that reads pages.
+// shortDiscovery returns the provider's metadata. It waits no longer than
+// somebody who signs out should.
+func (m *Middleware) shortDiscovery(r *http.Request) (*provider.Metadata, error) {
+	if meta, err := m.authority.Known(); err == nil {
+		return meta, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	return m.authority.Metadata.Get(ctx)
+}
+
+// endSessionURL returns where to go after signing out here (OpenID Connect
+// RP-Initiated Logout 1.0): Microsoft's end-session endpoint or, if there is none
+// or it is unknown, PostLogoutURL. If the URL has more than room bytes, it leaves
+// out the ID token. The provider may then ask who signs out, but a page in place
+// of the redirect would show the ID token to everything that reads pages.
 func (m *Middleware) endSessionURL(r *http.Request, rec *session.Record, room int) string {
 	meta, err := m.shortDiscovery(r)
 	if err != nil {
@@ -121,19 +133,21 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *session.Record, room in
 	return u.String()
 }
 
-// shortDiscovery is the provider's metadata, waited for no longer than somebody
-// who signs out should wait.
-func (m *Middleware) shortDiscovery(r *http.Request) (*provider.Metadata, error) {
-	if meta, err := m.authority.Known(); err == nil {
-		return meta, nil
+// signedOut is the default page after signing out.
+func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		m.wrongMethod(w, r, "GET, HEAD")
+		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-	defer cancel()
-	return m.authority.Metadata.Get(ctx)
+	m.showPage(w, r, Page{
+		Kind: "signed-out", Status: http.StatusOK,
+		Title: "You are signed out",
+		Text:  "On a shared computer, close the browser as well.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
+	})
 }
 
-// formOrigins are the origins of the provider for form-action, each with a space
-// before it.
+// formOrigins returns the provider's origins for form-action, each after a space.
 func (m *Middleware) formOrigins() (origins string) {
 	meta, err := m.authority.Known()
 	if err != nil {
@@ -152,18 +166,4 @@ func (m *Middleware) formOrigins() (origins string) {
 		}
 	}
 	return origins
-}
-
-// signedOut is where people land after signing out.
-func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		m.wrongMethod(w, r, "GET, HEAD")
-		return
-	}
-	m.showPage(w, r, Page{
-		Kind: "signed-out", Status: http.StatusOK,
-		Title: "You are signed out",
-		Text:  "On a shared computer, close the browser as well.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
-	})
 }
