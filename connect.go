@@ -13,23 +13,24 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// Connect is a handler that connects a Microsoft account to the app's user who
-// is signed in by the app's own means ([Config.User]): a form of the app posts
-// to it. The person chooses an account at Microsoft and comes back to returnTo;
-// [Config.OnSignIn] sees the user and the account, and [Config.Tokens] keeps the
-// tokens. The app's own session goes on as it is.
+// Connect returns a handler that connects a Microsoft account to a user whom the
+// app has signed in by its own means ([Config.User]). A form of the app posts to
+// it. The person chooses an account at Microsoft and comes back to returnTo;
+// [Config.OnSignIn] receives the user and the account, and [Config.Tokens] keeps
+// the tokens. The app's own session does not change.
 //
 //	mux.Handle("POST /connect", auth.Connect("/settings", "Files.Read"))
 //
-// scopes are asked for beyond [Config.Scopes], as by [Middleware.RequireScopes].
-// The form leads on to Microsoft: a Content-Security-Policy of the app must name
-// Microsoft's origin in form-action.
+// The scopes are requested in addition to [Config.Scopes], as by
+// [Middleware.RequireScopes]. Because the form's response redirects to Microsoft,
+// a Content-Security-Policy of the app must name Microsoft's origin in
+// form-action.
 //
-// It acts only on a form of a page of this site; where a service worker passes
-// requests on, which hides who asked, the person is asked first. The account is connected
-// only if the same user is still signed in to the same browser when the person
-// comes back: nobody can be made to connect an account that is not theirs, or
-// to another's user.
+// The handler acts only on a form of a page of this site. If a service worker
+// passes requests on, which hides where they come from, the person is asked
+// first. The account is connected only if the same user is still signed in to
+// the same browser when the person comes back: nobody can be tricked into
+// connecting somebody else's account, or into connecting theirs to another user.
 func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 	if m.vault == nil || m.cfg.User == nil {
 		return m.misused(errors.New("Connect needs Config.Tokens and Config.User"))(nil)
@@ -58,8 +59,8 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 		case !seemsMeant:
 			m.fail(w, r, slog.LevelWarn, Page{
 				Kind: "not-allowed", Status: http.StatusForbidden,
-				Title: "No account can be connected like that",
-				Text:  "Sign in to this site first, and connect a Microsoft account from its own pages.",
+				Title: "The account cannot be connected from here",
+				Text:  "Sign in to this site first, then connect a Microsoft account from one of its pages.",
 				Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
 				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
 			}, append(m.events.refused("connect", m.currentUser(r), web.RequestPath(r)), "event", "access_refused")...)
@@ -73,8 +74,8 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 	})
 }
 
-// confirmConnect asks where a service worker may have passed on the form of
-// another site.
+// confirmConnect asks first, because a service worker may have passed on another
+// site's form.
 func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, action, user, returnTo string) {
 	returnTo = m.returnPath(returnTo)
 	if _, err := m.authority.Metadata.Get(r.Context()); err != nil { // the policy names Microsoft's origin
@@ -85,7 +86,7 @@ func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, acti
 	m.showPage(w, r, Page{
 		Kind: "confirm-connect", Status: askingStatus(r),
 		Title: "Connect a Microsoft account?",
-		Text:  "You choose the account at Microsoft next. This site can then use it in your name.",
+		Text:  "Next, you choose the account at Microsoft. This site can then use it on your behalf.",
 		Links: []Link{
 			{URL: form, Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
 			{URL: returnTo, Label: "Back"},
@@ -93,8 +94,8 @@ func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, acti
 	})
 }
 
-// claimsFor is the claims challenge that a worker has met with in a user's name,
-// as far as this process or the entry knows.
+// claimsFor returns the claims challenge that a worker has received on a user's
+// behalf, if this process or the user's stored entry knows of one.
 func (m *Middleware) claimsFor(r *http.Request, user string) string {
 	e, err := m.vault.Load(r.Context(), user)
 	if err != nil {
@@ -106,7 +107,7 @@ func (m *Middleware) claimsFor(r *http.Request, user string) string {
 	return e.Rec.Claims
 }
 
-// appUser asks the app who is signed in to it. A panic means nobody.
+// appUser calls [Config.User]. If that panics, nobody is signed in.
 func (m *Middleware) appUser(r *http.Request) (user string) {
 	if m.cfg.User == nil {
 		return ""
@@ -120,8 +121,8 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 	return m.cfg.User(r)
 }
 
-// stillThere reports whether the app's user who began to connect an account is
-// the one who comes back.
+// stillThere reports whether the user who started to connect an account is still
+// signed in to the app, and shows a page if not.
 func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account) bool {
 	if m.vault != nil && m.appUser(r) == a.User {
 		return true
@@ -129,9 +130,9 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *sessi
 	m.refuse(w, r, slog.LevelWarn, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
 		Title: "The account was not connected",
-		Text:  "You are no longer signed in to this site as you were when you began. Sign in again and start over: nothing has changed.",
+		Text:  "You are no longer signed in to this site as the user who started this. Nothing has changed. Sign in again and start over.",
 		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("another user, or nobody, is signed in to the app than when this began"),
+		Err:   errors.New("nobody, or another user than when this began, is signed in to the app"),
 	}, m.events.refused("connect", u, a.ReturnTo)...)
 	return false
 }
