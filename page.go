@@ -12,92 +12,55 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// A Page is what this package wants to tell a person; see [Config.Page].
+// A Page is a page that this package shows to a person; see [Config.Page].
 type Page struct {
-	// Kind is stable and says which page it is: "signed-out",
-	// "confirm-sign-out", "confirm-connect", "sign-in-required", "declined", "not-allowed",
-	// "not-granted", "not-enough", "no-auth-time", "account-taken",
-	// "start-again", "expired", "cookies-blocked", "wrong-host", "wait", "loop",
-	// "unavailable", "app-error", "too-large", "bad-request" or "not-found".
+	// Kind says which page it is and stays the same between versions:
+	// "signed-out", "confirm-sign-out", "confirm-connect", "sign-in-required",
+	// "declined", "not-allowed", "not-granted", "not-enough", "no-auth-time",
+	// "account-taken", "start-again", "expired", "cookies-blocked",
+	// "wrong-host", "wait", "loop", "unavailable", "app-error", "too-large",
+	// "bad-request" or "not-found".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
 	// Title and Text are plain text in English.
 	Title, Text string
-	// Links are what the person can do next, the best first.
+	// Links are what the person can do next, the best choice first.
 	Links []Link
-	// Refresh is after how long the page goes on to its first link by itself, 0
-	// for pages that do not; less than a second means at once. The strict headers
-	// allow <meta http-equiv="refresh">. Only "wait" has it.
+	// Refresh is the time after which the page follows its first link by itself;
+	// less than a second means at once, and 0 means that it does not. Only the
+	// kind "wait" sets it. The page's Content-Security-Policy allows <meta
+	// http-equiv="refresh">.
 	Refresh time.Duration
-	// ID is also in the log line about this page; empty for pages that report
-	// no failure.
+	// ID is also in the log line about this page. It is empty for pages that
+	// report no failure.
 	ID string
-	// Err is the reason, nil when there is nothing wrong. It may hold texts
-	// that others chose: not for display.
+	// Err is the reason, or nil if nothing is wrong. It may contain text from
+	// outside: do not display it.
 	Err error
 }
 
-// A Link is something to do on a [Page].
+// A Link is a link or a button on a [Page].
 type Link struct {
-	// URL is where it leads.
+	// URL is the target.
 	URL string
-	// Label is what it is called.
+	// Label is the text to show.
 	Label string
-	// Post means that URL wants a form POST, with Token.
+	// Post means that URL takes a form POST with Token.
 	Post bool
-	// Token is the value of the form's hidden field "msauth_token": where a
-	// service worker passes requests on, the form leads to the same page again
-	// without it. It is good for this person, for half an hour.
+	// Token is the value for the form's hidden field "msauth_token". It is valid
+	// for this person and for half an hour. Without it, if a service worker
+	// passes requests on, the form leads to the same page again.
 	Token string
 }
 
-// showPage writes a page under headers that let it do nothing but be read.
-func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
-	p.Err = public(p.Err)
-	forms, frames := "'none'", "'none'"
-	for _, link := range p.Links {
-		if link.Post {
-			forms = "'self'" + m.formOrigins() // browsers apply form-action to the redirect too
-		}
-	}
-	h := w.Header()
-	if p.Kind == "sign-in-required" && (r.Header.Get("Sec-Fetch-Dest") == "iframe" || r.Header.Get("Sec-Fetch-Dest") == "frame") {
-		frames = "'self'" // or the frame of a page of the app could not show it
-	} else {
-		h.Set("X-Frame-Options", "DENY")
-	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	if forms != "'none'" && m.base.Scheme == "http" {
-		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http may have no Sec-Fetch-Site
-	}
-	h.Set("Cache-Control", "no-store")
-	if m.cfg.Page != nil {
-		m.cfg.Page(w, r, p)
-		return
-	}
-	w.WriteHeader(p.Status)
-	if r.Method == http.MethodHead {
-		return
-	}
-	// Turbo then leaves the page, or the frame, for this one. After a form that is
-	// in no frame it would go back to the page of the form, and say nothing.
-	reload := r.Method == http.MethodGet || libraryOf(r.Header) == turboFrame
-	if err := page.Write(w, p, p.Refresh, reload); err != nil {
-		m.log.DebugContext(r.Context(), "msauth: writing a page", "err", err)
-	}
-}
-
-// fail logs why and shows a page with the same id.
+// fail logs a failure and shows a page with the same id.
 func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
 	p.ID = m.report(r, level, p, attrs...)
 	m.showPage(w, r, p)
 }
 
-// report logs why a page is shown, under the id that it returns.
+// report logs why a page is shown and returns the id of the log line.
 func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...any) string {
 	var random [6]byte
 	seal.RandomBytes(random[:])
@@ -120,27 +83,48 @@ func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...
 	return id
 }
 
-// notFound and wrongMethod answer what is no route of ours.
-func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
-	m.showPage(w, r, Page{
-		Kind: "not-found", Status: http.StatusNotFound,
-		Title: "Page not found", Text: "There is nothing at this address.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-	})
+// showPage writes a page, with headers that allow it nothing but to be read.
+func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
+	p.Err = public(p.Err)
+	forms, frames := "'none'", "'none'"
+	for _, link := range p.Links {
+		if link.Post {
+			forms = "'self'" + m.formOrigins() // browsers apply form-action to the redirect too
+		}
+	}
+	h := w.Header()
+	if p.Kind == "sign-in-required" && (r.Header.Get("Sec-Fetch-Dest") == "iframe" || r.Header.Get("Sec-Fetch-Dest") == "frame") {
+		frames = "'self'" // a frame on one of the app's pages must be able to show it
+	} else {
+		h.Set("X-Frame-Options", "DENY")
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	if forms != "'none'" && m.base.Scheme == "http" {
+		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http may have no Sec-Fetch-Site
+	}
+	h.Set("Cache-Control", "no-store")
+	if m.cfg.Page != nil {
+		m.cfg.Page(w, r, p)
+		return
+	}
+	w.WriteHeader(p.Status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	// With reload, Turbo leaves its page or frame for this page. After a form
+	// outside a frame, it would silently go back to the form's page instead.
+	reload := r.Method == http.MethodGet || libraryOf(r.Header) == turboFrame
+	if err := page.Write(w, p, p.Refresh, reload); err != nil {
+		m.log.DebugContext(r.Context(), "msauth: page write failed", "err", err)
+	}
 }
 
-func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow string) {
-	w.Header().Set("Allow", allow)
-	m.showPage(w, r, Page{
-		Kind: "bad-request", Status: http.StatusMethodNotAllowed,
-		Title: "This address cannot be used like that", Text: "Begin again from the home page.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-	})
-}
-
-// unauthorized answers a request that is no page load: 401, for scripts with a
-// problem document (RFC 9457) whose login_url a page can open. more says that
-// somebody is signed in, and that another sign-in is to bring more.
+// unauthorized answers a request that is not a page load with status 401 and a
+// link to sign in: on a page or, for scripts, as login_url in a problem document
+// (RFC 9457). more means that somebody is signed in but needs another sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
@@ -149,28 +133,28 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	status, html := http.StatusUnauthorized, web.PrefersHTML(r)
 	switch libraryOf(r.Header) {
 	case htmx:
-		h.Set("HX-Redirect", m.shorterLink(h, login)) // it leaves the page only for this
+		h.Set("HX-Redirect", m.shorterLink(h, login)) // htmx leaves the page only for this header
 	case inertia:
 		h.Set("X-Inertia-Location", m.shorterLink(h, login))
 		status, html = http.StatusConflict, false
 	case turboDrive:
-		// What is no HTML makes it load the address again, as a page.
+		// If the response is not HTML, Turbo loads the address again, as a page.
 		html = html && r.Method != http.MethodGet
 	case livewire:
-		status, html = statusPageExpired, true // it offers to load the page again
+		status, html = statusPageExpired, true // Livewire offers to reload the page
 	case livewireNavigate, unpoly, unpolyLayer:
-		html = true // it shows what comes, whatever it says in Accept
+		html = true // these show any response, whatever their Accept says
 	}
 	if html {
 		p := Page{
 			Kind: "sign-in-required", Status: status,
 			Title: "You are not signed in",
-			Text:  "This part of the site needs you to sign in. If you were filling in a form, go back first and keep a copy of what you wrote: your form was not submitted.",
+			Text:  "Sign in to see this part of the site. If you were filling in a form, go back first and copy what you wrote: your form was not submitted.",
 			Links: []Link{{URL: login, Label: "Sign in"}},
 		}
 		if more {
-			p.Title = "Sign in once more for this"
-			p.Text = "This part of the site needs you to agree to something at Microsoft, or to sign in again. If you were filling in a form, go back first and keep a copy of what you wrote: your form was not submitted."
+			p.Title = "You need to sign in again for this"
+			p.Text = "This part of the site needs your approval at Microsoft or a stronger sign-in. If you were filling in a form, go back first and copy what you wrote: your form was not submitted."
 		}
 		m.showPage(w, r, p)
 		return
@@ -182,7 +166,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
 }
 
-// statusPageExpired is what Laravel answers when a session is over.
+// statusPageExpired is Laravel's status for an expired session.
 const statusPageExpired = 419
 
 // problem writes a problem document (RFC 9457).
@@ -197,4 +181,23 @@ func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, status int,
 	}
 	members["type"], members["status"] = "about:blank", status
 	json.NewEncoder(w).Encode(members)
+}
+
+// notFound answers paths below BaseURL that are not ours.
+func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
+	m.showPage(w, r, Page{
+		Kind: "not-found", Status: http.StatusNotFound,
+		Title: "Page not found", Text: "There is nothing at this address.",
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+	})
+}
+
+// wrongMethod answers methods that a page does not accept.
+func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow string) {
+	w.Header().Set("Allow", allow)
+	m.showPage(w, r, Page{
+		Kind: "bad-request", Status: http.StatusMethodNotAllowed,
+		Title: "This address cannot be used this way", Text: "Start again from the home page.",
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+	})
 }
