@@ -13,20 +13,54 @@ import (
 	"example.com/msauth/internal/web"
 )
 
+// meant reports whether a request comes from a form or a link of a page of this
+// site, and the headers prove it.
+func (m *Middleware) meant(r *http.Request) bool {
+	return m.seemsMeant(r) && web.ProvesWhoAsked(r.Header)
+}
+
+// seemsMeant is meant without the proof: a service worker may have passed on
+// another site's request.
+func (m *Middleware) seemsMeant(r *http.Request) bool {
+	if r.Method == http.MethodPost {
+		if origin := r.Header.Get("Origin"); r.Header.Get("Sec-Fetch-Site") == "" && origin != "" && !strings.HasPrefix(origin, m.base.Scheme+"://") {
+			return false // CrossOriginProtection compares hosts only
+		}
+		var protection http.CrossOriginProtection
+		// Where a proxy changes the Host header, and the browser is too old
+		// for Sec-Fetch-Site, Origin is still that of BaseURL.
+		if protection.AddTrustedOrigin(m.base.Scheme+"://"+m.base.Host) != nil {
+			return false
+		}
+		return protection.Check(r) == nil
+	}
+	return web.IsNavigation(r) && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+}
+
+// fromHere reports whether a form is from this site if the browser is too old to
+// send Sec-Fetch-Site or Origin: it then checks Referer.
+func (m *Middleware) fromHere(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
+		return true
+	}
+	u, err := url.Parse(r.Header.Get("Referer"))
+	return err == nil && u.Scheme == m.base.Scheme && strings.EqualFold(u.Host, m.base.Host)
+}
+
 const (
 	// formField is the hidden field of a form that carries a token.
 	formField = "msauth_token"
-	// formLifetime is how long a person may look at a page that asks.
+	// formLifetime is how long a person may take to answer a page that asks.
 	formLifetime = 30 * time.Minute
-	// maxForm is how much of a form is read in search of a token.
+	// maxForm limits the bytes of a form that are read to find its token.
 	maxForm = 16 << 10
 )
 
-// actionSignOut is what the form of a "confirm-sign-out" page does.
+// actionSignOut is the action of the form on a "confirm-sign-out" page.
 const actionSignOut = "sign out"
 
-// askingStatus is that of a page that asks. A script that posts with fetch is to
-// see that nothing was done; browsers show the page all the same.
+// askingStatus returns the status of a page that asks first. A script that posts
+// with fetch gets 403, which tells it that nothing was done.
 func askingStatus(r *http.Request) int {
 	if r.Method == http.MethodPost && web.First(r.Header["Sec-Fetch-Dest"]) == "empty" {
 		return http.StatusForbidden
@@ -34,17 +68,17 @@ func askingStatus(r *http.Request) int {
 	return http.StatusOK
 }
 
-// formToken makes what only a page of ours can send: proof, for half an hour,
-// that subject was asked about an action. Other sites cannot read it, and one
-// that they were given themselves is for another subject.
+// formToken makes the token of a form: proof, for half an hour, that subject was
+// asked about an action. Other sites cannot read it, and a token that they obtain
+// themselves is for another subject.
 func (m *Middleware) formToken(action, subject string) string {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(formLifetime).Unix()))
 	return m.formKeys.Seal(plain, m.formData(action, subject))
 }
 
 // agreed reports whether a request is the form of a page that asked subject
-// about action. The headers do not matter, except that a browser that says
-// that another site sent it is believed.
+// about action. The token proves it, whatever the headers say, unless the browser
+// reports that another site sent the form.
 func (m *Middleware) agreed(w http.ResponseWriter, r *http.Request, action, subject string) bool {
 	if r.Method != http.MethodPost || web.First(r.Header["Sec-Fetch-Site"]) == "cross-site" {
 		return false
@@ -67,8 +101,8 @@ func (m *Middleware) formData(action, subject string) []byte {
 	return e.B
 }
 
-// sessionSubject is who a request is from: the session or, where none can be
-// read, what there is in its place.
+// sessionSubject identifies the sender of a request: by its session or, if that
+// cannot be read, by a hash of our cookies.
 func (m *Middleware) sessionSubject(r *http.Request, rec *session.Record) string {
 	if rec != nil {
 		return "session " + string(rec.ID[:])
@@ -84,14 +118,14 @@ func (m *Middleware) sessionSubject(r *http.Request, rec *session.Record) string
 	return "cookies " + string(h.Sum(nil))
 }
 
-// A library makes requests for pages by script. Each follows something else
-// when nobody is signed in.
+// A library is one that requests pages by script. Each needs a different response
+// to get to the sign-in.
 type library int
 
 const (
 	noLibrary library = iota
 	htmx
-	turboDrive // a visit: the page changes, and the address
+	turboDrive // a visit, which changes the page and its address
 	turboFrame
 	inertia
 	livewire // an update of a component
@@ -100,7 +134,7 @@ const (
 	unpolyLayer // above the page
 )
 
-// libraryOf tells libraries by the headers that they send.
+// libraryOf recognizes a library by the headers that it sends.
 func libraryOf(h http.Header) library {
 	switch {
 	case web.First(h["Hx-Request"]) == "true":
@@ -111,7 +145,7 @@ func libraryOf(h http.Header) library {
 		return turboFrame
 	case web.First(h["X-Turbo-Request-Id"]) != "":
 		return turboDrive
-	case h["X-Livewire-Navigate"] != nil: // they are empty
+	case h["X-Livewire-Navigate"] != nil: // the values are empty
 		return livewireNavigate
 	case h["X-Livewire"] != nil:
 		return livewire
@@ -123,9 +157,9 @@ func libraryOf(h http.Header) library {
 	return noLibrary
 }
 
-// seenPage is the page that the person looks at while a script or a frame
-// makes the request: what to come back to after signing in. Where a library
-// was about to show another page, it is that one.
+// seenPage returns the page to come back to after a sign-in if a script or a frame
+// made the request: the page that the person is looking at or, if a library was
+// about to show another page, that one.
 func (m *Middleware) seenPage(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		switch libraryOf(r.Header) {
@@ -148,43 +182,10 @@ func (m *Middleware) seenPage(r *http.Request) string {
 }
 
 // byWorker reports whether Referer is the address of a service worker's script,
-// which nobody looks at: it is in the requests that a worker makes, or makes
-// anew of a page's.
+// not of a page. It is in requests that a worker makes, including those that it
+// makes anew from a page's request.
 func byWorker(r *http.Request, path string) bool {
 	mode := web.First(r.Header["Sec-Fetch-Mode"])
 	return strings.HasSuffix(path, ".js") || strings.HasSuffix(path, ".mjs") ||
 		mode != "" && mode != "navigate" && web.First(r.Header["Upgrade-Insecure-Requests"]) == "1"
-}
-
-// meant reports whether the person wants what a request does, as far as a
-// request can tell: by a form of this site, or a link that was followed there.
-func (m *Middleware) meant(r *http.Request) bool {
-	return m.seemsMeant(r) && web.ProvesWhoAsked(r.Header)
-}
-
-// seemsMeant is meant for requests that no service worker has passed on.
-func (m *Middleware) seemsMeant(r *http.Request) bool {
-	if r.Method == http.MethodPost {
-		if origin := r.Header.Get("Origin"); r.Header.Get("Sec-Fetch-Site") == "" && origin != "" && !strings.HasPrefix(origin, m.base.Scheme+"://") {
-			return false // CrossOriginProtection compares hosts only
-		}
-		var protection http.CrossOriginProtection
-		// Where a proxy changes the Host header, and the browser is too old
-		// for Sec-Fetch-Site, Origin is still that of BaseURL.
-		if protection.AddTrustedOrigin(m.base.Scheme+"://"+m.base.Host) != nil {
-			return false
-		}
-		return protection.Check(r) == nil
-	}
-	return web.IsNavigation(r) && r.Header.Get("Sec-Fetch-Site") == "same-origin"
-}
-
-// fromHere makes sure of browsers that are too old to say where a form is from:
-// for them there is the Referer.
-func (m *Middleware) fromHere(r *http.Request) bool {
-	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
-		return true
-	}
-	u, err := url.Parse(r.Header.Get("Referer"))
-	return err == nil && u.Scheme == m.base.Scheme && strings.EqualFold(u.Host, m.base.Host)
 }
