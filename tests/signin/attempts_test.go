@@ -129,7 +129,7 @@ func TestBrowserWithoutCookiesIsToldSoAfterOneRound(t *testing.T) {
 		res := b.Get("/page?x=1")
 		b.WantRefused(res, 400, "start-again", "no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked")
 		s.WantCalls(t, msauthtest.Authorize, 1)
-		if links := testsite.LinksOf(res); len(links) != 1 || !strings.Contains(res.Text, "Office") || !strings.Contains(res.Text, "does not keep cookies") {
+		if links := testsite.LinksOf(res); len(links) != 1 || !strings.Contains(res.Text, "Office") || !strings.Contains(res.Text, "be blocking cookies") {
 			t.Errorf("links %q, want one, and both causes: %s", links, res.Text)
 		}
 		for range 2 { // as often as it is tried
