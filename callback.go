@@ -20,8 +20,8 @@ import (
 )
 
 // Callback serves the redirect URI, BaseURL + "/callback", to which Microsoft
-// sends people back. It redeems the code, makes the session and redirects to the
-// page that the person asked for. A callback that fails leaves an existing
+// sends people back. It redeems the code, makes the session and redirects to
+// the page that the person asked for. A callback that fails leaves an existing
 // session unchanged.
 func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 	web.Vary(w.Header(), "Cookie")
@@ -155,8 +155,8 @@ type arrival struct {
 // ownToken reports whether the code gives a token for the session's own API.
 func (in *arrival) ownToken() bool { return len(in.others) == 0 || len(in.own) > 0 }
 
-// finish completes an attempt that this browser has proved to be its own. A step
-// that returns false has answered the request.
+// finish completes an attempt that this browser has proved to be its own. A
+// step that returns false has answered the request.
 func (m *Middleware) finish(in *arrival) {
 	_ = m.checkAnswer(in) && m.redeem(in) && m.identify(in) && m.record(in) && m.askApp(in) && m.keepTokens(in) && m.makeSession(in)
 }
@@ -254,9 +254,9 @@ func (m *Middleware) identify(in *arrival) bool {
 	return true
 }
 
-// fillInNames asks userinfo (OpenID Connect Core section 5.3) of a provider other
-// than Microsoft for the names that an ID token lacks. Nothing else is taken from
-// there, because it is not signed.
+// fillInNames asks userinfo (OpenID Connect Core section 5.3) of a provider
+// other than Microsoft for the names that an ID token lacks. Nothing else is
+// taken from there, because it is not signed.
 func (m *Middleware) fillInNames(ctx context.Context, id *provider.Identity, access seal.Secret) {
 	u := &id.User
 	if m.cfg.Issuer == "" || u.Name != "" || u.Email != "" || access == "" {
@@ -405,8 +405,8 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 	return false
 }
 
-// makeSession writes the session and redirects to the page that the person asked
-// for.
+// makeSession writes the session and redirects to the page that the person
+// asked for.
 func (m *Middleware) makeSession(in *arrival) bool {
 	rec, ctx := in.record, in.r.Context()
 	old, _, _ := m.sessions.Load(in.r)

@@ -13,24 +13,25 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// Connect returns a handler that connects a Microsoft account to a user whom the
-// app has signed in by its own means ([Config.User]). A form of the app posts to
-// it. The person chooses an account at Microsoft and comes back to returnTo;
-// [Config.OnSignIn] receives the user and the account, and [Config.Tokens] keeps
-// the tokens. The app's own session does not change.
+// Connect returns a handler that connects a Microsoft account to a user whom
+// the app has signed in by its own means ([Config.User]). A form of the app
+// posts to it. The person chooses an account at Microsoft and comes back to
+// returnTo; [Config.OnSignIn] receives the user and the account, and
+// [Config.Tokens] keeps the tokens. The app's own session does not change.
 //
 //	mux.Handle("POST /connect", auth.Connect("/settings", "Files.Read"))
 //
 // The scopes are requested in addition to [Config.Scopes], as by
-// [Middleware.RequireScopes]. Because the form's response redirects to Microsoft,
-// a Content-Security-Policy of the app must name Microsoft's origin in
-// form-action.
+// [Middleware.RequireScopes]. Because the form's response redirects to
+// Microsoft, a Content-Security-Policy of the app must name Microsoft's origin
+// in form-action.
 //
 // The handler acts only on a form of a page of this site. If a service worker
 // passes requests on, which hides where they come from, the person is asked
 // first. The account is connected only if the same user is still signed in to
 // the same browser when the person comes back: nobody can be tricked into
-// connecting somebody else's account, or into connecting theirs to another user.
+// connecting somebody else's account, or into connecting theirs to another
+// user.
 func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 	if m.vault == nil || m.cfg.User == nil {
 		return m.misused(errors.New("Connect needs Config.Tokens and Config.User"))(nil)
@@ -74,8 +75,8 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 	})
 }
 
-// confirmConnect asks first, because a service worker may have passed on another
-// site's form.
+// confirmConnect asks first, because a service worker may have passed on
+// another site's form.
 func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, action, user, returnTo string) {
 	returnTo = m.returnPath(returnTo)
 	if _, err := m.authority.Metadata.Get(r.Context()); err != nil { // the policy names Microsoft's origin
@@ -121,8 +122,8 @@ func (m *Middleware) appUser(r *http.Request) (user string) {
 	return m.cfg.User(r)
 }
 
-// stillThere reports whether the user who started to connect an account is still
-// signed in to the app, and shows a page if not.
+// stillThere reports whether the user who started to connect an account is
+// still signed in to the app, and shows a page if not.
 func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account) bool {
 	if m.vault != nil && m.appUser(r) == a.User {
 		return true

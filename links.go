@@ -34,14 +34,14 @@ type LoginOptions struct {
 	// opened the link. To link accounts, compare it with the app's own session
 	// in OnSignIn.
 	AppState string
-	// Scopes are requested in addition to [Config.Scopes]: scopes of any API, at
-	// most 20 and 400 bytes in total. They are sealed into the link like
+	// Scopes are requested in addition to [Config.Scopes]: scopes of any API,
+	// at most 20 and 400 bytes in total. They are sealed into the link like
 	// AppState.
 	Scopes []string
 }
 
-// LoginURL returns a link that starts a sign-in, as a path on this site, for use
-// in templates.
+// LoginURL returns a link that starts a sign-in, as a path on this site, for
+// use in templates.
 func (m *Middleware) LoginURL(o LoginOptions) string {
 	scopes, err := m.scopes.Check(o.Scopes)
 	if err != nil {
@@ -171,14 +171,14 @@ func ownRoute(base, p string) bool {
 func (m *Middleware) ownRoute(p string) bool { return ownRoute(m.base.Path, p) }
 
 const (
-	// maxHeaders limits the bytes of a response's headers: nginx accepts 4096 by
-	// default. The callback's limit is maxCallback, because apps set cookies of
-	// their own there.
+	// maxHeaders limits the bytes of a response's headers: nginx accepts 4096
+	// by default. The callback's limit is maxCallback, because apps set
+	// cookies of their own there.
 	maxHeaders  = 4000
 	maxCallback = 3900
-	// redirectBytes is what a redirect adds to the header lines that are already
-	// set: the status line, Date, Content-Length, Connection, Cache-Control,
-	// Referrer-Policy, and Location without its value.
+	// redirectBytes is what a redirect adds to the header lines that are
+	// already set: the status line, Date, Content-Length, Connection,
+	// Cache-Control, Referrer-Policy, and Location without its value.
 	redirectBytes = 170
 	// pageBytes is the same for a page.
 	pageBytes = 540
@@ -245,10 +245,11 @@ func (m *Middleware) onwardsPage(w http.ResponseWriter, r *http.Request, p Page)
 	m.showPage(w, r, p)
 }
 
-// leadOn redirects from the callback to target. If the response's headers would
-// be too large for a proxy, there are three ways out: an address that the browser
-// has in a cookie is reached by way of the short path /continue, one that the app
-// has chosen is put into a page, if that fits, and any other loses its query.
+// leadOn redirects from the callback to target. If the response's headers
+// would be too large for a proxy, there are three ways out: an address that
+// the browser has in a cookie is reached by way of the short path /continue,
+// one that the app has chosen is put into a page, if that fits, and any other
+// loses its query.
 func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *session.Attempt, target string) {
 	limit := maxCallback + max(0, m.cookies.Budget-defaultCookieBudget) // a larger budget means that larger headers pass
 	set := headerBytes(w.Header())
@@ -259,8 +260,8 @@ func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *session.A
 		session.DropCookie(w.Header(), m.attempts.AddressName()) // /continue deletes it, not this response
 		target = m.base.Path + "/continue"
 	case target != a.ReturnTo && set+pageBytes <= limit:
-		// Only for a target of the app's choice: to the browser, this site itself
-		// navigates there.
+		// Only for a target of the app's choice: to the browser, this site
+		// itself navigates there.
 		m.onwardsPage(w, r, Page{
 			Title: "You are signed in", Text: "You are being taken to the page you asked for.",
 			Links: []Link{{URL: target, Label: "Continue"}},

@@ -44,8 +44,9 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if web.First(r.Header["Sec-Fetch-Mode"]) != "" && !web.IsPageLoad(r) {
-		// Microsoft's pages open neither in a script nor in a frame: answer with
-		// the same link, to click. What is sealed in it expires when it did.
+		// Microsoft's pages open neither in a script nor in a frame: answer
+		// with the same link, to click. What is sealed in it expires when it
+		// did.
 		q := r.URL.Query()
 		if q.Del("return_to"); opts.returnTo == m.cfg.Home {
 			opts.returnTo = m.seenPage(r)
@@ -58,8 +59,8 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	}
 	rec := m.current(r)
 	if rec == nil && opts.prompt == "" && !opts.retried && m.sentMarker(r) {
-		// The app sent the person here without a session although they signed in
-		// seconds ago: another redirect would be the start of a loop.
+		// The app sent the person here without a session although they signed
+		// in seconds ago: another redirect would be the start of a loop.
 		m.loopPage(w, r, m.retryURL(opts.returnTo))
 		return
 	}
@@ -136,7 +137,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		a.Host = web.OneLine(r.Host, 100)
 	}
 	state, err := m.attempts.Seal(a)
-	if err != nil && len(scopes) > len(o.requirement.Scopes) { // too long: the request names them all the same
+	if err != nil && len(scopes) > len(o.requirement.Scopes) { // too long: the state need not name them
 		a.Scopes = strings.Join(o.requirement.Scopes, " ")
 		state, err = m.attempts.Seal(a)
 	}
@@ -149,7 +150,8 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		oauth2.S256ChallengeOption(string(a.Verifier(cookie))),
 	}
 	if m.cfg.Issuer == "" {
-		// form_post is a cross-site POST, which carries no SameSite=Lax cookies.
+		// form_post is a cross-site POST, which carries no SameSite=Lax
+		// cookies.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
 	if o.requirement.MaxAge > 0 {
@@ -212,14 +214,14 @@ const (
 )
 
 // replacedGrace is how long a session is still accepted after the same person
-// has replaced it by signing in again: another tab may have sent requests before
-// the new cookie arrived. It is longer than markerLifetime, or those requests
-// would look like a redirect loop.
+// has replaced it by signing in again: another tab may have sent requests
+// before the new cookie arrived. It is longer than markerLifetime, or those
+// requests would look like a redirect loop.
 const replacedGrace = markerLifetime + 10*time.Second
 
 // markerName is the name of the cookie that says that a sign-in has just
-// succeeded. A browser that sends it without a session is about to be redirected
-// in a loop.
+// succeeded. A browser that sends it without a session is about to be
+// redirected in a loop.
 func (m *Middleware) markerName() string { return m.cookies.Name + "-ok" }
 
 func (m *Middleware) setMarker(w http.ResponseWriter) {

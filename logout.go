@@ -12,13 +12,13 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// LogoutURL returns the link that signs out, as a path on this site, for use in
-// templates. A link on a page of this site signs out at once; from anywhere else
-// it leads to a page that asks first.
+// LogoutURL returns the link that signs out, as a path on this site, for use
+// in templates. A link on a page of this site signs out at once; from anywhere
+// else it leads to a page that asks first.
 func (m *Middleware) LogoutURL() string { return m.base.Path + "/logout" }
 
-// Logout signs the person out here and then at Microsoft. Signing out here comes
-// first and takes effect even if Microsoft cannot be reached.
+// Logout signs the person out here and then at Microsoft. Signing out here
+// comes first and takes effect even if Microsoft cannot be reached.
 //
 // Since any site can make a browser open this address, Logout acts only on a
 // form or a link of a page of this site; otherwise it shows a page that asks
@@ -100,10 +100,11 @@ func (m *Middleware) shortDiscovery(r *http.Request) (*provider.Metadata, error)
 }
 
 // endSessionURL returns where to go after signing out here (OpenID Connect
-// RP-Initiated Logout 1.0): Microsoft's end-session endpoint or, if there is none
-// or it is unknown, PostLogoutURL. If the URL has more than room bytes, it leaves
-// out the ID token. The provider may then ask who signs out, but a page in place
-// of the redirect would show the ID token to everything that reads pages.
+// RP-Initiated Logout 1.0): Microsoft's end-session endpoint or, if there is
+// none or it is unknown, PostLogoutURL. If the URL has more than room bytes,
+// it leaves out the ID token. The provider may then ask who signs out, but a
+// page in place of the redirect would show the ID token to everything that
+// reads pages.
 func (m *Middleware) endSessionURL(r *http.Request, rec *session.Record, room int) string {
 	meta, err := m.shortDiscovery(r)
 	if err != nil {
@@ -147,7 +148,8 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// formOrigins returns the provider's origins for form-action, each after a space.
+// formOrigins returns the provider's origins for form-action, each after a
+// space.
 func (m *Middleware) formOrigins() (origins string) {
 	meta, err := m.authority.Known()
 	if err != nil {

@@ -35,7 +35,7 @@ type Middleware struct {
 	apis
 }
 
-// keeping holds what keeps sessions between requests.
+// keeping is how sessions are kept between requests.
 type keeping struct {
 	layout   session.Layout
 	cookies  *session.Cookies
@@ -58,7 +58,7 @@ type signIns struct {
 type apis struct {
 	tokenHosts  map[string][]string // scopes by host
 	tokenBase   http.RoundTripper
-	graph       string // Microsoft Graph's origin, "" if there is none
+	graph       string // Microsoft Graph's URL, "" if there is none
 	memberships memberships
 }
 
@@ -93,9 +93,9 @@ func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve(m, w, r)
 }
 
-// routeFor returns the handler if a request is for a page below BaseURL, or nil.
-// It looks at the path in r.URL and, in case http.StripPrefix has shortened that,
-// at the path that the browser sent.
+// routeFor returns the handler if a request is for a page below BaseURL, or
+// nil. It looks at the path in r.URL and, in case http.StripPrefix has
+// shortened that, at the path that the browser sent.
 func (m *Middleware) routeFor(r *http.Request) func(*Middleware, http.ResponseWriter, *http.Request) {
 	asked, _, _ := strings.Cut(web.RequestPath(r), "?")
 	for _, path := range [...]string{r.URL.Path, asked} {
@@ -138,11 +138,11 @@ func (m *Middleware) Load(next http.Handler) http.Handler {
 	})
 }
 
-// Require is Load for handlers that only signed-in people may reach. A page load
-// without a session is redirected to Microsoft and, after the sign-in, back to
-// the page. Scripts, frames, form posts and the like are answered 401. Wrapped
-// around a whole site, Require serves the pages below BaseURL itself: if they
-// required a sign-in, nobody could sign in.
+// Require is Load for handlers that only signed-in people may reach. A page
+// load without a session is redirected to Microsoft and, after the sign-in,
+// back to the page. Scripts, frames, form posts and the like are answered 401.
+// Wrapped around a whole site, Require serves the pages below BaseURL itself:
+// if they required a sign-in, nobody could sign in.
 func (m *Middleware) Require(next http.Handler) http.Handler {
 	return m.require(next, provider.Requirement{})
 }

@@ -27,10 +27,10 @@ type Page struct {
 	Title, Text string
 	// Links are what the person can do next, the best choice first.
 	Links []Link
-	// Refresh is the time after which the page follows its first link by itself;
-	// less than a second means at once, and 0 means that it does not. Only the
-	// kind "wait" sets it. The page's Content-Security-Policy allows <meta
-	// http-equiv="refresh">.
+	// Refresh is the time after which the page follows its first link by
+	// itself; less than a second means at once, and 0 means that it does not.
+	// Only the kind "wait" sets it. The page's Content-Security-Policy allows
+	// <meta http-equiv="refresh">.
 	Refresh time.Duration
 	// ID is also in the log line about this page. It is empty for pages that
 	// report no failure.
@@ -48,9 +48,9 @@ type Link struct {
 	Label string
 	// Post means that URL takes a form POST with Token.
 	Post bool
-	// Token is the value for the form's hidden field "msauth_token". It is valid
-	// for this person and for half an hour. Without it, if a service worker
-	// passes requests on, the form leads to the same page again.
+	// Token is the value for the form's hidden field "msauth_token". It is
+	// valid for this person and for half an hour. Without it, if a service
+	// worker passes requests on, the form leads to the same page again.
 	Token string
 }
 
@@ -123,8 +123,9 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 }
 
 // unauthorized answers a request that is not a page load with status 401 and a
-// link to sign in: on a page or, for scripts, as login_url in a problem document
-// (RFC 9457). more means that somebody is signed in but needs another sign-in.
+// link to sign in: on a page or, for scripts, as login_url in a problem
+// document (RFC 9457). more means that somebody is signed in but needs another
+// sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
@@ -138,7 +139,8 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 		h.Set("X-Inertia-Location", m.shorterLink(h, login))
 		status, html = http.StatusConflict, false
 	case turboDrive:
-		// If the response is not HTML, Turbo loads the address again, as a page.
+		// If the response is not HTML, Turbo loads the address again, as a
+		// page.
 		html = html && r.Method != http.MethodGet
 	case livewire:
 		status, html = statusPageExpired, true // Livewire offers to reload the page

@@ -23,8 +23,8 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.L
 	m.fail(w, r, level, p, append(attrs, "event", "sign_in_refused")...)
 }
 
-// againLink is the link to start the same again. Connecting an account starts on
-// a page of the app.
+// againLink returns the link to start an attempt again. Connecting an account
+// starts on a page of the app.
 func (m *Middleware) againLink(a *session.Attempt) Link {
 	if a.User != "" {
 		return Link{URL: a.ReturnTo, Label: "Back"}
@@ -185,8 +185,8 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
 }
 
-// declinedMore is the page for people who are signed in and declined, or failed,
-// an additional requirement.
+// declinedMore is the page for people who are signed in and declined, or
+// failed, an additional requirement.
 func (m *Middleware) declinedMore(p *Page, a *session.Attempt, failure *provider.Failure) {
 	p.Title = "You did not grant access to this part of the site"
 	p.Text = "You declined what Microsoft asked you to approve. You are still signed in, and everything else works as before."
@@ -231,8 +231,9 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 			Err:   failure,
 		}, append(m.events.refused("provider", m.currentUser(r), a.ReturnTo), "aadsts", failure.Numbers)...)
 	case provider.Misconfigured:
-		// A visitor can cause other errors with a made-up code. If the redirect
-		// URI is registered for the wrong platform, no code has ever been redeemed.
+		// A visitor can cause other errors with a made-up code. If the
+		// redirect URI is registered for the wrong platform, no code has ever
+		// been redeemed.
 		wrongPlatform := slices.Contains(failure.Numbers, provider.SpaPlatform) && !m.redeemed.Load()
 		if failure.Code != "" && failure.Code != "invalid_client" && failure.Code != "unauthorized_client" && !wrongPlatform {
 			m.startAgain(w, r, a, failure)
@@ -294,9 +295,9 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *sessi
 	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.ReturnTo)...)
 }
 
-// provedFresh reports whether credentials were entered as recently as the attempt
-// required, and shows a page if not. The parameters that ask for it are in the
-// address bar, where anybody can remove them.
+// provedFresh reports whether credentials were entered as recently as the
+// attempt required, and shows a page if not. The parameters that ask for it
+// are in the address bar, where anybody can remove them.
 func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
 	age := time.Since(time.Unix(id.AuthTime, 0))
 	switch {

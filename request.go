@@ -37,8 +37,8 @@ func (m *Middleware) seemsMeant(r *http.Request) bool {
 	return web.IsNavigation(r) && r.Header.Get("Sec-Fetch-Site") == "same-origin"
 }
 
-// fromHere reports whether a form is from this site if the browser is too old to
-// send Sec-Fetch-Site or Origin: it then checks Referer.
+// fromHere reports whether a form is from this site if the browser is too old
+// to send Sec-Fetch-Site or Origin: it then checks Referer.
 func (m *Middleware) fromHere(r *http.Request) bool {
 	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
 		return true
@@ -59,8 +59,8 @@ const (
 // actionSignOut is the action of the form on a "confirm-sign-out" page.
 const actionSignOut = "sign out"
 
-// askingStatus returns the status of a page that asks first. A script that posts
-// with fetch gets 403, which tells it that nothing was done.
+// askingStatus returns the status of a page that asks first. A script that
+// posts with fetch gets 403, which tells it that nothing was done.
 func askingStatus(r *http.Request) int {
 	if r.Method == http.MethodPost && web.First(r.Header["Sec-Fetch-Dest"]) == "empty" {
 		return http.StatusForbidden
@@ -68,17 +68,17 @@ func askingStatus(r *http.Request) int {
 	return http.StatusOK
 }
 
-// formToken makes the token of a form: proof, for half an hour, that subject was
-// asked about an action. Other sites cannot read it, and a token that they obtain
-// themselves is for another subject.
+// formToken makes the token of a form: proof, for half an hour, that subject
+// was asked about an action. Other sites cannot read it, and a token that they
+// obtain themselves is for another subject.
 func (m *Middleware) formToken(action, subject string) string {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(formLifetime).Unix()))
 	return m.formKeys.Seal(plain, m.formData(action, subject))
 }
 
 // agreed reports whether a request is the form of a page that asked subject
-// about action. The token proves it, whatever the headers say, unless the browser
-// reports that another site sent the form.
+// about action. The token proves it, whatever the headers say, unless the
+// browser reports that another site sent the form.
 func (m *Middleware) agreed(w http.ResponseWriter, r *http.Request, action, subject string) bool {
 	if r.Method != http.MethodPost || web.First(r.Header["Sec-Fetch-Site"]) == "cross-site" {
 		return false
@@ -118,8 +118,8 @@ func (m *Middleware) sessionSubject(r *http.Request, rec *session.Record) string
 	return "cookies " + string(h.Sum(nil))
 }
 
-// A library is one that requests pages by script. Each needs a different response
-// to get to the sign-in.
+// A library is one that requests pages by script. Each needs a different
+// response to get to the sign-in.
 type library int
 
 const (
@@ -157,9 +157,9 @@ func libraryOf(h http.Header) library {
 	return noLibrary
 }
 
-// seenPage returns the page to come back to after a sign-in if a script or a frame
-// made the request: the page that the person is looking at or, if a library was
-// about to show another page, that one.
+// seenPage returns the page to come back to after a sign-in if a script or a
+// frame made the request: the page that the person is looking at or, if a
+// library was about to show another page, that one.
 func (m *Middleware) seenPage(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		switch libraryOf(r.Header) {

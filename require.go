@@ -58,13 +58,13 @@ func (m *Middleware) RequireScopes(scopes ...string) func(http.Handler) http.Han
 // shortestMaxAge leaves people enough time to come back from Microsoft.
 const shortestMaxAge = 1 * time.Minute
 
-// RequireFreshSignIn is [Middleware.Require] for sensitive handlers: people must
-// have entered their credentials at most maxAge ago, or they are sent to
-// Microsoft to enter them again. maxAge is at least one minute. The proof is the
-// claim "auth_time", which the app registration must ask for: Token
+// RequireFreshSignIn is [Middleware.Require] for sensitive handlers: people
+// must have entered their credentials at most maxAge ago, or they are sent to
+// Microsoft to enter them again. maxAge is at least one minute. The proof is
+// the claim "auth_time", which the app registration must ask for: Token
 // configuration, Add optional claim, ID, auth_time. Without the claim, the
-// sign-in ends with a page that says so. See OpenID Connect Core section 3.1.2.1
-// (prompt, max_age).
+// sign-in ends with a page that says so. See OpenID Connect Core section
+// 3.1.2.1 (prompt, max_age).
 func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler) http.Handler {
 	if maxAge < shortestMaxAge || maxAge > session.LongestMaxAge {
 		return m.misused(fmt.Errorf("RequireFreshSignIn: maxAge %w", checkDuration(maxAge, shortestMaxAge, session.LongestMaxAge)))
@@ -81,11 +81,11 @@ func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler)
 }
 
 // RequireAuthContext is [Middleware.Require] for handlers protected by a
-// Conditional Access policy: the sign-in must satisfy the authentication context
-// id ("c1" to "c99"), or the person is sent to Microsoft to do what the policy
-// asks for. The proof is the claim "acrs" in the ID token; it is valid for the
-// whole session. See "Developer guide to Conditional Access authentication
-// context".
+// Conditional Access policy: the sign-in must satisfy the authentication
+// context id ("c1" to "c99"), or the person is sent to Microsoft to do what
+// the policy asks for. The proof is the claim "acrs" in the ID token; it is
+// valid for the whole session. See "Developer guide to Conditional Access
+// authentication context".
 func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handler {
 	if !provider.ValidContext(id) {
 		return m.misused(fmt.Errorf("RequireAuthContext: %q is not c1 to c99", id))
@@ -105,8 +105,8 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 }
 
 // RequireRole is [Middleware.Require] for people who have been assigned one of
-// the app roles. Others get a page with status 403 (scripts a problem document)
-// and are never sent to sign in again, which would not change the roles.
+// the app roles. Others get a page, or scripts a problem document, with status
+// 403, and are never sent to sign in again, which would not change the roles.
 //
 // If the arguments of a Require method make no sense (none, a name instead of a
 // GUID, "c100"), nobody could ever pass. An Error line then says so when the
@@ -155,10 +155,10 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 	}
 }
 
-// RequireGroup is [Middleware.Require] for members of one of the groups (object
-// ids, at most 20), as reported by [Session.MemberOf]; others are answered as by
-// [Middleware.RequireRole]. If Graph has to be asked and gives no answer, the
-// response has status 503.
+// RequireGroup is [Middleware.Require] for members of one of the groups
+// (object ids, at most 20), as reported by [Session.MemberOf]; others are
+// answered as by [Middleware.RequireRole]. If Graph has to be asked and gives
+// no answer, the response has status 503.
 func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler {
 	if _, err := NewSession(User{}, nil).MemberOf(context.Background(), ids...); err != nil {
 		return m.misused(fmt.Errorf("RequireGroup: %w", err))
@@ -202,8 +202,8 @@ func (m *Middleware) closed(what string, err error) func(http.Handler) http.Hand
 	}
 }
 
-// requireMore is Require with a further check. People who are not signed in are
-// asked for first as part of signing in, so that one sign-in is enough.
+// requireMore is Require with a further check. first is what a first sign-in
+// asks for already, so that people need not sign in twice.
 func (m *Middleware) requireMore(next http.Handler, first provider.Requirement, judge func(r *http.Request, v *visit) *shortfall) http.Handler {
 	return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, v := m.attach(w, r)
@@ -256,8 +256,8 @@ func forbidden(kind string, oneOf []string) *shortfall {
 	return &shortfall{forbidden: kind, err: errors.New("missing " + kind + ": " + web.OneLine(strings.Join(oneOf, " or "), 500))}
 }
 
-// deliver writes the session if a check has requested a token and received a new
-// refresh token: the next request may reach another process.
+// deliver writes the session if a check has requested a token and received a
+// new refresh token: the next request may reach another process.
 func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	n, ok := m.renewals.PendingUpdate(v.rec)
 	if _, leaving := m.ended.State(v.rec.ID, time.Now()); !ok || !n.Deliver || leaving || web.IsUpgrade(r) {
@@ -281,11 +281,11 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	}
 }
 
-// Challenge answers a request that failed with err, an error of [Session.Client]
-// or [Session.Token], if it takes the person to resolve it. It redirects them to
-// Microsoft, asking for what is missing, and back to this page; a script gets
-// status 401 and a login_url. People who have just been there for the same
-// reason get a page with status 403.
+// Challenge answers a request that failed with err, an error of
+// [Session.Client] or [Session.Token], if only the person can resolve it. It
+// redirects them to Microsoft, asking for what is missing, and back to this
+// page; a script gets status 401 and a login_url. People who have just been
+// there for the same reason get a page with status 403.
 //
 //	res, err := s.Client(r.Context()).Get(...)
 //	if auth.Challenge(w, r, err) {
@@ -293,8 +293,8 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 //	}
 //
 // Challenge reports whether it answered the request. For any other error, nil
-// included, it does nothing and returns false, and the handler must answer. Call
-// it before writing anything to w.
+// included, it does nothing and returns false, and the handler must answer.
+// Call it before writing anything to w.
 func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error) bool {
 	if !forPerson(err) {
 		return false
@@ -338,8 +338,8 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *session.Re
 	}
 }
 
-// askedPage returns the page that a request is for or, if it is not a page load,
-// the page that the person is looking at.
+// askedPage returns the page that a request is for or, if it is not a page
+// load, the page that the person is looking at.
 func (m *Middleware) askedPage(r *http.Request) string {
 	if web.IsNavigation(r) {
 		return m.returnPath(web.RequestPath(r))

@@ -20,7 +20,8 @@ type visit struct {
 	prefetch     bool  // the session must be renewed first, and this is a prefetch
 	err          error // the session store failed
 
-	// session and the request's context point into these: one allocation for all.
+	// session and the request's context point into these: one allocation for
+	// all.
 	context attached
 	held    heldSession
 }
@@ -64,8 +65,8 @@ func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 }
 
 // receive reads the request's session, checks it, renews its tokens if they are
-// due and, if anything changed, writes it back. All of this happens here, before
-// the handler runs, and nothing after it.
+// due and, if anything changed, writes it back. All of this happens before the
+// handler runs; nothing is left for afterwards.
 func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	v.justSignedIn = m.sentMarker(r)
 	s := reception{now: time.Now()}
@@ -80,7 +81,7 @@ func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 // A reception is what receive knows about a session.
 type reception struct {
 	now     time.Time
-	rec     *session.Record // as the browser sent it
+	rec     *session.Record // as it was loaded
 	fresh   *session.Record // as it is now
 	leaving bool            // replaced a moment ago: still accepted, never written again
 	how     howToRenew
@@ -132,14 +133,14 @@ func (m *Middleware) judge(rec *session.Record, ended bool, now time.Time) strin
 
 // admits checks an account against the current configuration.
 func (m *Middleware) admits(u *provider.Account) bool {
-	// CheckPerson is for sessions from earlier versions, which accepted a subject
-	// that everybody shares.
+	// CheckPerson is for sessions from earlier versions, which accepted a
+	// subject that everybody shares.
 	return m.authority.CheckPerson(u) == nil && provider.Admits(u, m.cfg.Tenant, m.cfg.AllowedTenants)
 }
 
-// reject logs why a session is not accepted and deletes it, but on navigations
-// only: the response to a slow script could arrive after a new sign-in, and the
-// deletion undo it.
+// reject logs why a session is not accepted. It deletes the session on
+// navigations only: in the response to a slow script, the deletion could
+// arrive after a new sign-in and undo it.
 func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason string, rec *session.Record) {
 	attrs := []any{"reason", reason}
 	if rec != nil {
@@ -297,8 +298,8 @@ func (m *Middleware) outlivesTokens(rec *session.Record) bool {
 		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.Renewed+int64(m.cfg.RecheckAfter/time.Second))
 }
 
-// writeBack writes the session if it has changed. It reports whether the session
-// still exists.
+// writeBack writes the session if it has changed. It reports whether the
+// session still exists.
 func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Request) bool {
 	rec, renewed := s.rec, s.fresh
 	s.fresh = m.touch(r, s.fresh, s.now)
@@ -329,9 +330,9 @@ func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Requ
 	return true
 }
 
-// touch records that the session was used, at most once per 1/24 of IdleTimeout,
-// and drops cookies that it no longer needs. It returns rec itself if there is
-// nothing to write.
+// touch records that the session was used, at most once per 1/24 of
+// IdleTimeout, and drops cookies that it no longer needs. It returns rec
+// itself if there is nothing to write.
 func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) *session.Record {
 	step := int64(m.cfg.IdleTimeout / time.Second / 24)
 	idle := m.cfg.IdleTimeout < m.cfg.MaxAge && now.Unix()-rec.Used >= max(step, 1)
