@@ -281,6 +281,6 @@ func (t *TokenEndpoint) inGUIDForm(scopes string) string {
 // lacksConsent reports whether consent may be missing, as far as a refusal tells: see
 // classify.
 func lacksConsent(err *Failure) bool {
-	return strings.EqualFold(err.Suberror, "consent_required") || err.Code == "consent_required" ||
-		err.Code == "invalid_grant" && err.Suberror == "" && err.Class != Retry
+	return err.Class != Retry && (strings.EqualFold(err.Suberror, "consent_required") || err.Code == "consent_required" ||
+		err.Code == "invalid_grant" && err.Suberror == "")
 }

@@ -173,6 +173,9 @@ func TestRefreshTriesOtherForms(t *testing.T) {
 		{"an outage", RefreshRequest{Scopes: "a b", Fewer: "a"}, func(string, url.Values) (int, map[string]any) {
 			return 503, map[string]any{"error": "invalid_grant"}
 		}, []string{"/common/token a b"}, Retry},
+		{"an outage that speaks of consent", RefreshRequest{Scopes: "a b", Fewer: "a"}, func(string, url.Values) (int, map[string]any) {
+			return 503, map[string]any{"error": "consent_required"}
+		}, []string{"/common/token a b"}, Retry},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
