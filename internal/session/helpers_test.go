@@ -99,7 +99,7 @@ func request(responses ...http.Header) *http.Request {
 	return r
 }
 
-// random returns n bytes of noise: as text it can be put into fewer bytes by nobody.
+// random returns about n characters of base64, which do not get shorter.
 func random(n int) seal.Secret {
 	b := make([]byte, n/4*3)
 	seal.RandomBytes(b)

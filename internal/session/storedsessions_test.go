@@ -168,7 +168,7 @@ func TestEntryOfAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// Whoever knows the id of the session before a sign-in knows nothing of that
+// Whoever planted the id of the session before a sign-in must not get the session
 // after it.
 func TestSignInGetsANewID(t *testing.T) {
 	t.Parallel()
