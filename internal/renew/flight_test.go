@@ -2,7 +2,6 @@ package renew
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -300,62 +299,21 @@ func TestOtherProcessesRenewToo(t *testing.T) {
 
 var errStore = errors.New("the store fails")
 
-// jwt is a token that nobody has signed.
-func jwt(payload string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"1"}`)) + "." +
-		base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2lnbmF0dXJl"
-}
-
-// What becomes of tokens whose ID token cannot be verified, because the provider's
-// keys cannot be read or because it is none.
-func TestIDTokensOfRenewals(t *testing.T) {
+// A flight that ended between the look of the next one and its start has used the
+// refresh token: the next one looks again and does not use it.
+func TestAFlightNeverUsesAnOldRefreshToken(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name    string
-		idToken string
-		class   provider.Class // of the error, "" for none
-		newest  string         // refresh token that is known afterwards
-	}{
-		{"keys unavailable", jwt(`{"iss":"` + issuer + `","sub":"ada","aud":"app"}`), "", "R1"},
-		{"another person", jwt(`{"iss":"` + issuer + `","sub":"bob","aud":"app"}`), provider.SignIn, "R0"},
-		{"another app", jwt(`{"iss":"` + issuer + `","sub":"ada","aud":"other"}`), provider.SignIn, "R0"},
-		{"not a JWT", "nonsense", provider.Retry, "R1"},
+	p := &fakeProvider{}
+	r, _ := fixture(p, nil)
+	rec := expired("ada", "R0")
+	if _, err := r.Renew(t.Context(), renewal(rec)); err != nil {
+		t.Fatal(err)
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			p := &fakeProvider{reply: func(n int, _ url.Values) (int, string) {
-				return 200, tokens(n, fmt.Sprintf(`,"id_token":%q`, test.idToken))
-			}}
-			r, _ := fixture(p, nil)
-			rec := expired("ada", "R0")
-			_, err := r.Renew(t.Context(), renewal(rec))
-			if _, _, newest := r.Own(rec); classOf(err) != test.class || string(newest) != test.newest {
-				t.Errorf("%v, the newest refresh token is %q", err, string(newest))
-			}
-			if n, _ := r.PendingUpdate(rec); n.Deliver != (test.class == provider.Retry) {
-				t.Errorf("%+v: a refresh token that came with unusable tokens must be delivered", n)
-			}
-		})
+	late := &flight{r: r, want: renewal(rec), rec: rec, refresh: "R0", asker: t.Context()}
+	if o, err := late.fly(); err != nil || o.tokens != nil || o.newer != nil {
+		t.Errorf("%+v, %v, want that it looks again", o, err)
 	}
-}
-
-// Where there was an access token, a renewal brings one.
-func TestARenewalWithoutAccessTokenIsNoUse(t *testing.T) {
-	t.Parallel()
-	p := &fakeProvider{reply: func(int, url.Values) (int, string) {
-		return 200, fmt.Sprintf(`{"token_type":"Bearer","id_token":%q,"refresh_token":"R1"}`, jwt(`{"iss":"`+issuer+`","sub":"ada","aud":"app"}`))
-	}}
-	for _, had := range []bool{true, false} {
-		r, _ := fixture(p, nil)
-		rec := expired("ada", "R0")
-		if !had {
-			rec.Access = ""
-		}
-		want := renewal(rec)
-		want.Due = func(g *provider.TokenSet) bool { return g.Refresh == "R0" }
-		if _, err := r.Renew(t.Context(), want); (err != nil) != had {
-			t.Errorf("had an access token: %t, error %v", had, err)
-		}
+	if got := p.used(); !slices.Equal(got, []string{"R0"}) {
+		t.Errorf("used %q", got)
 	}
 }

@@ -118,3 +118,13 @@ func TestASignInWaitsForTheRenewalOfWhatItReplaces(t *testing.T) {
 		}
 	})
 }
+
+// A sign-in that brought no refresh token is kept all the same.
+func TestKeepStoredWithoutRefreshToken(t *testing.T) {
+	t.Parallel()
+	r, _ := fixture(&fakeProvider{}, func(s *Settings) { s.Vault = vaultOn(t, &memoryStore{}, 1) })
+	connect(t, r, expired("ada", ""), "7")
+	if e, err := r.Vault.Load(t.Context(), "7"); err != nil || e.Rec.Access != "A" {
+		t.Errorf("%+v, %v", e, err)
+	}
+}

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,30 @@ func TestLeases(t *testing.T) {
 		t.Parallel()
 		if waited, err := new(leaseWait).wait(t.Context(), StoredTokens{Version: 1}); waited || err != nil {
 			t.Error(waited, err)
+		}
+	})
+}
+
+// Whoever waits long for a slot takes the lease once more: when the request is made
+// there is time for the answer and for saving it.
+func TestALeaseIsFreshWhenTheRequestIsMade(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, store := &fakeProvider{}, &memoryStore{}
+		r, _, want := stored(t, p, store)
+		p.answer(func(n int, _ url.Values) (int, string) {
+			e, err := store.Load(t.Context(), r.Vault.Prefix+"7")
+			if left := time.Until(e.Lease); err != nil || left < leaseLeft {
+				t.Errorf("%v is left of the lease, want %v (%v)", left, leaseLeft, err)
+			}
+			return 200, tokens(n)
+		})
+		for range maxFlights {
+			r.slots <- struct{}{}
+		}
+		time.AfterFunc(leaseTime-leaseLeft+time.Second, func() { <-r.slots })
+		if g, err := r.Renew(t.Context(), want); err != nil || g.Access != "A1" {
+			t.Errorf("%v, %v", g, err)
 		}
 	})
 }

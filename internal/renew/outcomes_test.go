@@ -178,21 +178,33 @@ func TestNothingIsKnownOfNoRefreshToken(t *testing.T) {
 // minutes, unless an answer with the old one may arrive last.
 func TestOldRefreshTokensLeadToNewOnesUntilTheBrowserHasThem(t *testing.T) {
 	t.Parallel()
+	day := func() time.Time { return time.Now().Add(24 * time.Hour) }
 	tests := []struct {
 		name string
-		do   func(ctx context.Context, r *Renewals, old, fresh *session.Record)
+		do   func(ctx context.Context, r *Renewals, old *session.Record, renew func() (fresh *session.Record))
 		want time.Duration // the old token leads to the new one this long
 	}{
-		{"not delivered", func(context.Context, *Renewals, *session.Record, *session.Record) {}, 24 * time.Hour},
-		{"delivered", func(_ context.Context, r *Renewals, old, fresh *session.Record) { r.Taken(old, fresh) }, outcomeGrace},
-		{"delivered, while an older answer is under way", func(ctx context.Context, r *Renewals, old, fresh *session.Record) {
-			r.Touches(ctx, old, time.Now().Add(24*time.Hour))
-			r.Taken(old, fresh)
+		{"not delivered", func(_ context.Context, _ *Renewals, _ *session.Record, renew func() *session.Record) {
+			renew()
 		}, 24 * time.Hour},
-		{"delivered, then renewed by an older answer", func(ctx context.Context, r *Renewals, old, fresh *session.Record) {
-			r.Taken(old, fresh)
-			r.Touches(ctx, old, time.Now().Add(24*time.Hour))
+		{"delivered", func(_ context.Context, r *Renewals, old *session.Record, renew func() *session.Record) {
+			r.Taken(old, renew())
+		}, outcomeGrace},
+		{"delivered, while an answer from before is under way", func(ctx context.Context, r *Renewals, old *session.Record, renew func() *session.Record) {
+			r.Touches(ctx, old, day())
+			r.Taken(old, renew())
 		}, 24 * time.Hour},
+		{"delivered, before an answer with the old one", func(ctx context.Context, r *Renewals, old *session.Record, renew func() *session.Record) {
+			r.Taken(old, renew())
+			r.Touches(ctx, old, day())
+		}, 24 * time.Hour},
+		{"delivered, long after an answer with the old one", func(ctx context.Context, r *Renewals, old *session.Record, renew func() *session.Record) {
+			ctx, done := context.WithCancel(ctx)
+			r.Touches(ctx, old, day())
+			done()
+			time.Sleep(outcomeGrace)
+			r.Taken(old, renew())
+		}, outcomeGrace},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -200,13 +212,15 @@ func TestOldRefreshTokensLeadToNewOnesUntilTheBrowserHasThem(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, _ := fixture(&fakeProvider{}, nil)
 				old := expired("ada", "R0")
-				g, err := r.Renew(t.Context(), renewal(old))
-				if err != nil {
-					t.Fatal(err)
-				}
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				test.do(ctx, r, old, old.RenewedBy(g))
+				test.do(ctx, r, old, func() *session.Record {
+					g, err := r.Renew(t.Context(), renewal(old))
+					if err != nil {
+						t.Fatal(err)
+					}
+					return old.RenewedBy(g)
+				})
 				time.Sleep(test.want - time.Second)
 				if _, _, newest := r.Known("R0"); newest != "R1" {
 					t.Errorf("leads to %q after %v, want R1", string(newest), test.want-time.Second)

@@ -8,8 +8,8 @@ import (
 	"example.com/msauth/internal/ttl"
 )
 
-// DemandRest is how long nobody is sent to the provider again for what a sign-in
-// was to bring and has not brought.
+// DemandRest is how long after a sign-in nobody is sent to the provider again for
+// a requirement that the sign-in did not meet.
 const DemandRest = 5 * time.Minute
 
 // A PendingUpdate is what has become known of a session's tokens and is not in

@@ -92,71 +92,6 @@ func TestARefusalIsStored(t *testing.T) {
 	})
 }
 
-// The provider has given a refresh token, the store does not take it: it is saved
-// later, and not lost. The old one is not used again meanwhile.
-func TestWhatTheStoreDoesNotTakeIsSavedLater(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p, store := &fakeProvider{}, &memoryStore{}
-		r, told, want := stored(t, p, store)
-		store.failing(savesFailAfter(1)) // the lease is taken
-		if _, err := r.Renew(t.Context(), want); classOf(err) != provider.Retry || !errors.Is(err, errStore) {
-			t.Errorf("%v, want that the store fails", err)
-		}
-		if got := told.take(); !slices.Contains(got, "token store fails: the store fails") || !slices.Contains(got, "weak: token store fails") {
-			t.Errorf("told %q", got)
-		}
-		time.Sleep(time.Hour)
-		if _, err := r.Renew(t.Context(), want); classOf(err) != provider.Retry {
-			t.Errorf("%v, want that the store fails", err)
-		}
-		store.failing(nil)
-		time.Sleep(2*longestRetry + time.Second)
-		if e, err := r.Vault.Load(t.Context(), "7"); err != nil || e.Rec.Refresh != "R1" {
-			t.Errorf("%v, %v", e, err)
-		}
-		if g, err := r.Renew(t.Context(), want); err != nil || g.Access == "A" {
-			t.Errorf("%v, %v", g, err)
-		}
-		if got := p.used(); got[0] != "R0" || slices.Contains(got[1:], "R0") {
-			t.Errorf("used %q", got)
-		}
-	})
-}
-
-// What was not saved yet gives way to another sign-in, and to a disconnection.
-func TestLateTokensGiveWay(t *testing.T) {
-	t.Parallel()
-	for name, do := range map[string]func(*testing.T, *Renewals){
-		"to another sign-in": func(t *testing.T, r *Renewals) { connect(t, r, expired("ada", "S0"), "7") },
-		"to a disconnection": func(t *testing.T, r *Renewals) {
-			if err := r.Vault.Delete(t.Context(), "7"); err != nil {
-				t.Error(err)
-			}
-			r.ForgetStored("7")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				store := &memoryStore{}
-				r, _, want := stored(t, &fakeProvider{}, store)
-				store.failing(savesFailAfter(1)) // the lease is taken
-				_, _ = r.Renew(t.Context(), want)
-				store.failing(nil)
-				do(t, r)
-				time.Sleep(time.Hour)
-				if e, err := r.Vault.Load(t.Context(), "7"); err == nil && e.Rec.Refresh != "S0" || err != nil && !errors.Is(err, ErrNoTokens) {
-					t.Errorf("%v, %v", e, err)
-				}
-				if n := r.stored.unsaved.Len(); n != 0 {
-					t.Errorf("%d entries are still to be saved", n)
-				}
-			})
-		})
-	}
-}
-
 // The provider is slow, and all requests that may be under way are: that is not the
 // store's fault.
 func TestWaitingInVainIsNotBlamedOnTheStore(t *testing.T) {
@@ -189,9 +124,10 @@ func TestARefusalThatTheStoreDoesNotTake(t *testing.T) {
 		r, told, want := stored(t, p, store)
 		store.failing(savesFailAfter(1))
 		for range 2 {
-			if _, err := r.Renew(t.Context(), want); classOf(err) != provider.SignIn && !errors.Is(err, errStore) {
-				t.Error(err)
+			if _, err := r.Renew(t.Context(), want); classOf(err) != provider.SignIn {
+				t.Errorf("%v, want class %q", err, provider.SignIn)
 			}
+			time.Sleep(refusalGrace - time.Second)
 		}
 		if got := p.used(); len(got) != 1 {
 			t.Errorf("%d requests, want 1", len(got))
@@ -216,6 +152,25 @@ func TestAStepUpIsStored(t *testing.T) {
 	}
 	e, err := r.Vault.Load(t.Context(), "7")
 	if err != nil || !e.SignInRequired || e.RefusedBefore().Class != provider.StepUp || e.RefusedBefore().Claims != claims {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// A step-up for other scopes is no matter of the entry: it is remembered in this
+// process.
+func TestAStepUpForOtherScopesIsRemembered(t *testing.T) {
+	t.Parallel()
+	p := &fakeProvider{reply: refuse(400, "interaction_required")}
+	r, _, want := stored(t, p, &memoryStore{})
+	for range 2 {
+		if _, err := r.Renew(t.Context(), other(want.Rec, "api://x/read")); classOf(err) != provider.StepUp {
+			t.Error(err)
+		}
+	}
+	if got := p.used(); len(got) != 1 {
+		t.Errorf("%d requests, want 1", len(got))
+	}
+	if e, err := r.Vault.Load(t.Context(), "7"); err != nil || e.SignInRequired {
 		t.Errorf("%+v, %v", e, err)
 	}
 }

@@ -13,6 +13,8 @@ const (
 	// maxAttempts is how many unfinished attempts one browser may have. Their
 	// cookies take about 1.1 KB.
 	maxAttempts = 16
+	// maxSent bounds how many attempts of one request are looked at.
+	maxSent = 200
 	// maxFinished bounds the memory of finished attempts.
 	maxFinished = 10_000
 )
@@ -84,7 +86,7 @@ func (s *Attempts) Sent(h http.Header, wanted string) (ids []string, value strin
 			if id == wanted && value == "" {
 				value = v
 			}
-			if len(ids) < 200 && !slices.Contains(ids, id) {
+			if len(ids) < maxSent && !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
 		}

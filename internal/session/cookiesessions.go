@@ -12,6 +12,7 @@ type cookieSessions struct{ StoreSettings }
 
 var _ Store = (*cookieSessions)(nil)
 
+// Load implements Store. It opens the head only; the tail waits in the record.
 func (s *cookieSessions) Load(r *http.Request) (*Record, bool, error) {
 	got := s.Cookies.Read(r.Header)
 	if got.Head == nil {
@@ -26,10 +27,13 @@ func (s *cookieSessions) Load(r *http.Request) (*Record, bool, error) {
 	return rec, true, nil
 }
 
+// Create implements Store. It logs what the session leaves out, which Update does
+// not repeat at every renewal.
 func (s *cookieSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record) error {
 	return s.write(w, r, rec, true)
 }
 
+// Update implements Store. Here no session is ever gone.
 func (s *cookieSessions) Update(w http.ResponseWriter, r *http.Request, rec *Record) (bool, error) {
 	return false, s.write(w, r, rec, false)
 }
@@ -76,12 +80,15 @@ func (s *cookieSessions) cookieAge(rec *Record) time.Duration {
 	return s.lasts(rec)
 }
 
+// Remove implements Store.
 func (s *cookieSessions) Remove(w http.ResponseWriter, r *http.Request) error {
-	// A handler that signs out runs inside Load, which may have set cookies already.
+	// Cookies may have been set already before the handler that signs out was called.
 	s.Cookies.Clear(w.Header(), s.Cookies.Scan(r.Header).Sent|s.Cookies.Set(w.Header()))
 	return nil
 }
 
+// Reload implements Store: there is nothing to read but the request.
 func (s *cookieSessions) Reload(*http.Request) func() (*Record, error) { return nil }
 
+// Changed implements Store.
 func (s *cookieSessions) Changed(*http.Request, *Record) bool { return false }

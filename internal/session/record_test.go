@@ -1,93 +1,20 @@
 package session
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
-	"fmt"
-	"net/http"
 	"reflect"
-	"runtime"
+	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"example.com/msauth/internal/compact"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/seal"
 )
 
-// someRecord is a session of a work account, with tokens that look like JWTs.
-func someRecord() *Record {
-	now := time.Now().Unix()
-	jwt := seal.Base64url.EncodeToString([]byte(`{"typ":"JWT","alg":"RS256","kid":"abc"}`)) + "." +
-		seal.Base64url.EncodeToString([]byte(`{"aud":"https://graph.microsoft.com","name":"Ada","oid":"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e"}`)) + "." +
-		seal.Base64url.EncodeToString(bytes.Repeat([]byte{7, 200, 3}, 80))
-	r := &Record{
-		Layout: &Layout{Authority: "https://login.microsoftonline.com", ClientID: "11111111-2222-3333-4444-555555555555"}, SignedIn: now, Used: now, Renewed: now, Expiry: now + 3600, RefreshAt: now + 3300,
-		User: provider.Account{
-			Issuer: "https://login.microsoftonline.com/40a0cffe-4fc9-448b-9790-232954984f24/v2.0", Subject: "sub",
-			TenantID: "40a0cffe-4fc9-448b-9790-232954984f24", ObjectID: "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e",
-			Name: "Ada", Username: "ada@contoso.example", Roles: []string{"admin"}, Groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"},
-		},
-		Scopes: "openid User.Read", Access: seal.Secret(jwt), Refresh: "1.AXoA.AgABAAEAAAD",
-	}
-	seal.RandomBytes(r.ID[:])
-	return r
-}
-
-// reread writes a record and reads it.
-func reread(rec *Record) (*Record, error) {
-	identity, tokens, err := SplitParts(JoinParts(rec.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	back, err := DecodeRecord(identity, rec.Layout)
-	if err == nil {
-		back.Packed = tokens
-	}
-	return back, err
-}
-
-// A session that is written is read as it was, whatever its tokens look like.
-func FuzzTokensRoundTrip(f *testing.F) {
-	rec := someRecord()
-	f.Add(string(rec.Access), "M.C5xx_BAY.0.U.-CvK*8!pQ$$", "Ada")
-	f.Add("EwB4A+/=", "a.b.c.d", "")
-	f.Add("", "...", "x")
-	for _, payload := range []string{
-		`{"iat":-1,"nbf":1e3,"exp":0.5,"x":"1","y":"1","amr":["pwd",[],{}],"groups":["0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"],"t":true,"f":false,"n":null}`,
-		`{"scp":"User.Read Files.Read x","rh":"1.AXoAbm90IGEga2V5.","aio":"AVQAq/8TAAAAbm90IGEga2V5+","name":"Ada \"\u00e9\" Müller"}`,
-		`{"a": 1}`, `{"a":01}`, `{"a":9223372036854775808,"b":-0}`, `{`, `{"a":"\`, `{"":""}`, strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9),
-	} {
-		f.Add(seal.Base64url.EncodeToString([]byte(`{"alg":"RS256"}`))+"."+seal.Base64url.EncodeToString([]byte(payload))+".c2lnbmF0dXJl", "", "Ada")
-	}
-	f.Fuzz(func(t *testing.T, access, refresh, name string) {
-		if len(access)+len(refresh) > 40<<10 {
-			return
-		}
-		rec := someRecord()
-		rec.User.Name, rec.Access, rec.Refresh = name, seal.Secret(access), seal.Secret(refresh)
-		back, err := reread(rec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if alone, err := back.AccessToken(); err != nil || string(alone) != access {
-			t.Fatalf("%q alone came back as %q, %v", access, string(alone), err)
-		}
-		if err := back.Unpack(); err != nil {
-			t.Fatal(err)
-		}
-		if string(back.Access) != access || string(back.Refresh) != refresh {
-			t.Fatalf("%q, %q came back as %q, %q", access, refresh, string(back.Access), string(back.Refresh))
-		}
-	})
-}
-
 // A session that is read, and found too large to be written again as it is,
 // gives up its access token, and no more than it must.
 func TestShrinkingKeepsTheRefreshToken(t *testing.T) {
+	t.Parallel()
 	rec := someRecord()
 	want := rec.Refresh
 	read, err := reread(rec)
@@ -108,154 +35,173 @@ func TestShrinkingKeepsTheRefreshToken(t *testing.T) {
 	}
 }
 
-func FuzzState(f *testing.F) {
-	s := testAttempts(f)
-	a, _ := NewAttempt()
-	a.ReturnTo = "/a?b=c"
-	state, err := s.Seal(a)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(state)
-	f.Add(state[1:])
-	f.Add("")
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := s.Open(text)
-		// Seeds may come from another process with the same key.
-		if err == nil && got.ReturnTo != a.ReturnTo {
-			t.Errorf("the forged state %q opens", text)
-		}
-	})
-}
-
-// An identity part that opens is read as it stands, and written as it is read.
-func FuzzRecord(f *testing.F) {
-	rec := someRecord()
-	add := func() {
-		identity, _ := rec.Encode()
-		f.Add(identity)
-	}
-	add()
-	rec.User.TenantID, rec.User.Email, rec.LoginHint, rec.AuthTime = "9188040d-6c67-4c5b-b112-36a304b66dad", rec.User.Username, "O.CiQ.x", rec.SignedIn-300
-	rec.AppData, rec.User.Roles, rec.User.Groups = "42", nil, []string{"not a GUID"}
-	add()
-	layout := rec.Layout
-	f.Fuzz(func(t *testing.T, identity []byte) {
-		rec, err := DecodeRecord(identity, layout)
-		if err != nil {
-			return
-		}
-		again, _ := rec.Encode()
-		back, err := DecodeRecord(again, layout)
-		if err != nil {
-			t.Fatalf("%x: read once, not twice: %v", identity, err)
-		}
-		if rec.Packed = nil; !reflect.DeepEqual(rec, back) {
-			t.Fatalf("%x: read as %#v, then as %#v", identity, rec, back)
-		}
-	})
-}
-
-// What an ID token has said is read as it was written, whatever it was.
-func FuzzIdentity(f *testing.F) {
-	f.Add("Ada", "ada@contoso.example", "sid", "O.CiQ", int64(1700000000), "one\ntwo", "0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e\nx", `{"upn":"a","x":{"y":[1]}}`)
-	f.Add("", "", "", "", int64(0), "", "", "")
-	f.Fuzz(func(t *testing.T, name, email, sid, hint string, authTime int64, roles, groups, extra string) {
-		id := &provider.Identity{User: provider.Account{Subject: "a", Name: name, Username: email, Email: email}, SID: sid, LoginHint: hint, AuthTime: authTime}
-		if roles != "" {
-			id.User.Roles = strings.Split(roles, "\n")
-		}
-		if groups != "" {
-			id.User.Groups = strings.Split(groups, "\n")
-		}
-		if json.Unmarshal([]byte(extra), &id.User.Claims) == nil && id.User.Claims != nil {
-			id.Extra = extra
-		}
-		rec := someRecord()
-		rec.Identify(id)
-		back, err := reread(rec)
-		if err != nil {
-			t.Fatalf("%#v: %v", id, err)
-		}
-		if got, want := fmt.Sprintf("%#v %q %q %d", back.User, back.sid, back.LoginHint, back.AuthTime), fmt.Sprintf("%#v %q %q %d", rec.User, rec.sid, rec.LoginHint, rec.AuthTime); got != want {
-			t.Errorf("kept %s, read %s", want, got)
-		}
-	})
-}
-
-// testRing is a ring of one key.
-func testRing(tb testing.TB) seal.Keyring {
-	tb.Helper()
-	ring, err := seal.NewKeyring([][]byte{bytes.Repeat([]byte{1, 2, 3, 4}, 8)})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return ring
-}
-
-// testCookies are a session's, for an app on https.
-func testCookies(tb testing.TB) *Cookies {
-	return NewCookies("msauth-AAAAAA", make([]byte, 8), seal.Codec{Keys: testRing(tb).Derive("msauth session v1")}, false, http.SameSiteLaxMode, 3300)
-}
-
-func testAttempts(tb testing.TB) *Attempts {
-	return NewAttempts(testRing(tb), Registration{}, testCookies(tb), "/")
-}
-
-// During a deployment the version before has sealed states that mean something
-// else.
-func TestStatesOfAnotherFormatAreRefused(t *testing.T) {
+// Signing in again puts off the end of a session only if credentials were entered
+// anew: otherwise no session would ever end.
+func TestEndOfASessionThatGoesOn(t *testing.T) {
 	t.Parallel()
-	s := testAttempts(t)
-	var a Attempt
-	binary.BigEndian.PutUint32(a.ID[:4], uint32(time.Now().Unix()))
-	for format := range byte(4) {
-		e := compact.Encoder{B: []byte{format}}
-		e.B = append(append(append(append(e.B, a.ID[:]...), a.seed[:]...), a.Binding[:]...), 0)
-		e.Text("/home")
-		e.Text("")
-		e.Text("state")
-		if got, err := s.Open(s.stateKeys.Seal(e.B, s.stateData)); err == nil {
-			t.Errorf("format %d: read as %+v", format, got.ReturnTo)
+	const hour = 3600
+	start := time.Now().Unix()
+	old := someRecord()
+	old.SignedIn, old.AuthTime = start, start-hour
+	oldest := old.Clone()
+	oldest.since = start - 5*hour
+	for _, test := range []struct {
+		name     string
+		old      *Record
+		change   func(r *Record)
+		wantFrom int64
+	}{
+		{"no credentials entered", old, func(r *Record) { r.AuthTime = start - hour }, start},
+		{"not known", old, func(r *Record) {}, start},
+		{"credentials entered anew", old, func(r *Record) { r.AuthTime = start + hour }, start + hour},
+		{"another account", old, func(r *Record) { r.User.ObjectID = "other" }, start + hour},
+		{"another issuer", old, func(r *Record) { r.User.Issuer = "https://other.example" }, start + hour},
+		{"for the second time", oldest, func(r *Record) {}, start - 5*hour},
+		{"not after the old one", old, func(r *Record) { r.SignedIn = start }, start},
+	} {
+		r := someRecord()
+		r.SignedIn = start + hour
+		test.change(r)
+		r.GoesOn(test.old)
+		if got, want := r.Ends(24*time.Hour).Unix(), test.wantFrom+24*hour; got != want {
+			t.Errorf("%s: ends %d s after the old sign-in, want %d", test.name, got-start, want-start)
+		}
+		if back, err := reread(r); err != nil || !back.Ends(0).Equal(r.Ends(0)) {
+			t.Errorf("%s: not read as it was written: %v", test.name, err)
 		}
 	}
 }
 
-// However many people sign out, what is remembered of them is bounded, and gone
-// when their sessions would have ended. Not parallel: memory is that of the whole
-// process.
-func TestMemoryOfEndedSessionsIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		heap := func() int64 {
-			var m runtime.MemStats
-			runtime.GC()
-			runtime.GC()
-			runtime.ReadMemStats(&m)
-			return int64(m.HeapAlloc)
+// Which tokens of a reply a record takes over.
+func TestTakingTokens(t *testing.T) {
+	t.Parallel()
+	reply := &provider.TokenSet{Access: "new access", Refresh: "new refresh", IDToken: "new ID token", Issued: 100, Expiry: 200, RefreshAt: 150}
+	long := *reply
+	long.IDToken = strings.Repeat("x", 2501)
+	for _, test := range []struct {
+		name                     string
+		change                   func(r *Record)
+		reply                    *provider.TokenSet
+		wantRefresh, wantIDToken seal.Secret
+	}{
+		{"at Microsoft", func(*Record) {}, reply, "new refresh", "old ID token"},
+		{"at another provider", func(r *Record) { r.Layout = &Layout{KeepsIDToken: true} }, reply, "new refresh", "new ID token"},
+		{"an ID token too long for an address", func(r *Record) { r.Layout = &Layout{KeepsIDToken: true} }, &long, "new refresh", "old ID token"},
+		{"a user's session", func(r *Record) { r.UserKey = "7" }, reply, "", "old ID token"},
+		{"a user's entry", func(r *Record) { r.UserKey, r.Stored, r.Layout = "7", true, &Layout{KeepsIDToken: true} }, reply, "new refresh", "old ID token"},
+	} {
+		r := someRecord()
+		r.IDToken, r.Shed, r.Packed = "old ID token", true, []byte("old")
+		test.change(r)
+		r.Take(test.reply)
+		if r.Access != "new access" || r.Refresh != test.wantRefresh || r.IDToken != test.wantIDToken {
+			t.Errorf("%s: has %q, %q, %q", test.name, string(r.Access), string(r.Refresh), string(r.IDToken))
 		}
-		before := heap()
-		ended := NewRevoked()
-		fill := func() {
-			for i := range maxRevoked + 50_000 {
-				rec := &Record{SignedIn: time.Now().Unix()}
-				binary.BigEndian.PutUint64(rec.ID[:], uint64(i))
-				ended.Add(rec, 7*24*time.Hour, 0)
-			}
+		if r.Renewed != 100 || r.Expiry != 200 || r.RefreshAt != 150 || r.Shed || r.Packed != nil {
+			t.Errorf("%s: times %d, %d, %d, shed %v, packed %q", test.name, r.Renewed, r.Expiry, r.RefreshAt, r.Shed, r.Packed)
 		}
-		fill()
-		first := heap() - before
-		fill()
-		second := heap() - before
-		if got := ended.from.Len(); got != maxRevoked {
-			t.Errorf("%d ended sessions, want %d", got, maxRevoked)
+		if r.Scopes != "openid User.Read" {
+			t.Errorf("%s: a reply without scopes leaves %q", test.name, r.Scopes)
 		}
-		if second > first+first/10 || second > 50<<20 {
-			t.Errorf("%d MB at the cap, %d MB when filled once more", first>>20, second>>20)
+	}
+}
+
+// A renewal's ID token may say less than that of the sign-in, and proves nothing.
+func TestRenewedRecord(t *testing.T) {
+	t.Parallel()
+	old := goldenRecord()
+	before := *goldenRecord()
+	account := old.User
+	account.Name, account.Username, account.Email, account.EmailVerified, account.Roles = "", "", "", false, []string{"new role"}
+	g := &provider.TokenSet{
+		Access: "a", Refresh: "r", Scopes: "openid",
+		Identity: &provider.Identity{User: account, Extra: `{"upn":"new"}`, AuthTime: 1, LoginHint: "new hint"},
+	}
+	n := old.RenewedBy(g)
+	if n.User.Name != old.User.Name || n.User.Username != old.User.Username || n.User.Email != old.User.Email || !n.User.EmailVerified {
+		t.Errorf("names are lost: %+v", n.User)
+	}
+	if n.AuthTime != old.AuthTime || !slices.Equal(n.Contexts, old.Contexts) || n.ID != old.ID {
+		t.Errorf("AuthTime %d, Contexts %q: what the sign-in has proved must stay", n.AuthTime, n.Contexts)
+	}
+	if n.StepUp || n.Claims != "" || n.Scopes != "openid" || n.LoginHint != "new hint" || n.User.Claims["upn"] != "new" || !slices.Equal(n.User.Roles, []string{"new role"}) {
+		t.Errorf("renewed as %+v", n)
+	}
+	if !reflect.DeepEqual(old, &before) {
+		t.Error("the old record has changed")
+	}
+	// All who waited for a renewal get the same set of tokens.
+	n.User.Roles[0], n.User.Claims["upn"] = "changed", "changed"
+	if other := old.RenewedBy(g); other.User.Roles[0] != "new role" || other.User.Claims["upn"] != "new" {
+		t.Error("two records share their lists or claims")
+	}
+	if moved := old.MovedTo("moved"); moved.Refresh != "moved" || moved.Access != old.Access || old.Refresh != before.Refresh {
+		t.Errorf("moved to %q, the old record to %q", string(moved.Refresh), string(old.Refresh))
+	}
+}
+
+// One session of a user must not pass its proofs on to another.
+func TestSharedTokensProveNothing(t *testing.T) {
+	t.Parallel()
+	rec := goldenRecord()
+	g := rec.Shared()
+	if id := g.Identity; !id.User.Same(&rec.User) || id.AuthTime != 0 || id.Contexts != nil || id.SID != "" || id.LoginHint != "" {
+		t.Errorf("shared %+v", id)
+	}
+	if g.Access != rec.Access || g.Refresh != rec.Refresh || g.IDToken != "" {
+		t.Errorf("shared tokens %+v", g)
+	}
+}
+
+// Handlers may do with the user's lists what they like.
+func TestGivenUserIsTheHandlers(t *testing.T) {
+	t.Parallel()
+	read, err := reread(goldenRecord())
+	if err != nil {
+		t.Fatal(err)
+	}
+	identified := someRecord()
+	identified.Identify(&provider.Identity{User: goldenRecord().User})
+	for name, rec := range map[string]*Record{"read": read, "made": goldenRecord(), "identified": identified} {
+		u := rec.Give()
+		u.Roles[0], u.Groups[0] = "changed", "changed"
+		_ = append(u.Roles[:1], "more")
+		if want := goldenRecord().User; !slices.Equal(rec.User.Roles, want.Roles) || !slices.Equal(rec.User.Groups, want.Groups) {
+			t.Errorf("%s: the record has roles %q and groups %q", name, rec.User.Roles, rec.User.Groups)
 		}
-		time.Sleep(7*24*time.Hour + 2*time.Minute) // when it is swept
-		if after := heap() - before; after > 1<<20 {
-			t.Errorf("%d KB are left", after>>10)
+	}
+}
+
+func TestHint(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, hint, username, want string
+	}{
+		{"claim login_hint", "O.CiQ", "ada@contoso.example", "O.CiQ"},
+		{"user name", "", "ada@contoso.example", "ada@contoso.example"},
+		{"guest with a hint", "O.CiQ", "ada_fabrikam.example#EXT#@contoso.example", "O.CiQ"},
+		{"guest", "", "ada_fabrikam.example#EXT#@contoso.example", ""},
+		{"nothing known", "", "", ""},
+	} {
+		r := &Record{LoginHint: test.hint, User: provider.Account{Username: test.username}}
+		if got := r.Hint(); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
-		runtime.KeepAlive(ended)
-	})
+	}
+}
+
+// In the order that Config.CookieBudget documents.
+func TestOrderOfShrinking(t *testing.T) {
+	t.Parallel()
+	rec := goldenRecord()
+	var got []string
+	for what := rec.Shrink(); what != ""; what = rec.Shrink() {
+		got = append(got, what)
+	}
+	if want := []string{"ID token for signing out", "access token", "groups", "claims"}; !slices.Equal(got, want) {
+		t.Errorf("left out %q, want %q", got, want)
+	}
+	if rec.Access == "" || !rec.Shed || !rec.User.GroupsOverage {
+		t.Errorf("access token %q, Shed %v, GroupsOverage %v: what is left out of a cookie can still be used", string(rec.Access), rec.Shed, rec.User.GroupsOverage)
+	}
 }

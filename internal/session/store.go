@@ -46,8 +46,9 @@ var ErrStoreLimit = fmt.Errorf("%w for Config.Store", ErrTooLarge)
 type StoreSettings struct {
 	// Cookies is the format of the session's cookies.
 	Cookies *Cookies
-	// Layout and Registration are the app's.
-	Layout       *Layout
+	// Layout is what all sessions of the app have in common.
+	Layout *Layout
+	// Registration is what stored sessions are sealed for.
 	Registration Registration
 	// Ended are the sessions that must not be written again.
 	Ended Revoked

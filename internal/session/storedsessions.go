@@ -66,6 +66,7 @@ func (s *storedSessions) open(r *http.Request) (*sessions.Session, error) {
 	return session, nil
 }
 
+// Load implements Store.
 func (s *storedSessions) Load(r *http.Request) (*Record, bool, error) {
 	cookies := s.Cookies.Scan(r.Header)
 	sent := cookies.Sent != 0
@@ -104,6 +105,8 @@ func (s *storedSessions) decode(session *sessions.Session) *Record {
 	return rec
 }
 
+// Create implements Store. It deletes the session that the request carries, once
+// the new one is saved.
 func (s *storedSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record) error {
 	old, err := s.sent(r)
 	if err != nil {
@@ -128,6 +131,8 @@ func (s *storedSessions) Create(w http.ResponseWriter, r *http.Request, rec *Rec
 	return nil
 }
 
+// Update implements Store. It leaves the session as it is if what somebody has
+// written in the meantime is newer: see follows.
 func (s *storedSessions) Update(w http.ResponseWriter, r *http.Request, rec *Record) (bool, error) {
 	session, err := s.open(r)
 	if err != nil || session == nil {
@@ -169,6 +174,7 @@ func (s *storedSessions) follows(rec, now *Record) bool {
 	return s.LeadsTo(now.Refresh, rec.Refresh)
 }
 
+// Changed implements Store.
 func (s *storedSessions) Changed(r *http.Request, rec *Record) bool {
 	session, err := s.open(r)
 	if err != nil || session == nil {
@@ -258,6 +264,7 @@ func (s *storedSessions) erase(r *http.Request, session *sessions.Session) error
 	return nil
 }
 
+// Remove implements Store. The cookie is deleted even if the store fails.
 func (s *storedSessions) Remove(w http.ResponseWriter, r *http.Request) error {
 	s.Cookies.Clear(w.Header(), s.Cookies.Scan(r.Header).Sent)
 	session, err := s.sent(r)
@@ -268,6 +275,7 @@ func (s *storedSessions) Remove(w http.ResponseWriter, r *http.Request) error {
 	return s.erase(r, session)
 }
 
+// Reload implements Store.
 func (s *storedSessions) Reload(r *http.Request) func() (*Record, error) {
 	r = r.Clone(context.WithoutCancel(r.Context()))
 	return func() (*Record, error) {
@@ -282,8 +290,11 @@ func (s *storedSessions) Reload(r *http.Request) func() (*Record, error) {
 // discarded is a ResponseWriter that keeps headers to itself and writes nothing.
 type discarded struct{ header http.Header }
 
+// Header implements http.ResponseWriter.
 func (d discarded) Header() http.Header { return d.header }
 
+// Write implements http.ResponseWriter.
 func (d discarded) Write(b []byte) (int, error) { return len(b), nil }
 
+// WriteHeader implements http.ResponseWriter.
 func (d discarded) WriteHeader(int) {}
