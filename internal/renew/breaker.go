@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -135,7 +136,7 @@ func (b *breaker) refuses(person string) bool {
 // refusal is the latest failure as everyone may know it. It needs the lock.
 func (b *breaker) refusal() *provider.Failure {
 	p := &b.pause
-	return &provider.Failure{Class: p.class, Code: p.code, Numbers: p.numbers, Err: errPaused}
+	return &provider.Failure{Class: cmp.Or(p.class, provider.Retry), Code: p.code, Numbers: p.numbers, Err: errPaused}
 }
 
 // success notes that the provider serves this app.

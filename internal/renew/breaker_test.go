@@ -270,3 +270,20 @@ func TestTheAppsSecretIsNobodysStruggle(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Somebody else's success ends a pause, and not the wait of a person who still
+// fails: their refusal has a class all the same.
+func TestAPersonWhoWaitsAloneGetsARefusalOfAClass(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(0, true)
+		for range longestStruggle {
+			b.failure(of(1, "t"), down)
+		}
+		b.answered()
+		refused := b.admit(of(1, "t").User.Key())
+		if refused == nil || refused.Class != provider.Retry {
+			t.Errorf("refused with %+v, want class %q", refused, provider.Retry)
+		}
+	})
+}
