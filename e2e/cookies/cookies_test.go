@@ -1,13 +1,11 @@
 package cookies
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,36 +21,11 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// browser is one process for all tests: each person has cookies of their own.
-var browser = sync.OnceValues(func() (context.Context, *cleanups) {
-	c := &cleanups{}
-	return chrome.Start(c), c
-})
-
-// cleanups is what chrome.Start needs of a test, until the program ends.
-type cleanups struct {
-	testing.TB
-	funcs []func()
-}
-
-func (c *cleanups) Helper()                        {}
-func (c *cleanups) Cleanup(f func())               { c.funcs = append(c.funcs, f) }
-func (c *cleanups) Fatal(args ...any)              { panic(fmt.Sprint(args...)) }
-func (c *cleanups) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	_, c := browser()
-	for _, f := range slices.Backward(c.funcs) {
-		f()
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { chrome.Main(m) }
 
 func newTab(t *testing.T) *chrome.Tab {
 	t.Helper()
-	ctx, _ := browser()
-	return chrome.NewTab(t, ctx)
+	return chrome.NewTab(t, chrome.Shared(t))
 }
 
 // site is an app at http://localhost and a provider at http://127.0.0.1:

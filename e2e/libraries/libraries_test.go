@@ -19,6 +19,8 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
+func TestMain(m *testing.M) { chrome.Main(m) }
+
 // script is a file of a library, as npm installs it.
 func script(t *testing.T, path string) []byte {
 	t.Helper()
@@ -175,7 +177,7 @@ func submit(id string) string { return "document.getElementById('" + id + "').re
 
 func TestTurbo(t *testing.T) {
 	s := newSite(t, script(t, "@hotwired/turbo/dist/turbo.es2017-umd.js"))
-	browser := chrome.Start(t)
+	browser := chrome.Shared(t)
 	for _, step := range []step{
 		{"a link", click("link"), "GET " + wanted, "", wanted},
 		{"a link that the mouse was on", `link.dispatchEvent(new MouseEvent('mouseenter')); setTimeout(() => link.click(), 500)`, "GET " + wanted, "", wanted},
@@ -189,7 +191,7 @@ func TestTurbo(t *testing.T) {
 
 func TestUnpoly(t *testing.T) {
 	s := newSite(t, script(t, "unpoly/unpoly.js"))
-	browser := chrome.Start(t)
+	browser := chrome.Shared(t)
 	for _, step := range []step{
 		{"a link", click("link"), "GET " + wanted, "body > main", wanted},
 		{"a form", submit("form"), "POST /change", "body > main", seen},
@@ -206,7 +208,7 @@ func TestInertia(t *testing.T) {
 		missing(t, err)
 	}
 	s := newSite(t, code)
-	browser := chrome.Start(t)
+	browser := chrome.Shared(t)
 	for _, step := range []step{
 		{"a link", "router.visit('/wanted?x=1')", "GET " + wanted, "", wanted},
 		{"a form", "router.post('/change', {text: 'x'})", "POST /change", "", seen},
@@ -218,7 +220,7 @@ func TestInertia(t *testing.T) {
 // What a link in an overlay leads to is shown there.
 func TestUnpolyInAnOverlay(t *testing.T) {
 	s := newSite(t, script(t, "unpoly/unpoly.js"))
-	b := chrome.NewTab(t, chrome.Start(t))
+	b := chrome.NewTab(t, chrome.Shared(t))
 	b.Open(s.url + seen)
 	b.Until("window.up && document.readyState === 'complete'")
 	chrome.Eval[any](b, click("overlay")+"; 0")
@@ -247,7 +249,7 @@ func TestSigningOut(t *testing.T) {
 	} {
 		t.Run(library.name, func(t *testing.T) {
 			s := newSite(t, script(t, library.path))
-			b := chrome.NewTab(t, chrome.Start(t))
+			b := chrome.NewTab(t, chrome.Shared(t))
 			b.Open(s.url + seen)
 			b.Until("document.readyState === 'complete' && (window.Turbo || window.up)")
 			chrome.Eval[any](b, click("out")+"; 0")

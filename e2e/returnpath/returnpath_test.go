@@ -19,6 +19,8 @@ import (
 	"example.com/msauth/e2e/internal/chrome"
 )
 
+func TestMain(m *testing.M) { chrome.Main(m) }
+
 const origin = "https://app.example.com"
 
 // seeds reads the list that the Go tests use as well.
@@ -113,7 +115,7 @@ func resolve(b *chrome.Tab, paths []string) (all []resolved) {
 func TestEveryAcceptedPathStaysOnTheSite(t *testing.T) {
 	t.Parallel()
 	m := middleware(t)
-	b := chrome.NewTab(t, chrome.Start(t))
+	b := chrome.NewTab(t, chrome.Shared(t))
 	listed := seeds(t)
 	wishes := append(listed, generated(6000)...)
 	var paths []string
@@ -175,7 +177,7 @@ func TestEveryRedirectStaysOnTheSite(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	b := chrome.NewTab(t, chrome.Start(t))
+	b := chrome.NewTab(t, chrome.Shared(t))
 	b.Open(server.URL + "/")
 	ended := chrome.Eval[[]string](b, fmt.Sprintf(`Promise.all([...Array(%d).keys()].map(n => fetch("/redirect-" + n).then(r => r.url, e => String(e))))`, len(paths)))
 	for i, href := range ended {

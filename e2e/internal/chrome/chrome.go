@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +58,41 @@ func Start(t testing.TB) context.Context {
 	}
 	return ctx
 }
+
+// shared is one process for all tests of a package.
+var shared struct {
+	once sync.Once
+	ctx  context.Context
+	cleanups
+}
+
+// Shared is the one process of a package whose TestMain calls [Main]: each tab
+// has a person with cookies of their own.
+func Shared(t testing.TB) context.Context {
+	t.Helper()
+	shared.once.Do(func() { shared.ctx = Start(&shared.cleanups) })
+	return shared.ctx
+}
+
+// Main runs the tests of a package and ends the browser that they share.
+func Main(m *testing.M) {
+	code := m.Run()
+	for _, f := range slices.Backward(shared.funcs) {
+		f()
+	}
+	os.Exit(code)
+}
+
+// cleanups is what Start needs of a test, until the program ends.
+type cleanups struct {
+	testing.TB
+	funcs []func()
+}
+
+func (c *cleanups) Helper()                        {}
+func (c *cleanups) Cleanup(f func())               { c.funcs = append(c.funcs, f) }
+func (c *cleanups) Fatal(args ...any)              { panic(fmt.Sprint(args...)) }
+func (c *cleanups) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
 
 // A Tab is a page of one person, who shares cookies with nobody.
 type Tab struct {
