@@ -8,7 +8,6 @@ import (
 
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
-	session_ "example.com/msauth/internal/session"
 	"github.com/gorilla/securecookie"
 	"github.com/gorilla/sessions"
 )
@@ -65,27 +64,27 @@ func (s *CookieStore) Get(r *http.Request, name string) (*sessions.Session, erro
 // cookie is missing, expired, altered, or sealed with a dropped key, it returns
 // a new, empty session and no error.
 func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, error) {
-	session := sessions.NewSession(s, name)
+	own := sessions.NewSession(s, name)
 	options := s.Options
-	session.Options = &options
-	session.IsNew = true
+	own.Options = &options
+	own.IsNew = true
 	format, err := s.format(name, nil)
 	if err != nil {
-		return session, err
+		return own, err
 	}
 	payload := format.Read(r.Header).Head
-	if len(payload) < 9 || payload[0] != session_.FormatGob {
-		return session, nil
+	if len(payload) < 9 || payload[0] != session.FormatGob {
+		return own, nil
 	}
 	if int64(binary.BigEndian.Uint64(payload[1:])) <= time.Now().Unix() {
-		return session, nil
+		return own, nil
 	}
 	values := map[any]any{}
 	if err := (securecookie.GobEncoder{}).Deserialize(payload[9:], &values); err != nil {
-		return session, nil
+		return own, nil
 	}
-	session.Values, session.IsNew = values, false
-	return session, nil
+	own.Values, own.IsNew = values, false
+	return own, nil
 }
 
 // mostSeconds is a hundred years: a Duration overflows after 292.
@@ -94,12 +93,12 @@ const mostSeconds = 100 * 365 * 86400
 // Save writes the session's cookies, or deletes them if Options.MaxAge of the
 // session is negative. Call it before writing the response. The error matches
 // [ErrCookieTooLarge] if the Set-Cookie lines would exceed 7168 bytes.
-func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	options := session.Options
+func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, own *sessions.Session) error {
+	options := own.Options
 	if options == nil {
 		options = &s.Options
 	}
-	format, err := s.format(session.Name(), options)
+	format, err := s.format(own.Name(), options)
 	if err != nil {
 		return err
 	}
@@ -109,15 +108,15 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 		return nil
 	}
 	age := time.Duration(min(int64(options.MaxAge), mostSeconds)) * time.Second
-	lasts := min(age, session_.LongestMaxAge)
+	lasts := min(age, session.LongestMaxAge)
 	if lasts == 0 {
 		lasts = defaultMaxAge
 	}
-	values, err := (securecookie.GobEncoder{}).Serialize(session.Values)
+	values, err := (securecookie.GobEncoder{}).Serialize(own.Values)
 	if err != nil {
-		return fmt.Errorf("msauth: session %q: %w", session.Name(), err)
+		return fmt.Errorf("msauth: session %q: %w", own.Name(), err)
 	}
-	payload := []byte{session_.FormatGob}
+	payload := []byte{session.FormatGob}
 	payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().Add(lasts).Unix()))
 	payload = append(payload, values...)
 	return public(format.Write(w.Header(), sent, payload, nil, age))

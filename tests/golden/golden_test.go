@@ -861,7 +861,7 @@ func goldenRich(a *goldenApp) {
 		Roles: []string{"Auditor", "Site.Admin"},
 	}
 	for i := range 60 {
-		u.Groups = append(u.Groups, fmt.Sprintf("%08x-1111-4222-8333-%012x", 0xa0000000+i, 7*i))
+		u.Groups = append(u.Groups, fmt.Sprintf("%08x-1111-4222-8333-%012x", 0xa0000000+uint32(i), 7*i))
 	}
 	a.ms.SetUser(u)
 	a.person = u.SignInName
