@@ -87,18 +87,24 @@ func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, erro
 	return own, nil
 }
 
+// Save has a session of gorilla's by this name.
+const (
+	formatGob     = session.FormatGob
+	longestMaxAge = session.LongestMaxAge
+)
+
 // mostSeconds is a hundred years: a Duration overflows after 292.
 const mostSeconds = 100 * 365 * 86400
 
 // Save writes the session's cookies, or deletes them if Options.MaxAge of the
 // session is negative. Call it before writing the response. The error matches
 // [ErrCookieTooLarge] if the Set-Cookie lines would exceed 7168 bytes.
-func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, own *sessions.Session) error {
-	options := own.Options
+func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	options := session.Options
 	if options == nil {
 		options = &s.Options
 	}
-	format, err := s.format(own.Name(), options)
+	format, err := s.format(session.Name(), options)
 	if err != nil {
 		return err
 	}
@@ -108,15 +114,15 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, own *sessions
 		return nil
 	}
 	age := time.Duration(min(int64(options.MaxAge), mostSeconds)) * time.Second
-	lasts := min(age, session.LongestMaxAge)
+	lasts := min(age, longestMaxAge)
 	if lasts == 0 {
 		lasts = defaultMaxAge
 	}
-	values, err := (securecookie.GobEncoder{}).Serialize(own.Values)
+	values, err := (securecookie.GobEncoder{}).Serialize(session.Values)
 	if err != nil {
-		return fmt.Errorf("msauth: session %q: %w", own.Name(), err)
+		return fmt.Errorf("msauth: session %q: %w", session.Name(), err)
 	}
-	payload := []byte{session.FormatGob}
+	payload := []byte{formatGob}
 	payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().Add(lasts).Unix()))
 	payload = append(payload, values...)
 	return public(format.Write(w.Header(), sent, payload, nil, age))
