@@ -136,7 +136,12 @@ func (e *AuthError) failure() *provider.Failure {
 // error becomes the exported one. Every error that leaves this package passes
 // through here, including those in log lines.
 func public(err error) error {
-	seen, _ := publicly(err)
+	seen, another := publicly(err)
+	if e, ok := seen.(*AuthError); ok && !another { // others may hold it too
+		own := *e
+		own.Numbers, own.Scopes = slices.Clone(e.Numbers), slices.Clone(e.Scopes)
+		return &own
+	}
 	return seen
 }
 
@@ -151,9 +156,13 @@ func publicly(err error) (seen error, another bool) {
 			Numbers: slices.Clone(e.Numbers), Claims: e.Claims, Scopes: slices.Clone(e.Scopes), TraceID: e.TraceID, CorrelationID: e.CorrelationID,
 			RetryAfter: e.RetryAfter, Err: public(e.Err),
 		}, true
-	case *AuthError: // may be shared with other requests
+	case *AuthError:
+		below, another := publicly(e.Err)
+		if !another { // the app's own errors above it keep their types
+			return err, false
+		}
 		own := *e
-		own.Numbers, own.Scopes, own.Err = slices.Clone(e.Numbers), slices.Clone(e.Scopes), public(e.Err)
+		own.Numbers, own.Scopes, own.Err = slices.Clone(e.Numbers), slices.Clone(e.Scopes), below
 		return &own, true
 	case *url.Error: // apps test for it: keep the type
 		below, another := publicly(e.Err)

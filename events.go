@@ -195,7 +195,7 @@ func (e *events) StoreFailed(ctx context.Context, what string, err error) {
 	if what == "token store" {
 		attrs = append([]any{"event", "token_store_failed"}, attrs...)
 	}
-	e.log.ErrorContext(ctx, "msauth: the "+what+" fails", attrs...)
+	e.log.ErrorContext(ctx, "msauth: "+what+" fails", attrs...)
 }
 
 func (e *events) Paused(ctx context.Context, err *provider.Failure) {

@@ -171,6 +171,7 @@ func TestErrorsThatLeaveAreThisPackagesOwn(t *testing.T) {
 		"nothing kept":             {renew.ErrNoTokens, []error{ErrNoTokens}},
 		"a conflict":               {storeError{io.EOF, renew.ErrConflict}, []error{io.EOF, ErrConflict}},
 		"an account that is taken": {renew.ErrAccountTaken, []error{ErrAccountTaken}},
+		"of a store":               {storeError{io.EOF, nil}, []error{io.EOF}},
 		"nothing of ours":          {fmt.Errorf("app: %w", io.EOF), []error{io.EOF}},
 	} {
 		seen := public(test.err)
@@ -183,6 +184,10 @@ func TestErrorsThatLeaveAreThisPackagesOwn(t *testing.T) {
 			}
 		}
 		wantOwn(t, name, seen)
+	}
+	own := &ownError{&AuthError{Class: ClassRetry}}
+	if seen, ok := errors.AsType[*ownError](public(fmt.Errorf("hook: %w", own))); !ok || seen != own {
+		t.Error("an app's own error around one of ours has become another")
 	}
 	if public(nil) != nil {
 		t.Error("of no error one is made")
@@ -220,7 +225,16 @@ func wantOwn(t *testing.T, name string, err error) {
 		wantOwn(t, name, e.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, below := range e.Unwrap() {
+			if below == nil {
+				t.Errorf("%s: nil among the causes", name)
+			}
 			wantOwn(t, name, below)
 		}
 	}
 }
+
+// An ownError is one of an app's.
+type ownError struct{ err error }
+
+func (e *ownError) Error() string { return "own: " + e.err.Error() }
+func (e *ownError) Unwrap() error { return e.err }

@@ -61,7 +61,11 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	if rec == nil && opts.prompt == "" && !opts.retried && m.sentMarker(r) {
 		// The app sent the person here without a session although they signed
 		// in seconds ago: another redirect would be the start of a loop.
-		m.loopPage(w, r, m.retryURL(opts.returnTo))
+		again := m.retryURL(opts.returnTo)
+		if q := r.URL.Query(); len(q) > 1 || len(q) == 1 && !q.Has("return_to") {
+			again = m.loginLink(q) // which asks for more than to come back
+		}
+		m.loopPage(w, r, again)
 		return
 	}
 	if rec != nil {

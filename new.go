@@ -45,6 +45,9 @@ func New(cfg Config) (*Middleware, error) {
 	if err := m.checkScopes(); err != nil {
 		return nil, err
 	}
+	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
+		return nil, err
+	}
 	m.authority = provider.NewAuthority(provider.Settings{
 		Kind: cfg.kind(), Origin: cfg.Authority, Tenant: cfg.Tenant, Issuer: cfg.Issuer, Published: cfg.MicrosoftIssuer,
 		ClientID: cfg.ClientID, Claims: cfg.Claims, Client: &client,
@@ -66,9 +69,6 @@ func New(cfg Config) (*Middleware, error) {
 	m.linkKeys, m.formKeys = ring.Daily("msauth login link v1"), ring.Daily("msauth form v1")
 	m.oauth = oauth2.Config{ClientID: cfg.ClientID, RedirectURL: cfg.BaseURL + "/callback", Scopes: cfg.Scopes}
 
-	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
-		return nil, err
-	}
 	if m.tokenBase = http.DefaultTransport; cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}

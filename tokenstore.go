@@ -217,4 +217,9 @@ type storeError struct{ err, kind error }
 
 func (e storeError) Error() string { return "msauth: Config.Tokens: " + e.err.Error() }
 
-func (e storeError) Unwrap() []error { return []error{e.err, e.kind} }
+func (e storeError) Unwrap() []error {
+	if e.kind == nil {
+		return []error{e.err}
+	}
+	return []error{e.err, e.kind}
+}

@@ -217,10 +217,11 @@ func (f *flight) saveRefused(ctx context.Context, mine *Entry, failed *provider.
 	if err == nil || errors.Is(err, ErrConflict) {
 		return
 	}
-	key := f.r.ownerKey(f.rec)
+	// f.key is that of before the save: where the user has signed in meanwhile, the
+	// refusal says nothing of the new tokens.
 	f.r.storeFails(f.asker, f.key, err)
 	if mine.SignInRequired { // which the entry does not say
-		f.r.refuse(key, failed, refusalGrace)
+		f.r.refuse(f.key, failed, refusalGrace)
 	}
 }
 
