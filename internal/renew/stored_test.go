@@ -138,6 +138,30 @@ func TestARefusalThatTheStoreDoesNotTake(t *testing.T) {
 	})
 }
 
+// The person signs in again while the refusal of the old tokens is being saved,
+// which fails: it says nothing of the new ones.
+func TestARefusalThatIsLateSaysNothingOfNewTokens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, store := &fakeProvider{reply: refuse(400, "invalid_grant")}, &memoryStore{}
+		r, _, want := stored(t, p, store)
+		fails := savesFailAfter(1) // the lease is taken
+		store.failing(func(call string) error {
+			err := fails(call)
+			if err != nil {
+				r.ForgetStored(want.Rec.UserKey) // as a sign-in does
+			}
+			return err
+		})
+		if _, err := r.Renew(t.Context(), want); classOf(err) != provider.SignIn {
+			t.Fatalf("%v, want class %q", err, provider.SignIn)
+		}
+		if _, refused, _ := r.Own(want.Rec); refused != nil {
+			t.Errorf("the tokens of the new sign-in are refused: %v", refused)
+		}
+	})
+}
+
 // Where the provider requires more of the person, the entry says what.
 func TestAStepUpIsStored(t *testing.T) {
 	t.Parallel()
