@@ -228,10 +228,16 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	s.wantDigests(0)
 }
 
-// lazyStore is a token store that fails to delete.
+// lazyStore is a token store that fails once an entry is gone.
 type lazyStore struct{ msauth.TokenStore }
 
-func (lazyStore) Delete(context.Context, string) error { return errors.New("the disk is full") }
+func (s lazyStore) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
+	t, err := s.TokenStore.Load(ctx, user)
+	if errors.Is(err, msauth.ErrNoTokens) {
+		err = errors.New("the disk is full")
+	}
+	return t, err
+}
 
 // After the tokens and digests are deleted, the page does not say that nothing has
 // changed.

@@ -108,6 +108,13 @@ func isOfDatabase(err error) bool {
 // markedStore is a token store whose errors are marked as those of the database.
 type markedStore struct{ msauth.TokenStore }
 
+// Serve passes on which app the store is for: New looks for this method.
+func (s markedStore) Serve(prefix string) {
+	if store, ok := s.TokenStore.(interface{ Serve(prefix string) }); ok {
+		store.Serve(prefix)
+	}
+}
+
 func (s markedStore) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
 	t, err := s.TokenStore.Load(ctx, user)
 	if errors.Is(err, msauth.ErrNoTokens) {
