@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,12 +229,15 @@ func TestDisconnectingIsAllOrNothing(t *testing.T) {
 	s.wantDigests(0)
 }
 
-// lazyStore is a token store that fails once an entry is gone.
-type lazyStore struct{ msauth.TokenStore }
+// lazyStore is a token store that fails the first time that an entry is gone.
+type lazyStore struct {
+	msauth.TokenStore
+	failed *atomic.Bool
+}
 
 func (s lazyStore) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
 	t, err := s.TokenStore.Load(ctx, user)
-	if errors.Is(err, msauth.ErrNoTokens) {
+	if errors.Is(err, msauth.ErrNoTokens) && s.failed.CompareAndSwap(false, true) {
 		err = errors.New("the disk is full")
 	}
 	return t, err
@@ -246,7 +250,7 @@ func TestDisconnectingThatMsauthDoesNotLearnOf(t *testing.T) {
 	s := newSite(t)
 	b := s.connected("zoe", msauthtest.Ada)
 	s.wantRun(run{Users: 1, Written: 1})
-	a, err := newAppOn(s.db, s.store, lazyStore{s.store}, s.set, s.app.log)
+	a, err := newAppOn(s.db, s.store, lazyStore{s.store, new(atomic.Bool)}, s.set, s.app.log)
 	if err != nil {
 		t.Fatal(err)
 	}
