@@ -180,7 +180,10 @@ func prose(t *testing.T, name string) string {
 // The files and headings that the documents send people to are there.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, doc := range []string{readme, recipes, liveSDK, trouble, metrics} {
+	for _, doc := range []string{
+		readme, recipes, liveSDK, trouble, metrics, "../../docs/registration.md", "../../docs/proxies.md", "../../docs/operations.md",
+		"../../docs/providers.md", "../../SECURITY.md", "../../CONTRIBUTING.md",
+	} {
 		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(prose(t, doc), -1) {
 			if strings.Contains(link[1], "://") {
 				continue

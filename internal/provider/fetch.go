@@ -22,8 +22,10 @@ type documentFault struct {
 	fault *Failure
 }
 
+// Error returns the text.
 func (e *documentFault) Error() string { return e.text }
 
+// Unwrap returns the failure.
 func (e *documentFault) Unwrap() error { return e.fault }
 
 // wrapFault puts the name of the document before the text of an error.

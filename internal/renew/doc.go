@@ -2,8 +2,6 @@
 // "this token is old" and the request to the token endpoint: who asks, who waits,
 // what is remembered of the answer and for how long, and when nobody asks at all.
 //
-// # What it promises
-//
 // For one refresh token there is one token request at a time, whoever asks
 // ([Renewals.Renew]). All who wait for it share its outcome. A browser sends many
 // requests with the same cookie, and some arrive after the refresh token in it
@@ -23,8 +21,6 @@
 //
 // Memory is bounded: every map has a limit, and every entry a time at which it
 // is forgotten.
-//
-// # What it knows
 //
 // It imports provider, session, seal and ttl. What it has to know of the app is
 // in [Settings]; what happens is told to an [Observer]. It never imports net/http

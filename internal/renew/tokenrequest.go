@@ -127,4 +127,5 @@ func (r *Renewals) Identify(ctx context.Context, rec *session.Record, tokens *pr
 // makes it useless to one person. The provider answers, and answers others well.
 type unusableReply struct{ error }
 
+// Unwrap returns the reason.
 func (e unusableReply) Unwrap() error { return e.error }
