@@ -40,6 +40,8 @@ type measuring struct {
 	largest *atomic.Int64
 }
 
+// RoundTrip sends a request on, and notes the size of the answer's header if it
+// is the site's.
 func (m measuring) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := m.base.RoundTrip(r)
 	if err == nil && r.URL.Host == m.host {

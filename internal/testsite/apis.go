@@ -12,6 +12,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
+// OrdersRead is a scope of the API that [Orders] serves.
 const OrdersRead = "api://orders/Orders.Read"
 
 // Orders makes a site with an API of its own beside Graph, on a server of its
@@ -47,6 +48,8 @@ func Orders(t *testing.T, do func(w http.ResponseWriter, r *http.Request, s *msa
 	return s
 }
 
+// GraphMe is the address at Graph of whoever a token is for, at the provider of a
+// site in process.
 const GraphMe = "http://localhost:9/v1.0/me"
 
 // Call makes a request and returns its status; 0 and the error if there is none.

@@ -25,14 +25,20 @@ func (b *Browser) CookieLine() string {
 	return strings.Join(pairs, "; ")
 }
 
-// Headers of requests that are no page load, or not a person's.
+// Headers that a request can be sent with, for what it is to look like.
 var (
-	Script     = []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Accept", "*/*"}
+	// Script is what a script's fetch sends.
+	Script = []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Accept", "*/*"}
+	// Navigation is what a page load sends.
 	Navigation = []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html"}
+	// SameOrigin is a navigation that begins on the site itself.
 	SameOrigin = slices.Concat(Navigation, []string{"Sec-Fetch-Site", "same-origin"})
-	CrossSite  = slices.Concat(Navigation, []string{"Sec-Fetch-Site", "cross-site"})
+	// CrossSite is a navigation that begins on another site.
+	CrossSite = slices.Concat(Navigation, []string{"Sec-Fetch-Site", "cross-site"})
 )
 
+// Measured is the size in bytes of the largest header that the site answers the
+// browser with from now on.
 func (b *Browser) Measured() *atomic.Int64 {
 	largest := new(atomic.Int64)
 	u, _ := url.Parse(b.Site.URL)
@@ -55,8 +61,11 @@ func (b *Browser) Still() *Browser {
 	return &Browser{Client: &c, T: b.T, Site: b.Site}
 }
 
+// Navigating is a transport that adds the headers of a navigation to requests that
+// do not say what they are.
 type Navigating struct{ Base http.RoundTripper }
 
+// RoundTrip sends a request on by Base; the caller's request is left as it is.
 func (n Navigating) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Header.Get("Sec-Fetch-Mode") == "" && r.Header.Get("Accept") == "" {
 		r = r.Clone(r.Context())
@@ -73,6 +82,8 @@ type Seen struct {
 	Text string
 }
 
+// Request sends a request with these headers, given as names and values in turn,
+// and returns the answer. A target that begins with a slash is on the site.
 func (b *Browser) Request(method, target string, header ...string) Seen {
 	b.T.Helper()
 	if strings.HasPrefix(target, "/") {
@@ -91,6 +102,8 @@ func (b *Browser) Request(method, target string, header ...string) Seen {
 	return b.Send(req)
 }
 
+// Send sends a request and reads the answer. It fails the test if there is none,
+// or if a page or problem document holds a secret.
 func (b *Browser) Send(req *http.Request) Seen {
 	b.T.Helper()
 	res, err := b.Do(req)
@@ -112,9 +125,11 @@ func (b *Browser) Send(req *http.Request) Seen {
 
 var (
 	pageKind = regexp.MustCompile(`<main id="msauth-([a-z-]+)">`)
-	PageID   = regexp.MustCompile(`<code>([0-9a-f]{12})</code>`)
+	// PageID finds the id by which a page about a failure can be found in the log.
+	PageID = regexp.MustCompile(`<code>([0-9a-f]{12})</code>`)
 )
 
+// Get is [Browser.Request] with method GET.
 func (b *Browser) Get(target string, header ...string) Seen {
 	b.T.Helper()
 	return b.Request(http.MethodGet, target, header...)
@@ -130,7 +145,7 @@ func (b *Browser) SignIn(person string) {
 }
 
 // Attempt begins a sign-in at target and has the provider answer, as the
-// person of [site.as]. It returns the address of the callback, not yet opened.
+// person of [Site.As]. It returns the address of the callback, not yet opened.
 func (b *Browser) Attempt(target string, header ...string) string {
 	b.T.Helper()
 	still := b.Still()
@@ -182,6 +197,8 @@ func (b *Browser) Cookies() []*http.Cookie {
 	return slices.DeleteFunc(b.Jar.Cookies(u), func(c *http.Cookie) bool { return strings.HasPrefix(c.Name, "msauthtest-") })
 }
 
+// Token is what the page of [Site.RouteTokens] says: the access token, or the name
+// of an error.
 func (b *Browser) Token() string { b.T.Helper(); return b.Get("/public/token").Text }
 
 // Fetch asks as a script on the page /seen would.
@@ -210,7 +227,9 @@ func LinksOf(res Seen) (links []string) {
 	return links
 }
 
-// User signs Ada in and returns what a handler sees of her.
+// User returns what a handler behind Require sees of the person, who is signed in
+// on the way if need be. It adds the page /user, so it works once for a site;
+// path is not used.
 func (b *Browser) User(path string) (u msauth.User) {
 	b.T.Helper()
 	b.Site.Mux.Handle("/user", b.Site.Auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -228,7 +247,8 @@ func (b *Browser) User(path string) (u msauth.User) {
 // site, or sends a form on it.
 var OwnPage = []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "same-origin"}
 
-// Connect presses the app's button.
+// Connect presses the button of the app by which a person of its own connects a
+// Microsoft account.
 func (b *Browser) Connect() Seen {
 	b.T.Helper()
 	return b.Request(http.MethodPost, "/connect", "Sec-Fetch-Site", "same-origin", "Origin", b.Site.URL)

@@ -9,8 +9,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// HeaderOf joins cookies to a header.
-// headerOf is the Cookie header with some cookies.
+// HeaderOf is the value of the Cookie header that brings these cookies.
 func HeaderOf(cookies ...*http.Cookie) string {
 	var pairs []string
 	for _, c := range cookies {
@@ -50,12 +49,17 @@ func OtherCharacter(b byte) byte {
 	return 'A'
 }
 
+// What [Hello] answers.
 const (
-	HelloAda    = "hello Ada Lindqvist"
-	HelloBruno  = "hello Bruno Okafor"
+	// HelloAda is the page of Ada, signed in.
+	HelloAda = "hello Ada Lindqvist"
+	// HelloBruno is the page of Bruno, signed in.
+	HelloBruno = "hello Bruno Okafor"
+	// HelloNobody is the page of somebody who is not signed in.
 	HelloNobody = "hello nobody"
 )
 
+// SessionCookie matches the names of session cookies, in one part or several.
 var SessionCookie = regexp.MustCompile(`^__Host-msauth-[A-Za-z0-9]{6}(-[1-9])?$`)
 
 // Flip changes one character of a base64url text.

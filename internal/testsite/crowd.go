@@ -9,8 +9,11 @@ var Long = os.Getenv("MSAUTH_TEST_LONG") != ""
 
 // How many people, and how many requests, the large tests have.
 var (
-	Crowd        = Times(100, 1000)
-	Flood        = Times(5_000, 100_000)
+	// Crowd is a number of people.
+	Crowd = Times(100, 1000)
+	// Flood is a number of requests.
+	Flood = Times(5_000, 100_000)
+	// ManySessions is a number of sessions.
 	ManySessions = Times(500, 10_000)
 )
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 )
 
+// Reset forgets what was written so far.
 func (l *LogBuffer) Reset() {
 	l.Mu.Lock()
 	defer l.Mu.Unlock()
@@ -18,12 +19,14 @@ type LogBuffer struct {
 	B  bytes.Buffer
 }
 
+// Write appends to the log; it never fails.
 func (l *LogBuffer) Write(p []byte) (int, error) {
 	l.Mu.Lock()
 	defer l.Mu.Unlock()
 	return l.B.Write(p)
 }
 
+// String is all that was written since the last Reset.
 func (l *LogBuffer) String() string {
 	l.Mu.Lock()
 	defer l.Mu.Unlock()

@@ -43,9 +43,10 @@ type Office struct {
 	people  atomic.Int32
 }
 
+// OfficeURL is the origin of every office.
 const OfficeURL = "https://app.test"
 
-// NewOffice makes one whose people are all Ada. Its pages are those of newSite.
+// NewOffice makes one whose people are all Ada. Its pages are those of [New].
 func NewOffice(t *testing.T, changes ...func(*msauth.Config)) *Office {
 	t.Helper()
 	o := &Office{T: t, MS: msauthtest.New("http://localhost:9"), Log: &LogBuffer{}}
@@ -92,13 +93,12 @@ type Answer struct {
 	Body   string
 }
 
+// Visitor makes a visitor without cookies.
 func (o *Office) Visitor() *Visitor {
 	return &Visitor{office: o, handler: o.Handler, Jar: map[string]string{}}
 }
 
-// signIn makes a visitor who is signed in, with the tokens that the provider
-// gives at this moment.
-// signInNew signs in somebody whom the provider has not seen before, of Ada's
+// SignInNew signs in somebody whom the provider has not seen before, of Ada's
 // name and tenant.
 func (o *Office) SignInNew() *Visitor {
 	o.T.Helper()
@@ -110,6 +110,8 @@ func (o *Office) SignInNew() *Visitor {
 	return o.SignIn()
 }
 
+// SignIn makes a visitor who is signed in, with the tokens that the provider
+// gives at this moment. It fails the test if that does not work.
 func (o *Office) SignIn() *Visitor {
 	o.T.Helper()
 	v := o.Visitor()
@@ -143,19 +145,23 @@ func (v *Visitor) Copy() *Visitor {
 	return &c
 }
 
-// Get is a navigation, fetch the request of a script.
+// Get is a navigation, with these headers besides or instead.
 func (v *Visitor) Get(target string, header ...string) Answer {
 	return v.Do(http.MethodGet, target, append([]string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html"}, header...)...)
 }
 
+// Fetch is the request of a script, with these headers besides or instead.
 func (v *Visitor) Fetch(target string, header ...string) Answer {
 	return v.Do(http.MethodGet, target, append([]string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Accept", "application/json"}, header...)...)
 }
 
+// Do is [Visitor.DoContext] with a context that does not end.
 func (v *Visitor) Do(method, target string, header ...string) Answer {
 	return v.DoContext(context.Background(), method, target, header...)
 }
 
+// DoContext calls the handler with the visitor's cookies and these headers, given as
+// names and values in turn, and keeps the cookies of the answer.
 func (v *Visitor) DoContext(ctx context.Context, method, target string, header ...string) Answer {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
@@ -183,6 +189,8 @@ func (v *Visitor) DoContext(ctx context.Context, method, target string, header .
 	return Answer{w.Code, w.Header(), w.Body.String()}
 }
 
+// Receive keeps and deletes cookies as these Set-Cookie lines say, and fails the
+// test at one that cannot be read.
 func (v *Visitor) Receive(lines []string) {
 	for _, line := range lines {
 		c, err := http.ParseSetCookie(line)
@@ -217,6 +225,8 @@ func (a Answer) ClearsSession() bool {
 	return false
 }
 
+// WantCalls checks how many requests of a kind the provider got since the last
+// reset.
 func (o *Office) WantCalls(kind msauthtest.Kind, want int) {
 	o.T.Helper()
 	if got := o.MS.Count(kind); got != want {
@@ -224,6 +234,7 @@ func (o *Office) WantCalls(kind msauthtest.Kind, want int) {
 	}
 }
 
+// WantHello checks that the visitor is signed in as Ada; what names the moment.
 func (v *Visitor) WantHello(what string) {
 	v.office.T.Helper()
 	if got := v.Get("/"); got.Status != http.StatusOK || got.Body != HelloAda {

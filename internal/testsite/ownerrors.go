@@ -21,6 +21,7 @@ type foreignErrors struct {
 	seen []string
 }
 
+// Handle looks through the errors of a record, then passes the record on.
 func (h ownErrors) Handle(ctx context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		if err, ok := a.Value.Any().(error); ok {

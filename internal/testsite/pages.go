@@ -141,6 +141,8 @@ type problem struct {
 	LoginURL                string `json:"login_url"`
 }
 
+// WantProblem checks that an answer is a problem document with a status and all that
+// it must have, and returns it.
 func (b *Browser) WantProblem(res Seen, status int) (p problem) {
 	b.T.Helper()
 	if res.StatusCode != status || res.Header.Get("Content-Type") != "application/problem+json" || res.Header.Get("Cache-Control") != "no-store" {

@@ -9,9 +9,12 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
+// Ages of a token that lives for an hour.
 const (
-	BeforeExpiry = 59 * time.Minute // of a token of one hour: it is due, and good
-	AfterExpiry  = 61 * time.Minute
+	// BeforeExpiry is when it is due, and still good.
+	BeforeExpiry = 59 * time.Minute
+	// AfterExpiry is when it is over.
+	AfterExpiry = 61 * time.Minute
 )
 
 // ExpiredBrowser is signed in with a token that is over.
@@ -47,7 +50,7 @@ func (b *Browser) SignInExpired(person string) {
 }
 
 // Renewing runs a test in a bubble where Ada is signed in. What a handler gets
-// from Session.Token is at /token: the token, or the name of the error.
+// from Session.Token is at /public/token: the token, or the name of the error.
 func Renewing(t *testing.T, f func(t *testing.T, s *Site, b *Browser), changes ...func(*msauth.Config)) {
 	t.Helper()
 	t.Parallel()

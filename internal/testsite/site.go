@@ -73,6 +73,7 @@ func (s *Site) Ask(cookie ...string) *httptest.ResponseRecorder {
 // A RoundTripper is a transport made of a func.
 type RoundTripper func(*http.Request) (*http.Response, error)
 
+// RoundTrip calls f.
 func (f RoundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // Elsewhere is another process of the same app, with a store of its own to look
@@ -104,7 +105,7 @@ type Site struct {
 	canaries []string // texts that must not show up in the log
 }
 
-// New starts one on TLS; changes adjust the configuration. Its pages are
+// New starts a site on TLS; changes adjust the configuration. Its pages are
 //
 //	/public/...  under Load: "hello NAME" or "hello nobody"
 //	/...         under Require: "hello NAME"; with ?token the access token
@@ -123,7 +124,7 @@ func New(t *testing.T, changes ...func(*msauth.Config)) *Site {
 	return s
 }
 
-// NewInProcess is newSite without a network, for testing/synctest and for
+// NewInProcess is [New] without a network, for testing/synctest and for
 // tables that need many sites.
 func NewInProcess(t *testing.T, changes ...func(*msauth.Config)) *Site {
 	t.Helper()
@@ -172,6 +173,8 @@ func (s *Site) Restart(t *testing.T, changes ...func(*msauth.Config)) {
 	s.Current.Store(s.Mux)
 }
 
+// ServeHTTP answers with the handler that is Current: the Mux of the last Restart,
+// unless a test has put another in its place.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.Current.Load().ServeHTTP(w, r) }
 
 // WantNoSecrets fails the test when a text holds anything that was secret.
@@ -222,6 +225,8 @@ func (s *Site) Watched() []string {
 // Hosts calls handlers by host.
 type Hosts map[string]http.Handler
 
+// RoundTrip has the handler of the address's host answer, or fails if there is none.
+// The answer is complete when it returns.
 func (p Hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	handler := p[r.URL.Host]
 	if handler == nil {
@@ -252,6 +257,8 @@ func (p Hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
+// Hello greets whoever is signed in, or nobody. With ?token it answers the access
+// token instead, or status 502 and the error.
 func Hello(w http.ResponseWriter, r *http.Request) {
 	session, ok := msauth.FromContext(r.Context())
 	if !ok {
@@ -270,6 +277,7 @@ func Hello(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "hello %s", session.User.Name)
 }
 
+// NewKey is a random master key of 32 bytes.
 func NewKey() []byte {
 	key := make([]byte, 32)
 	rand.Read(key)
@@ -281,6 +289,8 @@ func (s *Site) As(person string) {
 	s.MS.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = person })
 }
 
+// Browser makes a browser without cookies. It gives up at the tenth redirect in a
+// row.
 func (s *Site) Browser(t *testing.T) *Browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -298,6 +308,8 @@ func (s *Site) Browser(t *testing.T) *Browser {
 	}}
 }
 
+// WantCalls checks how many requests of a kind the provider got since the last
+// reset.
 func (s *Site) WantCalls(t *testing.T, kind msauthtest.Kind, want int) {
 	t.Helper()
 	if got := s.MS.Count(kind); got != want {
@@ -319,6 +331,7 @@ func (s *Site) Calls() map[msauthtest.Kind]int {
 	return counts
 }
 
+// WantNoCalls checks that the provider got no request since the last reset.
 func (s *Site) WantNoCalls(t *testing.T) {
 	t.Helper()
 	if calls := s.Calls(); len(calls) > 0 {
@@ -353,12 +366,17 @@ func (s *Site) WantRenewed(t *testing.T, b *Browser, scopes ...string) {
 	s.WantCalls(t, msauthtest.Authorize, 0)
 }
 
-// In these tests an access token is due after half an hour and good for one.
+// How long to wait in tests where an access token is due after half an hour and
+// good for one.
 const (
-	Due     = 31 * time.Minute
+	// Due is until it is due, and still good.
+	Due = 31 * time.Minute
+	// Expired is until it is over.
 	Expired = 61 * time.Minute
 )
 
+// RouteTokens adds the page /public/token: the access token of whoever asks, or the
+// name of the error in its place.
 func (s *Site) RouteTokens() {
 	s.Mux.Handle("/public/token", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := msauth.FromContext(r.Context())

@@ -36,6 +36,7 @@ type Files struct {
 	err   error
 }
 
+// NewFiles makes a store in a directory of the test's own; nothing fails yet.
 func NewFiles(t *testing.T) *Files {
 	f := &Files{Dir: t.TempDir()}
 	f.FilesystemStore = sessions.NewFilesystemStore(f.Dir, NewKey())
@@ -43,7 +44,8 @@ func NewFiles(t *testing.T) *Files {
 	return f
 }
 
-// Breaks makes calls fail from now on.
+// Breaks makes calls fail with err once so many of them, after, have gone well.
+// What fails is "New", "Save", or "write": Save of what is not a deletion.
 func (f *Files) Breaks(what string, after int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,8 +72,11 @@ func (f *Files) call(what ...string) error {
 	return f.err
 }
 
+// Get panics, as nothing may call it.
 func (f *Files) Get(*http.Request, string) (*sessions.Session, error) { panic("Get is called") }
 
+// New reads a session as gorilla's store does, or fails as Breaks says, with a new
+// session beside the error.
 func (f *Files) New(r *http.Request, name string) (*sessions.Session, error) {
 	if err := f.call("New"); err != nil {
 		return sessions.NewSession(f, name), err
@@ -79,6 +84,8 @@ func (f *Files) New(r *http.Request, name string) (*sessions.Session, error) {
 	return f.FilesystemStore.New(r, name)
 }
 
+// Save writes or deletes a session as gorilla's store does, or fails as Breaks says
+// and changes nothing.
 func (f *Files) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	what := []string{"Save", "write"}
 	if session.Options.MaxAge < 0 {
@@ -90,6 +97,7 @@ func (f *Files) Save(r *http.Request, w http.ResponseWriter, session *sessions.S
 	return f.FilesystemStore.Save(r, w, session)
 }
 
+// ErrStoreDown is an error for stores to fail with.
 var ErrStoreDown = errors.New("connection refused by the store")
 
 // Records are the names of the files.

@@ -14,7 +14,8 @@ import (
 	"example.com/msauth"
 )
 
-// Tokens is a TokenStore in memory. fail, if set, is asked before each call.
+// Tokens is a TokenStore in memory that fails as Set says. Entries are by the name
+// that the app registration makes of a user, and Saves counts those that went well.
 type Tokens struct {
 	mu      sync.Mutex
 	Entries map[string]msauth.StoredTokens
@@ -22,6 +23,7 @@ type Tokens struct {
 	Saves   int
 }
 
+// NewTokens makes a store that is empty and does not fail.
 func NewTokens() *Tokens { return &Tokens{Entries: map[string]msauth.StoredTokens{}} }
 
 var _ msauth.TokenStore = (*Tokens)(nil)
@@ -33,6 +35,7 @@ func (s *Tokens) failing(method string) error {
 	return s.fail(method)
 }
 
+// Load returns the entry of a user, as [msauth.TokenStore] has it.
 func (s *Tokens) Load(ctx context.Context, user string) (msauth.StoredTokens, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,6 +50,7 @@ func (s *Tokens) Load(ctx context.Context, user string) (msauth.StoredTokens, er
 	return t, nil
 }
 
+// Save replaces the entry of a user, as [msauth.TokenStore] has it.
 func (s *Tokens) Save(ctx context.Context, user string, old int64, t msauth.StoredTokens) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,6 +72,7 @@ func (s *Tokens) Save(ctx context.Context, user string, old int64, t msauth.Stor
 	return nil
 }
 
+// Delete removes the entry of a user, as [msauth.TokenStore] has it.
 func (s *Tokens) Delete(ctx context.Context, user string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +94,8 @@ func (s *Tokens) place(user, account string) (string, string) {
 	return user, account
 }
 
-// Set changes how the store fails.
+// Set changes how the store fails: before each call, fail is asked with "load",
+// "save" or "delete", and an error of its is that of the call.
 func (s *Tokens) Set(fail func(method string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,6 +126,8 @@ func (s *Tokens) Entry(user string) msauth.StoredTokens {
 	return msauth.StoredTokens{}
 }
 
+// WithoutRegistration is the app's own user, or the account's own key, in a name that
+// has the app registration before it.
 func WithoutRegistration(name string) string {
 	if rest, ok := strings.CutPrefix(name, "msauth:"); ok {
 		_, name, _ = strings.Cut(rest, ":")
