@@ -193,7 +193,7 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 	if res.StatusCode != http.StatusOK || err != nil || doc.Value == nil {
 		return nil, &provider.Failure{
 			Class: provider.Retry, StatusCode: res.StatusCode, Code: web.OneLine(doc.Error.Code, 100), RetryAfter: wait,
-			Err: graphFailure{errors.New("Microsoft Graph did not return the user's groups")},
+			Err: graphFailure{errors.New("the response of Microsoft Graph does not hold the user's groups")},
 		}
 	}
 	return doc.Value, nil

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,3 +106,7 @@ func random(n int) seal.Secret {
 	seal.RandomBytes(b)
 	return seal.Secret(seal.Base64url.EncodeToString(b))
 }
+
+// noStoreKey is the key in lower case, which handlers do not reach, under which an
+// answer with a cookie of ours forbids caching.
+var noStoreKey = strings.ToLower("Cache-Control")

@@ -16,7 +16,7 @@ func TestCookieIsSetOnce(t *testing.T) {
 	if got, want := h["Set-Cookie"], []string{"ab=1", "a=1", "b=1"}; !slices.Equal(got, want) {
 		t.Errorf("sets %q, want %q", got, want)
 	}
-	if h.Get("Cache-Control") != "max-age=60" || !slices.Equal(h["cache-control"], []string{"no-store"}) {
+	if h.Get("Cache-Control") != "max-age=60" || !slices.Equal(h[noStoreKey], []string{"no-store"}) {
 		t.Errorf("caches are told %q", h)
 	}
 	DropCookie(h, "a")

@@ -142,7 +142,7 @@ func TestStateExpires(t *testing.T) {
 		if _, err := s.Open(state); err != nil {
 			t.Errorf("at its last moment: %v", err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if got, err := s.Open(state); err != ErrStateExpired || got == nil || got.ReturnTo != a.ReturnTo {
 			t.Errorf("afterwards: %+v, %v", got, err)
 		}

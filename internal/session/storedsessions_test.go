@@ -71,7 +71,7 @@ func TestSessionInAStore(t *testing.T) {
 	m := newMemoryStore()
 	s := NewStore(testSettings(t, rec.Layout), m, testRing(t))
 	set := create(t, s, request(), rec)
-	if c, err := http.ParseSetCookie(set.Get("Set-Cookie")); err != nil || c.Value != "id1" || c.MaxAge != 86_400 || !c.Secure || !c.HttpOnly || len(set["Set-Cookie"]) != 1 || set["cache-control"][0] != "no-store" {
+	if c, err := http.ParseSetCookie(set.Get("Set-Cookie")); err != nil || c.Value != "id1" || c.MaxAge != 86_400 || !c.Secure || !c.HttpOnly || len(set["Set-Cookie"]) != 1 || set[noStoreKey][0] != "no-store" {
 		t.Errorf("sets %q", set)
 	}
 	r := request(set)

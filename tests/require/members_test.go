@@ -101,7 +101,7 @@ func TestGroupsBeyondATokenAreAskedOfGraphOnce(t *testing.T) {
 		// Graph is down: nobody knows, and nobody is let in or signed out.
 		s.MS.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Graph] = msauthtest.Failure{Status: 500} })
 		s.Guard("/else", s.Auth.RequireGroup(groups[3]))
-		s.WantPage(t, b.Get("/else"), http.StatusServiceUnavailable, "unavailable", "did not return the user's groups")
+		s.WantPage(t, b.Get("/else"), http.StatusServiceUnavailable, "unavailable", "does not hold the user's groups")
 		b.WantProblem(b.Fetch("/else"), http.StatusServiceUnavailable)
 		b.WantGreeting("hello Many")
 	})
