@@ -122,6 +122,17 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	}
 }
 
+// brokenPage answers if the session store fails.
+func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
+	m.fail(w, r, slog.LevelError, Page{
+		Kind: "unavailable", Status: http.StatusServiceUnavailable,
+		Title: "This page is not available right now",
+		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
+		Links: []Link{{URL: m.returnPath(web.RequestPath(r)), Label: "Try again"}},
+		Err:   err,
+	})
+}
+
 // unauthorized answers a request that is not a page load with status 401 and a
 // link to sign in: on a page or, for scripts, as login_url in a problem
 // document (RFC 9457). more means that somebody is signed in but needs another

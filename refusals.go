@@ -487,17 +487,6 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 	}, attrs...)
 }
 
-// brokenPage answers if the session store fails.
-func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
-	m.fail(w, r, slog.LevelError, Page{
-		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "This page is not available right now",
-		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
-		Links: []Link{{URL: m.returnPath(web.RequestPath(r)), Label: "Try again"}},
-		Err:   err,
-	})
-}
-
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusBadRequest,
