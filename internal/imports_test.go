@@ -76,9 +76,6 @@ var rooms = map[string]room{
 	},
 }
 
-// testOnly are packages that only tests import: they may know everything.
-var testOnly = []string{"testsite"}
-
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir(".")
@@ -88,7 +85,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	found := 0
 	for _, entry := range entries {
 		name := entry.Name()
-		if !entry.IsDir() || slices.Contains(testOnly, name) {
+		if !entry.IsDir() {
 			continue
 		}
 		found++
@@ -132,7 +129,25 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	}
 }
 
-// Whoever reads from the bottom up meets nothing that has not been explained.
+// What tests share may know everything, and so nothing but tests may know it.
+func TestTestsAreImportedByTestsAlone(t *testing.T) {
+	t.Parallel()
+	dirs := []string{".."}
+	for name := range rooms {
+		dirs = append(dirs, name)
+	}
+	for _, dir := range dirs {
+		for file, imports := range importsOf(t, dir) {
+			for _, path := range imports {
+				if strings.HasPrefix(path, module+"/tests/") || path == module+"/msauthtest" {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+}
+
+// A reader who begins at the bottom meets nothing that was not explained before.
 func TestRoomsKnowOnlyThoseBelowThem(t *testing.T) {
 	t.Parallel()
 	floors := map[string]int{}

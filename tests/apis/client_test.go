@@ -15,8 +15,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // A world is a transport to all hosts there are: the local Microsoft, and

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // everySetCookie walks through all that sets or deletes a cookie and returns

@@ -2,7 +2,7 @@ package cases_test
 
 import (
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
+	"example.com/msauth/tests/testsite"
 )
 
 // withKeysOf makes a site share the keys of another.

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase091_NavigationWithoutSession(t *testing.T) {

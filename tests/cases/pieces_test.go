@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase067_EveryByteCounts(t *testing.T) {

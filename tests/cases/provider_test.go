@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase118_ProviderDownAtTheStart(t *testing.T) {

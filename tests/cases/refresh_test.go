@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // accessToken is the access token that a handler gets, or the error's text.

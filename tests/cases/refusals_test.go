@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase110_FatalRefusals(t *testing.T) {

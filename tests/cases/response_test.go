@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // overHTTP2 serves the site a second time.

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // listedReturnPaths reads testdata/returnpaths.txt: one string a line, in Go's

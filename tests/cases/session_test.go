@@ -14,8 +14,8 @@ import (
 	"github.com/gorilla/sessions"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase083_Fixation(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase139_HereAndAtMicrosoft(t *testing.T) {

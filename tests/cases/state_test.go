@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCase001_CallbackWithoutStateIsRefused(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // A caseRow is one row of the catalogue of cases that a relying party must

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // wantRefusal checks that one refusal of a kind is counted, and that its line

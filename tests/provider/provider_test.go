@@ -11,8 +11,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 const someDirectory = "f3a1c0de-5b7a-4c1e-9d5a-0c2b6a7e4d11"

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // A renewal names what was granted of the session's own API. Without a scope

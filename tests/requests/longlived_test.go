@@ -19,8 +19,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // A handler that runs for hours has a good token all the time; the request that

@@ -3,7 +3,7 @@ package requests_test
 import (
 	"testing"
 
-	"example.com/msauth/internal/testsite"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestMain(m *testing.M) { testsite.Main(m) }

@@ -19,8 +19,8 @@ import (
 	"unicode"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // failures are the pages that report one, and so have an id.

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // The functions from here to the first test are those of docs/recipes.md.

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestRoutesWorkHoweverTheyAreMounted(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestRequireAroundAWholeSiteServesItsOwnPages(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // What Graph refuses is not asked again without rest, whatever groups, pages and

@@ -12,8 +12,8 @@ import (
 	"github.com/gorilla/sessions"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCookieBudget(t *testing.T) {

@@ -19,8 +19,8 @@ import (
 	"github.com/gorilla/sessions"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCookieStoreKeepsValues(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/gorilla/sessions"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // strictOffice is an office whose provider revokes everything when a refresh

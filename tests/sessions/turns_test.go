@@ -10,8 +10,8 @@ import (
 	"github.com/gorilla/sessions"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // slowFiles is a store whose next save takes until the gate is open.

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // Two registrations in one process, around each other.

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 func TestCallbackRefusesWithItsReason(t *testing.T) {

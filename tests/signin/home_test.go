@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 
 	"example.com/msauth"
-	"example.com/msauth/internal/testsite"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
 )
 
 // The home page of an app below a path is there, and not at the root of a host
