@@ -74,7 +74,7 @@ func TestCookieBudget(t *testing.T) {
 				if len(logged) != min(len(test.want), 1) || len(logged) > 0 && !strings.Contains(logged[0], fmt.Sprintf("left_out=%q", test.want)) && !strings.Contains(logged[0], "left_out="+test.want+"\n") {
 					t.Errorf("log lines %q, want one with %q", logged, test.want)
 				}
-				u := b.User("/user")
+				u := b.User()
 				if got, want := len(u.Groups) == 0 && u.GroupsOverage, strings.Contains(test.want, "groups"); got != want {
 					t.Errorf("%d groups, overage %v", len(u.Groups), u.GroupsOverage)
 				}

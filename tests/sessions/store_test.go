@@ -75,7 +75,7 @@ func TestStoreKeepsWhatCookiesCannot(t *testing.T) {
 	s.As(msauthtest.Grace)
 	s.RouteTokens()
 	b := s.Browser(t)
-	if u := b.User("/user"); len(u.Groups) != 200 || u.GroupsOverage {
+	if u := b.User(); len(u.Groups) != 200 || u.GroupsOverage {
 		t.Errorf("%d groups", len(u.Groups))
 	}
 	if got := b.Token(); len(got) < 10_000 {

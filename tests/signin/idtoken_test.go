@@ -275,7 +275,7 @@ func TestClaimsOfAnyShapeReachTheApp(t *testing.T) {
 			s := testsite.NewInProcess(t, func(c *msauth.Config) { c.Claims = []string{"ipaddr", "nested"} })
 			s.As(msauthtest.Ada)
 			s.MS.Set(testsite.Claims(test.claims))
-			got := s.Browser(t).User("/user")
+			got := s.Browser(t).User()
 			want := msauth.User{
 				Issuer: "http://localhost:9/" + msauthtest.TenantContoso + "/v2.0", Subject: got.Subject,
 				TenantID: msauthtest.TenantContoso, ObjectID: "8342b3fe-9359-4c66-8314-5ba888da8409",

@@ -134,7 +134,7 @@ func TestOtherProvider(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s, b := newSite(t)
-			u := b.User("/user")
+			u := b.User()
 			if u.Key() != issuer+"#"+u.Subject || u.Subject == "" || u.TenantID != "" || u.ObjectID != "" || !u.EmailVerified {
 				t.Errorf("user %+v, key %s", u, u.Key())
 			}
@@ -172,7 +172,7 @@ func TestOtherProvider(t *testing.T) {
 				b.WantRefused(b.Get("/"), 400, "start-again", test.want)
 				return
 			}
-			if u := b.User("/user"); u.Key() != issuer+"#"+u.Subject || u.TenantID != "" {
+			if u := b.User(); u.Key() != issuer+"#"+u.Subject || u.TenantID != "" {
 				t.Errorf("user %+v; log:\n%s", u, s.Log)
 			}
 		})

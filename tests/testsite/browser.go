@@ -228,9 +228,8 @@ func LinksOf(res Seen) (links []string) {
 }
 
 // User returns what a handler behind Require sees of the person, who is signed in
-// on the way if need be. It adds the page /user, so it works once for a site;
-// path is not used.
-func (b *Browser) User(path string) (u msauth.User) {
+// on the way if need be. It adds the page /user, so it works once for a site.
+func (b *Browser) User() (u msauth.User) {
 	b.T.Helper()
 	b.Site.Mux.Handle("/user", b.Site.Auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := msauth.FromContext(r.Context())
