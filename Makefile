@@ -3,12 +3,13 @@
 # Testreport prints what go test prints, and the slowest ten tests.
 REPORT = go run ./scripts/testreport
 
-.PHONY: help check test test-long setup soak fuzz lint bench graphsdk fmt
+.PHONY: help check test test-long pictures setup soak fuzz lint bench graphsdk fmt
 
 help:
 	@echo 'make check      formatting, go vet and the quick tests of all modules, no browser: two minutes'
 	@echo 'make test       installs what is missing (scripts/setup), then tests all modules'
 	@echo 'make test-long  the same; what looks for rare races is repeated far more often'
+	@echo 'make pictures   takes a picture of each page of the example, for e2e/screenshots'
 	@echo 'make fmt        formats all Go files'
 	@echo 'make lint       runs staticcheck and gosec'
 	@echo 'make fuzz       runs each fuzz target for 30 seconds (FUZZTIME=10m for longer)'
@@ -55,8 +56,13 @@ test: setup
 	CGO_ENABLED=1 $(REPORT) $(TEST) $$(go list work | grep -v /e2e) -- $(TEST) -p 1 $$(go list work | grep /e2e)
 
 test-long: export MSAUTH_TEST_LONG = 1
+test-long: export MSAUTH_SCREENSHOTS = 1
 test-long: TIMEOUT = 2h
 test-long: test
+
+# Each tab has a window then, which takes twice the time.
+pictures: setup
+	MSAUTH_SCREENSHOTS=1 go test -count=1 ./e2e
 
 setup:
 	@scripts/setup

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/cdp"
@@ -22,59 +21,13 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/chromedp"
-)
 
-// launch starts a Chromium process. preferences, if any, are those of its
-// profile.
-func launch(preferences string) (_ context.Context, stop func(), err error) {
-	path, err := chromiumPath()
-	if err != nil {
-		return nil, nil, err
-	}
-	profile, err := os.MkdirTemp("", "msauth-e2e-profile-")
-	if err != nil {
-		return nil, nil, err
-	}
-	if preferences != "" {
-		if err := os.MkdirAll(filepath.Join(profile, "Default"), 0o700); err != nil {
-			return nil, nil, err
-		}
-		if err := os.WriteFile(filepath.Join(profile, "Default", "Preferences"), []byte(preferences), 0o600); err != nil {
-			return nil, nil, err
-		}
-	}
-	// The defaults run the new headless mode and do without /dev/shm.
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
-		chromedp.UserDataDir(profile), chromedp.WindowSize(1280, 800),
-		// No proxy of the environment, and English pages.
-		chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en-US"),
-		chromedp.Flag("hide-scrollbars", true),
-		// Else a click on a page that has only just been drawn may be lost.
-		chromedp.Flag("allow-pre-commit-input", true),
-	)
-	ctx, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
-	stop = func() {
-		cancel()
-		stopAllocator()
-		for range 50 { // its processes may still be writing
-			if os.RemoveAll(profile) == nil {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-	}
-	if err := chromedp.Do(ctx); err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("%s does not start: %w", path, err)
-	}
-	return ctx, stop, nil
-}
+	"example.com/msauth/e2e/internal/chrome"
+)
 
 // chromium is the process that most tests share.
 var chromium = sync.OnceValues(func() (context.Context, error) {
-	ctx, stop, err := launch("")
+	ctx, stop, err := chrome.Launch("")
 	if err == nil {
 		later(stop)
 	}
@@ -83,8 +36,10 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 
 // A tab is a page in the browser of one person.
 type tab struct {
-	t   testing.TB
-	ctx context.Context
+	t       testing.TB
+	browser context.Context
+	person  cdp.BrowserContextID
+	ctx     context.Context
 	*watched
 }
 
@@ -107,7 +62,7 @@ func newPerson(t testing.TB) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openTab(t, browser, chromedp.WithNewBrowserContext())
+	b := openTab(t, browser, chrome.Person(t, browser))
 	t.Cleanup(b.expectNoProblems)
 	return b
 }
@@ -115,18 +70,14 @@ func newPerson(t testing.TB) *tab {
 // newTab opens another tab of the same person.
 func (b *tab) newTab() *tab {
 	b.t.Helper()
-	return openTab(b.t, b.ctx)
+	return openTab(b.t, b.browser, b.person)
 }
 
-func openTab(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *tab {
+func openTab(t testing.TB, browser context.Context, person cdp.BrowserContextID) *tab {
 	t.Helper()
 	w := &watched{}
-	ctx, cancel := chromedp.NewContext(parent, append(options, chromedp.WithListener(w.event))...)
-	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx, watched: w}
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal("opening a tab: ", err)
-	}
+	b := &tab{t: t, browser: browser, person: person, watched: w}
+	b.ctx = chrome.Attach(t, browser, person, chrome.Pictures, chromedp.WithListener(w.event))
 	b.size(1280, 800, false)
 	b.prefer("light")
 	return b
@@ -316,7 +267,7 @@ func (b *tab) cookies() []*network.Cookie {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	r, err := chromedp.CallBrowser(ctx, storage.GetCookies, storage.GetCookiesParams{
-		BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+		BrowserContextID: b.person,
 	})
 	if err != nil {
 		b.t.Fatal("reading cookies: ", err)
@@ -363,7 +314,7 @@ func (b *tab) prefer(scheme string) {
 	})
 }
 
-// look checks that the page suits everybody, and takes its picture on a
+// look checks that the page suits everybody, and can take its picture on a
 // desktop, in the dark, and on a phone.
 func (b *tab) look(name string) {
 	b.t.Helper()
@@ -380,9 +331,13 @@ func (b *tab) look(name string) {
 }
 
 // screenshot leaves a picture of the page, whole or as much as the window
-// shows, in a folder that git ignores.
+// shows, in a folder that git ignores, if pictures are asked for: see
+// chrome.Pictures.
 func (b *tab) screenshot(name string, whole bool) {
 	b.t.Helper()
+	if !chrome.Pictures {
+		return
+	}
 	yes := true
 	params := page.CaptureScreenshotParams{OptimizeForSpeed: &yes}
 	if whole {

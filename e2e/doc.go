@@ -4,5 +4,6 @@
 //
 //	go test -race -shuffle=on .
 //
-// Screenshots of every page are left in screenshots/, which git ignores.
+// "make pictures" leaves a picture of every page in screenshots/, which git
+// ignores.
 package e2e

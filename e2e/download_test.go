@@ -24,7 +24,7 @@ func download(b *tab, name string) downloaded {
 	yes := true
 	if _, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
 		Behavior: browser.SetDownloadBehaviorBehaviorAllowAndName, DownloadPath: dir, EventsEnabled: &yes,
-		BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+		BrowserContextID: b.person,
 	}); err != nil {
 		b.t.Fatal(err)
 	}

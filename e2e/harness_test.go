@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -352,19 +351,6 @@ func (f *front) passed() []passed {
 func port(addr string) string {
 	_, p, _ := net.SplitHostPort(addr)
 	return p
-}
-
-// chromiumPath finds the browser, or says how to get it.
-func chromiumPath() (string, error) {
-	var first error
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		path, err := exec.LookPath(name)
-		if err == nil {
-			return path, nil
-		}
-		first = cmp.Or(first, err)
-	}
-	return "", fmt.Errorf("%w: run scripts/setup, or install it with: apt-get install chromium", first)
 }
 
 // eventually waits for what cannot be waited for otherwise.

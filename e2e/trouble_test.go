@@ -6,20 +6,21 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth/e2e/internal/chrome"
 	"example.com/msauth/msauthtest"
 )
 
 func TestBlockedCookiesEndOnAPageThatSaysSo(t *testing.T) {
 	parallel(t)
 	// What "Block all cookies" in the settings sets.
-	browser, stop, err := launch(`{"profile": {"default_content_setting_values": {"cookies": 2}}}`)
+	browser, stop, err := chrome.Launch(`{"profile": {"default_content_setting_values": {"cookies": 2}}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ms := newMicrosoft(t)
 	a := newApp(t, ms)
 	t.Cleanup(stop)
-	b := openTab(t, browser)
+	b := openTab(t, browser, "")
 	b.open(a.url)
 	if got := eval[string](b, "document.cookie = 'a=b', document.cookie"); got != "" {
 		t.Fatalf("the browser does not block cookies: it keeps %q", got)
@@ -238,7 +239,7 @@ func TestTheConsoleReportsViolatedPolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openTab(t, browser)
+	b := openTab(t, browser, "")
 	b.open(a.url)
 	// Ours is applied ...
 	for _, page := range []string{"/", "/auth/signed-out"} {

@@ -185,7 +185,7 @@ func TestTurbo(t *testing.T) {
 		{"a frame", click("part"), "frame of GET /part", "body > main", seen},
 		{"a form in a frame", submit("partform"), "frame of POST /change", "body > main", seen},
 	} {
-		t.Run(step.name, func(t *testing.T) { s.run(t, chrome.NewTab(t, browser), step) })
+		t.Run(step.name, func(t *testing.T) { s.run(t, chrome.NewWindow(t, browser), step) })
 	}
 }
 
@@ -197,7 +197,7 @@ func TestUnpoly(t *testing.T) {
 		{"a form", submit("form"), "POST /change", "body > main", seen},
 		{"a new overlay", click("overlay"), "GET /part", "body > main", seen},
 	} {
-		t.Run(step.name, func(t *testing.T) { s.run(t, chrome.NewTab(t, browser), step) })
+		t.Run(step.name, func(t *testing.T) { s.run(t, chrome.NewWindow(t, browser), step) })
 	}
 }
 
@@ -213,14 +213,14 @@ func TestInertia(t *testing.T) {
 		{"a link", "router.visit('/wanted?x=1')", "GET " + wanted, "", wanted},
 		{"a form", "router.post('/change', {text: 'x'})", "POST /change", "", seen},
 	} {
-		t.Run(step.name, func(t *testing.T) { s.run(t, chrome.NewTab(t, browser), step) })
+		t.Run(step.name, func(t *testing.T) { s.run(t, chrome.NewWindow(t, browser), step) })
 	}
 }
 
 // What a link in an overlay leads to is shown there.
 func TestUnpolyInAnOverlay(t *testing.T) {
 	s := newSite(t, script(t, "unpoly/unpoly.js"))
-	b := chrome.NewTab(t, chrome.Shared(t))
+	b := chrome.NewWindow(t, chrome.Shared(t))
 	b.Open(s.url + seen)
 	b.Until("window.up && document.readyState === 'complete'")
 	chrome.Eval[any](b, click("overlay")+"; 0")
@@ -249,7 +249,7 @@ func TestSigningOut(t *testing.T) {
 	} {
 		t.Run(library.name, func(t *testing.T) {
 			s := newSite(t, script(t, library.path))
-			b := chrome.NewTab(t, chrome.Shared(t))
+			b := chrome.NewWindow(t, chrome.Shared(t))
 			b.Open(s.url + seen)
 			b.Until("document.readyState === 'complete' && (window.Turbo || window.up)")
 			chrome.Eval[any](b, click("out")+"; 0")

@@ -2,49 +2,60 @@
 package chrome
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/storage"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
 // patience is how long anything may take.
 const patience = 30 * time.Second
 
-// Start starts a process with an empty profile. It believes every certificate.
-func Start(t testing.TB) context.Context {
-	t.Helper()
-	var path string
-	var err error
-	for _, name := range []string{"google-chrome", "chromium-browser", "chromium"} {
-		if found, lookErr := exec.LookPath(name); lookErr == nil {
-			path = found
-		} else {
-			err = lookErr
-		}
-	}
-	if path == "" {
-		t.Fatalf("%v: run scripts/setup, or install it with: apt-get install chromium", err)
+// Launch starts a process. preferences, if any, are those of its profile, as
+// JSON. It believes every certificate.
+func Launch(preferences string) (_ context.Context, stop func(), err error) {
+	path, err := find()
+	if err != nil {
+		return nil, nil, err
 	}
 	profile, err := os.MkdirTemp("", "msauth-chrome-")
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
+	if preferences != "" {
+		if err := os.MkdirAll(filepath.Join(profile, "Default"), 0o700); err != nil {
+			return nil, nil, err
+		}
+		if err := os.WriteFile(filepath.Join(profile, "Default", "Preferences"), []byte(preferences), 0o600); err != nil {
+			return nil, nil, err
+		}
+	}
+	// The defaults run the new headless mode and do without /dev/shm.
 	ctx, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
-		chromedp.UserDataDir(profile), chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en-US"),
+		chromedp.UserDataDir(profile), chromedp.WindowSize(1280, 800),
+		// No proxy of the environment, and English pages.
+		chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en-US"),
+		chromedp.Flag("hide-scrollbars", true),
+		// Else a click on a page that has only just been drawn may be lost.
+		chromedp.Flag("allow-pre-commit-input", true),
 	)...)
-	ctx, stop := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
-	t.Cleanup(func() {
-		stop()
+	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
+	stop = func() {
+		cancel()
 		stopAllocator()
 		for range 50 { // its processes may still be writing
 			if os.RemoveAll(profile) == nil {
@@ -52,9 +63,77 @@ func Start(t testing.TB) context.Context {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-	})
+	}
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("%s does not start: %v", path, err)
+		stop()
+		return nil, nil, fmt.Errorf("%s does not start: %w", path, err)
+	}
+	return ctx, stop, nil
+}
+
+// find returns the path of the browser, or says how to get it.
+func find() (string, error) {
+	var first error
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		path, err := exec.LookPath(name)
+		if err == nil {
+			return path, nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return "", fmt.Errorf("%w: run scripts/setup, or install it with: apt-get install chromium", first)
+}
+
+// Start starts a process for one test.
+func Start(t testing.TB) context.Context {
+	t.Helper()
+	ctx, stop, err := Launch("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return ctx
+}
+
+// Person adds a person, who shares cookies with nobody, to the browser that ctx
+// belongs to, until the test ends.
+func Person(t testing.TB, ctx context.Context) cdp.BrowserContextID {
+	t.Helper()
+	r, err := chromedp.CallBrowser(ctx, target.CreateBrowserContext, target.CreateBrowserContextParams{})
+	if err != nil {
+		t.Fatal("adding a person to the browser: ", err)
+	}
+	t.Cleanup(func() {
+		_, _ = chromedp.CallBrowser(ctx, target.DisposeBrowserContext, target.DisposeBrowserContextParams{BrowserContextID: r.BrowserContextID})
+	})
+	return r.BrowserContextID
+}
+
+// Pictures says whether the tests take pictures of the pages. Only then does
+// each tab need a window: to draw its tab strip and toolbar takes Chromium
+// longer than most pages.
+var Pictures = os.Getenv("MSAUTH_SCREENSHOTS") != ""
+
+// Attach opens a tab of a person, "" for whom the browser's own profile is,
+// until the test ends. Without a window its page says that it is visible, but
+// is never drawn: it gets no animation frames.
+func Attach(t testing.TB, browser context.Context, person cdp.BrowserContextID, window bool, options ...chromedp.ContextOption) context.Context {
+	t.Helper()
+	yes := true
+	params := target.CreateTargetParams{URL: "about:blank", BrowserContextID: person}
+	if window {
+		params.NewWindow = &yes
+	} else {
+		params.Hidden, params.Background = &yes, &yes
+	}
+	r, err := chromedp.CallBrowser(browser, target.CreateTarget, params)
+	if err != nil {
+		t.Fatal("opening a tab: ", err)
+	}
+	ctx, cancel := chromedp.NewContext(browser, append(options, chromedp.WithTargetID(r.TargetID))...)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal("opening a tab: ", err)
 	}
 	return ctx
 }
@@ -96,19 +175,33 @@ func (c *cleanups) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a
 
 // A Tab is a page of one person, who shares cookies with nobody.
 type Tab struct {
-	t   testing.TB
-	ctx context.Context
+	t      testing.TB
+	ctx    context.Context
+	person cdp.BrowserContextID
 }
 
 // NewTab opens a tab of a new person in a browser that Start has started.
 func NewTab(t testing.TB, browser context.Context) *Tab {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal("opening a tab: ", err)
+	return newTab(t, browser, Pictures)
+}
+
+// NewWindow is like NewTab, for pages that wait for animation frames.
+func NewWindow(t testing.TB, browser context.Context) *Tab {
+	t.Helper()
+	return newTab(t, browser, true)
+}
+
+func newTab(t testing.TB, browser context.Context, window bool) *Tab {
+	t.Helper()
+	person := Person(t, browser)
+	b := &Tab{t, Attach(t, browser, person, window), person}
+	if _, err := chromedp.Call(b.ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: 1280, Height: 800, DeviceScaleFactor: 1,
+	}); err != nil {
+		t.Fatal("giving a tab its size: ", err)
 	}
-	return &Tab{t, ctx}
+	return b
 }
 
 // Open goes to an address and waits until the page is loaded.
@@ -172,7 +265,7 @@ func (b *Tab) Cookies() []*network.Cookie {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	r, err := chromedp.CallBrowser(ctx, storage.GetCookies, storage.GetCookiesParams{
-		BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+		BrowserContextID: b.person,
 	})
 	if err != nil {
 		b.t.Fatal("reading cookies: ", err)
