@@ -27,7 +27,7 @@ import (
 
 // chromium is the process that most tests share.
 var chromium = sync.OnceValues(func() (context.Context, error) {
-	ctx, stop, err := chrome.Launch("")
+	ctx, stop, err := chrome.Launch("", chrome.SharedProcesses)
 	if err == nil {
 		later(stop)
 	}

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // crowd limits the tests that use a browser at the same time.
-var crowd = make(chan struct{}, 3)
+var crowd = make(chan struct{}, 4)
 
 // parallel lets a test run beside others, but not beside many.
 func parallel(t *testing.T) {

@@ -133,7 +133,7 @@ func work(auth *msauth.Middleware, user string) error {
 func TestNobodyLosesATokenToAnother(t *testing.T) {
 	notQuick(t)
 	eachOf(t, []string{"sqlite", "postgres"}, func(t *testing.T, b backend) {
-		people, rounds := times(20, 50), times(4, 20)
+		people, rounds := times(12, 50), times(2, 20)
 		d := deploy(t, b)
 		const lifetime = 2 * time.Second
 		d.ms.Set(func(b *msauthtest.Behavior) { b.Rotation, b.AccessTokenLifetime = msauthtest.RotateStrict, lifetime })

@@ -147,7 +147,7 @@ func TestMigration(t *testing.T) {
 
 func TestMigrationByManyProcesses(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		for round := range 3 {
+		for round := range times(1, 3) {
 			dsn := b.empty(t)
 			db := openDB(t, b.driver, dsn)
 			together(t, 8, func(int) *exec.Cmd { return task("migrate", b.driver, dsn, "0") })

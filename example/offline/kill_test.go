@@ -85,7 +85,7 @@ func TestKill(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	t.Parallel()
-	kills := times(20, 200)
+	kills := times(8, 200)
 	for name, rotation := range map[string]msauthtest.Rotation{"old tokens stay valid": msauthtest.RotateKeepOld, "strict rotation": msauthtest.RotateStrict} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
