@@ -52,6 +52,7 @@ func (c *Contender) Dropped() bool {
 // Request is one as a browser sends it for a page, with the cookies.
 func (c *Contender) Request() *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "https://app.example.com/files", nil)
+	r.RequestURI = "/files" // as a server has it
 	for _, field := range BrowserHeaders {
 		r.Header.Set(field[0], field[1])
 	}
@@ -154,14 +155,21 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// All makes one of each for an account, this module first. redis is the
-// address of a Redis server.
-func All(a *fixture.Account, redis string) ([]*Contender, error) {
+// Own makes this module for an account, the floor, and a bare handler.
+func Own(a *fixture.Account) ([]*Contender, error) {
 	ours, err := NewMsauth(a)
 	if err != nil {
 		return nil, err
 	}
-	all := []*Contender{ours, NewFloor(ours), NewBare(ours)}
+	return []*Contender{ours, NewFloor(ours), NewBare(ours)}, nil
+}
+
+// All adds all others to those of Own. redis is the address of a Redis server.
+func All(a *fixture.Account, redis string) ([]*Contender, error) {
+	all, err := Own(a)
+	if err != nil {
+		return nil, err
+	}
 	for _, make := range []func(*fixture.Account) (*Contender, error){
 		NewHandWritten, NewGorilla, NewSecureCookie, NewGoth, NewSCS,
 		func(a *fixture.Account) (*Contender, error) { return NewSCSRedis(a, redis) },

@@ -1,22 +1,23 @@
 // Command table measures ways to keep a Microsoft session side by side and
-// prints one table of ratios and sizes. Everything is measured in turns, for
-// several rounds, and the median counts: on a machine that does other things
-// too, times drift, ratios less.
+// prints one table of ratios and sizes. All contenders take turns within one
+// process, for a few milliseconds each, and many times. What counts is the median
+// over these rounds, and of a ratio the median of the ratios of each round: times
+// drift on a machine that does other things too, those ratios hardly do.
 //
-//	go run ./cmd/table            # about seven minutes
-//	go run ./cmd/table -quick     # half a minute, rough
+//	go run ./cmd/table            # about five minutes
+//	go run ./cmd/table -own       # without the peers: half a minute
 package main
 
 import (
 	"flag"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/bench/contender"
@@ -24,7 +25,7 @@ import (
 )
 
 var (
-	quick  = flag.Bool("quick", false, "few and short rounds")
+	own    = flag.Bool("own", false, "measure this module and the floor only")
 	seed   = flag.Uint64("seed", 1, "of the tokens")
 	served = flag.String("serve", "", "serve one contender (for the command's own use)")
 	redis  = flag.String("redis", "", "address of the Redis server (for the command's own use)")
@@ -49,119 +50,168 @@ func main() {
 type row struct {
 	*contender.Contender
 	identity, token, save, page sample
-	server                      *server
+	err                         error // of the last operation that failed
 }
 
-// A sample is one operation: nanoseconds of each round, and allocations.
+// A sample is one operation: nanoseconds of one in each round, and allocations.
 type sample struct {
+	op     func()
+	times  int // of a turn
 	ns     []float64
-	allocs int64
+	allocs float64
 }
 
-func (s *sample) measure(op func()) {
-	r := testing.Benchmark(func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			op()
-		}
-	})
-	s.ns = append(s.ns, float64(r.T.Nanoseconds())/float64(r.N))
-	s.allocs = r.AllocsPerOp()
+const (
+	rounds   = 41
+	turn     = 10 * time.Millisecond // of one operation, in each round
+	requests = 20_000                // of a round from end to end
+)
+
+// prepare finds out how many operations make a turn.
+func (s *sample) prepare(op func()) {
+	s.op, s.times = op, 1
+	for s.take() < turn && s.times < 1<<20 {
+		s.times *= 2
+	}
+	s.allocs = testing.AllocsPerRun(100, op)
+}
+
+// take runs one turn.
+func (s *sample) take() time.Duration {
+	began := time.Now()
+	for range s.times {
+		s.op()
+	}
+	return time.Since(began)
+}
+
+// measure adds one round.
+func (s *sample) measure() {
+	if s.op != nil {
+		s.ns = append(s.ns, float64(s.take().Nanoseconds())/float64(s.times))
+	}
+}
+
+// quartiles returns the median of a list, and the values that half of it lies
+// between.
+func quartiles(list []float64) (low, median, high float64) {
+	if len(list) == 0 {
+		return 0, 0, 0
+	}
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/4], list[len(list)/2], list[len(list)*3/4]
 }
 
 func median(list []float64) float64 {
-	if len(list) == 0 {
-		return 0
-	}
-	list = slices.Sorted(slices.Values(list))
-	return list[len(list)/2]
+	_, m, _ := quartiles(list)
+	return m
 }
 
 func table() error {
-	rounds, benchTime, requests := 7, "200ms", 20000
-	if *quick {
-		rounds, benchTime, requests = 3, "50ms", 5000
+	if *own {
+		fmt.Printf("%s, %s/%s, %d processors; %d rounds in turns, medians and quartiles; seed %d\n\n",
+			runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds, *seed)
+		return times(contender.Own)
 	}
-	flag.Set("test.benchtime", benchTime)
 	address, stop, err := contender.StartRedis()
 	if err != nil {
 		return err
 	}
 	defer stop()
 
-	fmt.Printf("%s, %s/%s, %d processors; %d rounds in turns, medians; seed %d\n\n",
+	fmt.Printf("%s, %s/%s, %d processors; %d rounds in turns, medians and quartiles; seed %d\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds, *seed)
 	if err := sizes(); err != nil {
 		return err
 	}
+	if err := times(func(a *fixture.Account) ([]*contender.Contender, error) { return contender.All(a, address) }); err != nil {
+		return err
+	}
+	return endToEnd(address)
+}
+
+// times measures what the operations take, for each kind of account.
+func times(of func(*fixture.Account) ([]*contender.Contender, error)) error {
 	for _, kind := range []fixture.Kind{fixture.Work, fixture.Personal} {
-		rows, err := newRows(fixture.New(kind, *seed, 0), address)
+		all, err := of(fixture.New(kind, *seed, 0))
 		if err != nil {
 			return err
 		}
+		var rows []*row
+		for _, c := range all {
+			r := &row{Contender: c}
+			r.prepare()
+			rows = append(rows, r)
+		}
 		for i := range rounds {
 			progress("%s: round %d of %d", kind, i+1, rounds)
-			for _, r := range rows {
-				if err := r.measure(); err != nil {
-					return err
+			for _, sample := range []func(*row) *sample{
+				func(r *row) *sample { return &r.identity }, func(r *row) *sample { return &r.token },
+				func(r *row) *sample { return &r.page }, func(r *row) *sample { return &r.save },
+			} {
+				runtime.GC()
+				for _, r := range rows {
+					sample(r).measure()
 				}
 			}
 		}
 		progress("")
-		printTimes(kind, rows)
 		for _, r := range rows {
-			r.Close()
+			if r.Close(); r.err != nil {
+				return fmt.Errorf("%s: %w", r.Name, r.err)
+			}
 		}
+		printTimes(kind, rows)
 	}
-	return endToEnd(address, rounds, requests)
+	return nil
 }
 
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "\r\033[K"+format, args...)
 }
 
-func newRows(a *fixture.Account, redis string) ([]*row, error) {
-	all, err := contender.All(a, redis)
-	rows := make([]*row, len(all))
-	for i, c := range all {
-		rows[i] = &row{Contender: c}
-	}
-	return rows, err
-}
-
-// measure adds one round to each of a row's samples.
-func (r *row) measure() (err error) {
+// prepare makes the operations ready.
+func (r *row) prepare() {
 	request := r.Request()
-	fail := func(e error) {
-		if e != nil && err == nil {
-			err = fmt.Errorf("%s: %w", r.Name, e)
+	fail := func(err error) {
+		if err != nil {
+			r.err = err
 		}
 	}
-	runtime.GC()
-	r.identity.measure(func() { _, e := r.Identity(request); fail(e) })
-	r.token.measure(func() { _, e := r.Token(request); fail(e) })
+	r.identity.prepare(func() { _, err := r.Identity(request); fail(err) })
+	r.token.prepare(func() { _, err := r.Token(request); fail(err) })
 	page := r.Protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
-	r.page.measure(func() {
-		w := httptest.NewRecorder()
-		page.ServeHTTP(w, request)
-		if w.Code != http.StatusNoContent {
-			fail(fmt.Errorf("status %d", w.Code))
+	out := &answer{header: http.Header{}}
+	r.page.prepare(func() {
+		clear(out.header)
+		if page.ServeHTTP(out, request); out.status != http.StatusNoContent {
+			fail(fmt.Errorf("status %d", out.status))
 		}
 	})
 	if r.Save != nil {
 		request := r.Request()
-		out := httptest.NewRecorder()
+		out := &answer{header: http.Header{}}
 		fail(r.Save(out, request)) // whatever has to be made ready
-		r.save.measure(func() {
-			clear(out.Header())
+		r.save.prepare(func() {
+			clear(out.header)
 			fail(r.Save(out, request))
 		})
 	}
-	return err
 }
 
+// An answer is a ResponseWriter that is used again and again, so that only what
+// the contenders themselves allocate is counted.
+type answer struct {
+	header http.Header
+	status int
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) Write(b []byte) (int, error) { return len(b), nil }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+
 // saved is what Save costs without the reading before it.
-func (r *row) saved() (ns float64, allocs int64) {
+func (r *row) saved() (ns, allocs float64) {
 	if r.SaveReads {
 		return median(r.save.ns) - median(r.token.ns), r.save.allocs - r.token.allocs
 	}
@@ -173,12 +223,19 @@ func printTimes(kind fixture.Kind, rows []*row) {
 	fmt.Println(cells("", "Cookie bytes", "cookies", "HTTP/2 block", "LOAD identity", "x", "LOAD token", "x", "SAVE", "a page", "x"))
 	fmt.Println(cells("---", "---", "---", "---", "---", "---", "---", "---", "---", "---", "---"))
 	floor := rows[1]
-	ratio := func(s, f sample) string { return fmt.Sprintf("%.2f", median(s.ns)/median(f.ns)) }
-	show := func(ns float64, allocs int64) string {
+	ratio := func(s, f sample) string {
+		var list []float64
+		for i := range s.ns {
+			list = append(list, s.ns[i]/f.ns[i])
+		}
+		low, middle, high := quartiles(list)
+		return fmt.Sprintf("%.2f (%.2f to %.2f)", middle, low, high)
+	}
+	show := func(ns, allocs float64) string {
 		if ns <= 0 {
 			return "" // nothing to measure
 		}
-		return fmt.Sprintf("%.1f (%d)", ns/1000, allocs)
+		return fmt.Sprintf("%.1f (%.0f)", ns/1000, allocs)
 	}
 	for _, r := range rows {
 		bytes := fmt.Sprint(len(r.Header()))
@@ -231,8 +288,8 @@ func sizes() error {
 }
 
 // endToEnd prints requests per second over loopback.
-func endToEnd(redis string, rounds, requests int) error {
-	const connections = 16
+func endToEnd(redis string) error {
+	const connections, rounds = 16, 21
 	all, err := contender.All(fixture.New(fixture.Work, *seed, 0), redis)
 	if err != nil {
 		return err
