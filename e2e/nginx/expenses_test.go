@@ -218,3 +218,38 @@ func readmeLocation(t *testing.T) string {
 	}
 	return snippet
 }
+
+// The README's configuration keeps the path; one with a path after the address
+// does not, and the app says so.
+func TestBelowAPathPrefix(t *testing.T) {
+	t.Parallel()
+	snippet := readmeLocation(t)
+	p := serveBelow(t, "/expenses", snippet, unchanged)
+	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+	v := &person{at: p, jar: map[string]string{}}
+	for _, path := range []string{"/expenses/reports?page=2", "/expenses/" + longAddress(1900)[1:]} {
+		v = &person{at: p, jar: map[string]string{}}
+		end, way := v.follow(p.url + path)
+		if end.body != "hello Ada Lindqvist" || end.Request.URL.RequestURI() != path {
+			t.Errorf("%q", way)
+		}
+	}
+	if end, way := v.follow(p.url + "/expenses/auth/login?prompt=login"); end.Request.URL.Path != "/expenses/" || end.StatusCode != 200 {
+		t.Errorf("a sign-in for nothing in particular: %q", way)
+	}
+	if strings.Contains(p.log.String(), "unexpected path") {
+		t.Errorf("log:\n%s", p.log)
+	}
+
+	p = serveBelow(t, "/expenses", strings.Replace(snippet, "127.0.0.1:8080;", "127.0.0.1:8080/;", 1), unchanged)
+	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
+	for range 2 {
+		v = &person{at: p, jar: map[string]string{}}
+		if end, way := v.follow(p.url + "/expenses/reports"); end.StatusCode != 400 || !strings.Contains(end.body, "msauth-app-error") {
+			t.Errorf("where the prefix is stripped: %q", way)
+		}
+	}
+	if text := p.log.String(); strings.Count(text, "unexpected path") != 1 || !strings.Contains(text, "base_url="+p.url+"/expenses/auth path=/auth/callback") {
+		t.Errorf("log:\n%s", text)
+	}
+}
