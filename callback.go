@@ -409,7 +409,8 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 // asked for.
 func (m *Middleware) makeSession(in *arrival) bool {
 	rec, ctx := in.record, in.r.Context()
-	old, _, _ := m.sessions.Load(in.r)
+	sent, _ := m.sessions.Load(in.r, new(session.Record))
+	old := sent.Rec
 	if old != nil && m.judge(old, m.ended.Has(old.ID), time.Now()) == "" {
 		rec.GoesOn(old)
 	}

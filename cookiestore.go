@@ -72,7 +72,7 @@ func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, erro
 	if err != nil {
 		return own, err
 	}
-	payload := format.Read(r.Header).Head
+	payload := format.Read(r.Header, new([]byte)).Head
 	if len(payload) < 9 || payload[0] != session.FormatGob {
 		return own, nil
 	}

@@ -226,7 +226,7 @@ const replacedGrace = markerLifetime + 10*time.Second
 // markerName is the name of the cookie that says that a sign-in has just
 // succeeded. A browser that sends it without a session is about to be
 // redirected in a loop.
-func (m *Middleware) markerName() string { return m.cookies.Name + "-ok" }
+func (m *Middleware) markerName() string { return m.cookies.MarkerName() }
 
 func (m *Middleware) setMarker(w http.ResponseWriter) {
 	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), "1", session.Seconds(markerLifetime)))

@@ -37,7 +37,8 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		refusePrefetch(w)
 		return
 	}
-	rec, _, err := m.sessions.Load(r)
+	sent, err := m.sessions.Load(r, new(session.Record))
+	rec := sent.Rec
 	if subject := m.sessionSubject(r, rec); !m.meant(r) && !m.agreed(w, r, actionSignOut, subject) {
 		if m.cfg.Authority == "" {
 			_, _ = m.shortDiscovery(r) // formOrigins needs it; without it the form still signs out here

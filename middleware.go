@@ -158,9 +158,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 		navigation := !v.passes() && web.IsNavigation(r) // of no interest if it passes
 		switch decide(v, navigation) {
 		case pass:
-			if w.Header().Get("Cache-Control") == "" {
-				w.Header().Set("Cache-Control", "no-store")
-			}
+			v.headers.NoStore(w.Header())
 			next.ServeHTTP(w, m.admitted(r, v))
 		case tooEarly:
 			refusePrefetch(w)

@@ -20,10 +20,11 @@ type visit struct {
 	prefetch     bool  // the session must be renewed first, and this is a prefetch
 	err          error // the session store failed
 
-	// session and the request's context point into these: one allocation for
-	// all.
+	// What the rest points into: one allocation for all that a request needs.
 	context attached
 	held    heldSession
+	loaded  session.Record
+	headers web.Lines
 }
 
 // passes reports whether Require lets the request through.
@@ -36,11 +37,11 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Reque
 	if a := attachedBy(r.Context(), m); a != nil {
 		return r, a.visit
 	}
-	web.Vary(w.Header(), "Cookie")
 	if strings.HasSuffix(r.URL.Path, "/callback") {
 		m.noteMisplaced(r)
 	}
 	v := &visit{}
+	v.headers.Vary(w.Header(), "Cookie")
 	m.receive(v, w, r)
 	c := &v.context
 	c.Context, c.session, c.by, c.visit, c.outer = r.Context(), v.session, m, v, outer
@@ -68,7 +69,6 @@ func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 // due and, if anything changed, writes it back. All of this happens before the
 // handler runs; nothing is left for afterwards.
 func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
-	v.justSignedIn = m.sentMarker(r)
 	s := reception{now: time.Now()}
 	if m.read(&s, v, w, r) && m.freshen(&s, v, w, r) && m.writeBack(&s, w, r) {
 		if v.justSignedIn {
@@ -91,15 +91,17 @@ type reception struct {
 
 // read loads the session and reports whether it is valid.
 func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
-	rec, sent, err := m.sessions.Load(r)
+	sent, err := m.sessions.Load(r, &v.loaded)
+	v.justSignedIn = sent.Marker
 	if err != nil {
 		m.log.ErrorContext(r.Context(), "msauth: session store fails", "err", err)
 		m.events.Weaken(r.Context(), weakSessions, "", storeWeakFor, err)
 		v.err = err
 		return false
 	}
+	rec := sent.Rec
 	if rec == nil {
-		if sent {
+		if sent.Sent {
 			m.reject(w, r, "unreadable", nil)
 		}
 		return false
@@ -347,7 +349,8 @@ func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) 
 // current returns the request's session as it was sent, without renewing it, or
 // nil if there is no valid one.
 func (m *Middleware) current(r *http.Request) *session.Record {
-	rec, _, _ := m.sessions.Load(r)
+	sent, _ := m.sessions.Load(r, new(session.Record))
+	rec := sent.Rec
 	if rec == nil || m.judge(rec, m.ended.Has(rec.ID), time.Now()) != "" {
 		return nil
 	}

@@ -200,8 +200,10 @@ func (s Scopes) Foreign(granted string) bool {
 		return false
 	}
 	others := false
-	for scope := range strings.FieldsSeq(granted) {
-		if slices.Contains(SignInScopes, scope) {
+	for scope := ""; granted != ""; { // from the last on: the first are those for signing in
+		i := strings.LastIndexByte(granted, ' ')
+		scope, granted = granted[i+1:], granted[:max(i, 0)]
+		if scope == "" || slices.Contains(SignInScopes, scope) {
 			continue
 		}
 		if s.api(scope) == s.Own {

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,16 @@ func DecodeBase64(encoding *base64.Encoding, text string) ([]byte, error) {
 // leastSealed is fewer characters than the shortest text that LooksSealed is
 // asked about, a state parameter, has.
 const leastSealed = 100
+
+// AppendText is DecodeText that appends the bytes to dst.
+func AppendText(dst []byte, text string) ([]byte, error) {
+	if strings.IndexByte(text, '\r') >= 0 || strings.IndexByte(text, '\n') >= 0 {
+		return dst, ErrNotSealed
+	}
+	dst = slices.Grow(dst, Base64url.DecodedLen(len(text)))
+	n, err := Base64url.Decode(dst[len(dst):cap(dst)], []byte(text))
+	return dst[:len(dst)+n], err
+}
 
 // LooksSealed reports whether text could have been sealed by this package with
 // some key: whether it is long enough and base64url. Anybody can make such a

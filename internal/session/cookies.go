@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"example.com/msauth/internal/compact"
 	"example.com/msauth/internal/seal"
 )
 
@@ -80,6 +79,8 @@ func cookiePrefix(insecure bool) string {
 type Scanned struct {
 	// Sent says which cookies came in.
 	Sent SentCookies
+	// Marker reports whether one of MarkerName came in.
+	Marker bool
 
 	first  [maxDuplicates]string // values of the first cookie, in order
 	firsts int                   // how many there are in first
@@ -115,16 +116,26 @@ func (c *Cookies) Scan(h http.Header) (s Scanned) {
 					s.piece[i] = rest[3:]
 				}
 				s.Sent |= 1 << i
+			case strings.HasPrefix(rest, markerSuffix+"="):
+				s.Marker = true
 			}
 		}
 	}
 	return s
 }
 
+// MarkerName is the name of a cookie beside the session's own that one Scan
+// finds too: see Scanned.
+func (c *Cookies) MarkerName() string { return c.Name + markerSuffix }
+
+const markerSuffix = "-ok"
+
 // Received is what Read has found.
 type Received struct {
 	// Head is nil if no value came in, or none that opens.
 	Head []byte
+	// Marker reports whether a cookie of MarkerName came in.
+	Marker bool
 
 	tail    string      // sealed; "" if there is none
 	sent    SentCookies // which cookies came in
@@ -134,9 +145,12 @@ type Received struct {
 // Read opens the value that a request carries. Several cookies of one name mean
 // that somebody tries to plant one. Each is then tried on its own; pieces join
 // the first only.
-func (c *Cookies) Read(h http.Header) Received {
+//
+// Read uses the memory of scratch, which it may let grow: Head is valid as long
+// as nobody else does.
+func (c *Cookies) Read(h http.Header, scratch *[]byte) Received {
 	s := c.Scan(h)
-	r := Received{sent: s.Sent}
+	r := Received{sent: s.Sent, Marker: s.Marker}
 	for i := range s.firsts {
 		value := s.first[i]
 		if value == "" || value[0] < '1' || value[0] > '9' {
@@ -158,14 +172,17 @@ func (c *Cookies) Read(h http.Header) Received {
 		if len(text) > maxPieces*maxCookieLine {
 			continue
 		}
-		head, tail, err := c.open(text, count)
+		if r.Head != nil {
+			scratch = new([]byte) // must not be read over the one before
+		}
+		head, tail, err := c.open(text, count, scratch)
 		if err != nil {
 			continue
 		}
 		if r.Head != nil && !bytes.Equal(r.Head, head) {
 			// Two values that both open: somebody has planted one, and nothing
 			// shows which.
-			return Received{sent: s.Sent}
+			return Received{sent: s.Sent, Marker: s.Marker}
 		}
 		r.Head, r.tail = head, tail
 		r.surplus = s.Sent>>count != 0
@@ -173,20 +190,19 @@ func (c *Cookies) Read(h http.Header) Received {
 	return r
 }
 
-// open opens the head of a value, and returns the tail as it is sealed.
-func (c *Cookies) open(text string, count int) (head []byte, tail string, err error) {
+// open opens the head of a value, and returns the tail as it is sealed. head is in
+// the memory of scratch.
+func (c *Cookies) open(text string, count int, scratch *[]byte) (head []byte, tail string, err error) {
 	text, tail, parted := strings.Cut(text, ".")
 	if parted && tail == "" {
 		return nil, "", seal.ErrNotSealed
 	}
-	box, err := seal.DecodeText(text)
-	if err != nil {
+	*scratch = append(append((*scratch)[:0], c.additional[count]...), tail...)
+	additional := len(*scratch)
+	if *scratch, err = seal.AppendText(*scratch, text); err != nil {
 		return nil, "", err
 	}
-	buffer := compact.Buffers.Get().(*[]byte)
-	defer compact.Buffers.Put(buffer)
-	*buffer = append(append((*buffer)[:0], c.additional[count]...), tail...)
-	head, _, err = c.codec.Keys.Open(box, *buffer)
+	head, _, err = c.codec.Keys.Open((*scratch)[additional:], (*scratch)[:additional])
 	return head, tail, err
 }
 

@@ -22,7 +22,7 @@ func TestScanningAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(20, func() { cookies.Scan(h) }); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
-		if n := testing.AllocsPerRun(20, func() { cookies.Read(h) }); n > 12 {
+		if n := testing.AllocsPerRun(20, func() { cookies.Read(h, new([]byte)) }); n > 12 {
 			t.Errorf("%s: %v allocations to find nothing", name, n)
 		}
 	}
@@ -63,7 +63,7 @@ func TestValueOpensOnlyForItsNameAndOwner(t *testing.T) {
 			if err := own.Write(h, 0, head, []byte("tail"), time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			got := test.at.Read(moved(request(h).Header, own.Name, test.at.Name))
+			got := test.at.Read(moved(request(h).Header, own.Name, test.at.Name), new([]byte))
 			if (got.Head != nil) != test.want || test.want && !bytes.Equal(got.Head, head) || got.sent == 0 {
 				t.Errorf("%s, %d bytes: opens %d bytes, sent %b", test.name, size, len(got.Head), got.sent)
 			}
@@ -124,7 +124,7 @@ func TestPiecesOfTwoValuesNeverJoin(t *testing.T) {
 		{"an empty cookie", []string{c.Name + "="}, ""},
 		{"an empty tail", []string{small + "."}, ""},
 	} {
-		got := c.Read(http.Header{"Cookie": {strings.Join(test.pieces, "; ")}})
+		got := c.Read(http.Header{"Cookie": {strings.Join(test.pieces, "; ")}}, new([]byte))
 		if string(got.Head) != test.want || (got.Head == nil) != (test.want == "") {
 			t.Errorf("%s: opens %d bytes, want %d", test.name, len(got.Head), len(test.want))
 		}
@@ -184,7 +184,7 @@ func TestPiecesThatAreNotNeededAreDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, got := range map[string]*http.Request{"by the next answer": request(long, short), "by the same answer": request(both)} {
-		if r := c.Read(got.Header); string(r.Head) != "short" || r.sent != 1 || r.surplus {
+		if r := c.Read(got.Header, new([]byte)); string(r.Head) != "short" || r.sent != 1 || r.surplus {
 			t.Errorf("%s: sent %b, surplus %v", name, r.sent, r.surplus)
 		}
 	}

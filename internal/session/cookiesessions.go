@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/compact"
 )
 
 // cookieSessions keeps sessions in cookies.
@@ -13,18 +15,18 @@ type cookieSessions struct{ StoreSettings }
 var _ Store = (*cookieSessions)(nil)
 
 // Load implements Store. It opens the head only; the tail waits in the record.
-func (s *cookieSessions) Load(r *http.Request) (*Record, bool, error) {
-	got := s.Cookies.Read(r.Header)
-	if got.Head == nil {
-		return nil, got.sent != 0, nil
+func (s *cookieSessions) Load(r *http.Request, into *Record) (Loaded, error) {
+	buffer := compact.Buffers.Get().(*[]byte)
+	defer compact.Buffers.Put(buffer)
+	got := s.Cookies.Read(r.Header, buffer)
+	l := Loaded{Sent: got.sent != 0, Marker: got.Marker}
+	if got.Head == nil || into.decode(got.Head, s.Layout) != nil {
+		return l, nil
 	}
-	rec, err := DecodeRecord(got.Head, s.Layout)
-	if err != nil {
-		return nil, true, nil
-	}
-	rec.sealed, rec.cookies = got.tail, s.Cookies
-	rec.Surplus = got.surplus
-	return rec, true, nil
+	l.Rec = into
+	into.sealed, into.cookies = got.tail, s.Cookies
+	into.Surplus = got.surplus
+	return l, nil
 }
 
 // Create implements Store. It logs what the session leaves out, which Update does

@@ -48,24 +48,24 @@ func TestSessionInCookies(t *testing.T) {
 	s := NewStore(testSettings(t, rec.Layout), nil, testRing(t))
 	set := create(t, s, request(), rec)
 
-	got, sent, err := s.Load(request(set))
+	got, sent, err := load(s, request(set))
 	if err != nil || !sent || got.Unpacked() || !same(got, rec) {
 		t.Errorf("loaded %+v, %v, %v", got, sent, err)
 	}
-	if got, sent, err := s.Load(request()); got != nil || sent || err != nil {
+	if got, sent, err := load(s, request()); got != nil || sent || err != nil {
 		t.Errorf("of no cookie %+v, %v, %v", got, sent, err)
 	}
 	bad := request()
 	bad.AddCookie(&http.Cookie{Name: testCookies(t).Name, Value: "1x"})
-	if got, sent, err := s.Load(bad); got != nil || !sent || err != nil {
+	if got, sent, err := load(s, bad); got != nil || !sent || err != nil {
 		t.Errorf("of a bad cookie %+v, %v, %v", got, sent, err)
 	}
 	tooMany := request(set)
 	tooMany.AddCookie(&http.Cookie{Name: testCookies(t).Name + "-5", Value: "x"})
-	if plain, _, _ := s.Load(request(set)); plain.Surplus {
+	if plain, _, _ := load(s, request(set)); plain.Surplus {
 		t.Error("a cookie too many is seen where there is none")
 	}
-	if got, _, _ := s.Load(tooMany); got == nil || !got.Surplus {
+	if got, _, _ := load(s, tooMany); got == nil || !got.Surplus {
 		t.Errorf("with a cookie too many %+v", got)
 	}
 	if s.Reload(request(set)) != nil || s.Changed(request(set), got) {
@@ -74,13 +74,13 @@ func TestSessionInCookies(t *testing.T) {
 
 	// A session that was used is written again, without its tokens having been
 	// unpacked.
-	used, _, _ := s.Load(request(set))
+	used, _, _ := load(s, request(set))
 	used.Used++
 	w := httptest.NewRecorder()
 	if gone, err := s.Update(w, request(set), used); gone || err != nil {
 		t.Fatal(gone, err)
 	}
-	if got, _, _ := s.Load(request(set, w.Header())); got == nil || got.Used != rec.Used+1 || !same(got, rec) {
+	if got, _, _ := load(s, request(set, w.Header())); got == nil || got.Used != rec.Used+1 || !same(got, rec) {
 		t.Errorf("updated to %+v", got)
 	}
 
@@ -184,7 +184,7 @@ func TestSessionOverBudget(t *testing.T) {
 		if (kept != nil) != (test.wantLog != "") || kept != nil && kept.Access != rec.Access {
 			t.Errorf("%s: keeps %+v", test.name, kept)
 		}
-		got, _, _ := s.Load(request(w.Header()))
+		got, _, _ := load(s, request(w.Header()))
 		if got == nil || got.Unpack() != nil || got.Refresh != rec.Refresh || got.Shed != (test.wantLog != "") || got.Shed == (got.Access != "") {
 			t.Errorf("%s: loaded as %+v", test.name, got)
 		}

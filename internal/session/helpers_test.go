@@ -110,3 +110,9 @@ func random(n int) seal.Secret {
 // noStoreKey is the key in lower case, which handlers do not reach, under which an
 // answer with a cookie of ours forbids caching.
 var noStoreKey = strings.ToLower("Cache-Control")
+
+// load reads the session of a request, into new memory.
+func load(s Store, r *http.Request) (rec *Record, sent bool, err error) {
+	l, err := s.Load(r, new(Record))
+	return l.Rec, l.Sent, err
+}

@@ -159,24 +159,33 @@ func (r *Record) encodeTexts(e *compact.Encoder) {
 // DecodeRecord reads an identity part. The record has no tokens until its caller
 // sets Packed.
 func DecodeRecord(identity []byte, of *Layout) (*Record, error) {
-	if len(identity) < 1 || identity[0] != formatSession {
-		return nil, compact.ErrMalformed
+	r := new(Record)
+	if err := r.decode(identity, of); err != nil {
+		return nil, err
 	}
-	r := &Record{Layout: of}
+	return r, nil
+}
+
+// decode reads an identity part into r, which is new. It keeps none of its memory.
+func (r *Record) decode(identity []byte, of *Layout) error {
+	if len(identity) < 1 || identity[0] != formatSession {
+		return compact.ErrMalformed
+	}
+	r.Layout = of
 	d := compact.Decoder{B: identity[1:]}
 	flags := r.decodeFixed(&d)
 	if !r.decodeTexts(&d) {
-		return nil, compact.ErrMalformed
+		return compact.ErrMalformed
 	}
 	if flags&flagSameEmail != 0 {
 		r.User.Email = r.User.Username
 	}
 	if r.extra != "" {
 		if err := json.Unmarshal([]byte(r.extra), &r.User.Claims); err != nil {
-			return nil, compact.ErrMalformed
+			return compact.ErrMalformed
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // decodeFixed reads what encodeFixed has written.

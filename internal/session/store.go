@@ -14,10 +14,9 @@ import (
 
 // A Store keeps sessions between requests: in cookies, or on the server.
 type Store interface {
-	// Load returns the request's session, nil if it has none that can be read.
-	// sent reports whether the request carried something that was meant to be
-	// one. An error means that the store failed, not that the cookie is bad.
-	Load(r *http.Request) (rec *Record, sent bool, err error)
+	// Load reads the request's session, into memory of the caller's that is new.
+	// An error means that the store failed, not that the cookie is bad.
+	Load(r *http.Request, into *Record) (Loaded, error)
 	// Create writes the session of a new sign-in, under a new name.
 	Create(w http.ResponseWriter, r *http.Request, rec *Record) error
 	// Update writes a session that Load returned, or a copy of it with changes.
@@ -32,6 +31,16 @@ type Store interface {
 	Reload(r *http.Request) func() (*Record, error)
 	// Changed reports whether the session was written since Load returned rec.
 	Changed(r *http.Request, rec *Record) bool
+}
+
+// Loaded is what a Store has found in a request.
+type Loaded struct {
+	// Rec is the session, nil if there is none that can be read.
+	Rec *Record
+	// Sent reports whether the request carried something that was meant to be one.
+	Sent bool
+	// Marker reports whether it carried a cookie of MarkerName.
+	Marker bool
 }
 
 // ErrTooLarge means that a session has no room where it is kept, even without

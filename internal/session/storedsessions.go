@@ -66,23 +66,23 @@ func (s *storedSessions) open(r *http.Request) (*sessions.Session, error) {
 	return session, nil
 }
 
-// Load implements Store.
-func (s *storedSessions) Load(r *http.Request) (*Record, bool, error) {
+// Load implements Store. It does not use the caller's memory.
+func (s *storedSessions) Load(r *http.Request, _ *Record) (Loaded, error) {
 	cookies := s.Cookies.Scan(r.Header)
-	sent := cookies.Sent != 0
-	if !sent {
-		return nil, false, nil
+	l := Loaded{Sent: cookies.Sent != 0, Marker: cookies.Marker}
+	if !l.Sent {
+		return l, nil
 	}
 	for _, other := range cookies.first[1:max(cookies.firsts, 1)] {
 		if other != cookies.first[0] {
-			return nil, true, nil // one of them was planted, and nothing shows which
+			return l, nil // one of them was planted, and nothing shows which
 		}
 	}
 	session, err := s.open(r)
-	if err != nil || session == nil {
-		return nil, sent, err
+	if err == nil && session != nil {
+		l.Rec = s.decode(session)
 	}
-	return s.decode(session), sent, nil
+	return l, err
 }
 
 // decode returns the record of a store's session, nil if there is none or it does
@@ -279,11 +279,11 @@ func (s *storedSessions) Remove(w http.ResponseWriter, r *http.Request) error {
 func (s *storedSessions) Reload(r *http.Request) func() (*Record, error) {
 	r = r.Clone(context.WithoutCancel(r.Context()))
 	return func() (*Record, error) {
-		rec, _, err := s.Load(r)
-		if err != nil || rec == nil {
+		l, err := s.Load(r, nil)
+		if err != nil || l.Rec == nil {
 			return nil, err
 		}
-		return rec, rec.Unpack()
+		return l.Rec, l.Rec.Unpack()
 	}
 }
 

@@ -75,7 +75,7 @@ func TestSessionInAStore(t *testing.T) {
 		t.Errorf("sets %q", set)
 	}
 	r := request(set)
-	got, sent, err := s.Load(r)
+	got, sent, err := load(s, r)
 	if err != nil || !sent || got.Unpacked() || s.Changed(r, got) || !same(got, rec) {
 		t.Errorf("loaded %+v, %v, %v", got, sent, err)
 	}
@@ -83,13 +83,13 @@ func TestSessionInAStore(t *testing.T) {
 		t.Errorf("the store can read %s", text)
 	}
 	for name, r := range map[string]*http.Request{"no cookie": request(), "an unknown id": request(http.Header{"Set-Cookie": {testCookies(t).Name + "=x"}})} {
-		if got, sent, err := s.Load(r); got != nil || sent != (name != "no cookie") || err != nil {
+		if got, sent, err := load(s, r); got != nil || sent != (name != "no cookie") || err != nil {
 			t.Errorf("of %s %+v, %v, %v", name, got, sent, err)
 		}
 	}
 	two := request(set)
 	two.AddCookie(&http.Cookie{Name: testCookies(t).Name, Value: "id2"})
-	if got, sent, err := s.Load(two); got != nil || !sent || err != nil {
+	if got, sent, err := load(s, two); got != nil || !sent || err != nil {
 		t.Errorf("of two ids, one of them planted, %+v, %v, %v", got, sent, err)
 	}
 
@@ -127,15 +127,15 @@ func TestEntryOpensOnlyInItsPlace(t *testing.T) {
 	victim := create(t, s, request(), rec)
 	thief := create(t, s, request(), someRecord())
 	m.entries["id2"] = maps.Clone(m.entries["id1"])
-	if got, sent, err := s.Load(request(thief)); got != nil || !sent || err != nil {
+	if got, sent, err := load(s, request(thief)); got != nil || !sent || err != nil {
 		t.Errorf("a copied entry opens as %+v, %v, %v", got, sent, err)
 	}
 	otherApp := settings
 	otherApp.Registration = Registration{2}
-	if got, _, err := NewStore(otherApp, m, testRing(t)).Load(request(victim)); got != nil || err != nil {
+	if got, _, err := load(NewStore(otherApp, m, testRing(t)), request(victim)); got != nil || err != nil {
 		t.Errorf("another app reads %+v, %v", got, err)
 	}
-	if got, _, _ := s.Load(request(victim)); !same(got, rec) {
+	if got, _, _ := load(s, request(victim)); !same(got, rec) {
 		t.Errorf("its own app reads %+v", got)
 	}
 }
@@ -155,7 +155,7 @@ func TestEntryOfAnEarlierVersion(t *testing.T) {
 	}
 	m.entries["old"] = map[any]any{"msauth": text}
 	r := request(http.Header{"Set-Cookie": {settings.Cookies.Name + "=old"}})
-	got, _, err := s.Load(r)
+	got, _, err := load(s, r)
 	if err != nil || !same(got, rec) {
 		t.Fatalf("loaded %+v, %v", got, err)
 	}
@@ -163,7 +163,7 @@ func TestEntryOfAnEarlierVersion(t *testing.T) {
 		t.Fatal(gone, err)
 	}
 	m.entries["copy"] = m.entries["old"]
-	if got, _, _ := s.Load(request(http.Header{"Set-Cookie": {settings.Cookies.Name + "=copy"}})); got != nil {
+	if got, _, _ := load(s, request(http.Header{"Set-Cookie": {settings.Cookies.Name + "=copy"}})); got != nil {
 		t.Error("written again, it still opens under another id")
 	}
 }
@@ -180,10 +180,10 @@ func TestSignInGetsANewID(t *testing.T) {
 	if _, left := m.entries["id1"]; left || len(m.entries) != 1 {
 		t.Errorf("entries %v", m.entries)
 	}
-	if got, _, _ := s.Load(request(before)); got != nil {
+	if got, _, _ := load(s, request(before)); got != nil {
 		t.Error("the old id opens a session")
 	}
-	if got, _, _ := s.Load(request(before, after)); !same(got, rec) {
+	if got, _, _ := load(s, request(before, after)); !same(got, rec) {
 		t.Errorf("the new id opens %+v", got)
 	}
 }
@@ -223,8 +223,8 @@ func TestWhichUpdateWins(t *testing.T) {
 			}
 			return s.Update(httptest.NewRecorder(), r, fresh)
 		}
-		mine, _, _ := s.Load(r)
-		other, _, _ := s.Load(r)
+		mine, _, _ := load(s, r)
+		other, _, _ := load(s, r)
 		if gone, err := write(other, test.other); gone || err != nil {
 			t.Fatal(gone, err)
 		}
@@ -234,7 +234,7 @@ func TestWhichUpdateWins(t *testing.T) {
 		if gone, err := write(mine, test.mine); gone != test.wantGone || err != nil {
 			t.Errorf("%s: gone %v, %v", test.name, gone, err)
 		}
-		if got, _, _ := s.Load(r); !test.wantGone && (got == nil || got.Unpack() != nil || got.Access != test.want) {
+		if got, _, _ := load(s, r); !test.wantGone && (got == nil || got.Unpack() != nil || got.Access != test.want) {
 			t.Errorf("%s: %+v is left, want %q", test.name, got, string(test.want))
 		}
 	}
@@ -247,14 +247,14 @@ func TestUpdateLeavesAnotherSessionAlone(t *testing.T) {
 	m := newMemoryStore()
 	s := NewStore(testSettings(t, rec.Layout), m, testRing(t))
 	r := request(create(t, s, request(), rec))
-	read, _, _ := s.Load(r)
+	read, _, _ := load(s, r)
 	m.entries, m.last = map[string]map[any]any{}, 0
 	create(t, s, request(), next)
 	fresh := read.RenewedBy(&provider.TokenSet{Access: "mine", Refresh: next.Refresh, Issued: 1 << 40})
 	if gone, err := s.Update(httptest.NewRecorder(), r, fresh); !gone || err != nil {
 		t.Errorf("gone %v, %v", gone, err)
 	}
-	if got, _, _ := s.Load(r); !same(got, next) {
+	if got, _, _ := load(s, r); !same(got, next) {
 		t.Errorf("%+v is left", got)
 	}
 }
@@ -281,7 +281,7 @@ func TestFaultsOfAStore(t *testing.T) {
 		s := NewStore(testSettings(t, rec.Layout), m, testRing(t))
 		r := request(create(t, s, request(), rec))
 		m.newErr = test.err
-		if got, sent, err := s.Load(r); got != nil || !sent || !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+		if got, sent, err := load(s, r); got != nil || !sent || !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
 			t.Errorf("%s: loaded %+v, %v, %v", test.name, got, sent, err)
 		}
 		if gone, err := s.Update(httptest.NewRecorder(), r, rec); gone == (test.want != nil) || !errors.Is(err, test.want) {

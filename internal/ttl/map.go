@@ -2,7 +2,9 @@ package ttl
 
 import (
 	"container/heap"
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,13 +19,26 @@ const sweepEvery = 2 * time.Minute
 // timer.
 type Map[K comparable, V any] struct {
 	limit int
+	seed  maphash.Seed
+	// shards have the entries by key. Every request of a server reads some of
+	// these maps: with one lock, its processors would wait for each other.
+	shards [shardCount]shard[K, V]
+	count  atomic.Int64 // of entries: 0 spares readers the rest
 
-	mu       sync.Mutex
-	entries  map[K]*entry[K, V]
+	mu       sync.Mutex // held from finding an entry to changing it; before that of a shard
 	byTime   entryHeap[K, V]
 	sweeping bool // a call of sweep is due
 }
 
+const shardCount = 16
+
+type shard[K comparable, V any] struct {
+	mu      sync.RWMutex
+	entries map[K]*entry[K, V]
+	_       [32]byte // no two locks in one cache line
+}
+
+// An entry is never changed, but for its index.
 type entry[K comparable, V any] struct {
 	key   K
 	value V
@@ -33,18 +48,31 @@ type entry[K comparable, V any] struct {
 
 // New returns an empty map of at most limit entries.
 func New[K comparable, V any](limit int) *Map[K, V] {
-	return &Map[K, V]{limit: limit}
+	return &Map[K, V]{limit: limit, seed: maphash.MakeSeed()}
 }
 
 // Get returns the value of key. ok is false if there is none or it has expired.
 func (m *Map[K, V]) Get(key K) (value V, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.entries[key]
+	e := m.find(key)
 	if e == nil || !time.Now().Before(e.until) {
 		return value, false
 	}
 	return e.value, true
+}
+
+// find returns the entry of key, expired or not, or nil.
+func (m *Map[K, V]) find(key K) *entry[K, V] {
+	if m.count.Load() == 0 {
+		return nil
+	}
+	s := m.shardOf(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.entries[key]
+}
+
+func (m *Map[K, V]) shardOf(key K) *shard[K, V] {
+	return &m.shards[maphash.Comparable(m.seed, key)%shardCount]
 }
 
 // Put stores value under key until the given time, in place of what was there.
@@ -61,7 +89,7 @@ func (m *Map[K, V]) Put(key K, value V, until time.Time) {
 func (m *Map[K, V]) Add(key K, value V, until time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e := m.entries[key]; e != nil && time.Now().Before(e.until) {
+	if e := m.find(key); e != nil && time.Now().Before(e.until) {
 		return false
 	}
 	m.store(key, value, until)
@@ -72,9 +100,9 @@ func (m *Map[K, V]) Add(key K, value V, until time.Time) bool {
 func (m *Map[K, V]) Drop(key K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e := m.entries[key]; e != nil {
+	if e := m.find(key); e != nil {
 		heap.Remove(&m.byTime, e.index)
-		delete(m.entries, key)
+		m.remove(e)
 	}
 }
 
@@ -83,19 +111,24 @@ func (m *Map[K, V]) Drop(key K) {
 func (m *Map[K, V]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.entries)
+	return len(m.byTime)
 }
 
 // store does what Put does while mu is held.
 func (m *Map[K, V]) store(key K, value V, until time.Time) {
-	if old := m.entries[key]; old != nil {
-		heap.Remove(&m.byTime, old.index)
-	}
-	if m.entries == nil {
-		m.entries = map[K]*entry[K, V]{}
-	}
 	e := &entry[K, V]{key: key, value: value, until: until}
-	m.entries[key] = e
+	if old := m.find(key); old != nil {
+		heap.Remove(&m.byTime, old.index)
+	} else {
+		m.count.Add(1)
+	}
+	s := m.shardOf(key)
+	s.mu.Lock()
+	if s.entries == nil {
+		s.entries = map[K]*entry[K, V]{}
+	}
+	s.entries[key] = e
+	s.mu.Unlock()
 	heap.Push(&m.byTime, e)
 	for len(m.byTime) > m.limit {
 		m.dropFirst()
@@ -106,10 +139,20 @@ func (m *Map[K, V]) store(key K, value V, until time.Time) {
 	}
 }
 
-// dropFirst forgets the entry that expires first. mu is held.
-func (m *Map[K, V]) dropFirst() {
-	delete(m.entries, heap.Pop(&m.byTime).(*entry[K, V]).key)
+// remove takes an entry out of its shard, and frees a shard that is empty: maps
+// never shrink. mu is held.
+func (m *Map[K, V]) remove(e *entry[K, V]) {
+	s := m.shardOf(e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(s.entries, e.key); len(s.entries) == 0 {
+		s.entries = nil
+	}
+	m.count.Add(-1)
 }
+
+// dropFirst forgets the entry that expires first. mu is held.
+func (m *Map[K, V]) dropFirst() { m.remove(heap.Pop(&m.byTime).(*entry[K, V])) }
 
 // sweep frees the expired entries, and calls itself again while others are left.
 func (m *Map[K, V]) sweep() {
@@ -122,7 +165,7 @@ func (m *Map[K, V]) sweep() {
 	if m.sweeping = len(m.byTime) > 0; m.sweeping {
 		time.AfterFunc(sweepEvery, m.sweep)
 	} else {
-		m.entries, m.byTime = nil, nil // maps and slices never shrink
+		m.byTime = nil // slices never shrink
 	}
 }
 

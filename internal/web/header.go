@@ -33,6 +33,31 @@ func Vary(h http.Header, names ...string) {
 	h["Vary"] = []string{line}
 }
 
+// Lines are the values of response headers that every answer gets, in memory of
+// the request's: one value of its own for each header would be one allocation
+// more. The zero Lines is ready; its methods may each be called once.
+type Lines struct{ vary, cacheControl [1]string }
+
+// Vary does what the function [Vary] does with one name.
+func (l *Lines) Vary(h http.Header, name string) {
+	if h["Vary"] != nil {
+		Vary(h, name)
+		return
+	}
+	l.vary[0] = name
+	h["Vary"] = l.vary[:]
+}
+
+// NoStore keeps the answer out of caches, unless its Cache-Control says something
+// already.
+func (l *Lines) NoStore(h http.Header) {
+	if line := h["Cache-Control"]; len(line) > 0 && line[0] != "" {
+		return
+	}
+	l.cacheControl[0] = "no-store"
+	h["Cache-Control"] = l.cacheControl[:]
+}
+
 // hasToken reports whether a comma-separated line has the name or a "*".
 func hasToken(line, name string) bool {
 	for part := range strings.SplitSeq(line, ",") {
