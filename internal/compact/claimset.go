@@ -12,15 +12,17 @@ import (
 // written member by member: claim names that Microsoft uses as a number, texts
 // like all others, integers as the difference from the previous one.
 
-// claims writes a segment of a token, if it is the base64url of a JSON object
+// claimSet writes a segment of a token, if it is the base64url of a JSON object
 // that comes back byte for byte.
-func (e *Encoder) claims(segment string) bool {
+func (e *Encoder) claimSet(segment string) bool {
 	data, err := seal.DecodeText(segment)
 	if err != nil || len(data) == 0 || data[0] != '{' {
 		return false
 	}
 	text := string(data)
 	start := len(e.B)
+	e.claims = true
+	defer func() { e.claims = false }()
 	e.number(specialJSON, kindSpecial)
 	p := jsonParser{rest: text, encoder: e, integer: e.Known.Time}
 	if p.value(0) && p.rest == "" {
@@ -132,10 +134,26 @@ func (p *jsonParser) text() (string, bool) {
 	return "", false
 }
 
-// object writes an object.
+// object writes an object: with the numbers of its names or, if most of them have
+// none, with the names as texts.
 func (p *jsonParser) object(depth int) bool {
+	before, start := *p, len(p.encoder.B)
+	if !p.members(depth, specialObject) {
+		return false
+	}
+	after, middle := *p, len(p.encoder.B)
+	if *p = before; !p.members(depth, specialNamed) {
+		return false
+	}
+	*p = after
+	p.encoder.keepShorter(start, middle)
+	return true
+}
+
+// members writes an object in one of its two forms.
+func (p *jsonParser) members(depth int, form uint64) bool {
 	e := p.encoder
-	e.number(specialObject, kindSpecial)
+	e.number(form, kindSpecial)
 	p.next('{')
 	for first := true; !p.next('}'); first = false {
 		if !first && !p.next(',') {
@@ -145,7 +163,9 @@ func (p *jsonParser) object(depth int) bool {
 		if !ok || !p.next(':') {
 			return false
 		}
-		if i, ok := claimNumbers[name]; ok {
+		if form == specialNamed {
+			e.Text(name)
+		} else if i, ok := claimNumbers[name]; ok {
 			e.B = binary.AppendUvarint(e.B, 2+uint64(i))
 		} else {
 			e.B = append(e.B, 1)
@@ -155,7 +175,11 @@ func (p *jsonParser) object(depth int) bool {
 			return false
 		}
 	}
-	e.B = append(e.B, 0)
+	if form == specialNamed {
+		e.number(specialEnd, kindSpecial)
+	} else {
+		e.B = append(e.B, 0)
+	}
 	return true
 }
 
@@ -193,7 +217,7 @@ func (d *Decoder) appendJSON(out []byte) []byte {
 // appendValue appends the value of JSON that begins with number. integer is the
 // previous integer.
 func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth int) []byte {
-	if number&7 != kindSpecial || number>>3 < specialNull {
+	if n := number >> 3; number&7 != kindSpecial || n < specialNull || n == specialSlashes {
 		return d.appendQuoted(out, number)
 	}
 	if depth > maxDepth || len(out) > maxTexts {
@@ -239,6 +263,20 @@ func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth i
 			out = d.appendValue(out, number, integer, depth+1)
 		}
 		return append(out, ']')
+	case specialNamed:
+		out = append(out, '{')
+		for first := true; !d.Bad; first = false {
+			name := d.Uvarint()
+			if name == specialEnd<<3|kindSpecial {
+				break
+			}
+			if !first {
+				out = append(out, ',')
+			}
+			out = append(d.AppendText(append(out, '"'), name, inJSON), '"', ':')
+			out = d.appendValue(out, d.Uvarint(), integer, depth+1)
+		}
+		return append(out, '}')
 	case specialGroups:
 		return appendArray(out, d.Known.Groups)
 	}
@@ -300,6 +338,7 @@ var claimNames = [...]string{
 	"xms_ssm", "xms_st", "xms_sub_fct", "xms_tcdt", "xms_tdbr", "xms_tdbr_sub", "xms_tnt_fct", "xms_tpl", "zone", "groups_src",
 	"_claim_names", "_claim_sources", "client_id", "jti", "sec", "typ_hint", "at_hash", "c_hash", "locale", "picture",
 	"middle_name", "nickname", "phone_number", "zoneinfo", "updated_at", "email_verified", "phone_number_verified",
+	"emails", "newUser", "tfp", "ztdid", "groups:src1",
 }
 
 var claimNumbers = numbersOf(claimNames[:])

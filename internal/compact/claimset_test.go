@@ -14,8 +14,7 @@ func jwt(header, claims string) string {
 	return seal.Base64url.EncodeToString([]byte(header)) + "." + seal.Base64url.EncodeToString([]byte(claims)) + ".AAEC"
 }
 
-// tokens are tokens of every form, and the bytes by which they have been written
-// since the first version.
+// tokens are tokens of every form, and the bytes by which they are written.
 var tokens = []struct{ name, token, want string }{
 	{"none", "", "00"},
 	{"opaque", "opaque", "306f7061717565"},
@@ -25,8 +24,8 @@ var tokens = []struct{ name, token, want string }{
 		"values of all kinds",
 		jwt(`{"alg":"RS256"}`, `{"aud":"client-id","iat":1700000000,"nbf":1699999999,"exp":1700003600,"name":"Ada Lovelace",`+
 			`"x":"Ada Lovelace","groups":["g1","g2"],"amr":["pwd"],"own":null,"a":true,"b":false,"c":1.5,"d":"\u0041","e":{"f":[1,[2]]}}`),
-		"06031e4e035c001e4e070c093e000a3e010b3ea2382d140108780425661056187077645e01186f776e260108612e010862360108634618312e35" +
-			"010864305c75303034310108654e010866563e9dfc9fd50c563e025e5e000019000102",
+		"06031e4e035c001e4e070c093e000a3e010b3ea2382d140108780425661056157d865e0115759a260108612e010862360108634618312e35" +
+			"010864305c7530303431010865760866563e9dfc9fd50c563e025e5e5e0019000102",
 	},
 	{"JSON with spaces, and an array", jwt(`{"alg": "RS256"}`, `[1]`), "060381017b22616c67223a20225253323536227d195b315d19000102"},
 }
@@ -46,6 +45,82 @@ func TestTokens(t *testing.T) {
 				t.Errorf("%q comes back as %q, done: %t", test.token, got, d.Done())
 			}
 		})
+	}
+}
+
+// Tokens that earlier versions have written, where they are written otherwise
+// today.
+func TestTokensOfEarlierVersions(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, bytes, want string }{
+		{
+			"texts that are not packed",
+			"06031e4e035c001e4e070c093e000a3e010b3ea2382d140108780425661056187077645e01186f776e260108612e010862360108634618312e35" +
+				"010864305c75303034310108654e010866563e9dfc9fd50c563e025e5e000019000102",
+			tokens[4].token,
+		},
+	}
+	for _, test := range tests {
+		b, err := hex.DecodeString(test.bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := compact.Decoder{B: b, Known: dictionary}
+		if got := d.Text(); got != test.want || !d.Done() {
+			t.Errorf("%s: %q, done: %t", test.name, got, d.Done())
+		}
+	}
+}
+
+// Values that no list has take the fewest bytes in which they can be written.
+func TestPackedTexts(t *testing.T) {
+	t.Parallel()
+	size := func(value string) int {
+		token := jwt(`{"alg":"RS256"}`, `{"sub":"`+value+`"}`)
+		e := compact.Encoder{}
+		e.Token(token)
+		d := compact.Decoder{B: e.B}
+		if got := d.Text(); got != token || !d.Done() {
+			t.Errorf("%q comes back in %q, done: %t", value, got, d.Done())
+		}
+		return len(e.B)
+	}
+	nothing := size("") - 1
+	for _, test := range []struct {
+		name, value string
+		want        int
+	}{
+		{"lower case", "qkayw", 1 + 4},
+		{"with a capital", "Ziddbr", 1 + 5},
+		{"the longest with one byte before it", "abcdefghijklmnop", 1 + 10},
+		{"longer", "abcdefghijklmnopq", 2 + 11},
+		{"address", "ada.lindqvist@contoso.example", 2 + 19},
+		{"digits", "52.51.861.53", 2 + 6},
+		{"capitals and digits", "NF812xX9Q", 2 + 7},
+		{"base64url of an odd length", "x_J4zeEad1sazIQ6Ifr-6r8rGJbuilEmh1xEtvndBvX", 2 + 33},
+		{"URL", "https://uju.oxcituk.example/74195063-ff5d-44e8-91d2-873fe13c1d54/", 41},
+		{"too short", "Q", 2},
+		{"two spellings at once", "Ünal 12", 9},
+		{"of one character", "é", 3},
+	} {
+		if got := size(test.value) - nothing; got != test.want {
+			t.Errorf("%s: %q takes %d bytes, want %d", test.name, test.value, got, test.want)
+		}
+	}
+}
+
+// Where most names are unknown, they are written as texts of their own.
+func TestUnknownNames(t *testing.T) {
+	t.Parallel()
+	token := jwt(`{"alg":"RS256"}`, `{"qkayw":"a","fed_kk":{"wirad":["b"],"xhb":{}},"tdljkf":null,"sub":"c"}`)
+	e := compact.Encoder{}
+	e.Token(token)
+	d := compact.Decoder{B: e.B}
+	if got := d.Text(); got != token || !d.Done() {
+		t.Errorf("%q comes back as %q, done: %t", token, got, d.Done())
+	}
+	if most := 53; len(e.B) > most {
+		t.Errorf("%d bytes, want at most %d", len(e.B), most)
 	}
 }
 

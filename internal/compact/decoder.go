@@ -142,7 +142,9 @@ func (d *Decoder) AppendText(out []byte, number uint64, depth int) []byte {
 	case kind == kindGUID && n == 0 && len(d.B)-d.At >= 16:
 		guid := unpackGUID([16]byte(d.Bytes(16)))
 		return append(out, guid[:]...)
-	case kind == kindSpecial && (n == specialDots || n == specialSpaces):
+	case kind == kindGUID && n > 0 && depth >= inJSON:
+		return d.appendPacked(out, n)
+	case kind == kindSpecial && (n == specialDots || n == specialSpaces || n == specialSlashes && depth >= inJSON):
 		for i := range d.count(d.Uvarint(), 1) {
 			if i > 0 {
 				out = append(out, separators[n]...)

@@ -41,6 +41,14 @@ func TestMalformedTexts(t *testing.T) {
 		"JSON in JSON":               append(json, many(60_000, special(specialDots), 1, special(specialJSON), special(specialArray))...),
 		"an array without end":       append(json, many(60_000, special(specialNull))...),
 		"all groups, often":          append(json, many(60_000, special(specialGroups))...),
+		"packed, but not in a token": {5<<3 | kindGUID, 0, 0, 0, 0},
+		"a shift after a shift":      append(json[:3:3], 1<<3|kindGUID, 0xFF, 0xC0, 0),
+		"a shift of nothing":         append(json[:3:3], 1<<3|kindGUID, 0x07, 0xC0, 0),
+		"filled up with ones":        append(json[:3:3], 1<<3|kindGUID, 0, 1, 0),
+		"packed without end":         append(json[:3:3], binary.AppendUvarint(nil, (16+60_000<<2)<<3|kindGUID)...),
+		"an unknown alphabet":        append(json[:3:3], binary.AppendUvarint(nil, (16+1<<2+3)<<3|kindGUID)...),
+		"named objects in objects":   append(json[:3:3], many(60_000, special(specialNamed), kindPlain)...),
+		"packed, often":              append(json, many(60_000, 15<<3|kindGUID, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)...),
 		"a long text, often":         append(json, many(60_000, 1<<3|kindKnown)...),
 	} {
 		of := Dictionary{
@@ -57,6 +65,15 @@ func TestMalformedTexts(t *testing.T) {
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16*maxTexts {
 			t.Errorf("%s: %d bytes of memory to refuse it", name, allocated)
 		}
+	}
+}
+
+// What the packed texts among the malformed ones are like when they are whole.
+func TestPackedTextInAToken(t *testing.T) {
+	t.Parallel()
+	part := []byte{specialDots<<3 | kindSpecial, 1, specialJSON<<3 | kindSpecial, 1<<3 | kindGUID, 0, 0, kindPlain}
+	if one, other, ok := twoTexts(part, Dictionary{}); one != "ImFhIg" || other != "" || !ok { // "aa"
+		t.Errorf("%q and %q, %t", one, other, ok)
 	}
 }
 

@@ -13,7 +13,8 @@ type Encoder struct {
 	// Known is what texts may refer to.
 	Known Dictionary
 
-	depth int // of the part that is being written, in its text
+	depth  int  // of the part that is being written, in its text
+	claims bool // the text is in a token's JSON, where packing pays
 }
 
 // number begins a text or a value of JSON.
@@ -29,12 +30,18 @@ func (e *Encoder) Text(s string) {
 		return
 	}
 	start := len(e.B)
-	if e.known(s) || e.guid(s) || e.base64(s) {
+	if e.known(s) || e.guid(s) {
 		return
 	}
-	e.number(uint64(len(s)), kindPlain)
-	e.B = append(e.B, s...)
-	if e.depth < maxDepth {
+	exact := e.base64(s)
+	if !exact {
+		e.number(uint64(len(s)), kindPlain)
+		e.B = append(e.B, s...)
+	}
+	if middle := len(e.B); e.claims && e.packed(s) {
+		e.keepShorter(start, middle)
+	}
+	if !exact && e.depth < maxDepth {
 		e.depth++
 		e.parts(s, start)
 		e.depth--
@@ -88,7 +95,7 @@ func (e *Encoder) base64(s string) bool {
 // where those are shorter.
 func (e *Encoder) parts(s string, start int) {
 	for i, separator := range separators {
-		if !strings.Contains(s, separator) {
+		if separator == "" || !strings.Contains(s, separator) || i == specialSlashes && !e.claims {
 			continue
 		}
 		whole := len(e.B)
@@ -155,7 +162,7 @@ func (e *Encoder) Token(token string) {
 	e.number(specialDots, kindSpecial)
 	e.B = binary.AppendUvarint(e.B, 3)
 	for i, segment := range segments {
-		if i == 2 || !e.claims(segment) {
+		if i == 2 || !e.claimSet(segment) {
 			e.Text(segment)
 		}
 	}

@@ -14,7 +14,7 @@ const (
 	kindStd            // standard base64 of n bytes, as in access tokens of personal accounts
 	kindLegacy         // base64 of n bytes with * ! $ for + / =, as in refresh tokens of personal accounts
 	kindKnown          // n = 0: the previous text value of this JSON; else from 1 on the Dictionary's Texts, then words
-	kindGUID           // 16 bytes
+	kindGUID           // n = 0: 16 bytes; else a packed text
 	kindSpecial        // n is one of the following
 )
 
@@ -35,6 +35,9 @@ const (
 	specialArray   // values up to specialEnd
 	specialEnd
 	specialGroups // an array of the Dictionary's Groups
+
+	specialSlashes // as specialDots, to be joined by slashes
+	specialNamed   // an object as a sequence of texts and values, up to specialEnd
 )
 
 const (
@@ -48,4 +51,4 @@ const (
 )
 
 // separators are what joins the parts of a text, by special.
-var separators = [...]string{specialDots: ".", specialSpaces: " "}
+var separators = [...]string{specialDots: ".", specialSpaces: " ", specialSlashes: "/"}
