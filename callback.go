@@ -318,7 +318,7 @@ func (m *Middleware) ownTokens(ctx context.Context, g *provider.TokenSet, u *pro
 	}
 	scopes := strings.Join(m.cfg.Scopes, " ")
 	g, failure := m.renewals.Endpoint.Refresh(ctx, g.Refresh, provider.RefreshRequest{
-		Asks: provider.GrantRenewal, Scopes: scopes, Fewer: scopes, Personal: u.Personal(),
+		Purpose: provider.PurposeRenewal, Scopes: scopes, Fewer: scopes, Personal: u.Personal(),
 	})
 	if failure == nil {
 		g.Scopes = m.scopes.Asked(m.cfg.Scopes, g.Scopes)

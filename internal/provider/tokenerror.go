@@ -19,10 +19,10 @@ import (
 const MaxRetryAfter = 1 * time.Hour
 
 // failure makes a Failure of an error reply.
-func (t *TokenEndpoint) failure(res *http.Response, reply claims, asks GrantType) *Failure {
+func (t *TokenEndpoint) failure(res *http.Response, reply claims, purpose Purpose) *Failure {
 	e := failureFrom(res, reply)
 	e.Claims = CheckChallenge(reply.text("claims"))
-	e.Class = classify(e.StatusCode, e.Code, e.Suberror, asks)
+	e.Class = classify(e.StatusCode, e.Code, e.Suberror, purpose)
 	if e.Claims != "" && (e.Class == SignIn || e.Class == Replay) {
 		e.Class = StepUp
 	}

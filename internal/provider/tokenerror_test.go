@@ -30,7 +30,7 @@ func FuzzTokenReply(f *testing.F) {
 		if g.Expiry <= now.Unix() || g.Expiry > now.Add(maxLifetime).Unix() || g.RefreshAt > g.Expiry || g.RefreshAt < now.Unix() {
 			t.Errorf("%q: expires in %d s, renewed after %d s", body, g.Expiry-now.Unix(), g.RefreshAt-now.Unix())
 		}
-		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, GrantRenewal)
+		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, PurposeRenewal)
 		if e.Class == "" || e.RetryAfter < 0 || e.RetryAfter > MaxRetryAfter || strings.ContainsAny(e.Error(), "\r\n\x00") {
 			t.Errorf("%q: %+v", body, e)
 		}
