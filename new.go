@@ -72,7 +72,7 @@ func New(cfg Config) (*Middleware, error) {
 	if m.tokenBase = http.DefaultTransport; cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
-	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships()
+	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships(m.renewals)
 
 	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
 	return m, nil
