@@ -79,7 +79,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 // another site's form.
 func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, action, user, returnTo string) {
 	returnTo = m.returnPath(returnTo)
-	if _, err := m.authority.Metadata.Get(r.Context()); err != nil { // the policy names Microsoft's origin
+	if _, err := m.authority.Discover(r.Context()); err != nil { // the policy names Microsoft's origin
 		m.unavailable(w, r, &session.Attempt{ReturnTo: returnTo, User: user}, err)
 		return
 	}

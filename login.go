@@ -118,7 +118,7 @@ type authorizeOptions struct {
 
 // begin starts an attempt and sends the browser to Microsoft.
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
-	meta, err := m.authority.Metadata.Get(r.Context())
+	meta, err := m.authority.Discover(r.Context())
 	if err != nil {
 		m.unavailable(w, r, &session.Attempt{ReturnTo: o.returnTo, User: o.user}, err)
 		return

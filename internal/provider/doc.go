@@ -2,8 +2,8 @@
 // External ID, Azure AD B2C, or another OpenID provider. What it returns, an
 // identity or a set of tokens, is true; otherwise there is an error that says why.
 //
-//   - An [Authority] reads discovery and signing keys, keeps them ([Document]), and
-//     verifies ID tokens: [Authority.Verify] turns one into an [Identity].
+//   - An [Authority] reads discovery ([Authority.Discover]) and signing keys, keeps
+//     them, and verifies ID tokens: [Authority.Verify] turns one into an [Identity].
 //   - A [TokenEndpoint] exchanges codes and refresh tokens for a [TokenSet].
 //   - A [Failure] is a refusal or a fault, and its [Class] says what that means for
 //     the session. The class depends on HTTP status and OAuth error codes; AADSTS

@@ -167,7 +167,7 @@ func (t *TokenEndpoint) Meant(raw string, u *Account) (bool, error) {
 func (t *TokenEndpoint) post(ctx context.Context, purpose Purpose, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
-	m, err := t.Authority.Metadata.Get(ctx)
+	m, err := t.Authority.Discover(ctx)
 	if err != nil {
 		failure := Failure{Class: Retry}
 		if fault, ok := errors.AsType[*Failure](err); ok {

@@ -60,7 +60,7 @@ func (a *Authority) userinfo(ctx context.Context, access seal.Secret, subject st
 func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, userinfoTimeout)
 	defer cancel()
-	m, err := a.Metadata.Get(ctx)
+	m, err := a.Discover(ctx)
 	if err != nil {
 		return nil, err
 	}
