@@ -166,7 +166,7 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	client := http.Client{Transport: h.transport(ctx), CheckRedirect: provider.FollowNothing}
+	client := http.Client{Transport: h.transport(ctx), CheckRedirect: web.FollowNothing}
 	res, err := client.Do(req) // #nosec G704 -- see above
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
@@ -178,8 +178,8 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		return nil, &provider.Failure{Class: provider.Retry, Err: graphFailure{err}}
 	}
 	defer res.Body.Close()
-	wait := provider.RetryAfter(res.Header.Get("Retry-After"), time.Now())
-	reply, err := provider.ReadAtMost(res.Body, maxGraphReply)
+	wait := web.RetryAfter(res.Header.Get("Retry-After"), time.Now())
+	reply, err := web.ReadAtMost(res.Body, maxGraphReply)
 	if err != nil {
 		return nil, &provider.Failure{Class: provider.Retry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
 	}

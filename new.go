@@ -10,6 +10,7 @@ import (
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
 
@@ -34,7 +35,7 @@ func New(cfg Config) (*Middleware, error) {
 		cfg.Logger.Warn("msauth: InsecureCookies is set; anyone on the network can take over sessions")
 	}
 	client := *cfg.HTTPClient
-	client.CheckRedirect = provider.FollowNothing
+	client.CheckRedirect = web.FollowNothing
 	client.Jar = nil
 
 	m := &Middleware{

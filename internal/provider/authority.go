@@ -36,7 +36,7 @@ type Settings struct {
 	ClientID string
 	// Claims names the further claims of the ID token to keep.
 	Claims []string
-	// Client makes all requests. It must not follow redirects: see FollowNothing.
+	// Client makes all requests. It must not follow redirects: see web.FollowNothing.
 	Client *http.Client
 }
 

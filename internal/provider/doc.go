@@ -15,9 +15,10 @@
 // a member of the wrong type counts as absent, and texts for logs are one short
 // line.
 //
-// The package imports seal (secrets, base64) and web (loopback hosts, texts of one
-// line). It does not know Config, sessions, cookies or handlers, though its errors
-// name the fields of Config that an operator should change. It writes no log. No error contains a token, a code or a secret. No request with a secret
-// follows a redirect. Nothing here decides whether a session ends, retries after a
-// pause, or stores anything but discovery and keys.
+// The package imports seal (secrets, base64) and web (what HTTP clients need,
+// loopback hosts, texts of one line). It does not know Config, sessions, cookies or
+// handlers, though its errors name the fields of Config that an operator should
+// change. It writes no log. No error contains a token, a code or a secret. No
+// request with a secret follows a redirect. Nothing here decides whether a session
+// ends, retries after a pause, or stores anything but discovery and keys.
 package provider

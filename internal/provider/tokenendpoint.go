@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
 )
 
 // TokenTimeout limits one token request, discovery included.
@@ -42,7 +43,7 @@ type TokenEndpoint struct {
 	// RecheckAfter is when to renew at the latest, counted from the reply; 0 for
 	// no such limit.
 	RecheckAfter time.Duration
-	// Client makes the requests. It must not follow redirects: see FollowNothing.
+	// Client makes the requests. It must not follow redirects: see web.FollowNothing.
 	Client *http.Client
 
 	// Found out by one session, used for all.
@@ -231,13 +232,13 @@ func (t *TokenEndpoint) newRequest(ctx context.Context, m *Metadata, clientSecre
 
 // readTokenReply reads a reply, which may be an error reply.
 func readTokenReply(res *http.Response) (claims, *Failure) {
-	body, err := ReadAtMost(res.Body, maxTokenReply)
+	body, err := web.ReadAtMost(res.Body, maxTokenReply)
 	if err != nil {
 		return nil, &Failure{Class: Retry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
 	}
 	var reply claims
 	if json.Unmarshal(body, &reply) != nil || reply == nil || redirects(res) {
-		failure := &Failure{Class: Retry, StatusCode: res.StatusCode, RetryAfter: RetryAfter(res.Header.Get("Retry-After"), time.Now())}
+		failure := &Failure{Class: Retry, StatusCode: res.StatusCode, RetryAfter: web.RetryAfter(res.Header.Get("Retry-After"), time.Now())}
 		if failure.Err = fmt.Errorf("the token endpoint answered with %w", notJSON(res, body)); redirects(res) {
 			failure.Err = errRedirects
 		}

@@ -37,32 +37,6 @@ func FuzzTokenReply(f *testing.F) {
 	})
 }
 
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	for _, test := range []struct {
-		value string
-		want  time.Duration
-	}{
-		{"", 0},
-		{"5", 5 * time.Second},
-		{"0.5", 500 * time.Millisecond},
-		{"0", 0},
-		{"-5", 0},
-		{"soon", 0},
-		{"NaN", 0},
-		{"1e300", MaxRetryAfter},
-		{"7200", MaxRetryAfter},
-		{now.Add(time.Minute).Format(http.TimeFormat), time.Minute},
-		{now.Add(-time.Minute).Format(http.TimeFormat), 0},
-		{now.Add(24 * time.Hour).Format(http.TimeFormat), MaxRetryAfter},
-	} {
-		if got := RetryAfter(test.value, now); got != test.want {
-			t.Errorf("%q: %v, want %v", test.value, got, test.want)
-		}
-	}
-}
-
 // An error reply may repeat the request: nothing secret of it is in the failure.
 func TestErrorsContainNothingThatWasSent(t *testing.T) {
 	t.Parallel()

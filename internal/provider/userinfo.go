@@ -80,7 +80,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Authorization", "Bearer "+string(access))
 	client := *a.Client
-	client.CheckRedirect = FollowNothing // the token is for this host only
+	client.CheckRedirect = web.FollowNothing // the token is for this host only
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("HTTP status %d", res.StatusCode)
 	}
-	body, err := ReadAtMost(res.Body, maxUserinfo)
+	body, err := web.ReadAtMost(res.Body, maxUserinfo)
 	if err != nil {
 		return nil, err
 	}
