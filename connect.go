@@ -102,7 +102,7 @@ func (m *Middleware) claimsFor(r *http.Request, user string) string {
 	if err != nil {
 		return ""
 	}
-	if n, ok := m.renewals.PendingUpdate(e.Rec); ok && n.Claims != "" {
+	if n, ok := m.renewals.Pending(e.Rec); ok && n.Claims != "" {
 		return n.Claims
 	}
 	return e.Rec.Claims
