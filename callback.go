@@ -164,7 +164,7 @@ func (m *Middleware) finish(in *arrival) {
 // checkAnswer checks that the answer holds a code and is the provider's own.
 func (m *Middleware) checkAnswer(in *arrival) bool {
 	var err error
-	if in.meta, err = m.authority.Metadata.Get(in.r.Context()); err != nil {
+	if in.meta, err = m.authority.Discover(in.r.Context()); err != nil {
 		m.unavailable(in.w, in.r, in.attempt, err)
 		return false
 	}
@@ -318,7 +318,7 @@ func (m *Middleware) ownTokens(ctx context.Context, g *provider.TokenSet, u *pro
 	}
 	scopes := strings.Join(m.cfg.Scopes, " ")
 	g, failure := m.renewals.Endpoint.Refresh(ctx, g.Refresh, provider.RefreshRequest{
-		Asks: provider.GrantRenewal, Scopes: scopes, Fewer: scopes, Personal: u.Personal(),
+		Purpose: provider.PurposeRenewal, Scopes: scopes, Fewer: scopes, Personal: u.Personal(),
 	})
 	if failure == nil {
 		g.Scopes = m.scopes.Asked(m.cfg.Scopes, g.Scopes)

@@ -306,7 +306,7 @@ func inWords(d time.Duration) string {
 func (c *Config) kind() provider.Kind { return provider.KindOf(c.Issuer, c.MicrosoftIssuer) }
 
 // tokenHosts returns the hosts that may receive a token, as normalized by
-// provider.TokenHost, with the scopes of their tokens.
+// web.HostPort, with the scopes of their tokens.
 func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) {
 	hosts := map[string][]string{}
 	for _, host := range provider.GraphHosts(c.Authority) {
@@ -327,11 +327,11 @@ func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) 
 		if err != nil {
 			continue // complete has rejected it
 		}
-		if seen[provider.TokenHost(u)] {
+		if seen[web.HostPort(u)] {
 			return nil, fieldError("TokenHosts", "names the host %q twice, in different spellings", host)
 		}
-		seen[provider.TokenHost(u)] = true
-		hosts[provider.TokenHost(u)] = scopes
+		seen[web.HostPort(u)] = true
+		hosts[web.HostPort(u)] = scopes
 	}
 	return hosts, nil
 }

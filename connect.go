@@ -79,7 +79,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 // another site's form.
 func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, action, user, returnTo string) {
 	returnTo = m.returnPath(returnTo)
-	if _, err := m.authority.Metadata.Get(r.Context()); err != nil { // the policy names Microsoft's origin
+	if _, err := m.authority.Discover(r.Context()); err != nil { // the policy names Microsoft's origin
 		m.unavailable(w, r, &session.Attempt{ReturnTo: returnTo, User: user}, err)
 		return
 	}
@@ -102,7 +102,7 @@ func (m *Middleware) claimsFor(r *http.Request, user string) string {
 	if err != nil {
 		return ""
 	}
-	if n, ok := m.renewals.PendingUpdate(e.Rec); ok && n.Claims != "" {
+	if n, ok := m.renewals.Pending(e.Rec); ok && n.Claims != "" {
 		return n.Claims
 	}
 	return e.Rec.Claims

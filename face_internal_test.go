@@ -87,7 +87,7 @@ func TestWorkersLeaveNoNoticesForBrowsers(t *testing.T) {
 	seal.RandomBytes(rec.ID[:])
 	rec.Used = time.Now().Unix()
 	m.renewals.Note(rec.ID, renew.PendingUpdate{Of: rec.Renewed, Deliver: true}, m.comesUntil(rec))
-	if _, ok := m.renewals.PendingUpdate(rec); !ok {
+	if _, ok := m.renewals.Pending(rec); !ok {
 		t.Error("the browser's notice is gone at once")
 	}
 }

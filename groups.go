@@ -71,14 +71,12 @@ const (
 // their tokens.
 type memberships struct {
 	known   *ttl.Map[renew.Key, []string]
-	refused *ttl.Map[renew.Key, renew.Refusal] // by user
+	refused *renew.Refusals // by user
 	flights *singleflight.Group
 }
 
-func newMemberships() memberships {
-	return memberships{
-		ttl.New[renew.Key, []string](maxMemberships), ttl.New[renew.Key, renew.Refusal](renew.MaxOutcomes), new(singleflight.Group),
-	}
+func newMemberships(r *renew.Renewals) memberships {
+	return memberships{ttl.New[renew.Key, []string](maxMemberships), r.NewRefusals(), new(singleflight.Group)}
 }
 
 func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]string, error) {
@@ -106,8 +104,8 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 	}
 	// Graph throttles by user, whatever the groups and the session.
 	user := h.m.renewals.Key(seal.Secret("\x00groups " + rec.User.Key()))
-	refused := func() *provider.Failure { return h.m.renewals.RefusalIn(h.m.memberships.refused, user) }
-	if failure := refused(); failure != nil {
+	refused := h.m.memberships.refused
+	if failure := refused.Find(user); failure != nil {
 		return nil, public(failure)
 	}
 	flight := h.m.memberships.flights.DoChan(string(key[:]), func() (_ any, err error) {
@@ -115,15 +113,15 @@ func (h *heldTokens) memberOf(ctx context.Context, u *User, groups []string) ([]
 		// Other requests wait for this response too: it outlives the request.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graphTimeout)
 		defer cancel()
-		if failure := refused(); failure != nil { // by an earlier flight
+		if failure := refused.Find(user); failure != nil { // by an earlier flight
 			return nil, failure
 		}
 		found, asking, err := h.askGraph(ctx, asked)
 		if failure, ok := errors.AsType[*provider.Failure](err); ok && asking {
-			h.m.renewals.RefuseIn(h.m.memberships.refused, user, failure, failure.RetryAfter)
+			refused.Remember(user, failure, failure.RetryAfter)
 		}
 		if err == nil {
-			h.m.memberships.refused.Drop(user)
+			refused.Forget(user)
 			h.m.memberships.known.Put(key, found, time.Now().Add(membershipGrace))
 		}
 		return found, err
@@ -168,7 +166,7 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	client := http.Client{Transport: h.transport(ctx), CheckRedirect: provider.FollowNothing}
+	client := http.Client{Transport: h.transport(ctx), CheckRedirect: web.FollowNothing}
 	res, err := client.Do(req) // #nosec G704 -- see above
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
@@ -180,8 +178,8 @@ func (h *heldTokens) checkMemberGroups(ctx context.Context, groups []string) ([]
 		return nil, &provider.Failure{Class: provider.Retry, Err: graphFailure{err}}
 	}
 	defer res.Body.Close()
-	wait := provider.RetryAfter(res.Header.Get("Retry-After"), time.Now())
-	reply, err := provider.ReadAtMost(res.Body, maxGraphReply)
+	wait := web.RetryAfter(res.Header.Get("Retry-After"), time.Now())
+	reply, err := web.ReadAtMost(res.Body, maxGraphReply)
 	if err != nil {
 		return nil, &provider.Failure{Class: provider.Retry, StatusCode: res.StatusCode, RetryAfter: wait, Err: graphFailure{err}}
 	}

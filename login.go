@@ -72,7 +72,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		opts.rounds = m.roundsAfter(rec)
 		same := opts.loginHint == "" || opts.loginHint == rec.LoginHint || strings.EqualFold(opts.loginHint, rec.User.Username)
 		claims := rec.Claims
-		if n, ok := m.renewals.PendingUpdate(rec); ok && claims == "" {
+		if n, ok := m.renewals.Pending(rec); ok && claims == "" {
 			claims = n.Claims
 		}
 		if !same || opts.prompt != "" {
@@ -118,7 +118,7 @@ type authorizeOptions struct {
 
 // begin starts an attempt and sends the browser to Microsoft.
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOptions) {
-	meta, err := m.authority.Metadata.Get(r.Context())
+	meta, err := m.authority.Discover(r.Context())
 	if err != nil {
 		m.unavailable(w, r, &session.Attempt{ReturnTo: o.returnTo, User: o.user}, err)
 		return
@@ -252,7 +252,7 @@ func (m *Middleware) roundsAfter(rec *session.Record) uint8 {
 // askedInVain reports whether the person was sent to Microsoft for the same
 // requirement a short while ago.
 func (m *Middleware) askedInVain(rec *session.Record, d provider.Requirement) bool {
-	if rec.Asked != d.Digest() || time.Now().Unix()-rec.SignedIn >= int64(renew.DemandRest/time.Second) {
+	if rec.Asked != d.Digest() || time.Now().Unix()-rec.SignedIn >= int64(renew.RequirementRest/time.Second) {
 		return false
 	}
 	// A fresh sign-in that has since become too old was not in vain.

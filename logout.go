@@ -97,7 +97,7 @@ func (m *Middleware) shortDiscovery(r *http.Request) (*provider.Metadata, error)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
-	return m.authority.Metadata.Get(ctx)
+	return m.authority.Discover(ctx)
 }
 
 // endSessionURL returns where to go after signing out here (OpenID Connect

@@ -10,6 +10,7 @@ import (
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
 
@@ -34,7 +35,7 @@ func New(cfg Config) (*Middleware, error) {
 		cfg.Logger.Warn("msauth: InsecureCookies is set; anyone on the network can take over sessions")
 	}
 	client := *cfg.HTTPClient
-	client.CheckRedirect = provider.FollowNothing
+	client.CheckRedirect = web.FollowNothing
 	client.Jar = nil
 
 	m := &Middleware{
@@ -72,7 +73,7 @@ func New(cfg Config) (*Middleware, error) {
 	if m.tokenBase = http.DefaultTransport; cfg.HTTPClient.Transport != nil {
 		m.tokenBase = cfg.HTTPClient.Transport
 	}
-	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships()
+	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships(m.renewals)
 
 	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
 	return m, nil

@@ -259,7 +259,7 @@ func forbidden(kind string, oneOf []string) *shortfall {
 // deliver writes the session if a check has requested a token and received a
 // new refresh token: the next request may reach another process.
 func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
-	n, ok := m.renewals.PendingUpdate(v.rec)
+	n, ok := m.renewals.Pending(v.rec)
 	if _, leaving := m.ended.State(v.rec.ID, time.Now()); !ok || !n.Deliver || leaving || web.IsUpgrade(r) {
 		return
 	}

@@ -63,7 +63,7 @@ func (h *heldTokens) find(ctx context.Context, scopes []string) (*oauth2.Token, 
 	case rec.StepUp:
 		return nil, &provider.Failure{Class: provider.StepUp, Claims: rec.Claims}
 	}
-	if n, ok := h.m.renewals.PendingUpdate(rec); ok && n.StepUp {
+	if n, ok := h.m.renewals.Pending(rec); ok && n.StepUp {
 		return nil, &provider.Failure{Class: provider.StepUp, Claims: n.Claims}
 	}
 	if w == (renew.TokenRequest{}) && access != "" && now.Unix() < rec.Expiry && !h.m.scopes.Foreign(rec.Scopes) {

@@ -166,7 +166,7 @@ func (m *Middleware) reject(w http.ResponseWriter, r *http.Request, reason strin
 // whether the session is still valid and the request can be served.
 func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
 	s.how = m.renewalFor(r, s.rec, s.now)
-	if s.update, s.pending = m.renewals.PendingUpdate(s.rec); !s.pending {
+	if s.update, s.pending = m.renewals.Pending(s.rec); !s.pending {
 		s.update = renew.PendingUpdate{}
 	} else if s.how == notDue && !s.rec.StepUp {
 		s.how = attentionFor(r, s.update)

@@ -41,7 +41,7 @@ var rooms = map[string]room{
 	"provider": {
 		rooms: map[string]string{
 			"seal": "secrets that do not print, random bytes and base64",
-			"web":  "which hosts are loopback, and one-line texts",
+			"web":  "what HTTP clients need, which hosts are loopback, and one-line texts",
 		},
 		others: []string{"github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4", "golang.org/x/sync/singleflight"},
 	},
@@ -69,8 +69,8 @@ var rooms = map[string]room{
 	},
 	"bearer": {
 		rooms: map[string]string{
-			"provider": "claims challenges, Retry-After, and how hosts are compared",
-			"web":      "which hosts are loopback",
+			"provider": "claims challenges",
+			"web":      "Retry-After, which hosts are loopback, and how hosts are compared",
 		},
 		others: []string{"golang.org/x/oauth2"},
 	},

@@ -9,8 +9,7 @@
 // a claims challenge is answered likewise. A response that asks to wait is
 // waited out where the request may be repeated, within bounds.
 //
-// The package knows provider for challenges, Retry-After and how hosts are
-// compared, and web for loopback hosts. Where tokens come from, and what their
-// errors mean, its callers say. It never reads a body, keeps no token and logs
-// nothing.
+// The package knows provider for challenges, and web for Retry-After, loopback
+// hosts and how hosts are compared. Where tokens come from, and what their errors
+// mean, its callers say. It never reads a body, keeps no token and logs nothing.
 package bearer

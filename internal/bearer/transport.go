@@ -32,7 +32,7 @@ type Transport struct {
 	// Final reports whether an error of Replace is to be the outcome of the
 	// request; after others the API's answer is.
 	Final func(error) bool
-	// Hosts are those that may have a token, as provider.TokenHost writes them,
+	// Hosts are those that may have a token, as web.HostPort writes them,
 	// and the scopes of their tokens.
 	Hosts map[string][]string
 	// Local says that loopback hosts may have the session's own token too.
@@ -83,7 +83,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			token, replaced = other, true
 		case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
-			wait := provider.RetryAfter(res.Header.Get("Retry-After"), time.Now())
+			wait := web.RetryAfter(res.Header.Get("Retry-After"), time.Now())
 			deadline, bounded := r.Context().Deadline()
 			if wait == 0 || waits == mostWaits || waited+wait > longestWait || bounded && time.Until(deadline) < wait ||
 				!repeatable(r.Method) || !rewindable(r) {
@@ -138,7 +138,7 @@ func (t *Transport) mayCarry(r *http.Request) (scopes []string, ok bool) {
 	// allowed host, or back to the first.
 	for hop := r; hop.Response != nil; hop = hop.Response.Request {
 		before := hop.Response.Request
-		if before == nil || provider.TokenHost(before.URL) != provider.TokenHost(r.URL) {
+		if before == nil || web.HostPort(before.URL) != web.HostPort(r.URL) {
 			return nil, false
 		}
 	}
@@ -146,6 +146,6 @@ func (t *Transport) mayCarry(r *http.Request) (scopes []string, ok bool) {
 	if r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && loopback) {
 		return nil, false
 	}
-	scopes, ok = t.Hosts[provider.TokenHost(r.URL)]
+	scopes, ok = t.Hosts[web.HostPort(r.URL)]
 	return scopes, ok || t.Local && loopback
 }

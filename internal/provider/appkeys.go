@@ -28,18 +28,18 @@ type appKeys struct {
 // tenantKeys are the keys of one tenant for this app.
 type tenantKeys struct {
 	tenant string
-	Document[[]publishedKey]
+	document[[]publishedKey]
 }
 
 // known returns the keys of a tenant if they were asked for before, else nil.
-func (k *appKeys) known(tenant string) *Document[[]publishedKey] {
+func (k *appKeys) known(tenant string) *document[[]publishedKey] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.find(tenant)
 }
 
 // find is known for a caller that holds the lock. It marks the tenant as used.
-func (k *appKeys) find(tenant string) *Document[[]publishedKey] {
+func (k *appKeys) find(tenant string) *document[[]publishedKey] {
 	i := slices.IndexFunc(k.tenants, func(t *tenantKeys) bool { return t.tenant == tenant })
 	if i < 0 {
 		return nil
@@ -47,13 +47,13 @@ func (k *appKeys) find(tenant string) *Document[[]publishedKey] {
 	t := k.tenants[i]
 	copy(k.tenants[1:], k.tenants[:i])
 	k.tenants[0] = t
-	return &t.Document
+	return &t.document
 }
 
 // documentFor returns the keys of a tenant. A new one is read by fetch when it is
 // first used, and takes the place of the least recently used one if there are too
 // many.
-func (k *appKeys) documentFor(tenant string, fetch func(context.Context) ([]publishedKey, error)) *Document[[]publishedKey] {
+func (k *appKeys) documentFor(tenant string, fetch func(context.Context) ([]publishedKey, error)) *document[[]publishedKey] {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if d := k.find(tenant); d != nil {
@@ -70,7 +70,7 @@ func (k *appKeys) documentFor(tenant string, fetch func(context.Context) ([]publ
 	}
 	k.tenants = slices.Insert(k.tenants, 0, t)
 	k.tenants = slices.Delete(k.tenants, min(len(k.tenants), maxAppKeys), len(k.tenants))
-	return &t.Document
+	return &t.document
 }
 
 // fetchAppKeys reads the keys that a tenant publishes for this app.

@@ -11,10 +11,8 @@ import (
 type Authority struct {
 	Settings
 
-	// Metadata is the discovery document. Its Get method may ask the provider;
-	// Known does not.
-	Metadata Document[*Metadata]
-	keys     Document[[]publishedKey]
+	metadata document[*Metadata]
+	keys     document[[]publishedKey]
 	appKeys  appKeys
 }
 
@@ -38,7 +36,7 @@ type Settings struct {
 	ClientID string
 	// Claims names the further claims of the ID token to keep.
 	Claims []string
-	// Client makes all requests. It must not follow redirects: see FollowNothing.
+	// Client makes all requests. It must not follow redirects: see web.FollowNothing.
 	Client *http.Client
 }
 
@@ -46,7 +44,7 @@ type Settings struct {
 // discovery and keys are read when they are first needed.
 func NewAuthority(s Settings) *Authority {
 	a := &Authority{Settings: s}
-	a.Metadata.fetch = a.fetchMetadata
+	a.metadata.fetch = a.fetchMetadata
 	a.keys.fetch = a.fetchKeys
 	return a
 }
@@ -58,9 +56,9 @@ func (a *Authority) MicrosoftIssuer() bool { return a.Kind != OtherProvider }
 // Ready returns nil if discovery and keys can be read or were read before, and
 // otherwise the reason.
 func (a *Authority) Ready(ctx context.Context) error {
-	if _, err := a.Metadata.Get(ctx); err != nil {
+	if _, err := a.Discover(ctx); err != nil {
 		return err
 	}
-	_, err := a.keys.Get(ctx)
+	_, err := a.keys.get(ctx)
 	return err
 }

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// A GrantType says what a token request is for. The same refusal means different
+// A Purpose says what a token request is for. The same refusal means different
 // things: a bare invalid_grant is a code that was used before, the end of a
 // session, or a scope that the person has not granted.
-type GrantType int
+type Purpose int
 
 const (
-	grantCode GrantType = iota // to redeem an authorization code
-	// GrantRenewal asks for new tokens of a session.
-	GrantRenewal
-	// GrantScopes asks for a token with other scopes than the session's own.
-	GrantScopes
+	purposeRedeem Purpose = iota // to redeem an authorization code
+	// PurposeRenewal asks for new tokens of a session.
+	PurposeRenewal
+	// PurposeScopes asks for a token with other scopes than the session's own.
+	PurposeScopes
 )
 
 // interactionErrors are the values of suberror, or of error, that the person can
@@ -35,7 +35,7 @@ var endedErrors = []string{"bad_token", "token_expired", "user_account_deleted"}
 // classify returns the class of a failed token request. Status, suberror and error
 // decide, in this order; the AADSTS numbers do not, because Microsoft may change
 // them at any time.
-func classify(status int, code, suberror string, asked GrantType) Class {
+func classify(status int, code, suberror string, purpose Purpose) Class {
 	suberror = strings.ToLower(suberror)
 	switch {
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500:
@@ -44,7 +44,7 @@ func classify(status int, code, suberror string, asked GrantType) Class {
 		return Retry // not an OAuth reply: a proxy, a captive portal, a broken front end
 	case slices.Contains(interactionErrors, suberror):
 		return StepUp
-	case slices.Contains(endedErrors, suberror) && asked == grantCode:
+	case slices.Contains(endedErrors, suberror) && purpose == purposeRedeem:
 		return Replay
 	case slices.Contains(endedErrors, suberror):
 		return SignIn
@@ -55,10 +55,10 @@ func classify(status int, code, suberror string, asked GrantType) Class {
 	}
 	switch code {
 	case "invalid_grant":
-		switch asked {
-		case grantCode:
+		switch purpose {
+		case purposeRedeem:
 			return Replay
-		case GrantScopes:
+		case PurposeScopes:
 			// A missing consent may come without a suberror, for personal accounts
 			// (AADSTS70000) and sometimes for others (AADSTS65001).
 			return StepUp

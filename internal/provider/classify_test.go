@@ -16,8 +16,8 @@ func TestClassesAreTotal(t *testing.T) {
 	for status := 0; status < 600; status++ {
 		for _, code := range words {
 			for _, suberror := range suberrors {
-				for _, asked := range []GrantType{grantCode, GrantRenewal, GrantScopes} {
-					got := classify(status, code, suberror, asked)
+				for _, purpose := range []Purpose{purposeRedeem, PurposeRenewal, PurposeScopes} {
+					got := classify(status, code, suberror, purpose)
 					over := slices.Contains([]string{"bad_token", "token_expired"}, strings.ToLower(suberror))
 					trouble := status >= 500 || status == 429 || status == 408
 					switch {
@@ -25,13 +25,13 @@ func TestClassesAreTotal(t *testing.T) {
 						t.Fatalf("%d %q %q: class %q", status, code, suberror, got)
 					case trouble && got != Retry:
 						t.Fatalf("%d %q %q: class %q, want %q", status, code, suberror, got, Retry)
-					case got == SignIn && asked == grantCode:
+					case got == SignIn && purpose == purposeRedeem:
 						t.Fatalf("%d %q %q: a code ends a session", status, code, suberror)
-					case got == SignIn && !over && (code != "invalid_grant" || asked == GrantScopes):
+					case got == SignIn && !over && (code != "invalid_grant" || purpose == PurposeScopes):
 						t.Fatalf("%d %q %q: ends a session", status, code, suberror)
-					case got == Replay && asked != grantCode:
+					case got == Replay && purpose != purposeRedeem:
 						t.Fatalf("%d %q %q: a renewal is no replay", status, code, suberror)
-					case classify(status, code, strings.ToUpper(suberror), asked) != got:
+					case classify(status, code, strings.ToUpper(suberror), purpose) != got:
 						t.Fatalf("%d %q %q: another class in upper case", status, code, suberror)
 					}
 				}
@@ -61,9 +61,9 @@ func TestClassOfRefusals(t *testing.T) {
 		{"a proxy", 403, "", "", Retry, Retry, Retry},
 		{"unknown", 400, "new_error", "", Misconfigured, Misconfigured, Misconfigured},
 	} {
-		for asked, want := range map[GrantType]Class{grantCode: test.redeemed, GrantRenewal: test.renewal, GrantScopes: test.other} {
-			if got := classify(test.status, test.code, test.suberror, asked); got != want {
-				t.Errorf("%s, asked for %d: class %q, want %q", test.name, asked, got, want)
+		for purpose, want := range map[Purpose]Class{purposeRedeem: test.redeemed, PurposeRenewal: test.renewal, PurposeScopes: test.other} {
+			if got := classify(test.status, test.code, test.suberror, purpose); got != want {
+				t.Errorf("%s, purpose %d: class %q, want %q", test.name, purpose, got, want)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"net"
 	"net/url"
 	"strings"
 
@@ -48,7 +47,7 @@ func CloudOf(u *url.URL) string {
 }
 
 // GraphHosts returns the hosts of Microsoft Graph in the cloud of an authority, in
-// the form of TokenHost, the preferred one first ("National cloud deployments",
+// the form of web.HostPort, the preferred one first ("National cloud deployments",
 // Microsoft Graph). It is nil for an authority of no cloud. An authority on a
 // loopback host is its own Graph: package msauthtest serves both.
 func GraphHosts(authority string) []string {
@@ -61,7 +60,7 @@ func GraphHosts(authority string) []string {
 		return []string{"microsoftgraph.chinacloudapi.cn:443"}
 	}
 	if u, err := url.Parse(authority); err == nil && web.IsLoopback(u.Hostname()) {
-		return []string{TokenHost(u)}
+		return []string{web.HostPort(u)}
 	}
 	return nil
 }
@@ -75,15 +74,4 @@ func GraphURL(authority string) string {
 	}
 	scheme, _, _ := strings.Cut(authority, ":")
 	return scheme + "://" + strings.TrimSuffix(hosts[0], ":443") + "/v1.0"
-}
-
-// TokenHost returns the host of a URL in the form in which hosts are compared before
-// they get a token: lower case, with the port. A dot at the end is kept, so that
-// such a name equals no other.
-func TokenHost(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }

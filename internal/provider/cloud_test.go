@@ -49,24 +49,3 @@ func TestCloudOf(t *testing.T) {
 		}
 	}
 }
-
-func TestTokenHost(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct{ address, want string }{
-		{"https://API.Example.com/x", "api.example.com:443"},
-		{"https://api.example.com:443", "api.example.com:443"},
-		{"https://api.example.com:8443", "api.example.com:8443"},
-		{"http://api.example.com", "api.example.com:80"},
-		{"https://api.example.com.", "api.example.com.:443"},
-		{"https://[::1]", "[::1]:443"},
-		{"https://api.example.com@evil.example", "evil.example:443"},
-	} {
-		u, err := url.Parse(test.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := TokenHost(u); got != test.want {
-			t.Errorf("%s: %q, want %q", test.address, got, test.want)
-		}
-	}
-}

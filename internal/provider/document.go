@@ -11,15 +11,15 @@ import (
 
 const (
 	documentStale   = 12 * time.Hour   // from this age it is fetched in the background
-	documentOld     = 24 * time.Hour   // from this age Get waits for a new one
+	documentOld     = 24 * time.Hour   // from this age get waits for a new one
 	documentPause   = 5 * time.Second  // after a failed fetch
 	documentTimeout = 15 * time.Second // of one fetch
 )
 
-// A Document is something that the provider publishes: discovery metadata or
+// A document is something that the provider publishes: discovery metadata or
 // signing keys. It is fetched when it is first needed, with one request for all
 // who wait. It is kept for a day, and longer while the provider is unavailable.
-type Document[T any] struct {
+type document[T any] struct {
 	fetch        func(context.Context) (T, error)
 	refusalPause time.Duration // after the provider refuses; documentPause if that is longer
 
@@ -33,10 +33,10 @@ type Document[T any] struct {
 	err         error     // of the last fetch
 }
 
-// Get returns the document, at most a day old if the provider can be reached. It
+// get returns the document, at most a day old if the provider can be reached. It
 // fails only if there has never been one. The value is shared: do not
 // change it.
-func (d *Document[T]) Get(ctx context.Context) (T, error) {
+func (d *document[T]) get(ctx context.Context) (T, error) {
 	d.mu.Lock()
 	value, have, age := d.value, d.have, time.Since(d.fetchedAt)
 	d.mu.Unlock()
@@ -56,7 +56,7 @@ func (d *Document[T]) Get(ctx context.Context) (T, error) {
 
 // refetch fetches the document again, unless it did so less than interval ago: then
 // it returns the one at hand.
-func (d *Document[T]) refetch(ctx context.Context, interval time.Duration) (T, error) {
+func (d *document[T]) refetch(ctx context.Context, interval time.Duration) (T, error) {
 	d.mu.Lock()
 	value, lately := d.value, d.have && !d.refetchedAt.IsZero() && time.Since(d.refetchedAt) < interval
 	d.mu.Unlock()
@@ -74,21 +74,21 @@ func (d *Document[T]) refetch(ctx context.Context, interval time.Duration) (T, e
 
 // last returns the document at hand without a request; the zero value if there is
 // none.
-func (d *Document[T]) last() T {
+func (d *document[T]) last() T {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.value
 }
 
 // age returns how long ago the document was last fetched.
-func (d *Document[T]) age() time.Duration {
+func (d *document[T]) age() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return time.Since(d.fetchedAt)
 }
 
 // await waits for a fetch: the one under way, or a new one.
-func (d *Document[T]) await(ctx context.Context) (T, error) {
+func (d *document[T]) await(ctx context.Context) (T, error) {
 	select {
 	case r := <-d.startFetch():
 		value, _ := r.Val.(T)
@@ -101,7 +101,7 @@ func (d *Document[T]) await(ctx context.Context) (T, error) {
 
 // startFetch begins a fetch, or joins the one under way. Shortly after a failure it
 // reports that failure again and sends nothing.
-func (d *Document[T]) startFetch() <-chan singleflight.Result {
+func (d *document[T]) startFetch() <-chan singleflight.Result {
 	return d.flight.DoChan("", func() (_ any, err error) {
 		defer RecoverInto(&err)
 		d.mu.Lock()

@@ -22,7 +22,7 @@ func TestDocumentIsKeptForADay(t *testing.T) {
 		page := web.pages[otherDiscovery].(map[string]any)
 		get := func(when, endpoint string, requests int) {
 			t.Helper()
-			m, err := a.Metadata.Get(t.Context())
+			m, err := a.Discover(t.Context())
 			if err != nil {
 				t.Fatalf("%s: %v", when, err)
 			}
@@ -68,13 +68,13 @@ func TestDocumentIsFetchedOnceForAll(t *testing.T) {
 		})
 		canceled, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if _, err := a.Metadata.Get(canceled); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := a.Discover(canceled); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a caller that does not wait: %v", err)
 		}
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
-				if _, err := a.Metadata.Get(t.Context()); err != nil {
+				if _, err := a.Discover(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -90,7 +90,7 @@ func TestFetchThatPanicsIsAFailure(t *testing.T) {
 	t.Parallel()
 	a, web := plainProvider(t)
 	web.set(otherDiscovery, func(*http.Request) (*http.Response, error) { panic("in the app's transport") })
-	_, err := a.Metadata.Get(t.Context())
+	_, err := a.Discover(t.Context())
 	wantFault(t, err, "panic: in the app's transport")
 	if failure, ok := errors.AsType[*Failure](err); !ok || failure.Class != Retry {
 		t.Errorf("%#v, want class %q", err, Retry)

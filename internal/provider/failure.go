@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/web"
 )
 
 // A Class says what a Failure means for the session. The values are those of Class
@@ -28,6 +30,9 @@ const (
 	// attempt; the person must start again.
 	Replay Class = "replay"
 )
+
+// MaxRetryAfter is the longest wait that a Failure names.
+const MaxRetryAfter = web.MaxRetryAfter
 
 // A Failure is a refusal or a failure at the provider. Its fields are those of
 // AuthError in package msauth. It holds no token, code or secret. It may be shared:

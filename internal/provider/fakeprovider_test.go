@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
 )
 
 const (
@@ -182,21 +183,21 @@ func answer404(r *http.Request) *http.Response {
 // base, and keys at base/keys.
 func testProvider(t *testing.T, base, issuer string, change func(*Settings)) (*Authority, *published) {
 	t.Helper()
-	web := &published{pages: map[string]any{
+	pages := &published{pages: map[string]any{
 		base + "/.well-known/openid-configuration": map[string]any{
 			"issuer": issuer, "authorization_endpoint": base + "/authorize", "token_endpoint": base + "/token", "jwks_uri": base + "/keys",
 			"userinfo_endpoint": base + "/userinfo",
 		},
 		base + "/keys": map[string]any{"keys": []any{jwk(0, "one", "")}},
 	}}
-	settings := Settings{Tenant: "common", ClientID: testClient, Client: &http.Client{Transport: web, CheckRedirect: FollowNothing}}
+	settings := Settings{Tenant: "common", ClientID: testClient, Client: &http.Client{Transport: pages, CheckRedirect: web.FollowNothing}}
 	change(&settings)
 	if settings.Kind = KindOf(settings.Issuer, settings.Published); settings.Kind == Entra {
 		settings.Origin = testOrigin
 	} else {
 		settings.Tenant = ""
 	}
-	return NewAuthority(settings), web
+	return NewAuthority(settings), pages
 }
 
 func issuerIs(issuer string, microsoft ...string) func(*Settings) {

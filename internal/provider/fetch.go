@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"example.com/msauth/internal/web"
@@ -70,7 +69,7 @@ func getJSON(ctx context.Context, client *http.Client, url string) (claims, erro
 		return nil, &documentFault{err.Error(), &Failure{Class: Retry, Err: err}}
 	}
 	defer res.Body.Close()
-	body, err := ReadAtMost(res.Body, maxDocument)
+	body, err := web.ReadAtMost(res.Body, maxDocument)
 	var c claims
 	isObject := err == nil && json.Unmarshal(body, &c) == nil && c != nil
 	if res.StatusCode != http.StatusOK {
@@ -116,25 +115,6 @@ func notJSON(res *http.Response, body []byte) error {
 	}
 	return fmt.Errorf("%s, %s", kind, who)
 }
-
-var errReplyTooLarge = errors.New("reply too large")
-
-// ReadAtMost reads r to its end. It fails if there are more than limit bytes.
-func ReadAtMost(r io.Reader, limit int64) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(body)) > limit {
-		return nil, errReplyTooLarge
-	}
-	return body, nil
-}
-
-// FollowNothing is a CheckRedirect function for an http.Client: redirects are
-// returned as they are. Requests with secrets use it, so that the secrets stay with
-// the host they were sent to.
-func FollowNothing(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // redirects reports whether a reply is a redirect.
 func redirects(res *http.Response) bool { return res.StatusCode >= 300 && res.StatusCode < 400 }

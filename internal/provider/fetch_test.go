@@ -67,21 +67,3 @@ func TestFaultsOfDiscoveryAndKeysHaveAClass(t *testing.T) {
 		})
 	}
 }
-
-func TestReadAtMost(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		text  string
-		limit int64
-		want  string // in the error, "" if there is none
-	}{
-		{"", 0, ""},
-		{"four", 4, ""},
-		{"four", 3, "reply too large"},
-	} {
-		got, err := ReadAtMost(strings.NewReader(test.text), test.limit)
-		if test.want == "" && (err != nil || string(got) != test.text) || test.want != "" && (err == nil || err.Error() != test.want || got != nil) {
-			t.Errorf("%q, at most %d bytes: %q, %v, want error %q", test.text, test.limit, got, err, test.want)
-		}
-	}
-}

@@ -65,7 +65,7 @@ func (e KeysUnavailableError) Unwrap() error { return e.error }
 // Verify may ask the provider for keys. Call it only with tokens that the token
 // endpoint has just sent.
 func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) (*Identity, error) {
-	m, err := a.Metadata.Get(ctx)
+	m, err := a.Discover(ctx)
 	if err != nil {
 		return nil, KeysUnavailableError{err}
 	}

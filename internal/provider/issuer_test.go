@@ -146,7 +146,7 @@ func TestDomainThatMovesToAnotherTenant(t *testing.T) {
 		where := base + "/.well-known/openid-configuration"
 		web.set(where, with(web.pages[where].(map[string]any), "issuer", testOrigin+"/"+testDirectory+"/v2.0"))
 		time.Sleep(2 * documentOld)
-		if m, err := a.Metadata.Get(t.Context()); err != nil || m.Issuer != testOrigin+"/"+testTenant+"/v2.0" || web.count(where) != 2 {
+		if m, err := a.Discover(t.Context()); err != nil || m.Issuer != testOrigin+"/"+testTenant+"/v2.0" || web.count(where) != 2 {
 			t.Errorf("%+v, %v", m, err)
 		}
 	})

@@ -37,7 +37,7 @@ func hasKey(keys []publishedKey, id string) bool {
 
 // fetchKeys reads the provider's key set.
 func (a *Authority) fetchKeys(ctx context.Context) ([]publishedKey, error) {
-	m, err := a.Metadata.Get(ctx)
+	m, err := a.Discover(ctx)
 	if err != nil {
 		return nil, err
 	}

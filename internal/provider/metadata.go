@@ -39,15 +39,17 @@ type Metadata struct {
 	AnswerIssuer bool
 }
 
+// Discover returns the metadata, at most a day old if the provider can be reached.
+// It may have to ask the provider, and fails only if nothing was read before.
+func (a *Authority) Discover(ctx context.Context) (*Metadata, error) { return a.metadata.get(ctx) }
+
 // Known returns the metadata that was last read. It never asks the provider, and
 // fails if nothing was read yet.
 func (a *Authority) Known() (*Metadata, error) {
-	a.Metadata.mu.Lock()
-	defer a.Metadata.mu.Unlock()
-	if !a.Metadata.have {
-		return nil, errors.New("msauth: discovery has not been read")
+	if m := a.metadata.last(); m != nil {
+		return m, nil
 	}
-	return a.Metadata.value, nil
+	return nil, errors.New("msauth: discovery has not been read")
 }
 
 // discoveryURL is the address of a tenant's discovery document. Providers other

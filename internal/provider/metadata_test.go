@@ -23,7 +23,7 @@ func TestOptionalMetadata(t *testing.T) {
 			a, web := plainProvider(t)
 			where := otherBase + "/.well-known/openid-configuration"
 			web.set(where, with(web.pages[where].(map[string]any), test.change...))
-			m, err := a.Metadata.Get(t.Context())
+			m, err := a.Discover(t.Context())
 			if err != nil {
 				t.Error(err)
 				return

@@ -108,12 +108,12 @@ func (s *signingKeys) issuerFits(issuer string) bool {
 // endpoint has just sent, so a stranger cannot cause requests at will.
 func (s *signingKeys) keysFor(ctx context.Context, id string) ([]publishedKey, error) {
 	a := s.authority
-	keys, err := a.keys.Get(ctx)
+	keys, err := a.keys.get(ctx)
 	if err != nil || id == "" || hasKey(keys, id) {
 		return keys, err
 	}
 	if d := a.appKeys.known(s.tenant); d != nil {
-		if own, err := d.Get(ctx); err == nil && hasKey(own, id) {
+		if own, err := d.get(ctx); err == nil && hasKey(own, id) {
 			return own, nil
 		}
 	}
@@ -124,7 +124,7 @@ func (s *signingKeys) keysFor(ctx context.Context, id string) ([]publishedKey, e
 		return keys, nil
 	}
 	d := a.appKeys.documentFor(s.tenant, func(ctx context.Context) ([]publishedKey, error) { return a.fetchAppKeys(ctx, s.tenant) })
-	own, err := d.Get(ctx)
+	own, err := d.get(ctx)
 	if err == nil && !hasKey(own, id) && d.age() >= keysRefetch {
 		own, err = d.refetch(ctx, keysRefetch)
 	}

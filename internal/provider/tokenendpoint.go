@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/web"
 )
 
 // TokenTimeout limits one token request, discovery included.
@@ -42,7 +43,7 @@ type TokenEndpoint struct {
 	// RecheckAfter is when to renew at the latest, counted from the reply; 0 for
 	// no such limit.
 	RecheckAfter time.Duration
-	// Client makes the requests. It must not follow redirects: see FollowNothing.
+	// Client makes the requests. It must not follow redirects: see web.FollowNothing.
 	Client *http.Client
 
 	// Found out by one session, used for all.
@@ -63,13 +64,13 @@ func (t *TokenEndpoint) Redeem(ctx context.Context, code, verifier seal.Secret, 
 	if scopes != "" {
 		form.Set("scope", t.inGUIDForm(scopes)) // here at once: a code cannot be tried twice
 	}
-	return t.post(ctx, grantCode, false, form)
+	return t.post(ctx, purposeRedeem, false, form)
 }
 
 // A RefreshRequest says what a refresh token is used for.
 type RefreshRequest struct {
-	// Asks is GrantRenewal or GrantScopes.
-	Asks GrantType
+	// Purpose is PurposeRenewal or PurposeScopes.
+	Purpose Purpose
 	// Scopes are the scopes to name, separated by spaces; "" to name none, which
 	// means those that were granted (RFC 6749 section 6).
 	Scopes string
@@ -103,7 +104,7 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 		if named != "" {
 			form.Set("scope", named)
 		}
-		tokens, err := t.post(ctx, q.Asks, atConsumers, form)
+		tokens, err := t.post(ctx, q.Purpose, atConsumers, form)
 		if err == nil {
 			// Other sessions need not try the first form again.
 			if byGUID && named != scopes {
@@ -140,7 +141,7 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 // refresh token: if the secret is accepted, the Failure is about the token. It is
 // never nil.
 func (t *TokenEndpoint) Probe(ctx context.Context) *Failure {
-	_, failure := t.post(ctx, GrantRenewal, false, url.Values{
+	_, failure := t.post(ctx, PurposeRenewal, false, url.Values{
 		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-client-secret-is-good"},
 	})
 	if failure == nil { // a provider that accepts any refresh token
@@ -164,10 +165,10 @@ func (t *TokenEndpoint) Meant(raw string, u *Account) (bool, error) {
 
 // post makes one token request. Whether it may be sent again if the connection broke
 // before it was read (RFC 9110 section 9.2.2) is decided by net/http.
-func (t *TokenEndpoint) post(ctx context.Context, asks GrantType, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
+func (t *TokenEndpoint) post(ctx context.Context, purpose Purpose, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
-	m, err := t.Authority.Metadata.Get(ctx)
+	m, err := t.Authority.Discover(ctx)
 	if err != nil {
 		failure := Failure{Class: Retry}
 		if fault, ok := errors.AsType[*Failure](err); ok {
@@ -196,9 +197,9 @@ func (t *TokenEndpoint) post(ctx context.Context, asks GrantType, atConsumers bo
 			form.Set("code_basic", basic)
 		}
 		reply.redact(form)
-		return nil, t.failure(res, reply, asks)
+		return nil, t.failure(res, reply, purpose)
 	}
-	if failure := checkTokenReply(res.StatusCode, reply, asks); failure != nil {
+	if failure := checkTokenReply(res.StatusCode, reply, purpose); failure != nil {
 		return nil, failure
 	}
 	return t.tokenSetFrom(reply, time.Now()), nil
@@ -231,13 +232,13 @@ func (t *TokenEndpoint) newRequest(ctx context.Context, m *Metadata, clientSecre
 
 // readTokenReply reads a reply, which may be an error reply.
 func readTokenReply(res *http.Response) (claims, *Failure) {
-	body, err := ReadAtMost(res.Body, maxTokenReply)
+	body, err := web.ReadAtMost(res.Body, maxTokenReply)
 	if err != nil {
 		return nil, &Failure{Class: Retry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
 	}
 	var reply claims
 	if json.Unmarshal(body, &reply) != nil || reply == nil || redirects(res) {
-		failure := &Failure{Class: Retry, StatusCode: res.StatusCode, RetryAfter: RetryAfter(res.Header.Get("Retry-After"), time.Now())}
+		failure := &Failure{Class: Retry, StatusCode: res.StatusCode, RetryAfter: web.RetryAfter(res.Header.Get("Retry-After"), time.Now())}
 		if failure.Err = fmt.Errorf("the token endpoint answered with %w", notJSON(res, body)); redirects(res) {
 			failure.Err = errRedirects
 		}
@@ -247,10 +248,10 @@ func readTokenReply(res *http.Response) (claims, *Failure) {
 }
 
 // checkTokenReply refuses a reply without a token that was asked for.
-func checkTokenReply(status int, reply claims, asks GrantType) *Failure {
+func checkTokenReply(status int, reply claims, purpose Purpose) *Failure {
 	access := reply.text("access_token")
 	switch none := access == "" && slices.Contains([]string{"", "null", `""`}, string(reply["access_token"])); {
-	case none && reply.text("id_token") != "" && asks == GrantScopes:
+	case none && reply.text("id_token") != "" && purpose == PurposeScopes:
 		return &Failure{Class: Misconfigured, Err: ErrNoAccessToken}
 	case none && reply.text("id_token") != "":
 		// If only scopes of a sign-in are asked for, Azure AD B2C sends an ID

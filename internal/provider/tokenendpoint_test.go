@@ -180,7 +180,7 @@ func TestRefreshTriesOtherForms(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			endpoint, sent := commonEndpoint(t, test.answer)
-			test.request.Asks = GrantRenewal
+			test.request.Purpose = PurposeRenewal
 			tokens, failure := endpoint.Refresh(t.Context(), testRefresh, test.request)
 			if !slices.Equal(*sent, test.sent) {
 				t.Errorf("sent %q, want %q", *sent, test.sent)
@@ -213,7 +213,7 @@ func TestRefreshTokenThatStays(t *testing.T) {
 	requests := answer(web, otherBase+"/token", func(url.Values) (int, map[string]any) {
 		return 200, map[string]any{"access_token": "new-access", "token_type": "Bearer"}
 	})
-	tokens, failure := endpoint.Refresh(t.Context(), testRefresh, RefreshRequest{Asks: GrantRenewal, Claims: `{"id_token":{"acrs":null}}`})
+	tokens, failure := endpoint.Refresh(t.Context(), testRefresh, RefreshRequest{Purpose: PurposeRenewal, Claims: `{"id_token":{"acrs":null}}`})
 	if failure != nil || tokens.Refresh != testRefresh {
 		t.Errorf("%v, %v: the refresh token that was used is lost", tokens, failure)
 	}
@@ -254,7 +254,7 @@ func TestTokenReplies(t *testing.T) {
 				endpoint, web := plainEndpoint(t)
 				web.set(otherBase+"/token", test.page)
 				begun := time.Now()
-				tokens, failure := endpoint.Refresh(t.Context(), testRefresh, RefreshRequest{Asks: GrantScopes})
+				tokens, failure := endpoint.Refresh(t.Context(), testRefresh, RefreshRequest{Purpose: PurposeScopes})
 				if tokens != nil || failure == nil {
 					t.Fatalf("%+v, %v", tokens, failure)
 				}

@@ -3,11 +3,9 @@ package provider
 import (
 	"cmp"
 	"encoding/json"
-	"math"
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,14 +13,11 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// MaxRetryAfter is the longest wait that a provider or an API can ask for.
-const MaxRetryAfter = 1 * time.Hour
-
 // failure makes a Failure of an error reply.
-func (t *TokenEndpoint) failure(res *http.Response, reply claims, asks GrantType) *Failure {
+func (t *TokenEndpoint) failure(res *http.Response, reply claims, purpose Purpose) *Failure {
 	e := failureFrom(res, reply)
 	e.Claims = CheckChallenge(reply.text("claims"))
-	e.Class = classify(e.StatusCode, e.Code, e.Suberror, asks)
+	e.Class = classify(e.StatusCode, e.Code, e.Suberror, purpose)
 	if e.Claims != "" && (e.Class == SignIn || e.Class == Replay) {
 		e.Class = StepUp
 	}
@@ -41,7 +36,7 @@ func failureFrom(res *http.Response, reply claims) *Failure {
 		Description:   web.OneLine(reply.text("error_description"), 500),
 		TraceID:       web.OneLine(reply.text("trace_id"), 100),
 		CorrelationID: web.OneLine(reply.text("correlation_id"), 100),
-		RetryAfter:    RetryAfter(res.Header.Get("Retry-After"), time.Now()),
+		RetryAfter:    web.RetryAfter(res.Header.Get("Retry-After"), time.Now()),
 	}
 	json.Unmarshal(reply["error_codes"], &e.Numbers)
 	if len(e.Numbers) == 0 {
@@ -71,22 +66,3 @@ func (c claims) redact(form url.Values) {
 // tokenLike matches tokens and long parts of them. No word of an error text is as
 // long; a GUID has 36 characters.
 var tokenLike = regexp.MustCompile(`[A-Za-z0-9_.~+=*!$-]{41,}`)
-
-// RetryAfter reads a Retry-After header (RFC 9110 section 10.2.3). The result is
-// between 0 and MaxRetryAfter; 0 if the header is empty or malformed.
-func RetryAfter(value string, now time.Time) time.Duration {
-	if value == "" {
-		return 0
-	}
-	if n, err := strconv.ParseFloat(value, 64); err == nil && !math.IsNaN(n) {
-		if n <= 0 {
-			return 0
-		}
-		return time.Duration(min(n, MaxRetryAfter.Seconds()) * float64(time.Second))
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return min(max(at.Sub(now), 0), MaxRetryAfter)
-}

@@ -30,37 +30,11 @@ func FuzzTokenReply(f *testing.F) {
 		if g.Expiry <= now.Unix() || g.Expiry > now.Add(maxLifetime).Unix() || g.RefreshAt > g.Expiry || g.RefreshAt < now.Unix() {
 			t.Errorf("%q: expires in %d s, renewed after %d s", body, g.Expiry-now.Unix(), g.RefreshAt-now.Unix())
 		}
-		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, GrantRenewal)
+		e := endpoint.failure(&http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retry}}}, reply, PurposeRenewal)
 		if e.Class == "" || e.RetryAfter < 0 || e.RetryAfter > MaxRetryAfter || strings.ContainsAny(e.Error(), "\r\n\x00") {
 			t.Errorf("%q: %+v", body, e)
 		}
 	})
-}
-
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	for _, test := range []struct {
-		value string
-		want  time.Duration
-	}{
-		{"", 0},
-		{"5", 5 * time.Second},
-		{"0.5", 500 * time.Millisecond},
-		{"0", 0},
-		{"-5", 0},
-		{"soon", 0},
-		{"NaN", 0},
-		{"1e300", MaxRetryAfter},
-		{"7200", MaxRetryAfter},
-		{now.Add(time.Minute).Format(http.TimeFormat), time.Minute},
-		{now.Add(-time.Minute).Format(http.TimeFormat), 0},
-		{now.Add(24 * time.Hour).Format(http.TimeFormat), MaxRetryAfter},
-	} {
-		if got := RetryAfter(test.value, now); got != test.want {
-			t.Errorf("%q: %v, want %v", test.value, got, test.want)
-		}
-	}
 }
 
 // An error reply may repeat the request: nothing secret of it is in the failure.

@@ -60,7 +60,7 @@ func (a *Authority) userinfo(ctx context.Context, access seal.Secret, subject st
 func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, userinfoTimeout)
 	defer cancel()
-	m, err := a.Metadata.Get(ctx)
+	m, err := a.Discover(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Authorization", "Bearer "+string(access))
 	client := *a.Client
-	client.CheckRedirect = FollowNothing // the token is for this host only
+	client.CheckRedirect = web.FollowNothing // the token is for this host only
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	case res.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("HTTP status %d", res.StatusCode)
 	}
-	body, err := ReadAtMost(res.Body, maxUserinfo)
+	body, err := web.ReadAtMost(res.Body, maxUserinfo)
 	if err != nil {
 		return nil, err
 	}

@@ -247,7 +247,7 @@ func (f *flight) succeeded(a answer) {
 	person := f.rec.User.Key()
 	key := r.ownKey(f.rec, f.refresh) // another one than f.key after ForgetStored
 	r.breaker.forgive(person)
-	r.outcomes.refused.Drop(key)
+	r.outcomes.refused.Forget(key)
 	r.Succeeded(f.asker)
 	switch {
 	case w.Scopes != "":
@@ -284,7 +284,7 @@ func (f *flight) failed(a answer) {
 	// Where tokens are stored for the app's user, the entry says from now on that
 	// they were refused, until a sign-in brings others: perhaps in another process.
 	if f.rec.UserKey == "" || passing || alone {
-		r.refuse(key, err, grace)
+		r.outcomes.refused.Remember(key, err, grace)
 	}
 	if w.Scopes != "" && err.Class == provider.Misconfigured && !r.Bound(err) && !r.breaker.doubted(err) {
 		r.Observer.Weaken(f.asker, weakAPI, w.Scopes, weakFor, err)

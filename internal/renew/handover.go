@@ -47,7 +47,7 @@ func (r *Renewals) KeepStored(ctx context.Context, rec *session.Record, user str
 			kept.UserKey, kept.Stored, kept.IDToken = user, true, ""
 			undo, err = r.Vault.keep(ctx, kept, replace, share)
 			if newest != "" {
-				r.refuse(key, &provider.Failure{Class: provider.Retry, Err: errHandedOver}, outcomeGrace)
+				r.outcomes.refused.Remember(key, &provider.Failure{Class: provider.Retry, Err: errHandedOver}, outcomeGrace)
 			}
 			return &outcome{}, nil
 		})

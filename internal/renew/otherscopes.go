@@ -28,7 +28,7 @@ func (r *Renewals) knownFor(rec *session.Record, w TokenRequest, own *provider.T
 		tokens = r.Other(rec.ID, w)
 	}
 	if failed == nil {
-		failed = r.refusal(r.RequestKey(rec.ID, w))
+		failed = r.outcomes.refused.Find(r.RequestKey(rec.ID, w))
 	}
 	return tokens, failed
 }

@@ -68,7 +68,7 @@ func TestTokensForOtherScopesAreKept(t *testing.T) {
 		if own, _, newest := r.Own(rec); own.Access != "A" || newest != "R1" {
 			t.Errorf("own tokens %q, refresh token %q, want A and R1", string(own.Access), string(newest))
 		}
-		if n, ok := r.PendingUpdate(rec); !ok || !n.Deliver {
+		if n, ok := r.Pending(rec); !ok || !n.Deliver {
 			t.Error("the new refresh token is not delivered")
 		}
 		time.Sleep(time.Hour)

@@ -28,20 +28,20 @@ type outcomes struct {
 	undelivered *ttl.Map[Key, *provider.TokenSet] // the same, until an answer takes it to the browser
 	kept        *ttl.Map[Key, *provider.TokenSet] // what no cookie carries
 	moved       *ttl.Map[Key, seal.Secret]        // the next one, where a request for other scopes brought it
-	refused     *ttl.Map[Key, Refusal]            // why it gives nothing for now; also by RequestKey
+	refused     *Refusals                         // why it gives nothing for now; also by RequestKey
 
 	// lateAnswers are the sessions with an answer under way that sets a cookie
 	// with the tokens they had before: such an answer only notes their last use.
 	lateAnswers *ttl.Map[session.ID, struct{}]
 }
 
-func newOutcomes() outcomes {
+func newOutcomes(b *breaker) outcomes {
 	return outcomes{
 		renewed:     ttl.New[Key, *provider.TokenSet](MaxOutcomes),
 		undelivered: ttl.New[Key, *provider.TokenSet](MaxOutcomes),
 		kept:        ttl.New[Key, *provider.TokenSet](MaxOutcomes),
 		moved:       ttl.New[Key, seal.Secret](MaxOutcomes),
-		refused:     ttl.New[Key, Refusal](MaxOutcomes),
+		refused:     newRefusals(b),
 		lateAnswers: ttl.New[session.ID, struct{}](MaxOutcomes),
 	}
 }
@@ -81,7 +81,7 @@ func (r *Renewals) Known(refresh seal.Secret) (tokens *provider.TokenSet, err *p
 			tokens = found
 		}
 		if next == newest {
-			err = r.refusal(key)
+			err = r.outcomes.refused.Find(key)
 			break
 		}
 		newest = next

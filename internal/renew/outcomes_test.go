@@ -36,14 +36,14 @@ func TestMemoryIsBoundedAtTheCaps(t *testing.T) {
 				key := r.Key(refresh)
 				r.outcomes.renewed.Put(key, &provider.TokenSet{Access: refresh + "a", Refresh: refresh + "r"}, time.Now().Add(outcomeGrace))
 				r.outcomes.kept.Put(key, &provider.TokenSet{Access: refresh + "b", Refresh: refresh}, time.Now().Add(time.Hour))
-				r.outcomes.refused.Put(key, Refusal{err: &provider.Failure{Description: string(refresh[len(refresh)-500:])}}, time.Now().Add(refusalGrace))
+				r.outcomes.refused.Remember(key, &provider.Failure{Description: string(refresh[len(refresh)-500:])}, refusalGrace)
 			}
 		}
 		fill()
 		first := heap() - before
 		fill()
 		second := heap() - before
-		for name, got := range map[string]int{"renewed": r.outcomes.renewed.Len(), "kept": r.outcomes.kept.Len(), "refused": r.outcomes.refused.Len()} {
+		for name, got := range map[string]int{"renewed": r.outcomes.renewed.Len(), "kept": r.outcomes.kept.Len(), "refused": r.outcomes.refused.byKey.Len()} {
 			if got != MaxOutcomes {
 				t.Errorf("%d entries %s, want %d", got, name, MaxOutcomes)
 			}
@@ -74,7 +74,7 @@ func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 		for i := range MaxOutcomes {
 			var key Key
 			binary.BigEndian.PutUint64(key[:], uint64(i))
-			r.refuse(key, &provider.Failure{Class: provider.SignIn}, time.Hour)
+			r.outcomes.refused.Remember(key, &provider.Failure{Class: provider.SignIn}, time.Hour)
 			r.outcomes.kept.Put(key, &provider.TokenSet{Refresh: "x"}, time.Now().Add(time.Hour))
 		}
 		r.outcomes.renewed.Put(r.Key("old"), &provider.TokenSet{Refresh: "new"}, time.Now().Add(outcomeGrace))
@@ -82,7 +82,7 @@ func TestOutcomesOfOneKindDoNotDisplaceThoseOfAnother(t *testing.T) {
 			t.Errorf("the newest token is %q, %v, want new", string(newest), err)
 		}
 		r.outcomes.renewed.Put(r.Key("new"), &provider.TokenSet{Refresh: "newer"}, time.Now().Add(outcomeGrace))
-		r.refuse(r.Key("newer"), &provider.Failure{Class: provider.SignIn}, 2*time.Hour)
+		r.outcomes.refused.Remember(r.Key("newer"), &provider.Failure{Class: provider.SignIn}, 2*time.Hour)
 		if g, err, newest := r.Known("old"); err == nil || newest != "newer" || g == nil || g.Refresh != "newer" {
 			t.Errorf("tokens %v, error %v, newest %q", g != nil, err, string(newest))
 		}

@@ -8,9 +8,9 @@ import (
 	"example.com/msauth/internal/ttl"
 )
 
-// DemandRest is how long after a sign-in nobody is sent to the provider again for
-// a requirement that the sign-in did not meet.
-const DemandRest = 5 * time.Minute
+// RequirementRest is how long after a sign-in nobody is sent to the provider again
+// for the same requirement, though the sign-in did not meet it.
+const RequirementRest = 5 * time.Minute
 
 // A PendingUpdate is what has become known of a session's tokens and is not in
 // its cookie: the next request that can write a cookie sees to it.
@@ -54,8 +54,8 @@ func (r *Renewals) Note(id session.ID, n PendingUpdate, until time.Time) {
 }
 
 // Settle forgets an update because a new cookie says it, unless more has become
-// known meanwhile. Claims that single pages require are remembered for DemandRest
-// more.
+// known meanwhile. Claims that single pages require are remembered for
+// RequirementRest more.
 func (r *Renewals) Settle(id session.ID, n PendingUpdate) {
 	r.pending.mu.Lock()
 	defer r.pending.mu.Unlock()
@@ -64,7 +64,7 @@ func (r *Renewals) Settle(id session.ID, n PendingUpdate) {
 	}
 	r.pending.bySession.Drop(id)
 	if n.Claims != "" && !n.StepUp {
-		r.pending.bySession.Put(id, PendingUpdate{Of: n.Of, Claims: n.Claims}, time.Now().Add(DemandRest))
+		r.pending.bySession.Put(id, PendingUpdate{Of: n.Of, Claims: n.Claims}, time.Now().Add(RequirementRest))
 	}
 }
 
@@ -76,9 +76,8 @@ func (r *Renewals) Remind(n PendingUpdate, fresh *session.Record, until time.Tim
 	}
 }
 
-// PendingUpdate returns the update about the tokens that a record has, if there
-// is one.
-func (r *Renewals) PendingUpdate(rec *session.Record) (PendingUpdate, bool) {
+// Pending returns the update about the tokens that a record has, if there is one.
+func (r *Renewals) Pending(rec *session.Record) (PendingUpdate, bool) {
 	n, ok := r.pending.bySession.Get(rec.ID)
 	return n, ok && rec.Renewed <= n.Of
 }

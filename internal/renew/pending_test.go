@@ -66,7 +66,7 @@ func TestWhatANewCookieDoesNotSayStaysKnown(t *testing.T) {
 		r.Note(id, claims, until)
 		r.Settle(id, claims)
 		want(PendingUpdate{Of: 3, Claims: "acrs"})
-		time.Sleep(DemandRest - time.Second)
+		time.Sleep(RequirementRest - time.Second)
 		want(PendingUpdate{Of: 3, Claims: "acrs"})
 		time.Sleep(2 * time.Second)
 		want(PendingUpdate{})
@@ -97,10 +97,10 @@ func TestRemindDeliversOnceMore(t *testing.T) {
 			t.Parallel()
 			r := New(Settings{})
 			r.Remind(test.n, &test.fresh, time.Now().Add(time.Hour))
-			if n, ok := r.PendingUpdate(&session.Record{Renewed: 1}); ok != test.want || n.Deliver != test.want {
+			if n, ok := r.Pending(&session.Record{Renewed: 1}); ok != test.want || n.Deliver != test.want {
 				t.Errorf("who comes with the old cookie has %+v, want a delivery: %t", n, test.want)
 			}
-			if _, ok := r.PendingUpdate(&test.fresh); ok && test.fresh.Renewed > 1 {
+			if _, ok := r.Pending(&test.fresh); ok && test.fresh.Renewed > 1 {
 				t.Error("who comes with the new cookie is told too")
 			}
 		})

@@ -2,6 +2,7 @@ package renew
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"example.com/msauth/internal/provider"
@@ -16,8 +17,15 @@ const (
 	longestBackOff = 10 * time.Second
 )
 
-// A Refusal is why asking once more is of no use for now.
-type Refusal struct {
+// Refusals remember why asking for something is of no use for now, by Key,
+// MaxOutcomes of them at most. They are safe for concurrent use.
+type Refusals struct {
+	byKey      *ttl.Map[Key, refusal]
+	recoveries *atomic.Uint64 // of the breaker
+}
+
+// A refusal is why asking once more is of no use for now.
+type refusal struct {
 	err   *provider.Failure
 	until time.Time // when to ask again
 	// failures is how often in a row asking failed without the provider naming a
@@ -27,41 +35,44 @@ type Refusal struct {
 	recoveries uint64
 }
 
-// RefusalIn returns why asking for what key stands for is of no use for now, nil
-// if that is not known. refused is where the caller keeps its refusals.
-func (r *Renewals) RefusalIn(refused *ttl.Map[Key, Refusal], key Key) *provider.Failure {
-	last, ok := refused.Get(key)
-	if !ok || !time.Now().Before(last.until) || last.failures > 0 && last.recoveries != r.breaker.recoveries.Load() {
+// NewRefusals returns refusals for what a caller asks an API, apart from those of
+// token requests. The end of a pause of renewals ends their back-offs too.
+func (r *Renewals) NewRefusals() *Refusals { return newRefusals(r.breaker) }
+
+func newRefusals(b *breaker) *Refusals {
+	return &Refusals{byKey: ttl.New[Key, refusal](MaxOutcomes), recoveries: &b.recoveries}
+}
+
+// Find returns why asking for what key stands for is of no use for now, nil if
+// that is not known.
+func (r *Refusals) Find(key Key) *provider.Failure {
+	last, ok := r.byKey.Get(key)
+	if !ok || !time.Now().Before(last.until) || last.failures > 0 && last.recoveries != r.recoveries.Load() {
 		return nil
 	}
 	return last.err
 }
 
-// RefuseIn remembers why asking for what key stands for is of no use for now:
-// for as long as grace, a second at least, or, where grace is 0, for longer after
-// each failure in a row (1 s, 2 s, up to 10 s).
-func (r *Renewals) RefuseIn(refused *ttl.Map[Key, Refusal], key Key, err *provider.Failure, grace time.Duration) {
+// Remember notes why asking for what key stands for is of no use for now: for as
+// long as grace, a second at least, or, where grace is 0, for longer after each
+// failure in a row (1 s, 2 s, up to 10 s).
+func (r *Refusals) Remember(key Key, err *provider.Failure, grace time.Duration) {
 	now := time.Now()
-	next := Refusal{err: err, until: now.Add(max(grace, time.Second))}
+	next := refusal{err: err, until: now.Add(max(grace, time.Second))}
 	keep := next.until
 	if grace == 0 {
-		next.failures, next.recoveries = 1, r.breaker.recoveries.Load()
-		if last, ok := refused.Get(key); ok && last.failures > 0 && last.recoveries == next.recoveries {
+		next.failures, next.recoveries = 1, r.recoveries.Load()
+		if last, ok := r.byKey.Get(key); ok && last.failures > 0 && last.recoveries == next.recoveries {
 			next.failures += last.failures
 		}
 		next.until = now.Add(backOff(next.failures))
 		keep = next.until.Add(outcomeGrace) // or the next failure would be the first again
 	}
-	refused.Put(key, next, keep)
+	r.byKey.Put(key, next, keep)
 }
 
-// refusal is RefusalIn for a refresh token or a token request.
-func (r *Renewals) refusal(key Key) *provider.Failure { return r.RefusalIn(r.outcomes.refused, key) }
-
-// refuse is RefuseIn for a refresh token or a token request.
-func (r *Renewals) refuse(key Key, err *provider.Failure, grace time.Duration) {
-	r.RefuseIn(r.outcomes.refused, key, err, grace)
-}
+// Forget notes that asking was of use: the next failure is the first in a row.
+func (r *Refusals) Forget(key Key) { r.byKey.Drop(key) }
 
 // backOff returns how long to wait after so many failures in a row: a second
 // after the first, which may have been one lost packet, then twice as long each

@@ -36,15 +36,15 @@ func TestARefusalIsForgottenAtItsTime(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := New(Settings{})
+				refused := New(Settings{}).NewRefusals()
 				why := &provider.Failure{Class: provider.SignIn}
-				r.refuse(Key{1}, why, test.grace)
+				refused.Remember(Key{1}, why, test.grace)
 				time.Sleep(test.want - time.Millisecond)
-				if r.refusal(Key{1}) != why || r.refusal(Key{2}) != nil {
+				if refused.Find(Key{1}) != why || refused.Find(Key{2}) != nil {
 					t.Error("not known, or of another key too")
 				}
 				time.Sleep(time.Millisecond)
-				if r.refusal(Key{1}) != nil {
+				if refused.Find(Key{1}) != nil {
 					t.Error("still known")
 				}
 			})
@@ -58,31 +58,32 @@ func TestRefusalsInARow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Settings{})
+		refused := r.NewRefusals()
 		why := &provider.Failure{Class: provider.Retry}
 		for _, most := range []time.Duration{1, 2, 4, 8, 10} {
 			most *= time.Second
-			r.refuse(Key{1}, why, 0)
+			refused.Remember(Key{1}, why, 0)
 			time.Sleep(most - most/5)
-			if r.refusal(Key{1}) == nil {
+			if refused.Find(Key{1}) == nil {
 				t.Errorf("rests less than four fifths of %v", most)
 			}
 			time.Sleep(most / 5)
-			if r.refusal(Key{1}) != nil {
+			if refused.Find(Key{1}) != nil {
 				t.Errorf("rests longer than %v", most)
 			}
 		}
-		r.refuse(Key{1}, why, 0)
-		r.refuse(Key{2}, why, time.Minute)
+		refused.Remember(Key{1}, why, 0)
+		refused.Remember(Key{2}, why, time.Minute)
 		r.breaker.recoveries.Add(1)
-		if r.refusal(Key{1}) != nil {
+		if refused.Find(Key{1}) != nil {
 			t.Error("rests although the provider has recovered")
 		}
-		if r.refusal(Key{2}) == nil {
+		if refused.Find(Key{2}) == nil {
 			t.Error("a time that the provider named does not hold")
 		}
-		r.refuse(Key{1}, why, 0)
+		refused.Remember(Key{1}, why, 0)
 		time.Sleep(time.Second)
-		if r.refusal(Key{1}) != nil {
+		if refused.Find(Key{1}) != nil {
 			t.Error("the first failure after a recovery does not count as the first")
 		}
 	})

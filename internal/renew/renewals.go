@@ -46,11 +46,12 @@ type Settings struct {
 
 // New returns renewals that remember nothing yet.
 func New(s Settings) *Renewals {
+	b := newBreaker(s.Tenants, s.OneTenant)
 	return &Renewals{
 		Settings:   s,
 		slots:      make(chan struct{}, maxFlights),
-		breaker:    newBreaker(s.Tenants, s.OneTenant),
-		outcomes:   newOutcomes(),
+		breaker:    b,
+		outcomes:   newOutcomes(b),
 		pending:    newPendingUpdates(),
 		stored:     newStoredState(),
 		others:     ttl.New[Key, *provider.TokenSet](MaxOutcomes),

@@ -45,7 +45,7 @@ func (r *Renewals) ownStored(rec *session.Record) (*provider.TokenSet, *provider
 	if !ok || own.Issued < rec.Renewed {
 		own = rec.TokenSet()
 	}
-	return own, r.refusal(key)
+	return own, r.outcomes.refused.Find(key)
 }
 
 // flyStored is fly for tokens that are stored for one of the app's users.
@@ -221,7 +221,7 @@ func (f *flight) saveRefused(ctx context.Context, mine *Entry, failed *provider.
 	// refusal says nothing of the new tokens.
 	f.r.storeFails(f.asker, f.key, err)
 	if mine.SignInRequired { // which the entry does not say
-		f.r.refuse(f.key, failed, refusalGrace)
+		f.r.outcomes.refused.Remember(f.key, failed, refusalGrace)
 	}
 }
 
@@ -231,8 +231,8 @@ func (r *Renewals) storeFails(ctx context.Context, key Key, err error) *provider
 	failure := &provider.Failure{Class: provider.Retry, Err: err}
 	r.Observer.StoreFailed(ctx, "token store", err)
 	r.Observer.Weaken(ctx, weakTokens, "", weakFor, err)
-	if r.refusal(key) == nil {
-		r.refuse(key, failure, time.Second)
+	if r.outcomes.refused.Find(key) == nil {
+		r.outcomes.refused.Remember(key, failure, time.Second)
 	}
 	return failure
 }

@@ -50,10 +50,10 @@ func (f *flight) request() (a answer) {
 // none.
 func (f *flight) form() provider.RefreshRequest {
 	r, w := f.r, f.want.Wanted
-	q := provider.RefreshRequest{Asks: provider.GrantRenewal, Claims: w.Claims, Personal: f.rec.User.Personal()}
+	q := provider.RefreshRequest{Purpose: provider.PurposeRenewal, Claims: w.Claims, Personal: f.rec.User.Personal()}
 	switch {
 	case w.Scopes != "":
-		q.Asks = provider.GrantScopes
+		q.Purpose = provider.PurposeScopes
 		// With profile the ID token names the person (oid), who must be the same.
 		q.Scopes = "openid profile offline_access " + w.Scopes
 		q.Fewer = q.Scopes

@@ -46,7 +46,7 @@ func TestIDTokensOfRenewals(t *testing.T) {
 			if _, _, newest := r.Own(rec); classOf(err) != test.class || string(newest) != test.newest {
 				t.Errorf("%v, the newest refresh token is %q", err, string(newest))
 			}
-			if n, _ := r.PendingUpdate(rec); n.Deliver != (test.class == provider.Retry) {
+			if n, _ := r.Pending(rec); n.Deliver != (test.class == provider.Retry) {
 				t.Errorf("%+v: a refresh token that came with unusable tokens must be delivered", n)
 			}
 		})

@@ -10,6 +10,8 @@
 //     handler has decoded it once more, and gives a fixed page for any other.
 //   - Redirects, the Vary header, loopback hosts, and texts from outside that are
 //     fit for one line of a log.
+//   - What HTTP clients need whomever they ask: [FollowNothing], [ReadAtMost],
+//     [RetryAfter], and [HostPort] to compare hosts.
 //
 // The functions keep nothing and can be called concurrently. In doubt a request
 // is not a navigation and a path is not followed.

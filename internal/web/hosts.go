@@ -1,7 +1,9 @@
 package web
 
 import (
+	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -24,4 +26,15 @@ func IsLoopback(host string) bool {
 // looked up under another name than it is written with.
 func IsASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
+}
+
+// HostPort returns the host of a URL in the form in which hosts are compared: lower
+// case, with the port. A dot at the end is kept, so that such a name equals no
+// other.
+func HostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"net/url"
 	"testing"
 
 	"example.com/msauth/internal/web"
@@ -59,6 +60,27 @@ func TestIsASCII(t *testing.T) {
 	for _, test := range tests {
 		if got := web.IsASCII(test.text); got != test.want {
 			t.Errorf("%q: %t, want %t", test.text, got, test.want)
+		}
+	}
+}
+
+func TestHostPort(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ address, want string }{
+		{"https://API.Example.com/x", "api.example.com:443"},
+		{"https://api.example.com:443", "api.example.com:443"},
+		{"https://api.example.com:8443", "api.example.com:8443"},
+		{"http://api.example.com", "api.example.com:80"},
+		{"https://api.example.com.", "api.example.com.:443"},
+		{"https://[::1]", "[::1]:443"},
+		{"https://api.example.com@evil.example", "evil.example:443"},
+	} {
+		u, err := url.Parse(test.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := web.HostPort(u); got != test.want {
+			t.Errorf("%s: %q, want %q", test.address, got, test.want)
 		}
 	}
 }
