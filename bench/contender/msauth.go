@@ -53,31 +53,14 @@ func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, 
 	}
 	c.take(w)
 
-	out := plainWriter{}
-	found := func(r *http.Request, then func(*msauth.Session) error) (err error) {
-		clear(out)
-		err = http.ErrNoCookie
-		auth.Load(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if s, ok := msauth.FromContext(r.Context()); ok {
-				err = then(s)
-			}
-		})).ServeHTTP(out, r)
-		return err
-	}
-	c.Identity = func(r *http.Request) (name string, err error) {
-		err = found(r, func(s *msauth.Session) error { name = s.User.Name; return nil })
-		return name, err
-	}
-	c.Token = func(r *http.Request) (token string, err error) {
-		err = found(r, func(s *msauth.Session) error {
-			t, err := s.Token(r.Context())
-			if err == nil {
-				token = t.AccessToken
-			}
-			return err
-		})
-		return token, err
-	}
+	c.Identity = reader(auth, func(_ *http.Request, s *msauth.Session) (string, error) { return s.User.Name, nil })
+	c.Token = reader(auth, func(r *http.Request, s *msauth.Session) (string, error) {
+		t, err := s.Token(r.Context())
+		if err != nil {
+			return "", err
+		}
+		return t.AccessToken, nil
+	})
 
 	// A session is written at sign-in and where tokens were renewed. A cookie
 	// whose tokens have been renewed already, by an earlier request, is the
@@ -105,6 +88,27 @@ func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, 
 		return err
 	}
 	return c, c.check(a)
+}
+
+// reader returns a function that calls read in a handler inside Load, which is
+// made once, as in a program. The function is not for concurrent use.
+func reader(auth *msauth.Middleware, read func(*http.Request, *msauth.Session) (string, error)) func(*http.Request) (string, error) {
+	var (
+		out  = plainWriter{}
+		text string
+		err  error
+	)
+	handler := auth.Load(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if s, ok := msauth.FromContext(r.Context()); ok {
+			text, err = read(r, s)
+		}
+	}))
+	return func(r *http.Request) (string, error) {
+		clear(out)
+		text, err = "", http.ErrNoCookie
+		handler.ServeHTTP(out, r)
+		return text, err
+	}
 }
 
 // plainWriter is a ResponseWriter for handlers that write nothing.

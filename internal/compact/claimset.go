@@ -138,41 +138,45 @@ func (p *jsonParser) text() (string, bool) {
 // none, with the names as texts.
 func (p *jsonParser) object(depth int) bool {
 	before, start := *p, len(p.encoder.B)
-	if !p.members(depth, specialObject) {
-		return false
+	known, others, ok := p.members(depth, specialObject)
+	if !ok || others <= known || depth > 0 { // at each depth it would double the work
+		return ok
 	}
 	after, middle := *p, len(p.encoder.B)
-	if *p = before; !p.members(depth, specialNamed) {
-		return false
-	}
+	*p = before
+	_, _, ok = p.members(depth, specialNamed)
 	*p = after
 	p.encoder.keepShorter(start, middle)
-	return true
+	return ok
 }
 
-// members writes an object in one of its two forms.
-func (p *jsonParser) members(depth int, form uint64) bool {
+// members writes an object in one of its two forms. It counts the names that have
+// a number, and the others.
+func (p *jsonParser) members(depth int, form uint64) (known, others int, ok bool) {
 	e := p.encoder
 	e.number(form, kindSpecial)
 	p.next('{')
 	for first := true; !p.next('}'); first = false {
 		if !first && !p.next(',') {
-			return false
+			return 0, 0, false
 		}
 		name, ok := p.text()
 		if !ok || !p.next(':') {
-			return false
+			return 0, 0, false
 		}
-		if form == specialNamed {
+		switch i, ok := claimNumbers[name]; {
+		case form == specialNamed:
 			e.Text(name)
-		} else if i, ok := claimNumbers[name]; ok {
+		case ok:
+			known++
 			e.B = binary.AppendUvarint(e.B, 2+uint64(i))
-		} else {
+		default:
+			others++
 			e.B = append(e.B, 1)
 			e.Text(name)
 		}
 		if !p.value(depth + 1) {
-			return false
+			return 0, 0, false
 		}
 	}
 	if form == specialNamed {
@@ -180,7 +184,7 @@ func (p *jsonParser) members(depth int, form uint64) bool {
 	} else {
 		e.B = append(e.B, 0)
 	}
-	return true
+	return known, others, true
 }
 
 // array writes an array, or that it is the one of the groups.
@@ -246,7 +250,7 @@ func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth i
 			if !first {
 				out = append(out, ',')
 			}
-			out = append(d.appendName(out, claim), ':')
+			out = d.appendName(out, claim)
 			out = d.appendValue(out, d.Uvarint(), integer, depth+1)
 		}
 		return append(out, '}')
@@ -297,18 +301,16 @@ func (d *Decoder) appendQuoted(out []byte, number uint64) []byte {
 	return append(out, '"')
 }
 
-// appendName appends the name of a member, in quotes.
+// appendName appends the name of a member, in quotes, and a colon.
 func (d *Decoder) appendName(out []byte, claim uint64) []byte {
-	out = append(out, '"')
 	switch {
 	case claim == 1:
-		out = d.AppendText(out, d.Uvarint(), inJSON)
-	case claim-2 < uint64(len(claimNames)):
-		out = append(out, claimNames[claim-2]...)
-	default:
-		d.fail()
+		return append(d.AppendText(append(out, '"'), d.Uvarint(), inJSON), '"', ':')
+	case claim-2 < uint64(len(quotedNames)):
+		return append(out, quotedNames[claim-2]...)
 	}
-	return append(out, '"')
+	d.fail()
+	return out
 }
 
 // appendArray appends an array of texts that need no escapes.
@@ -342,3 +344,11 @@ var claimNames = [...]string{
 }
 
 var claimNumbers = numbersOf(claimNames[:])
+
+// quotedNames are claimNames as they stand in JSON, before a value.
+var quotedNames = func() (quoted [len(claimNames)]string) {
+	for i, name := range claimNames {
+		quoted[i] = `"` + name + `":`
+	}
+	return quoted
+}()

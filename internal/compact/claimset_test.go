@@ -25,7 +25,7 @@ var tokens = []struct{ name, token, want string }{
 		jwt(`{"alg":"RS256"}`, `{"aud":"client-id","iat":1700000000,"nbf":1699999999,"exp":1700003600,"name":"Ada Lovelace",`+
 			`"x":"Ada Lovelace","groups":["g1","g2"],"amr":["pwd"],"own":null,"a":true,"b":false,"c":1.5,"d":"\u0041","e":{"f":[1,[2]]}}`),
 		"06031e4e035c001e4e070c093e000a3e010b3ea2382d140108780425661056157d865e0115759a260108612e010862360108634618312e35" +
-			"010864305c7530303431010865760866563e9dfc9fd50c563e025e5e5e0019000102",
+			"010864305c75303034310108654e010866563e9dfc9fd50c563e025e5e000019000102",
 	},
 	{"JSON with spaces, and an array", jwt(`{"alg": "RS256"}`, `[1]`), "060381017b22616c67223a20225253323536227d195b315d19000102"},
 }
@@ -119,7 +119,7 @@ func TestUnknownNames(t *testing.T) {
 	if got := d.Text(); got != token || !d.Done() {
 		t.Errorf("%q comes back as %q, done: %t", token, got, d.Done())
 	}
-	if most := 53; len(e.B) > most {
+	if most := 55; len(e.B) > most {
 		t.Errorf("%d bytes, want at most %d", len(e.B), most)
 	}
 }

@@ -206,13 +206,12 @@ func (c *Cookies) open(text string, count int, scratch *[]byte) (head []byte, ta
 	return head, tail, err
 }
 
-// openTail opens a sealed tail.
-func (c *Cookies) openTail(tail string) ([]byte, error) {
-	box, err := seal.DecodeText(tail)
-	if err != nil {
+// openTail opens a sealed tail, in the memory of scratch.
+func (c *Cookies) openTail(tail string, scratch *[]byte) (plain []byte, err error) {
+	if *scratch, err = seal.AppendText((*scratch)[:0], tail); err != nil {
 		return nil, err
 	}
-	plain, _, err := c.codec.Keys.Open(box, c.tails)
+	plain, _, err = c.codec.Keys.Open(*scratch, c.tails)
 	return plain, err
 }
 

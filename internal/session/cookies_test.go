@@ -68,7 +68,7 @@ func TestValueOpensOnlyForItsNameAndOwner(t *testing.T) {
 				t.Errorf("%s, %d bytes: opens %d bytes, sent %b", test.name, size, len(got.Head), got.sent)
 			}
 			if test.want {
-				if tail, err := test.at.openTail(got.tail); err != nil || string(tail) != "tail" {
+				if tail, err := test.at.openTail(got.tail, new([]byte)); err != nil || string(tail) != "tail" {
 					t.Errorf("%s, %d bytes: tail %q, %v", test.name, size, tail, err)
 				}
 			}

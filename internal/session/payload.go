@@ -311,18 +311,20 @@ func (c *cut) twice(ends []int) (one, other []string) {
 // known returns the texts of the identity part that the tokens are likely to
 // repeat. An outsider can choose none of them, except one who chooses what is in
 // the tokens too. The places in the list are part of the format.
-func (r *Record) known() compact.Dictionary {
+//
+// They are put into texts, which so can be the caller's.
+func (r *Record) known(texts *knownTexts) compact.Dictionary {
 	u := &r.User
 	given, _, _ := strings.Cut(u.Name, " ")
 	family := u.Name[strings.LastIndexByte(u.Name, ' ')+1:]
-	return compact.Dictionary{
-		Texts: []string{
-			r.Layout.ClientID, u.TenantID, u.ObjectID, u.Subject, r.sid, u.Name, u.Username, u.Email, u.Issuer,
-			"https://sts.windows.net/" + u.TenantID + "/", given, family, r.LoginHint,
-		},
-		Groups: u.Groups, Time: r.Renewed,
+	*texts = knownTexts{
+		r.Layout.ClientID, u.TenantID, u.ObjectID, u.Subject, r.sid, u.Name, u.Username, u.Email, u.Issuer,
+		"https://sts.windows.net/" + u.TenantID + "/", given, family, r.LoginHint,
 	}
+	return compact.Dictionary{Texts: texts[:], Groups: u.Groups, Time: r.Renewed}
 }
+
+type knownTexts [13]string
 
 // tokens returns the token part, which must have been opened.
 func (r *Record) tokens() []byte {
@@ -331,7 +333,7 @@ func (r *Record) tokens() []byte {
 		if r.Shed {
 			access = ""
 		}
-		e := compact.Encoder{B: make([]byte, 0, 3000), Known: r.known()}
+		e := compact.Encoder{B: make([]byte, 0, 3000), Known: r.known(new(knownTexts))}
 		e.Token(string(access))
 		e.Token(string(r.Refresh))
 		if r.IDToken != "" {
@@ -346,7 +348,7 @@ func (r *Record) tokens() []byte {
 // as it is.
 func (r *Record) open() (err error) {
 	if r.Packed == nil && r.sealed != "" {
-		r.Packed, err = r.cookies.openTail(r.sealed)
+		r.Packed, err = r.cookies.openTail(r.sealed, new([]byte))
 	}
 	return err
 }
@@ -357,10 +359,10 @@ func (r *Record) Unpack() error {
 	if r.Unpacked() || r.Packed == nil && r.sealed == "" {
 		return nil
 	}
-	d, err := r.tokenDecoder()
-	if err != nil {
+	if err := r.open(); err != nil {
 		return err
 	}
+	d := compact.Decoder{B: r.Packed, Known: r.known(new(knownTexts))}
 	access, refresh, idToken := d.Text(), d.Text(), ""
 	if !d.Bad && !d.Done() && r.Layout.KeepsIDToken {
 		idToken = d.Text()
@@ -368,7 +370,7 @@ func (r *Record) Unpack() error {
 	if !d.Done() {
 		return compact.ErrMalformed
 	}
-	r.Access, r.Refresh, r.IDToken, r.Packed = seal.Secret(access), seal.Secret(refresh), seal.Secret(idToken), d.B
+	r.Access, r.Refresh, r.IDToken = seal.Secret(access), seal.Secret(refresh), seal.Secret(idToken)
 	return nil
 }
 
@@ -380,24 +382,24 @@ func (r *Record) AccessToken() (seal.Secret, error) {
 	if r.Unpacked() || r.Packed == nil && r.sealed == "" {
 		return r.Access, nil
 	}
-	d, err := r.tokenDecoder()
-	if err != nil {
-		return "", err
+	var texts knownTexts
+	d := compact.Decoder{B: r.Packed, Known: r.known(&texts)}
+	if d.B == nil {
+		buffer := compact.Buffers.Get().(*[]byte)
+		defer func() {
+			clear(*buffer) // both tokens were in it
+			compact.Buffers.Put(buffer)
+		}()
+		var err error
+		if d.B, err = r.cookies.openTail(r.sealed, buffer); err != nil {
+			return "", err
+		}
 	}
 	access := d.Text()
 	if d.Bad {
 		return "", compact.ErrMalformed
 	}
 	return seal.Secret(access), nil
-}
-
-// tokenDecoder begins to read the token part.
-func (r *Record) tokenDecoder() (d compact.Decoder, err error) {
-	d = compact.Decoder{B: r.Packed, Known: r.known()}
-	if d.B == nil {
-		d.B, err = r.cookies.openTail(r.sealed)
-	}
-	return d, err
 }
 
 // JoinParts makes one payload of the two parts of a record: the length of the

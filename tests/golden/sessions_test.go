@@ -168,6 +168,8 @@ func goldenSessions() []*goldenCase {
 			goldenSignIn(both...)(a, v)
 			v.Nonce = a.issued["nonce"]
 		}},
+		// As session-work, but since texts in access tokens are packed.
+		{name: "session-packed", make: goldenSignIn(both...)},
 		{name: "session-personal", config: func(a *goldenApp) { a.person = msauthtest.Mia }, make: goldenSignIn(both...)},
 		{
 			name: "session-pieces", config: goldenRich, probes: []string{"/context", "/role", "/scopes"},
