@@ -6,6 +6,7 @@
 //
 //	go run ./cmd/table            # about five minutes
 //	go run ./cmd/table -own       # without the peers: half a minute
+//	go run ./cmd/table -own -heap 64
 package main
 
 import (
@@ -26,6 +27,7 @@ import (
 
 var (
 	own    = flag.Bool("own", false, "measure this module and the floor only")
+	heap   = flag.Int("heap", 0, "megabytes of other memory in use, as a server has: the collector then runs less often")
 	seed   = flag.Uint64("seed", 1, "of the tokens")
 	served = flag.String("serve", "", "serve one contender (for the command's own use)")
 	redis  = flag.String("redis", "", "address of the Redis server (for the command's own use)")
@@ -64,7 +66,7 @@ type sample struct {
 const (
 	rounds   = 41
 	turn     = 10 * time.Millisecond // of one operation, in each round
-	requests = 20_000                // of a round from end to end
+	requests = 5_000                 // of a round from end to end
 )
 
 // prepare finds out how many operations make a turn.
@@ -108,6 +110,8 @@ func median(list []float64) float64 {
 }
 
 func table() error {
+	inUse := make([]byte, *heap<<20)
+	defer runtime.KeepAlive(inUse)
 	if *own {
 		fmt.Printf("%s, %s/%s, %d processors; %d rounds in turns, medians and quartiles; seed %d\n\n",
 			runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds, *seed)
