@@ -121,7 +121,7 @@ func Person(t testing.TB, ctx context.Context) cdp.BrowserContextID {
 		t.Fatal("adding a person to the browser: ", err)
 	}
 	t.Cleanup(func() {
-		_, _ = chromedp.CallBrowser(ctx, target.DisposeBrowserContext, target.DisposeBrowserContextParams{BrowserContextID: r.BrowserContextID})
+		_, _ = chromedp.CallBrowser(ctx, target.DisposeBrowserContext, target.DisposeBrowserContextParams(r))
 	})
 	return r.BrowserContextID
 }
