@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"time"
 
@@ -28,17 +29,10 @@ const authority = "https://login.microsoftonline.com"
 // callback, whose provider is a RoundTripper that gives out the account's
 // tokens. change may alter the configuration.
 func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, error) {
-	p := &provider{account: a}
-	var err error
-	if p.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+	p, cfg, err := newApp(a)
+	if err != nil {
 		return nil, err
 	}
-	cfg := msauth.Config{
-		ClientID: a.ClientID, ClientSecret: "secret", BaseURL: "https://app.example.com/auth",
-		Scopes: a.Asked, Keys: [][]byte{make([]byte, 32)},
-		HTTPClient: &http.Client{Transport: p}, Logger: slog.New(slog.DiscardHandler),
-	}
-	rand.Read(cfg.Keys[0])
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -88,6 +82,76 @@ func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, 
 		return err
 	}
 	return c, c.check(a)
+}
+
+// newApp returns Microsoft for an account, and an app registered there.
+func newApp(a *fixture.Account) (*provider, msauth.Config, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	p := &provider{account: a, key: key}
+	cfg := msauth.Config{
+		ClientID: a.ClientID, ClientSecret: "secret", BaseURL: "https://app.example.com/auth",
+		Scopes: a.Asked, Keys: [][]byte{make([]byte, 32)},
+		HTTPClient: &http.Client{Transport: p}, Logger: slog.New(slog.DiscardHandler),
+	}
+	rand.Read(cfg.Keys[0])
+	return p, cfg, err
+}
+
+// Remembered returns how many bytes a process has in memory for each session that
+// it has seen, and for each that somebody has signed out of there. n sessions are
+// made for it.
+func Remembered(a *fixture.Account, n int) (seen, signedOut float64, err error) {
+	p, cfg, err := newApp(a)
+	if err != nil {
+		return 0, 0, err
+	}
+	before, err := msauth.New(cfg)
+	if err != nil {
+		return 0, 0, err
+	}
+	requests := make([]*http.Request, n)
+	for i := range requests {
+		c, w := Contender{}, httptest.NewRecorder()
+		if err := p.signIn(before, w, 0); err != nil {
+			return 0, 0, err
+		}
+		c.take(w)
+		requests[i] = c.Request()
+	}
+	auth, err := msauth.New(cfg) // as after a restart: these it has not seen
+	if err != nil {
+		return 0, 0, err
+	}
+	page := auth.Require(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	each := func(method, path string, handler http.Handler, want int) (float64, error) {
+		start := heapInUse()
+		for _, r := range requests {
+			r.Method, r.RequestURI, r.URL.Path = method, path, path
+			w := httptest.NewRecorder()
+			if handler.ServeHTTP(w, r); w.Code != want {
+				return 0, fmt.Errorf("msauth: %s %s answers %d, want %d", method, path, w.Code, want)
+			}
+		}
+		return float64(heapInUse()-start) / float64(n), nil
+	}
+	if _, err := each(http.MethodGet, "/files", page, http.StatusNoContent); err != nil { // what is made once
+		return 0, 0, err
+	}
+	if seen, err = each(http.MethodGet, "/files", page, http.StatusNoContent); err != nil {
+		return 0, 0, err
+	}
+	signedOut, err = each(http.MethodPost, "/auth/logout", auth, http.StatusSeeOther)
+	runtime.KeepAlive(auth)
+	return seen, signedOut, err
+}
+
+// heapInUse returns the bytes that are still in use after a collection.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // reader returns a function that calls read in a handler inside Load, which is

@@ -131,7 +131,22 @@ func table() error {
 	if err := times(func(a *fixture.Account) ([]*contender.Contender, error) { return contender.All(a, address) }); err != nil {
 		return err
 	}
-	return endToEnd(address)
+	if err := endToEnd(address); err != nil {
+		return err
+	}
+	return memory()
+}
+
+// memory prints what a process keeps of the sessions that it sees.
+func memory() error {
+	const sessions = 5000
+	seen, signedOut, err := contender.Remembered(fixture.New(fixture.Work, *seed, 0), sessions)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nMemory of the process for 100,000 sessions, from %d: %.1f MB for those that it has seen, %.1f MB for those signed out of\n",
+		sessions, seen/10, signedOut/10)
+	return nil
 }
 
 // times measures what the operations take, for each kind of account.
@@ -321,17 +336,17 @@ func endToEnd(redis string) error {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			if i == 0 { // to warm up
-				s.perSecond, s.cpu = nil, nil
+				s.perSecond, s.cpu, s.gc = nil, nil, nil
 			}
 		}
 	}
 	progress("")
 	fmt.Printf("\nEnd to end, F1: HTTP/1.1 over loopback, %d connections, a server with one processor; %d requests a round\n\n", connections, requests)
-	fmt.Println(cells("", "requests/s", "processor us/request", "x msauth", "x no cookie"))
-	fmt.Println(cells("---", "---", "---", "---", "---"))
+	fmt.Println(cells("", "requests/s", "processor us/request", "of them GC", "x msauth", "x no cookie"))
+	fmt.Println(cells("---", "---", "---", "---", "---", "---"))
 	ours, none := median(servers[0].perSecond), median(servers[len(servers)-1].perSecond)
 	for _, s := range servers {
-		fmt.Println(cells(s.name, fmt.Sprintf("%.0f", median(s.perSecond)), fmt.Sprintf("%.1f", median(s.cpu)),
+		fmt.Println(cells(s.name, fmt.Sprintf("%.0f", median(s.perSecond)), fmt.Sprintf("%.1f", median(s.cpu)), fmt.Sprintf("%.0f %%", 100*median(s.gc)),
 			fmt.Sprintf("%.2f", median(s.perSecond)/ours), fmt.Sprintf("%.2f", median(s.perSecond)/none)))
 	}
 	return nil

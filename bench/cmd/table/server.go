@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/metrics"
 	"syscall"
 	"time"
 
@@ -27,7 +28,7 @@ type server struct {
 	address string
 	request []byte
 
-	perSecond, cpu []float64
+	perSecond, cpu, gc []float64
 }
 
 // hello is what a server says about itself when it is ready.
@@ -93,15 +94,23 @@ func (s *server) measure(connections, requests int) error {
 		return err
 	}
 	s.perSecond = append(s.perSecond, float64(requests)/took.Seconds())
-	s.cpu = append(s.cpu, float64((after-before).Microseconds())/float64(requests))
+	cpu := after.Processor - before.Processor
+	s.cpu = append(s.cpu, float64(cpu.Microseconds())/float64(requests))
+	s.gc = append(s.gc, (after.Collector-before.Collector)/cpu.Seconds())
 	return nil
 }
 
-// used asks the server for the processor time that it has taken.
-func (s *server) used() (used time.Duration, err error) {
+// usage is what a server has taken so far.
+type usage struct {
+	Processor time.Duration
+	Collector float64 // seconds of processor time for collecting garbage, as estimated by the runtime
+}
+
+// used asks the server what it has taken.
+func (s *server) used() (used usage, err error) {
 	res, err := http.Get("http://" + s.address + "/-/used")
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	defer res.Body.Close()
 	return used, json.NewDecoder(res.Body).Decode(&used)
@@ -134,9 +143,11 @@ func serve(name, redis string, seed uint64) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/-/used", func(w http.ResponseWriter, _ *http.Request) {
-		var usage syscall.Rusage
-		syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
-		json.NewEncoder(w).Encode(time.Duration(usage.Utime.Nano() + usage.Stime.Nano()))
+		var times syscall.Rusage
+		syscall.Getrusage(syscall.RUSAGE_SELF, &times)
+		collector := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
+		metrics.Read(collector)
+		json.NewEncoder(w).Encode(usage{time.Duration(times.Utime.Nano() + times.Stime.Nano()), collector[0].Value.Float64()})
 	})
 	mux.Handle("/", c.Protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "hello\n")
