@@ -132,7 +132,9 @@ func Remembered(a *fixture.Account, n int) (seen, signedOut float64, err error) 
 				return 0, fmt.Errorf("msauth: %s %s answers %d, want %d", method, path, w.Code, want)
 			}
 		}
-		return float64(heapInUse()-start) / float64(n), nil
+		grown := float64(heapInUse() - start)
+		runtime.KeepAlive(requests)
+		return max(grown/float64(n), 0), nil
 	}
 	if _, err := each(http.MethodGet, "/files", page, http.StatusNoContent); err != nil { // what is made once
 		return 0, 0, err
