@@ -5,8 +5,9 @@
 // decoded, where encoding it again gives the same text; words that many users
 // have in common, and texts that the reader has anyway (a [Dictionary]), as a
 // number. A signed token is taken apart: the JSON of its header and claims is
-// written value by value, each text like the others. Compression would gain
-// nothing more, because what is left is random.
+// written value by value, each text like the others or, if no list has it, in
+// four to six bits a character. Compression would gain little more, because most
+// of what is left is random.
 //
 // Each text begins with a number whose lowest three bits are its kind. The
 // meaning of these numbers is the format: what earlier versions have written
