@@ -19,9 +19,9 @@ func (w silent) Write(b []byte) (int, error) { return len(b), nil }
 
 func (w silent) WriteHeader(int) {}
 
-// What a request of somebody who is signed in costs, in pieces of memory: two
-// for the cookie and its texts, two for the session, one for the request with
-// another context, and what the response headers take.
+// What a request of somebody who is signed in costs, in pieces of memory: one for
+// the record, the session and the response headers, one for the texts of the
+// identity, and one for the request with another context.
 func TestAuthenticatedRequestAllocatesLittle(t *testing.T) {
 	m := fuzzed(t)
 	rec := aRecord()

@@ -40,8 +40,8 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request) (*http.Reque
 	if strings.HasSuffix(r.URL.Path, "/callback") {
 		m.noteMisplaced(r)
 	}
-	v := &visit{}
-	v.headers.Vary(w.Header(), "Cookie")
+	v := &visit{headers: web.NewLines()}
+	v.headers.VaryCookie(w.Header())
 	m.receive(v, w, r)
 	c := &v.context
 	c.Context, c.session, c.by, c.visit, c.outer = r.Context(), v.session, m, v, outer

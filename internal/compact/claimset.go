@@ -25,11 +25,14 @@ func (e *Encoder) claimSet(segment string) bool {
 	defer func() { e.claims = false }()
 	e.number(specialJSON, kindSpecial)
 	p := jsonParser{rest: text, encoder: e, integer: e.Known.Time}
+	if len(e.Known.Groups) > 0 {
+		p.groups = string(appendArray(nil, e.Known.Groups))
+	}
 	if p.value(0) && p.rest == "" {
 		d := Decoder{B: e.B[start:], Known: e.Known}
 		d.Uvarint()
-		buffer := Buffers.Get().(*[]byte)
-		defer Buffers.Put(buffer)
+		buffer := Buffer()
+		defer Release(buffer)
 		if *buffer = d.appendJSON((*buffer)[:0]); d.Done() && string(*buffer) == text {
 			return true
 		}
@@ -46,6 +49,7 @@ type jsonParser struct {
 	encoder *Encoder
 	integer int64  // the previous integer
 	before  string // the previous text value
+	groups  string // the array of the Dictionary's Groups, "" if there are none
 }
 
 // next skips c, if it comes next.
@@ -190,12 +194,10 @@ func (p *jsonParser) members(depth int, form uint64) (known, others int, ok bool
 // array writes an array, or that it is the one of the groups.
 func (p *jsonParser) array(depth int) bool {
 	e := p.encoder
-	if len(e.Known.Groups) > 0 {
-		if rest, ok := strings.CutPrefix(p.rest, string(appendArray(nil, e.Known.Groups))); ok {
-			p.rest = rest
-			e.number(specialGroups, kindSpecial)
-			return true
-		}
+	if rest, ok := strings.CutPrefix(p.rest, p.groups); ok && p.groups != "" {
+		p.rest = rest
+		e.number(specialGroups, kindSpecial)
+		return true
 	}
 	e.number(specialArray, kindSpecial)
 	p.next('[')
@@ -290,6 +292,10 @@ func (d *Decoder) appendValue(out []byte, number uint64, integer *int64, depth i
 
 // appendQuoted appends the text that begins with number, in quotes.
 func (d *Decoder) appendQuoted(out []byte, number uint64) []byte {
+	if len(out) > maxTexts {
+		d.fail()
+		return out
+	}
 	out = append(out, '"')
 	from := len(out)
 	if number == kindKnown {

@@ -87,10 +87,12 @@ func (d *Decoder) count(n uint64, each int) int {
 
 // Text reads a text or a token. The result shares no memory with B.
 func (d *Decoder) Text() string {
-	buffer := Buffers.Get().(*[]byte)
-	defer Buffers.Put(buffer)
+	buffer := Buffer()
 	*buffer = d.AppendText((*buffer)[:0], d.Uvarint(), 0)
-	return string(*buffer)
+	text := string(*buffer)
+	clear(*buffer) // it may have been a token
+	Release(buffer)
+	return text
 }
 
 // AppendList reads what [Encoder.List] wrote. It appends the texts to out and the
@@ -156,8 +158,8 @@ func (d *Decoder) AppendText(out []byte, number uint64, depth int) []byte {
 		out = d.AppendText(out, d.Uvarint(), depth+1)
 		return d.AppendText(out, d.Uvarint(), depth+1)
 	case kind == kindSpecial && n == specialJSON && depth < inJSON:
-		buffer := Buffers.Get().(*[]byte)
-		defer Buffers.Put(buffer)
+		buffer := Buffer()
+		defer Release(buffer)
 		*buffer = d.appendJSON((*buffer)[:0])
 		return seal.Base64url.AppendEncode(out, *buffer)
 	default:
@@ -166,9 +168,22 @@ func (d *Decoder) AppendText(out []byte, number uint64, depth int) []byte {
 	return out
 }
 
-// Buffers holds buffers for what is copied as soon as it is complete. Its values
-// are *[]byte.
-var Buffers = sync.Pool{New: func() any {
+var buffers = sync.Pool{New: func() any {
 	b := make([]byte, 0, 4<<10)
 	return &b
 }}
+
+// largestKept is the capacity up to which a buffer is used again.
+const largestKept = 64 << 10
+
+// Buffer returns a buffer for what is copied as soon as it is complete, to be
+// given back with [Release].
+func Buffer() *[]byte { return buffers.Get().(*[]byte) }
+
+// Release gives a buffer back. What is in it stays there: who put a secret into it
+// clears it before.
+func Release(b *[]byte) {
+	if cap(*b) <= largestKept {
+		buffers.Put(b)
+	}
+}

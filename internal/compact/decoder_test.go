@@ -49,6 +49,7 @@ func TestMalformedTexts(t *testing.T) {
 		"an unknown alphabet":        append(json[:3:3], binary.AppendUvarint(nil, (16+1<<2+3)<<3|kindGUID)...),
 		"named objects in objects":   append(json[:3:3], many(60_000, special(specialNamed), kindPlain)...),
 		"packed, often":              append(json, many(60_000, 15<<3|kindGUID, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)...),
+		"the same text, often":       append(append(json, 1<<3|kindKnown), many(60_000, kindKnown)...),
 		"a long text, often":         append(json, many(60_000, 1<<3|kindKnown)...),
 	} {
 		of := Dictionary{

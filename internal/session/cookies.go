@@ -191,7 +191,7 @@ func (c *Cookies) Read(h http.Header, scratch *[]byte) Received {
 }
 
 // open opens the head of a value, and returns the tail as it is sealed. head is in
-// the memory of scratch.
+// the memory of scratch or, where there are several keys, in memory of its own.
 func (c *Cookies) open(text string, count int, scratch *[]byte) (head []byte, tail string, err error) {
 	text, tail, parted := strings.Cut(text, ".")
 	if parted && tail == "" {

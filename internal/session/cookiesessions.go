@@ -16,8 +16,8 @@ var _ Store = (*cookieSessions)(nil)
 
 // Load implements Store. It opens the head only; the tail waits in the record.
 func (s *cookieSessions) Load(r *http.Request, into *Record) (Loaded, error) {
-	buffer := compact.Buffers.Get().(*[]byte)
-	defer compact.Buffers.Put(buffer)
+	buffer := compact.Buffer()
+	defer compact.Release(buffer)
 	got := s.Cookies.Read(r.Header, buffer)
 	l := Loaded{Sent: got.sent != 0, Marker: got.Marker}
 	if got.Head == nil || into.decode(got.Head, s.Layout) != nil {

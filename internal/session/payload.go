@@ -224,8 +224,8 @@ func (r *Record) decodeFixed(d *compact.Decoder) (flags byte) {
 // reports whether it was well-formed. All texts of a record share one piece of
 // memory: they are read into one buffer, made one string, and cut out of that.
 func (r *Record) decodeTexts(d *compact.Decoder) bool {
-	buffer := compact.Buffers.Get().(*[]byte)
-	defer compact.Buffers.Put(buffer)
+	buffer := compact.Buffer()
+	defer compact.Release(buffer)
 	out := (*buffer)[:0]
 	var room [32]int
 	ends := room[:0]
@@ -385,10 +385,10 @@ func (r *Record) AccessToken() (seal.Secret, error) {
 	var texts knownTexts
 	d := compact.Decoder{B: r.Packed, Known: r.known(&texts)}
 	if d.B == nil {
-		buffer := compact.Buffers.Get().(*[]byte)
+		buffer := compact.Buffer()
 		defer func() {
 			clear(*buffer) // both tokens were in it
-			compact.Buffers.Put(buffer)
+			compact.Release(buffer)
 		}()
 		var err error
 		if d.B, err = r.cookies.openTail(r.sealed, buffer); err != nil {

@@ -35,16 +35,19 @@ func Vary(h http.Header, names ...string) {
 
 // Lines are the values of response headers that every answer gets, in memory of
 // the request's: one value of its own for each header would be one allocation
-// more. The zero Lines is ready; its methods may each be called once.
+// more. Its methods only read it, so that handlers may answer one request at a
+// time from several goroutines, as http.TimeoutHandler does.
 type Lines struct{ vary, cacheControl [1]string }
 
-// Vary does what the function [Vary] does with one name.
-func (l *Lines) Vary(h http.Header, name string) {
+// NewLines returns the lines of a request.
+func NewLines() Lines { return Lines{[1]string{"Cookie"}, [1]string{"no-store"}} }
+
+// VaryCookie does what [Vary] does with the name Cookie.
+func (l *Lines) VaryCookie(h http.Header) {
 	if h["Vary"] != nil {
-		Vary(h, name)
+		Vary(h, l.vary[0])
 		return
 	}
-	l.vary[0] = name
 	h["Vary"] = l.vary[:]
 }
 
@@ -54,7 +57,6 @@ func (l *Lines) NoStore(h http.Header) {
 	if line := h["Cache-Control"]; len(line) > 0 && line[0] != "" {
 		return
 	}
-	l.cacheControl[0] = "no-store"
 	h["Cache-Control"] = l.cacheControl[:]
 }
 

@@ -3,6 +3,7 @@ package web_test
 import (
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 
 	"example.com/msauth/internal/web"
@@ -45,5 +46,30 @@ func TestFirst(t *testing.T) {
 		if got, want := web.First(h["Name"]), h.Get("Name"); got != want {
 			t.Errorf("%q: %q, want %q", lines, got, want)
 		}
+	}
+}
+
+// One request may be answered from several goroutines at a time.
+func TestLinesOfOneRequestAreOnlyRead(t *testing.T) {
+	t.Parallel()
+	lines := web.NewLines()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			h := http.Header{}
+			lines.VaryCookie(h)
+			lines.NoStore(h)
+			if h.Get("Vary") != "Cookie" || h.Get("Cache-Control") != "no-store" {
+				t.Errorf("%v", h)
+			}
+			h.Add("Vary", "Accept") // must not reach the others
+		})
+	}
+	wg.Wait()
+	set := http.Header{"Vary": {"Accept"}, "Cache-Control": {"max-age=60"}}
+	lines.VaryCookie(set)
+	lines.NoStore(set)
+	if set.Get("Vary") != "Accept, Cookie" || set.Get("Cache-Control") != "max-age=60" {
+		t.Errorf("%v", set)
 	}
 }
