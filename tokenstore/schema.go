@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -159,7 +160,7 @@ func migrate(ctx context.Context, db *sql.DB, d *dialect, patience time.Duration
 	// PostgreSQL waits without end for a lock that another process has.
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return retry(ctx, patience, func() error {
+	return retry(ctx, math.MaxInt64, func() error { // until ctx ends
 		version, err := schemaVersion(ctx, db, d)
 		if err != nil || version == len(d.migrations) {
 			return err
