@@ -78,6 +78,29 @@ func TestPackedTextInAToken(t *testing.T) {
 	}
 }
 
+// Large buffers are not used again, and no buffer has a token that was read.
+// Not parallel, because others would put buffers between these.
+func TestBuffersForgetTokens(t *testing.T) {
+	token := strings.Repeat("secret!", 20_000)
+	for _, text := range []string{token, token[:700]} {
+		e := Encoder{}
+		e.Token(text)
+		d := Decoder{B: e.B}
+		if d.Text() != text {
+			t.Fatal("does not come back")
+		}
+		for range 8 {
+			b := Buffer()
+			if cap(*b) > largestKept {
+				t.Errorf("a buffer of %d bytes is kept", cap(*b))
+			}
+			if bytes.Contains((*b)[:cap(*b)], []byte("secret!")) {
+				t.Errorf("after %d characters of a token, a buffer still has some", len(text))
+			}
+		}
+	}
+}
+
 // A length beyond what is there is refused before anything is allocated for it.
 func TestListsTooLong(t *testing.T) {
 	t.Parallel()

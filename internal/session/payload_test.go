@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"example.com/msauth/internal/compact"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/seal"
 )
@@ -206,6 +209,34 @@ func TestReadingAllocatesLittle(t *testing.T) {
 	identity, _ := rec.Encode()
 	if n := testing.AllocsPerRun(100, func() { DecodeRecord(identity, rec.Layout) }); n > 4 {
 		t.Errorf("%v allocations, want 4", n)
+	}
+}
+
+// Reading an access token leaves neither token in memory that is used again. Not
+// parallel, because others would put buffers between these.
+func TestTokensDoNotStayInBuffers(t *testing.T) {
+	rec, cookies, h := someRecord(), testCookies(t), http.Header{}
+	rec.Refresh = "a refresh token, in plain text"
+	identity, tokens := rec.Encode()
+	if err := cookies.Write(h, 0, identity, tokens, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	got := cookies.Read(request(h).Header, new([]byte))
+	back, err := DecodeRecord(got.Head, rec.Layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back.sealed, back.cookies = got.tail, cookies
+	if access, err := back.AccessToken(); err != nil || access != rec.Access {
+		t.Fatalf("an access token of %d characters, %v", len(access), err)
+	}
+	for range 8 {
+		b := *compact.Buffer()
+		for _, token := range []string{string(rec.Access), string(rec.Refresh)} {
+			if bytes.Contains(b[:cap(b)], []byte(token)) {
+				t.Errorf("a buffer has a token of %d characters", len(token))
+			}
+		}
 	}
 }
 
