@@ -27,6 +27,9 @@ var rooms = map[string]room{
 	"ttl": {
 		never: map[string]string{"net/http": "it does not know what it holds"},
 	},
+	"reload": {
+		never: map[string]string{"net/http": "files know no HTTP", "encoding/json": "it does not know what it reads"},
+	},
 	"seal": {
 		others: []string{"github.com/gorilla/securecookie"},
 		never:  map[string]string{"net/http": "bytes know no HTTP", "encoding/json": "it does not know what it seals"},
