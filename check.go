@@ -33,8 +33,8 @@ func (c *Config) complete() (base *url.URL, err error) {
 	if c.ClientID == "" || strings.ContainsFunc(c.ClientID, notPrintable) {
 		return nil, fieldError("ClientID", "must be the application (client) id of the app registration")
 	}
-	if c.ClientSecret == "" {
-		return nil, fieldError("ClientSecret", "is empty: create one under \"Certificates & secrets\" of the app registration and copy its value")
+	if err = c.completeCredentials(); err != nil {
+		return nil, err
 	}
 	if base, err = c.completeURLs(); err != nil {
 		return nil, err
@@ -62,6 +62,20 @@ func (c *Config) complete() (base *url.URL, err error) {
 	}
 	c.Logger = slog.New(calm{c.Logger.Handler()})
 	return base, nil
+}
+
+func (c *Config) completeCredentials() error {
+	switch {
+	case len(c.Credentials) == 0 && c.ClientSecret == "":
+		return fieldError("ClientSecret", "is empty: create one under \"Certificates & secrets\" of the app registration and copy its value, or set Credentials")
+	case len(c.Credentials) > 0 && c.ClientSecret != "":
+		return fieldError("ClientSecret", "is set, and Credentials too: add Secret(...) to Credentials in its place")
+	case c.ExpiryWarning < 0:
+		return fieldError("ExpiryWarning", "is negative: must be 0 for 30 days, or longer")
+	case c.ExpiryWarning == 0:
+		c.ExpiryWarning = defaultExpiryWarning
+	}
+	return nil
 }
 
 func notPrintable(r rune) bool { return r <= ' ' || r > '~' }

@@ -10,14 +10,26 @@ import (
 )
 
 // Config configures a [Middleware]: who the app is at Microsoft, who may sign
-// in, and how sessions are kept. ClientID, ClientSecret, BaseURL and Keys are
-// required; for every other field, the zero value is a good choice. [New]
-// copies what it needs.
+// in, and how sessions are kept. ClientID, ClientSecret (or Credentials), BaseURL
+// and Keys are required; for every other field, the zero value is a good choice.
+// [New] copies what it needs.
 type Config struct {
 	// ClientID and ClientSecret are the "Application (client) ID" of the app
 	// registration and the value (not the ID) of one of its client secrets.
 	ClientID     string
 	ClientSecret string
+
+	// Credentials are the ways in which the app proves itself, the most preferred
+	// first, in place of ClientSecret: certificates, federated credentials and
+	// secrets. If Microsoft refuses one, the same request goes on with the next,
+	// and the one that works is used from then on. A refused credential is tried
+	// again once a minute at most, if the others are refused too, and when its file
+	// has changed. Default: ClientSecret alone.
+	Credentials []Credential
+
+	// ExpiryWarning is how long before its end a certificate of Credentials is
+	// logged, once a day. Default 30 days.
+	ExpiryWarning time.Duration
 
 	// Tenant selects the accounts that can sign in: "common" (work, school and
 	// personal), "organizations" (work and school), "consumers" (personal), a
@@ -239,7 +251,7 @@ type SignIn struct {
 
 const maxAppData = 512 // bytes
 
-// Format implements [fmt.Formatter]. It prints neither ClientSecret nor Keys,
+// Format implements [fmt.Formatter]. It prints no secret and no key,
 // whatever the verb. Do not print a struct that has a Config in an unexported
 // field: package fmt then ignores this method.
 func (c Config) Format(f fmt.State, verb rune) {

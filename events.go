@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/session"
@@ -53,11 +54,17 @@ type Stats struct {
 	RenewalTime time.Duration
 	// RenewalsFailed counts the token requests that failed to, by class.
 	RenewalsFailed map[Class]uint64
+	// Credentials describes [Config.Credentials], in their order, and the
+	// credential that ClientSecret is.
+	Credentials []CredentialStatus
 	// Paused is set while renewals are paused because Microsoft fails.
 	Paused bool
 	// Degraded lists, sorted, what does not work although users can sign in:
 	//
 	//	renewals paused           Microsoft fails
+	//	credential unusable       one of Config.Credentials is refused or over, or
+	//	                          its file cannot be used: see Credentials
+	//	last credential: NAME     of several credentials, only this one works
 	//	client secret suspected   a code was refused with invalid_client, and it
 	//	                          is not yet known whether a visitor caused that
 	//	tokens of an API refused  Microsoft refuses the app, not the user, a token
@@ -73,18 +80,21 @@ type Stats struct {
 
 // Stats returns the current counts.
 func (m *Middleware) Stats() Stats {
+	credentials, weak := credentialStats(m.credentials)
 	m.events.mu.Lock()
 	defer m.events.mu.Unlock()
 	s := m.events.stats
 	s.RenewalsFailed = maps.Clone(s.RenewalsFailed)
 	s.Refused = maps.Clone(s.Refused)
-	s.Degraded = m.events.degraded()
+	s.Degraded = append(m.events.degraded(), weak...)
+	slices.Sort(s.Degraded)
+	s.Credentials = credentials
 	return s
 }
 
 // Ready returns nil if users can sign in: discovery and signing keys are
 // readable, and Microsoft has not recently refused the app itself, for example
-// because its secret has expired. It is meant for alerts and for a check at
+// because all its credentials have expired. It is meant for alerts and for a check at
 // start-up. After the first call, it usually makes no network request. See
 // [Stats.Degraded] for lesser problems, with which users can still sign in.
 //
@@ -105,10 +115,16 @@ func (m *Middleware) Ready(ctx context.Context) error {
 	if err := m.authority.Ready(ctx); err != nil {
 		return public(err)
 	}
+	if err := m.credentials.Ready(); err != nil {
+		return public(err)
+	}
 	return public(m.renewals.Ready())
 }
 
-var _ renew.Observer = (*events)(nil)
+var (
+	_ renew.Observer      = (*events)(nil)
+	_ credential.Observer = (*events)(nil)
+)
 
 // events reports what happens: each event is a log line with a stable "event"
 // attribute, and usually a count in Stats.
@@ -214,8 +230,43 @@ func (e *events) Troubled(ctx context.Context, err *provider.Failure) {
 		"event", "app_misconfigured", "err", err, "aadsts", err.Numbers, "trace_id", err.TraceID, "correlation_id", err.CorrelationID)
 }
 
+// CredentialRefused reports a credential that is no longer used.
+func (e *events) CredentialRefused(ctx context.Context, name string, until time.Time, now string, why error) {
+	attrs := []any{"event", "credential_refused", "credential", name, "now", now, "err", why}
+	if !until.IsZero() {
+		attrs = append(attrs, "ends", until.UTC())
+	}
+	if now == "" {
+		e.log.ErrorContext(ctx, "msauth: the credential cannot be used, and there is no other", attrs...)
+		return
+	}
+	e.log.WarnContext(ctx, "msauth: the credential cannot be used; another one is", attrs...)
+}
+
+// CredentialFault reports a file that has changed and cannot be used.
+func (e *events) CredentialFault(ctx context.Context, err error) {
+	e.log.ErrorContext(ctx, "msauth: the file of a credential cannot be used; what it held before stays in use", "event", "credential_fault", "err", err)
+}
+
+// CredentialChanged reports a file that has changed and holds a new credential.
+func (e *events) CredentialChanged(ctx context.Context, name string, until time.Time) {
+	attrs := []any{"event", "credential_changed", "credential", name}
+	if !until.IsZero() {
+		attrs = append(attrs, "ends", until.UTC())
+	}
+	e.log.InfoContext(ctx, "msauth: new credential", attrs...)
+}
+
+// CredentialEnds reports a certificate that ends soon.
+func (e *events) CredentialEnds(ctx context.Context, name string, until time.Time) {
+	e.log.WarnContext(ctx, "msauth: a credential ends soon; register another one", "event", "credential_ends", "credential", name, "ends", until.UTC())
+}
+
 // Entries of Stats.Degraded; package renew has the others.
 const (
+	weakCredential = "credential unusable"
+	weakLast       = "last credential: "
+
 	weakPaused   = "renewals paused"
 	weakSessions = "session store fails"
 )

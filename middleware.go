@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -28,6 +29,7 @@ type Middleware struct {
 	authority    *provider.Authority
 	scopes       provider.Scopes
 	renewals     *renew.Renewals
+	credentials  *credential.Ring
 	vault        *renew.Vault // nil without Config.Tokens
 
 	keeping

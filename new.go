@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -49,6 +50,11 @@ func New(cfg Config) (*Middleware, error) {
 	if m.tokenHosts, err = cfg.tokenHosts(m.scopes); err != nil {
 		return nil, err
 	}
+	sources, err := cfg.credentialSources()
+	if err != nil {
+		return nil, err
+	}
+	m.credentials = credential.NewRing(sources, cfg.ExpiryWarning, m.events)
 	m.authority = provider.NewAuthority(provider.Settings{
 		Kind: cfg.kind(), Origin: cfg.Authority, Tenant: cfg.Tenant, Issuer: cfg.Issuer, Published: cfg.MicrosoftIssuer,
 		ClientID: cfg.ClientID, Claims: cfg.Claims, Client: &client,
@@ -105,7 +111,7 @@ func (m *Middleware) wireTokens(cfg *Config, ring seal.Keyring, client *http.Cli
 	}
 	m.renewals = renew.New(renew.Settings{
 		Endpoint: &provider.TokenEndpoint{
-			Authority: m.authority, ClientID: cfg.ClientID, ClientSecret: seal.Hide(cfg.ClientSecret),
+			Authority: m.authority, ClientID: cfg.ClientID, Credentials: m.credentials,
 			RedirectURI: cfg.BaseURL + "/callback", Capability: cfg.capability(), RecheckAfter: cfg.RecheckAfter, Client: client,
 		},
 		Registration: m.registration, Rules: m.scopes, Scopes: cfg.Scopes,
@@ -115,6 +121,6 @@ func (m *Middleware) wireTokens(cfg *Config, ring seal.Keyring, client *http.Cli
 
 // withoutSecrets returns the configuration that a Middleware keeps.
 func (c Config) withoutSecrets() Config {
-	c.ClientSecret, c.Keys = "", nil
+	c.ClientSecret, c.Credentials, c.Keys = "", nil, nil
 	return c
 }

@@ -41,10 +41,19 @@ var rooms = map[string]room{
 	"web": {
 		never: map[string]string{"encoding/json": "it judges requests, and answers none"},
 	},
+	"credential": {
+		rooms: map[string]string{
+			"reload": "secrets, keys and tokens in files",
+			"seal":   "secrets that do not print, and the strict base64 of JWTs",
+		},
+		others: []string{"github.com/go-jose/go-jose/v4", "github.com/go-jose/go-jose/v4/cryptosigner"},
+		never:  map[string]string{"net/http": "it proves who sends a request, and sends none"},
+	},
 	"provider": {
 		rooms: map[string]string{
-			"seal": "secrets that do not print, random bytes and base64",
-			"web":  "what HTTP clients need, which hosts are loopback, and one-line texts",
+			"credential": "what a token request carries as proof of the app",
+			"seal":       "secrets that do not print, random bytes and base64",
+			"web":        "what HTTP clients need, which hosts are loopback, and one-line texts",
 		},
 		others: []string{"github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4", "golang.org/x/sync/singleflight"},
 	},

@@ -26,8 +26,20 @@ var remedies = map[int]string{
 	500112:      `register BaseURL + "/callback" as a redirect URI of the platform Web (Authentication)`,
 	SpaPlatform: `BaseURL + "/callback" is registered for a single-page application: remove it there and register it on the platform Web (Authentication)`,
 	700025:      `BaseURL + "/callback" is registered for a public client: remove it there and register it on the platform Web (Authentication)`,
-	7000215:     `set Config.ClientSecret to the value of a client secret, not its ID (Certificates & secrets)`,
-	7000222:     `create a new client secret (Certificates & secrets) and set Config.ClientSecret to its value`,
+	7000215:     `set Config.ClientSecret, or the secret in Config.Credentials, to the value of a client secret, not its ID (Certificates & secrets)`,
+	7000222:     `create a new client secret (Certificates & secrets) and set Config.ClientSecret, or the secret in Config.Credentials, to its value`,
+	700027:      `upload the certificate that Config.Credentials names, or one that is not over (Certificates & secrets, Certificates)`,
+	7000214:     `the certificate was revoked: register another one and put it into Config.Credentials`,
+	1000502:     `the certificate is over, or its time has not come: register another one and put it into Config.Credentials`,
+	700024:      `compare the clock of this server, and see whether the token of another issuer is renewed in time`,
+	700023:      `the audience of the token of another issuer must be that of the federated credential, usually api://AzureADTokenExchange`,
+	50027:       `the assertion is no valid JWT: see what the function or the file in Config.Credentials gives`,
+	70021:       federatedRemedy,
+	700211:      federatedRemedy,
+	700212:      federatedRemedy,
+	700213:      federatedRemedy,
+	7002137:     federatedRemedy,
+	7002138:     federatedRemedy,
 	7000112:     `enable the application for sign-in (Enterprise applications, Properties)`,
 	700016:      `compare Config.ClientID, Tenant and Authority with the app registration; another organization's administrator may have to consent first`,
 	90002:       `compare Config.Tenant and Authority with the app registration`,
@@ -41,6 +53,8 @@ var remedies = map[int]string{
 	70011:       `compare the scopes with those that the API defines; "/.default" goes with no other scope`,
 	90009:       `name the scopes of the app's own API by its GUID: <client id>/name in place of api://<client id>/name`,
 }
+
+const federatedRemedy = `compare issuer, subject and audience of the federated credential with those of the token, letter by letter (Certificates & secrets, Federated credentials)`
 
 // remedy returns the remedy for the first of the numbers that has one, as the end of
 // an error text; "" if none has.

@@ -65,6 +65,19 @@ func GraphHosts(authority string) []string {
 	return nil
 }
 
+// tokenExchange returns the audience of tokens of other issuers in the cloud of an
+// authority ("Configure an application to trust a managed identity", Microsoft Entra
+// Workload ID).
+func tokenExchange(authority string) string {
+	switch authority {
+	case "https://login.microsoftonline.us":
+		return "api://AzureADTokenExchangeUSGov"
+	case "https://login.partner.microsoftonline.cn":
+		return "api://AzureADTokenExchangeChina"
+	}
+	return "api://AzureADTokenExchange"
+}
+
 // GraphURL returns the base URL of Microsoft Graph in the cloud of an authority,
 // with its version; "" for an authority of no cloud.
 func GraphURL(authority string) string {

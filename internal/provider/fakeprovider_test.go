@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/web"
 )
@@ -227,6 +228,15 @@ func commonProvider(t *testing.T) (*Authority, *published) {
 
 func plainProvider(t *testing.T) (*Authority, *published) {
 	return testProvider(t, otherBase, otherBase, issuerIs(otherBase))
+}
+
+// secretRing is the ring of an app that has one client secret.
+func secretRing(value string) *credential.Ring {
+	secret, err := credential.NewSecret(value, "client secret")
+	if err != nil {
+		panic(err)
+	}
+	return credential.NewRing([]credential.Source{credential.Fixed(secret)}, 0, nil)
 }
 
 // appKeyed makes a tenant of Microsoft publish a key for this app alone.

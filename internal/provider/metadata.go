@@ -32,6 +32,9 @@ type Metadata struct {
 	Algorithms []string
 	// AuthMethods is token_endpoint_auth_methods_supported.
 	AuthMethods []string
+	// AuthAlgorithms is token_endpoint_auth_signing_alg_values_supported; nil if
+	// that is absent.
+	AuthAlgorithms []string
 	// Scopes is scopes_supported; nil if that is absent.
 	Scopes []string
 	// AnswerIssuer is authorization_response_iss_parameter_supported (RFC 9207
@@ -82,7 +85,8 @@ func (a *Authority) readMetadata(ctx context.Context, where string) (*Metadata, 
 		return nil, wrapFault("msauth: discovery", err)
 	}
 	// Signing in does not depend on these: a wrong type counts as absent.
-	m := &Metadata{UserInfo: c.text("userinfo_endpoint"), AuthMethods: c.texts("token_endpoint_auth_methods_supported")}
+	m := &Metadata{UserInfo: c.text("userinfo_endpoint"), AuthMethods: c.texts("token_endpoint_auth_methods_supported"),
+		AuthAlgorithms: c.texts("token_endpoint_auth_signing_alg_values_supported")}
 	if raw, ok := c["scopes_supported"]; ok && string(raw) != "null" {
 		m.Scopes = append([]string{}, c.texts("scopes_supported")...)
 	}

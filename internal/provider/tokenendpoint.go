@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/web"
 )
@@ -32,9 +34,8 @@ type TokenEndpoint struct {
 	Authority *Authority
 	// ClientID is the id of the app registration.
 	ClientID string
-	// ClientSecret returns the app's secret. It is a function because package fmt
-	// would show the text in a field.
-	ClientSecret func() seal.Secret
+	// Credentials prove that requests are the app's.
+	Credentials *credential.Ring
 	// RedirectURI is that of the authorization request.
 	RedirectURI string
 	// Capability is a claims request that is part of every token request; "" for
@@ -137,12 +138,12 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 	}
 }
 
-// Probe reports whether the provider accepts the app's secret. It sends an invalid
-// refresh token: if the secret is accepted, the Failure is about the token. It is
+// Probe reports whether the provider accepts the app's credential. It sends an invalid
+// refresh token: if the credential is accepted, the Failure is about the token. It is
 // never nil.
 func (t *TokenEndpoint) Probe(ctx context.Context) *Failure {
 	_, failure := t.post(ctx, PurposeRenewal, false, url.Values{
-		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-client-secret-is-good"},
+		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-credential-is-good"},
 	})
 	if failure == nil { // a provider that accepts any refresh token
 		failure = &Failure{Class: SignIn, Code: "invalid_grant"}
@@ -163,8 +164,8 @@ func (t *TokenEndpoint) Meant(raw string, u *Account) (bool, error) {
 		(u.ObjectID == "" || strings.EqualFold(c.text("oid"), u.ObjectID)), nil
 }
 
-// post makes one token request. Whether it may be sent again if the connection broke
-// before it was read (RFC 9110 section 9.2.2) is decided by net/http.
+// post makes a token request, and once more with another credential if the provider
+// refuses the first for what it is.
 func (t *TokenEndpoint) post(ctx context.Context, purpose Purpose, atConsumers bool, form url.Values) (*TokenSet, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
@@ -177,11 +178,95 @@ func (t *TokenEndpoint) post(ctx context.Context, purpose Purpose, atConsumers b
 		failure.Err = err
 		return nil, &failure
 	}
-	clientSecret := string(t.ClientSecret())
-	req, err := t.newRequest(ctx, m, clientSecret, atConsumers, form)
-	if err != nil {
-		return nil, &Failure{Class: Retry, Err: err}
+	if t.Capability != "" {
+		form.Set("claims", MergeClaims(form.Get("claims"), t.Capability))
 	}
+	endpoint := m.Token
+	if atConsumers {
+		endpoint = strings.Replace(endpoint, t.Authority.Origin+"/common/", t.Authority.Origin+"/consumers/", 1)
+	}
+	var tokens *TokenSet
+	var failure *Failure
+	err = t.Credentials.Use(ctx, t.recipient(m, endpoint), purpose == purposeRedeem, func(proof credential.Proof) (credential.Verdict, error) {
+		req, sent, err := t.newRequest(ctx, m, endpoint, proof, form)
+		if err != nil {
+			failure = &Failure{Class: Retry, Err: err}
+			return credential.Unknown, nil
+		}
+		tokens, failure = t.send(req, sent, purpose)
+		if verdict := judge(failure, proof); verdict != credential.Refused {
+			return verdict, nil
+		}
+		return credential.Refused, failure
+	})
+	if err == nil {
+		return tokens, failure
+	}
+	if refusal, ok := errors.AsType[*Failure](err); ok {
+		return nil, refusal
+	}
+	return nil, &Failure{Class: Retry, Err: err}
+}
+
+// recipient says for whom the proof is.
+func (t *TokenEndpoint) recipient(m *Metadata, endpoint string) credential.Recipient {
+	to := credential.Recipient{ClientID: t.ClientID, Endpoint: endpoint, Exchange: tokenExchange(t.Authority.Origin)}
+	if t.Authority.Kind == OtherProvider {
+		to.Issuer, to.Exchange, to.Algorithms = m.Issuer, m.Issuer, m.AuthAlgorithms
+	}
+	return to
+}
+
+// judge returns what the answer to a token request says of the credential. An
+// answer about the grant means that the provider has accepted the credential: it
+// authenticates the client first (RFC 6749 section 3.2.1).
+func judge(failure *Failure, proof credential.Proof) credential.Verdict {
+	switch {
+	case failure == nil:
+		return credential.Accepted
+	case failure.Class == Misconfigured && failure.Code == "invalid_client":
+		return credential.Refused
+	case failure.Class == Misconfigured && failure.Code == "invalid_request" && proof.Foreign:
+		// So it came where no federated credential matched the token (AADSTS70021).
+		return credential.Refused
+	case failure.Class == SignIn, failure.Class == StepUp, failure.Class == Replay:
+		return credential.Accepted
+	}
+	return credential.Unknown
+}
+
+// newRequest makes a request of a form and a proof. sent is what it carries, to be
+// hidden where the reply repeats it.
+func (t *TokenEndpoint) newRequest(ctx context.Context, m *Metadata, endpoint string, proof credential.Proof, form url.Values) (req *http.Request, sent url.Values, err error) {
+	form = maps.Clone(form)
+	basic := proof.Secret != "" && t.Authority.basicAuth(m)
+	if !basic {
+		form.Set("client_id", t.ClientID)
+	}
+	switch {
+	case proof.Assertion != "":
+		form.Set("client_assertion_type", credential.AssertionType)
+		form.Set("client_assertion", string(proof.Assertion))
+	case !basic:
+		form.Set("client_secret", string(proof.Secret))
+	}
+	req, err = http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, nil, err
+	}
+	if basic { // RFC 6749 section 2.3.1
+		req.SetBasicAuth(url.QueryEscape(t.ClientID), url.QueryEscape(string(proof.Secret)))
+		form.Set("client_secret", string(proof.Secret))
+		form.Set("code_basic", strings.TrimPrefix(req.Header.Get("Authorization"), "Basic "))
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	return req, form, nil
+}
+
+// send makes one request. Whether it may be sent again if the connection broke
+// before it was read (RFC 9110 section 9.2.2) is decided by net/http.
+func (t *TokenEndpoint) send(req *http.Request, sent url.Values, purpose Purpose) (*TokenSet, *Failure) {
 	res, err := t.Client.Do(req)
 	if err != nil {
 		return nil, &Failure{Class: Retry, Err: err}
@@ -192,42 +277,13 @@ func (t *TokenEndpoint) post(ctx context.Context, purpose Purpose, atConsumers b
 		return nil, failure
 	}
 	if res.StatusCode != http.StatusOK || reply.text("error") != "" {
-		form.Set("client_secret", clientSecret)
-		if basic, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Basic "); ok {
-			form.Set("code_basic", basic)
-		}
-		reply.redact(form)
+		reply.redact(sent)
 		return nil, t.failure(res, reply, purpose)
 	}
 	if failure := checkTokenReply(res.StatusCode, reply, purpose); failure != nil {
 		return nil, failure
 	}
 	return t.tokenSetFrom(reply, time.Now()), nil
-}
-
-// newRequest completes the form and makes the request.
-func (t *TokenEndpoint) newRequest(ctx context.Context, m *Metadata, clientSecret string, atConsumers bool, form url.Values) (*http.Request, error) {
-	if t.Capability != "" {
-		form.Set("claims", MergeClaims(form.Get("claims"), t.Capability))
-	}
-	endpoint, basic := m.Token, t.Authority.basicAuth(m)
-	if atConsumers {
-		endpoint = strings.Replace(endpoint, t.Authority.Origin+"/common/", t.Authority.Origin+"/consumers/", 1)
-	}
-	if !basic {
-		form.Set("client_id", t.ClientID)
-		form.Set("client_secret", clientSecret)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	if basic { // RFC 6749 section 2.3.1
-		req.SetBasicAuth(url.QueryEscape(t.ClientID), url.QueryEscape(clientSecret))
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	return req, nil
 }
 
 // readTokenReply reads a reply, which may be an error reply.

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"example.com/msauth/internal/seal"
 )
 
 const (
@@ -24,7 +22,7 @@ const (
 // endpointOf is the token endpoint of a provider.
 func endpointOf(a *Authority) *TokenEndpoint {
 	return &TokenEndpoint{
-		Authority: a, ClientID: testClient, ClientSecret: seal.Hide(testSecret), RedirectURI: "https://app.example.com/auth/callback", Client: a.Client,
+		Authority: a, ClientID: testClient, Credentials: secretRing(testSecret), RedirectURI: "https://app.example.com/auth/callback", Client: a.Client,
 	}
 }
 

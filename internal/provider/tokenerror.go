@@ -50,7 +50,7 @@ func failureFrom(res *http.Response, reply claims) *Failure {
 // logged.
 func (c claims) redact(form url.Values) {
 	var secrets []string
-	for _, name := range [...]string{"client_secret", "code", "code_verifier", "refresh_token", "code_basic"} {
+	for _, name := range [...]string{"client_secret", "client_assertion", "code", "code_verifier", "refresh_token", "code_basic"} {
 		if s := form.Get(name); len(s) >= 8 {
 			secrets = append(secrets, s, seal.Hidden, url.QueryEscape(s), seal.Hidden)
 		}

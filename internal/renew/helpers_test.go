@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
@@ -154,7 +155,7 @@ func fixture(p http.RoundTripper, change func(*Settings)) (*Renewals, *recorder)
 	s := Settings{
 		Endpoint: &provider.TokenEndpoint{
 			Authority: provider.NewAuthority(provider.Settings{Kind: provider.OtherProvider, Issuer: issuer, ClientID: "app", Client: client}),
-			ClientID:  "app", ClientSecret: seal.Hide("secret"), Client: client,
+			ClientID:  "app", Credentials: secretRing("secret"), Client: client,
 		},
 		Registration: session.Registration{1}, Observer: told,
 	}
@@ -164,6 +165,15 @@ func fixture(p http.RoundTripper, change func(*Settings)) (*Renewals, *recorder)
 	r := New(s)
 	told.ready = r.Ready
 	return r, told
+}
+
+// secretRing is the ring of an app that has one client secret.
+func secretRing(value string) *credential.Ring {
+	secret, err := credential.NewSecret(value, "client secret")
+	if err != nil {
+		panic(err)
+	}
+	return credential.NewRing([]credential.Source{credential.Fixed(secret)}, 0, nil)
 }
 
 var layout = &session.Layout{Authority: issuer, ClientID: "app"}

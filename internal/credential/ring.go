@@ -1,0 +1,400 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/msauth/internal/reload"
+)
+
+const (
+	retryAfter    = 1 * time.Minute // how long a refused credential is left alone
+	provePatience = 5 * time.Second // for a device or a function to make a proof
+	maxProving    = 32              // calls of them at one time, should they hang
+	warnEvery     = 24 * time.Hour  // between two warnings that a certificate ends
+)
+
+// A Verdict is what the answer to a token request says of the credential.
+type Verdict int
+
+const (
+	// Unknown: the answer says nothing, or there was none.
+	Unknown Verdict = iota
+	// Accepted: the provider has accepted the credential.
+	Accepted
+	// Refused: the provider has refused it.
+	Refused
+)
+
+// An Observer hears what an operator should know. It must not block, and must not
+// call the Ring.
+type Observer interface {
+	// CredentialRefused: the provider has refused a credential, or none could be
+	// made; why says so. now names the one that is used instead, "" if none is left.
+	CredentialRefused(ctx context.Context, name string, until time.Time, now string, why error)
+	// CredentialFault: a file has changed and cannot be used. What it held before
+	// stays in use.
+	CredentialFault(ctx context.Context, err error)
+	// CredentialChanged: a file has changed and holds a new credential.
+	CredentialChanged(ctx context.Context, name string, until time.Time)
+	// CredentialEnds: a credential ends soon.
+	CredentialEnds(ctx context.Context, name string, until time.Time)
+}
+
+// A Ring holds the app's credentials. It may be used by many goroutines at once.
+type Ring struct {
+	observer Observer
+	warn     time.Duration // before the end of a certificate
+
+	mu      sync.Mutex
+	entries []*entry
+}
+
+// An entry is one source, and what is known of its credentials.
+type entry struct {
+	source  Source
+	version int
+	// current is what the source gives now. previous is what it gave before, until
+	// current has worked.
+	current, previous *candidate
+	fault             error
+}
+
+// A candidate is a credential, and what the provider said of it.
+type candidate struct {
+	Credential
+	proving   chan struct{} // limits calls of Prove
+	suspected time.Time     // until when others are preferred; zero if nothing is suspected
+	refused   error         // why the provider refused it, nil if it did not
+	failed    error         // why no proof could be made, nil if one was
+	retryAt   time.Time     // when refused or failed is tried again
+	warned    time.Time     // when it was last reported that it ends
+	over      bool          // it was reported that it has ended
+}
+
+// NewRing returns a Ring of these sources, the most preferred first. warn is how
+// long before its end a certificate is reported.
+func NewRing(sources []Source, warn time.Duration, observer Observer) *Ring {
+	r := &Ring{observer: observer, warn: warn}
+	for _, source := range sources {
+		c, version, _ := source.Look()
+		r.entries = append(r.entries, &entry{source: source, version: version, current: newCandidate(c)})
+	}
+	return r
+}
+
+func newCandidate(c Credential) *candidate {
+	return &candidate{Credential: c, proving: make(chan struct{}, maxProving)}
+}
+
+// Use makes a proof and calls send with it, and once more with that of another
+// credential if the provider refuses the first, until one is not refused or none is
+// left. Each credential is used once at most. send returns what the answer says of
+// the credential, and an error if that is Refused. byVisitor says that a visitor may
+// have caused a refusal.
+//
+// Use returns nil if the last call of send did not return Refused. Otherwise it
+// returns the first error: of send, or of a credential that could make no proof.
+func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(Proof) (Verdict, error)) error {
+	r.look(ctx)
+	var first error
+	var refused []*refusal
+	var tried []*candidate
+	for {
+		c := r.pick(tried)
+		if c == nil {
+			break
+		}
+		tried = append(tried, c)
+		proof, err := c.prove(ctx, to)
+		if err != nil {
+			err = fmt.Errorf("msauth: %s: %w", c.Name(), err)
+			if first == nil {
+				first = err
+			}
+			if ctx.Err() != nil {
+				return first // the request has no time left, which says nothing of the credential
+			}
+			r.fail(ctx, c, err)
+			continue
+		}
+		r.proved(c)
+		verdict, err := send(proof)
+		switch verdict {
+		case Refused:
+			r.suspect(c)
+			refused = append(refused, &refusal{c, err})
+			if first == nil {
+				first = err
+			}
+			continue
+		case Accepted:
+			r.accept(ctx, c, refused)
+		}
+		return nil
+	}
+	if byVisitor {
+		r.acquit(refused)
+	} else {
+		r.condemn(ctx, refused, nil)
+	}
+	if first == nil {
+		first = errors.New("msauth: no credential can be used")
+	}
+	return first
+}
+
+// A refusal is a credential that the provider has refused in one request.
+type refusal struct {
+	of  *candidate
+	why error
+}
+
+// look takes over what the sources give now.
+func (r *Ring) look(ctx context.Context) {
+	var report []func()
+	for _, e := range r.entries {
+		c, version, fault := e.source.Look()
+		r.mu.Lock()
+		if version > e.version { // else another goroutine was faster
+			e.version = version
+			if e.previous == nil || e.current.refused == nil && e.current.failed == nil {
+				e.previous = e.current // else the one before it is the last good one
+			}
+			e.current = newCandidate(c)
+			report = append(report, func() { r.observer.CredentialChanged(ctx, c.Name(), ends(c)) })
+		}
+		if errors.Is(fault, reload.ErrBusy) {
+			fault = e.fault
+		}
+		if fault != nil && (e.fault == nil || e.fault.Error() != fault.Error()) {
+			report = append(report, func() { r.observer.CredentialFault(ctx, fault) })
+		}
+		e.fault = fault
+		report = append(report, r.watch(ctx, e.current)...)
+		r.mu.Unlock()
+	}
+	for _, f := range report {
+		f()
+	}
+}
+
+// watch returns what there is to report of the end of a credential. It needs the
+// lock.
+func (r *Ring) watch(ctx context.Context, c *candidate) (report []func()) {
+	now := time.Now()
+	_, until := c.Valid()
+	switch {
+	case until.IsZero():
+	case !now.Before(until):
+		if !c.over {
+			c.over = true
+			instead := ""
+			if next := best(r.candidates(), nil, now); next != c {
+				instead = next.Name()
+			}
+			report = append(report, func() { r.observer.CredentialRefused(ctx, c.Name(), until, instead, ErrOutOfTime) })
+		}
+	case c.Expires() && until.Sub(now) < r.warn && now.Sub(c.warned) >= warnEvery:
+		c.warned = now
+		report = append(report, func() { r.observer.CredentialEnds(ctx, c.Name(), until) })
+	}
+	return report
+}
+
+// ends returns when an operator must have replaced a credential; zero if that is
+// not known.
+func ends(c Credential) (until time.Time) {
+	if c.Expires() {
+		_, until = c.Valid()
+	}
+	return until
+}
+
+// inTime reports whether the time of a credential has come and is not over.
+func (c *candidate) inTime(now time.Time) bool {
+	from, until := c.Valid()
+	return !now.Before(from) && (until.IsZero() || now.Before(until))
+}
+
+// rank says how good a choice a candidate is; the lowest number is the best.
+func (c *candidate) rank(now time.Time) int {
+	switch {
+	case !c.inTime(now):
+		return outOfTime
+	case c.failed != nil && now.Before(c.retryAt), c.refused != nil && now.Before(c.retryAt):
+		return tooSoon
+	case c.refused != nil:
+		return retry
+	case now.Before(c.suspected):
+		return suspect
+	}
+	return good
+}
+
+const (
+	good      = iota
+	suspect   // refused in a request that may have been at fault itself
+	retry     // refused, a while ago
+	tooSoon   // refused, just now
+	outOfTime // it has ended, or its time has not come
+)
+
+// candidates are all of them, the most preferred first. It needs the lock.
+func (r *Ring) candidates() []*candidate {
+	var all []*candidate
+	for _, e := range r.entries {
+		if all = append(all, e.current); e.previous != nil {
+			all = append(all, e.previous)
+		}
+	}
+	return all
+}
+
+// pick returns the credential to use next, nil if none is left. Where all were
+// refused, a request still uses one: the provider may think better of it.
+func (r *Ring) pick(tried []*candidate) *candidate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	c := best(r.candidates(), tried, now)
+	if c == nil || len(tried) > 0 && c.rank(now) >= tooSoon {
+		return nil
+	}
+	if c.refused != nil || c.failed != nil {
+		c.retryAt = now.Add(retryAfter) // nobody else tries it meanwhile
+	}
+	return c
+}
+
+// best returns the best of all that were not tried; of equally good ones the most
+// preferred.
+func best(all, tried []*candidate, now time.Time) (c *candidate) {
+	for _, other := range all {
+		if !slices.Contains(tried, other) && (c == nil || other.rank(now) < c.rank(now)) {
+			c = other
+		}
+	}
+	return c
+}
+
+// proved notes that a proof could be made.
+func (r *Ring) proved(c *candidate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.failed = nil
+}
+
+// suspect notes a refusal that may have another reason than the credential.
+func (r *Ring) suspect(c *candidate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.suspected = time.Now().Add(retryAfter)
+}
+
+// acquit takes back suspicions, because the request itself may be at fault.
+func (r *Ring) acquit(refused []*refusal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, one := range refused {
+		one.of.suspected = time.Time{}
+	}
+}
+
+// accept notes that c works, where those that were tried before it in the same
+// request do not.
+func (r *Ring) accept(ctx context.Context, c *candidate, refused []*refusal) {
+	r.mu.Lock()
+	c.refused, c.failed, c.suspected = nil, nil, time.Time{}
+	for _, e := range r.entries {
+		if e.current == c {
+			e.previous = nil
+		}
+	}
+	r.mu.Unlock()
+	if len(refused) > 0 {
+		r.condemn(ctx, refused, c)
+	}
+}
+
+// condemn notes that the provider has refused credentials for what they are, and
+// reports those of which that is new. now is the one that works; nil if there is
+// none.
+func (r *Ring) condemn(ctx context.Context, refused []*refusal, now *candidate) {
+	var report []*refusal
+	r.mu.Lock()
+	for _, one := range refused {
+		if one.of.refused == nil {
+			report = append(report, one)
+		}
+		one.of.refused, one.of.suspected = one.why, time.Time{}
+		one.of.retryAt = time.Now().Add(retryAfter)
+	}
+	alone := len(r.candidates()) == 1
+	r.mu.Unlock()
+	if !alone { // the failure of the request says it all
+		r.report(ctx, report, now)
+	}
+}
+
+// fail notes that no proof could be made.
+func (r *Ring) fail(ctx context.Context, c *candidate, why error) {
+	r.mu.Lock()
+	known := c.failed != nil
+	c.failed, c.retryAt = why, time.Now().Add(retryAfter)
+	next := best(r.candidates(), nil, time.Now())
+	r.mu.Unlock()
+	if next == c {
+		next = nil
+	}
+	if !known {
+		r.report(ctx, []*refusal{{c, why}}, next)
+	}
+}
+
+func (r *Ring) report(ctx context.Context, refused []*refusal, now *candidate) {
+	name := ""
+	if now != nil {
+		name = now.Name()
+	}
+	for _, one := range refused {
+		r.observer.CredentialRefused(ctx, one.of.Name(), ends(one.of), name, one.why)
+	}
+}
+
+// prove calls Prove. Devices and functions of the app may panic, or hang: neither
+// may stop a token request that has other credentials.
+func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
+	select {
+	case c.proving <- struct{}{}:
+	default:
+		return Proof{}, errors.New("does not answer")
+	}
+	ctx, cancel := context.WithTimeout(ctx, provePatience)
+	defer cancel()
+	type result struct {
+		proof Proof
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- result{err: fmt.Errorf("panic: %v", p)}
+			}
+			<-c.proving
+		}()
+		proof, err := c.Prove(ctx, to)
+		done <- result{proof, err}
+	}()
+	select {
+	case r := <-done:
+		return r.proof, r.err
+	case <-ctx.Done():
+		return Proof{}, fmt.Errorf("does not answer: %w", ctx.Err())
+	}
+}
