@@ -369,13 +369,13 @@ func (r *Ring) report(ctx context.Context, refused []*refusal, now *candidate) {
 // prove calls Prove. Devices and functions of the app may panic, or hang: neither
 // may stop a token request that has other credentials.
 func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
-	select {
-	case c.proving <- struct{}{}:
-	default:
-		return Proof{}, errors.New("does not answer")
-	}
 	ctx, cancel := context.WithTimeout(ctx, provePatience)
 	defer cancel()
+	select {
+	case c.proving <- struct{}{}:
+	case <-ctx.Done():
+		return Proof{}, fmt.Errorf("does not answer: %w", ctx.Err())
+	}
 	type result struct {
 		proof Proof
 		err   error
