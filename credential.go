@@ -170,7 +170,7 @@ func credentialStats(ring *credential.Ring) (all []CredentialStatus, weak []stri
 		if s.Problem != nil {
 			status.Problem = public(s.Problem).Error()
 			// That Microsoft refuses the only one is trouble of the app itself.
-			if _, refused := errors.AsType[*provider.Failure](s.Problem); !refused || len(statuses) > 1 {
+			if _, refused := errors.AsType[*provider.Failure](s.Problem); !refused || s.Works || len(statuses) > 1 {
 				weak = []string{weakCredential}
 			}
 		}

@@ -67,6 +67,7 @@ type entry struct {
 // A candidate is a credential, and what the provider said of it.
 type candidate struct {
 	Credential
+	before    bool          // it is what a file held before it changed
 	proving   chan struct{} // limits calls of Prove
 	suspected time.Time     // until when others are preferred; zero if nothing is suspected
 	refused   error         // why the provider refused it, nil if it did not
@@ -85,6 +86,14 @@ func NewRing(sources []Source, warn time.Duration, observer Observer) *Ring {
 		r.entries = append(r.entries, &entry{source: source, version: version, current: newCandidate(c)})
 	}
 	return r
+}
+
+// name tells the versions of a file from each other. It needs the lock of the Ring.
+func (c *candidate) name() string {
+	if c.before {
+		return c.Name() + ", as it was before it changed"
+	}
+	return c.Name()
 }
 
 func newCandidate(c Credential) *candidate {
@@ -164,6 +173,7 @@ func (r *Ring) look(ctx context.Context) {
 			e.version = version
 			if e.previous == nil || e.current.refused == nil && e.current.failed == nil {
 				e.previous = e.current // else the one before it is the last good one
+				e.previous.before = true
 			}
 			e.current = newCandidate(c)
 			report = append(report, func() { r.observer.CredentialChanged(ctx, c.Name(), ends(c)) })
@@ -195,11 +205,12 @@ func (r *Ring) watch(ctx context.Context, c *candidate) (report []func()) {
 			c.over = true
 			instead := ""
 			if next := best(r.candidates(), nil, now); next != c {
-				instead = next.Name()
+				instead = next.name()
 			}
-			report = append(report, func() { r.observer.CredentialRefused(ctx, c.Name(), until, instead, ErrOutOfTime) })
+			name := c.name()
+			report = append(report, func() { r.observer.CredentialRefused(ctx, name, until, instead, ErrOutOfTime) })
 		}
-	case c.Expires() && until.Sub(now) < r.warn && now.Sub(c.warned) >= warnEvery:
+	case c.Expires() && until.Sub(now) <= r.warn && now.Sub(c.warned) >= warnEvery:
 		c.warned = now
 		report = append(report, func() { r.observer.CredentialEnds(ctx, c.Name(), until) })
 	}
@@ -356,13 +367,22 @@ func (r *Ring) fail(ctx context.Context, c *candidate, why error) {
 	}
 }
 
+// report tells of credentials that are no longer used, and which one is; nil if
+// there is none.
 func (r *Ring) report(ctx context.Context, refused []*refusal, now *candidate) {
-	name := ""
+	var tell []func()
+	r.mu.Lock()
+	instead := ""
 	if now != nil {
-		name = now.Name()
+		instead = now.name()
 	}
 	for _, one := range refused {
-		r.observer.CredentialRefused(ctx, one.of.Name(), ends(one.of), name, one.why)
+		name := one.of.name()
+		tell = append(tell, func() { r.observer.CredentialRefused(ctx, name, ends(one.of), instead, one.why) })
+	}
+	r.mu.Unlock()
+	for _, f := range tell {
+		f()
 	}
 }
 
