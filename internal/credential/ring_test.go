@@ -282,6 +282,48 @@ func TestChangedFileIsANewCredential(t *testing.T) {
 	})
 }
 
+// What a file held before is of use only until what it holds now has worked.
+func TestVersionBeforeIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &file{}
+		f.put(&plain{name: "F1"})
+		s := newSite(t, "F1 F2", append([]credential.Source{f}, fixed("B")...)...)
+		f.put(&plain{name: "F2"})
+		s.request("it works", "F2")
+		s.accept("F1 B")
+		s.request("and is over later", "F2 B")
+	})
+}
+
+// Of many requests only one finds out whether a refused credential works again.
+func TestOneRequestTriesARefusedCredential(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "", fixed("A", "B")...)
+		s.request("all are refused", "A B")
+		time.Sleep(2 * time.Minute)
+		var mu sync.Mutex
+		count := map[string]int{}
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				s.ring.Use(t.Context(), credential.Recipient{}, false, func(p credential.Proof) (credential.Verdict, error) {
+					mu.Lock()
+					count[string(p.Secret)]++
+					mu.Unlock()
+					time.Sleep(time.Second)
+					return credential.Refused, errors.New("wrong")
+				})
+			})
+		}
+		all.Wait()
+		if count["B"] != 1 || count["A"] > 10 {
+			t.Errorf("requests %v, want one with B", count)
+		}
+	})
+}
+
 // The version that works is kept, however often the file changes for the worse.
 func TestLastGoodVersionIsKept(t *testing.T) {
 	t.Parallel()
@@ -335,7 +377,10 @@ func TestCredentialThatCannotProve(t *testing.T) {
 		a.fail = nil
 		s.request("it is left alone for a while", "B")
 		time.Sleep(time.Minute)
+		s.down["A"] = true
 		s.request("and used again as soon as it works", "A")
+		s.request("even if the provider does not answer", "A")
+		s.down["A"] = false
 		a.fail = errors.New("the device is locked")
 		s.request("it fails again", "B")
 		s.heard("then", `A refused: msauth: A: the device is locked; now "B"`)
