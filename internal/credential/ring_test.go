@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/credential"
+	"example.com/msauth/internal/reload"
 	"example.com/msauth/internal/seal"
 )
 
@@ -217,6 +218,20 @@ func TestRefusedCodeProvesNothing(t *testing.T) {
 	})
 }
 
+// Nor does it make a credential that has come since look better.
+func TestRefusedCodeLeavesNoSuspicion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &file{}
+		f.put(&plain{name: "F1"})
+		s := newSite(t, "", append(fixed("A"), f)...)
+		s.use("a code that is at fault itself", true, "A F1")
+		f.put(&plain{name: "F2"})
+		s.accept("A F2")
+		s.request("afterwards", "A")
+	})
+}
+
 // Requests that begin while it is not yet known whether A is refused need not find
 // out by themselves.
 func TestSuspectedCredentialIsAvoided(t *testing.T) {
@@ -351,6 +366,9 @@ func TestFaultOfAFileIsToldOnce(t *testing.T) {
 			s.request("with a fault", "F")
 		}
 		s.heard("once", "fault: half written")
+		f.spoil(fmt.Errorf("file: %w", reload.ErrBusy))
+		s.request("while it is written", "F")
+		s.heard("that passes")
 		f.spoil(errors.New("gone"))
 		s.request("with another", "F")
 		s.heard("again", "fault: gone")
