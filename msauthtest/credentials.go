@@ -55,7 +55,7 @@ const (
 )
 
 // Secret returns the first client secret, [Server.ClientSecret].
-func (s *Server) Secret() *Credential { return s.credentials[0] }
+func (s *Server) Secret() *Credential { return s.secret }
 
 // AddSecret registers another client secret, next to [Server.ClientSecret]. All
 // providers accept it. It panics if value is empty.
