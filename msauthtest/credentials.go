@@ -145,7 +145,7 @@ func (c *Credential) Revoke() { c.change(func() { c.revoked = true }) }
 // Remove removes the credential from the app's registration.
 func (c *Credential) Remove() { c.change(func() { c.removed = true }) }
 
-// Restore undoes all that the methods above did.
+// Restore undoes Expire, SetValidity, Revoke and Remove.
 func (c *Credential) Restore() {
 	c.change(func() {
 		c.expired, c.revoked, c.removed = false, false, false
