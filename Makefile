@@ -49,10 +49,10 @@ test: setup
 		(cd "$$dir" && GOWORK=off go vet ./... && GOWORK=off go test -short -run "$$run" .); done
 	@# The sizes that the README promises, held by the measurements' own fixtures.
 	cd bench && GOWORK=off go vet ./... && GOWORK=off go test -run 'Sizes|HandWritten|Accounts|Hint' ./...
-	@# Cookies must work where only FIPS 140-3 cryptography is allowed. Not the
+	@# Cookies and assertions must work where only FIPS 140-3 cryptography is allowed. Not the
 	@# tests in synctest bubbles: the entropy source takes its noise from the
 	@# clock, and theirs stands still.
-	go test -exec 'env GODEBUG=fips140=only' -run '^Test(WorkSession|CookieN|CookieStore(K|O|L)|CookiesOf|InsecureCookies|EveryByte|PiecesOf|SigningOutUnder|StoreKeeps|AttemptCookie)' . ./tests/sessions ./tests/signin ./tests/requests
+	go test -exec 'env GODEBUG=fips140=only' -run '^Test(WorkSession|CookieN|CookieStore(K|O|L)|CookiesOf|InsecureCookies|EveryByte|PiecesOf|SigningOutUnder|StoreKeeps|AttemptCookie|Assertion(AtMicrosoft|Elsewhere|OfADevice)|ChainOfAFile|CertificateAndKey)' . ./internal/credential ./tests/sessions ./tests/signin ./tests/requests
 	CGO_ENABLED=1 $(REPORT) $(TEST) ./tokenstore ./example/offline $$(go list work | grep -v /e2e) -- $(TEST) -p 2 $$(go list work | grep /e2e)
 
 test-long: export MSAUTH_TEST_LONG = 1
