@@ -71,6 +71,7 @@ type candidate struct {
 	proving   chan struct{} // limits calls of Prove
 	suspected time.Time     // until when others are preferred; zero if nothing is suspected
 	refused   error         // why the provider refused it, nil if it did not
+	refusedAt time.Time     // when that was last known
 	failed    error         // why no proof could be made, nil if one was
 	retryAt   time.Time     // when refused or failed is tried again
 	warned    time.Time     // when it was last reported that it ends
@@ -132,6 +133,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 			continue
 		}
 		r.proved(c)
+		began := time.Now()
 		verdict, err := send(proof)
 		switch verdict {
 		case Refused:
@@ -142,7 +144,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 			}
 			continue
 		case Accepted:
-			r.accept(ctx, c, refused)
+			r.accept(ctx, c, began, refused)
 		}
 		return nil
 	}
@@ -317,10 +319,13 @@ func (r *Ring) acquit(refused []*refusal) {
 }
 
 // accept notes that c works, where those that were tried before it in the same
-// request do not.
-func (r *Ring) accept(ctx context.Context, c *candidate, refused []*refusal) {
+// request do not. A request that began before c was refused proves nothing: its
+// answer was late.
+func (r *Ring) accept(ctx context.Context, c *candidate, began time.Time, refused []*refusal) {
 	r.mu.Lock()
-	c.refused, c.failed, c.suspected = nil, nil, time.Time{}
+	if c.refused == nil || began.After(c.refusedAt) {
+		c.refused, c.failed, c.suspected = nil, nil, time.Time{}
+	}
 	for _, e := range r.entries {
 		if e.current == c {
 			e.previous = nil
@@ -342,8 +347,8 @@ func (r *Ring) condemn(ctx context.Context, refused []*refusal, now *candidate) 
 		if one.of.refused == nil {
 			report = append(report, one)
 		}
-		one.of.refused, one.of.suspected = one.why, time.Time{}
-		one.of.retryAt = time.Now().Add(retryAfter)
+		one.of.refused, one.of.suspected, one.of.refusedAt = one.why, time.Time{}, time.Now()
+		one.of.retryAt = one.of.refusedAt.Add(retryAfter)
 	}
 	alone := len(r.candidates()) == 1
 	r.mu.Unlock()

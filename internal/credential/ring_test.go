@@ -297,6 +297,26 @@ func TestChangedFileIsANewCredential(t *testing.T) {
 	})
 }
 
+// An answer that was on its way when the credential ended does not bring it back.
+func TestLateAnswerProvesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "A B", fixed("A", "B")...)
+		err := s.ring.Use(t.Context(), credential.Recipient{}, false, func(p credential.Proof) (credential.Verdict, error) {
+			time.Sleep(time.Second)
+			s.accept("B")
+			s.request("A is over meanwhile", "A B")
+			time.Sleep(time.Second)
+			return credential.Accepted, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		s.heard("once", `A refused: A is wrong; now "B"`)
+		s.request("afterwards", "B")
+	})
+}
+
 // What a file held before is of use only until what it holds now has worked.
 func TestVersionBeforeIsForgotten(t *testing.T) {
 	t.Parallel()
