@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
@@ -29,6 +30,8 @@ type Middleware struct {
 	scopes       provider.Scopes
 	renewals     *renew.Renewals
 	vault        *renew.Vault // nil without Config.Tokens
+	keyFiles     *keyFiles    // nil without Config.KeyFiles
+	storeCodec   seal.Codec   // of CookieStore
 
 	keeping
 	signIns
@@ -79,6 +82,7 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 //
 // Any other path is answered 404.
 func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.keyFiles.tick(time.Now())
 	serve := m.routeFor(r)
 	if serve == nil {
 		serve = route(strings.TrimPrefix(r.URL.Path, "/"))
