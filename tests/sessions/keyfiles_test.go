@@ -279,6 +279,30 @@ func TestHalfAFileWithWholeLinesDropsNothing(t *testing.T) {
 	})
 }
 
+// Somebody who empties a file to write it anew is given a moment.
+func TestKeyFileThatIsBeingWritten(t *testing.T) {
+	t.Parallel()
+	a, b := testsite.NewKey(), testsite.NewKey()
+	file, whole := testsite.NewKeyFile(t, a), testsite.NewKeyFile(t, b, a)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, []testsite.KeyFile{file, whole})
+		time.Sleep(unused)
+		v := f.Visitor()
+		f.come(v, 1, 1, func() {}) // sealed with the new key
+		file.Fill(t, testsite.KeyLine(b)[:10])
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			time.Sleep(50 * time.Millisecond)
+			file.Write(t, b, a)
+		})
+		v.At(f.handlers[0]).WantHello("while the file is written")
+		writer.Wait()
+		if lines := f.Log.With("event=key_files_failed"); len(lines) > 0 {
+			t.Errorf("a fault of a moment is logged: %q", lines)
+		}
+	})
+}
+
 // wantNoKeys checks that a text shows nothing of the keys.
 func wantNoKeys(t *testing.T, what, text string, keys ...[]byte) {
 	t.Helper()
