@@ -11,8 +11,8 @@ import (
 
 // Config configures a [Middleware]: who the app is at Microsoft, who may sign
 // in, and how sessions are kept. ClientID, ClientSecret (or Credentials), BaseURL
-// and Keys are required; for every other field, the zero value is a good choice.
-// [New] copies what it needs.
+// and Keys (or KeyFiles) are required; for every other field, the zero value is a
+// good choice. [New] copies what it needs.
 type Config struct {
 	// ClientID and ClientSecret are the "Application (client) ID" of the app
 	// registration and the value (not the ID) of one of its client secrets.
@@ -88,6 +88,20 @@ type Config struct {
 	// rotate keys, add the new key in second place on every server, then move
 	// it to first place, and drop the old key MaxAge later (see Tokens).
 	Keys [][]byte
+
+	// KeyFiles are files with the keys, in place of Keys, which can be changed
+	// while the app runs. Each line has one key in base64, as "openssl rand
+	// -base64 32" prints it, standard or URL-safe; empty lines and lines that
+	// begin with # are ignored. The keys of all files count one after the
+	// other, at most 32.
+	//
+	// The files are read again if they have changed, every 5 seconds while
+	// there are requests, and at once, but at most once a second, if something
+	// does not open with any key. Files that are missing or wrong change
+	// nothing: the last good keys stay in use, [Stats.Degraded] and the log say
+	// so. A file that is replaced by renaming another is never seen half
+	// written. Default: Keys.
+	KeyFiles []string
 
 	// Store keeps sessions on the server, for apps that do not want cookies of
 	// 3 KB. Any gorilla store will do, but raise its limit on the length of a

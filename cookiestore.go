@@ -35,22 +35,29 @@ type CookieStore struct {
 	Owner string
 
 	codec seal.Codec
+	files *keyFiles // of the Middleware that made the store; nil if none
 }
 
 var _ sessions.Store = (*CookieStore)(nil)
 
 // NewCookieStore returns a store that encrypts with the given keys, of 32 random
 // bytes each: the first seals, and all of them open. They may be the same as
-// [Config.Keys].
+// [Config.Keys]; [Middleware.CookieStore] returns a store with the keys of a
+// Middleware.
 func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
 	ring, err := seal.NewKeyring(keys)
 	if err != nil {
 		return nil, fmt.Errorf("msauth: the list of keys %w", err)
 	}
-	return &CookieStore{
-		Options: sessions.Options{MaxAge: int(defaultMaxAge / time.Second)},
-		codec:   seal.Codec{Keys: ring.Derive("msauth cookie store v1")},
-	}, nil
+	return newCookieStore(cookieStoreCodec(ring)), nil
+}
+
+func newCookieStore(codec seal.Codec) *CookieStore {
+	return &CookieStore{Options: sessions.Options{MaxAge: int(defaultMaxAge / time.Second)}, codec: codec}
+}
+
+func cookieStoreCodec(ring *seal.Keyring) seal.Codec {
+	return seal.Codec{Keys: ring.Derive("msauth cookie store v1")}
 }
 
 // Get returns the session with the given name, which it reads once per request.
@@ -134,6 +141,7 @@ func (s *CookieStore) format(name string, o *sessions.Options) (*session.Cookies
 	if !session.ValidName(name) {
 		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to or -login-ID, which other cookies of a session have", name)
 	}
+	s.files.tick(time.Now())
 	sameSite := http.SameSiteLaxMode
 	if o != nil && o.SameSite == http.SameSiteStrictMode {
 		sameSite = http.SameSiteStrictMode

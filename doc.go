@@ -175,6 +175,13 @@
 //
 // Dropping a key ends all sessions still sealed with it.
 //
+// With [Config.KeyFiles] this needs no restart. The files are read again when
+// they have changed, and before anybody is signed out because something does not
+// open: a server may be handed what another one has sealed with a key that is
+// new. Servers may notice a change at different times; wait between the steps
+// until all have ([Stats.KeyIDs], event keys_changed). While the files are
+// missing or wrong, the last good keys stay in use.
+//
 // # Failure behavior
 //
 // Every failure at Microsoft is an [AuthError] of one [Class], determined by the
@@ -233,7 +240,7 @@
 // versions: start, handler_misconfigured, sign_in, sign_in_refused,
 // access_refused, sign_out, session_ended, renewal, renewal_pause,
 // renewal_resume, degraded, degraded_end, app_misconfigured, connected,
-// no_refresh_token, token_store_failed. A line about a request is logged with
+// no_refresh_token, token_store_failed, keys_changed, key_files_failed. A line about a request is logged with
 // the request's context, so that a slog Handler can add attributes from it. The
 // line for a refusal has the account (user, username), the page (path), the kind
 // (refused) and what was missing (err). [Middleware.Stats] counts refusals by

@@ -71,11 +71,17 @@ type Stats struct {
 	//	                          for an API other than that of Scopes
 	//	token store fails         Config.Tokens
 	//	session store fails       Config.Store
+	//	key files fail            Config.KeyFiles; the last good keys stay in use
 	//	app misconfigured         Microsoft refuses the app: Ready fails too
 	//
 	// An entry is removed ten minutes after the problem was last seen, or one
-	// minute after for Config.Store.
+	// minute after for Config.Store; for Config.KeyFiles it stays until they
+	// are good again.
 	Degraded []string
+	// KeyIDs are the IDs of the keys in use, as in the log at start-up, the one
+	// that seals first. With [Config.KeyFiles] they show whether a change has
+	// reached this process.
+	KeyIDs []string
 }
 
 // Stats returns the current counts.
@@ -88,7 +94,7 @@ func (m *Middleware) Stats() Stats {
 	s.Refused = maps.Clone(s.Refused)
 	s.Degraded = append(m.events.degraded(), weak...)
 	slices.Sort(s.Degraded)
-	s.Credentials = credentials
+	s.Credentials, s.KeyIDs = credentials, slices.Clone(s.KeyIDs)
 	return s
 }
 
@@ -269,17 +275,21 @@ const (
 
 	weakPaused   = "renewals paused"
 	weakSessions = "session store fails"
+	weakKeys     = "key files fail"
 )
 
 // storeWeakFor is how long a failure of Config.Store counts as a weakness: short,
 // because every request tries the store again.
 const storeWeakFor = 1 * time.Minute
 
+// untilMended makes a weakness last until somebody mends it.
+const untilMended = time.Duration(0)
+
 // A weakness is an entry of Stats.Degraded.
 type weakness struct {
 	about string // if set, only a success of the same thing ends it
 	since time.Time
-	timer *time.Timer
+	timer *time.Timer // nil if it lasts until it is mended
 }
 
 // Weaken records a weakness for the given time, and logs its beginning unless
@@ -288,15 +298,17 @@ func (e *events) Weaken(ctx context.Context, what, about string, lasts time.Dura
 	e.mu.Lock()
 	w := e.weak[what]
 	if w != nil {
-		w.about = about
-		w.timer.Reset(lasts)
+		if w.about = about; w.timer != nil {
+			w.timer.Reset(lasts)
+		}
 	} else {
 		if e.weak == nil {
 			e.weak = map[string]*weakness{}
 		}
 		w = &weakness{about: about, since: time.Now()}
-		ctx := context.WithoutCancel(ctx)
-		w.timer = time.AfterFunc(lasts, func() { e.Mend(ctx, what, "") })
+		if ctx := context.WithoutCancel(ctx); lasts != untilMended {
+			w.timer = time.AfterFunc(lasts, func() { e.Mend(ctx, what, "") })
+		}
 		e.weak[what] = w
 		if err != nil {
 			defer e.log.WarnContext(ctx, "msauth: degraded", "event", "degraded", "what", what, "err", err)
@@ -314,7 +326,9 @@ func (e *events) Mend(ctx context.Context, what, about string) {
 		return
 	}
 	delete(e.weak, what)
-	w.timer.Stop()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 	e.mu.Unlock()
 	e.log.InfoContext(ctx, "msauth: no longer degraded", "event", "degraded_end", "what", what, "duration", time.Since(w.since))
 }

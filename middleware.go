@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/provider"
@@ -31,6 +32,8 @@ type Middleware struct {
 	renewals     *renew.Renewals
 	credentials  *credential.Ring
 	vault        *renew.Vault // nil without Config.Tokens
+	keyFiles     *keyFiles    // nil without Config.KeyFiles
+	storeCodec   seal.Codec   // of CookieStore
 
 	keeping
 	signIns
@@ -81,6 +84,7 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 //
 // Any other path is answered 404.
 func (m *Middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.keyFiles.tick(time.Now())
 	serve := m.routeFor(r)
 	if serve == nil {
 		serve = route(strings.TrimPrefix(r.URL.Path, "/"))

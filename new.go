@@ -28,9 +28,10 @@ func New(cfg Config) (*Middleware, error) {
 		name := base64.RawURLEncoding.EncodeToString(registration[:])
 		cfg.CookieName = "msauth-" + strings.NewReplacer("-", "x", "_", "y").Replace(name)[:6]
 	}
-	ring, err := seal.NewKeyring(cfg.Keys)
+	events := &events{log: cfg.Logger}
+	ring, files, err := cfg.keyring(events)
 	if err != nil {
-		return nil, fieldError("Keys", "%v", err)
+		return nil, err
 	}
 	if cfg.InsecureCookies {
 		cfg.Logger.Warn("msauth: InsecureCookies is set; anyone on the network can take over sessions")
@@ -40,7 +41,7 @@ func New(cfg Config) (*Middleware, error) {
 	client.Jar = nil
 
 	m := &Middleware{
-		cfg: cfg.withoutSecrets(), base: base, log: cfg.Logger, events: &events{log: cfg.Logger},
+		cfg: cfg.withoutSecrets(), base: base, log: cfg.Logger, events: events, keyFiles: files,
 		registration: registration,
 		scopes:       provider.NewScopes(cfg.kind(), cfg.Authority, cfg.Scopes),
 	}
@@ -74,6 +75,7 @@ func New(cfg Config) (*Middleware, error) {
 	m.wantsOffline = wantsOffline
 	m.attempts = session.NewAttempts(ring, registration, m.cookies, cfg.Home)
 	m.linkKeys, m.formKeys = ring.Daily("msauth login link v1"), ring.Daily("msauth form v1")
+	m.storeCodec = cookieStoreCodec(ring)
 	m.oauth = oauth2.Config{ClientID: cfg.ClientID, RedirectURL: cfg.BaseURL + "/callback", Scopes: cfg.Scopes}
 
 	if m.tokenBase = http.DefaultTransport; cfg.HTTPClient.Transport != nil {
@@ -81,7 +83,8 @@ func New(cfg Config) (*Middleware, error) {
 	}
 	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships(m.renewals)
 
-	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(ring.IDs(), " "))
+	m.events.stats.KeyIDs = ring.IDs()
+	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(m.events.stats.KeyIDs, " "))
 	return m, nil
 }
 
@@ -98,11 +101,14 @@ func (m *Middleware) checkScopes() error {
 }
 
 // wireTokens sets up renewals and, if Config.Tokens is set, the vault.
-func (m *Middleware) wireTokens(cfg *Config, ring seal.Keyring, client *http.Client) {
+func (m *Middleware) wireTokens(cfg *Config, ring *seal.Keyring, client *http.Client) {
 	if cfg.Tokens != nil {
 		m.vault = &renew.Vault{
 			Store: appTokens{cfg.Tokens}, Keys: ring.Derive("msauth stored tokens v1"),
 			Registration: m.registration, Layout: &m.layout, Prefix: m.registration.Prefix(),
+		}
+		if m.keyFiles != nil {
+			m.vault.Look = func() { _ = m.keyFiles.look() }
 		}
 		if store, ok := cfg.Tokens.(interface{ Serve(prefix string) }); ok { // module tokenstore
 			store.Serve(m.vault.Prefix)

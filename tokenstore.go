@@ -94,6 +94,7 @@ func (m *Middleware) Offline(ctx context.Context, user string) (*Session, error)
 	if err := renew.CheckUserKey(user); err != nil {
 		return nil, err
 	}
+	m.keyFiles.tick(time.Now())
 	e, err := m.vault.Load(ctx, user)
 	switch {
 	case errors.Is(err, renew.ErrUnreadable):
@@ -151,13 +152,19 @@ func (m *Middleware) Disconnect(ctx context.Context, user string) error {
 // Reseal encrypts the stored tokens of a user with the first of [Config.Keys],
 // unless they already are. Once that is done for all users, the old keys can be
 // dropped. The error matches [ErrNoTokens] if nothing is stored for the user;
-// any other error comes from the store.
+// any other error comes from the store, or says that the first key is not known
+// because [Config.KeyFiles] cannot be used as they are now.
 func (m *Middleware) Reseal(ctx context.Context, user string) error {
 	if m.vault == nil {
 		return errors.New("msauth: Reseal needs Config.Tokens")
 	}
 	if err := renew.CheckUserKey(user); err != nil {
 		return err
+	}
+	if m.keyFiles != nil {
+		if err := m.keyFiles.look(); err != nil { // the first key may be another by now
+			return fieldError("KeyFiles", "cannot be used: %v", err)
+		}
 	}
 	return public(m.vault.Reseal(ctx, user))
 }

@@ -70,6 +70,7 @@ func (m *Middleware) admitted(r *http.Request, v *visit) *http.Request {
 // handler runs; nothing is left for afterwards.
 func (m *Middleware) receive(v *visit, w http.ResponseWriter, r *http.Request) {
 	s := reception{now: time.Now()}
+	m.keyFiles.tick(s.now)
 	if m.read(&s, v, w, r) && m.freshen(&s, v, w, r) && m.writeBack(&s, w, r) {
 		if v.justSignedIn {
 			m.clearMarker(w)

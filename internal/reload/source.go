@@ -4,6 +4,7 @@
 // A [Source] keeps the last good content: a file that is missing, half written or
 // wrong changes nothing but [Source.Look]'s fault. It starts no goroutine and
 // watches nothing: whoever needs the content looks, which costs one stat a file.
+// A [Pace] says when that is, for content that every request needs.
 //
 // The package imports the standard library alone, and does not know what it reads.
 package reload
@@ -74,6 +75,14 @@ func (s *Source[T]) Look() (value T, version int, fault error) {
 		return s.value, s.version, err
 	}
 	return s.value, s.version, s.judged
+}
+
+// Settled reports whether the files had not changed for a while when they were
+// last looked at: nobody is in the middle of writing them.
+func (s *Source[T]) Settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files != nil
 }
 
 // Name returns the paths, for logs and errors.

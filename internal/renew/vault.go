@@ -20,9 +20,12 @@ const (
 // for its user and registration: entries that change places do not open.
 type Vault struct {
 	Store        TokenStore
-	Keys         seal.Keys
+	Keys         *seal.Keys
 	Registration session.Registration
 	Layout       *session.Layout
+	// Look, if it is set, brings Keys up to date when an entry does not open. It
+	// is not Keys.Again, which waits: no stranger can make an entry.
+	Look func()
 	// Prefix begins the names under which entries are stored, and their accounts,
 	// so that other registrations have theirs in the same store.
 	Prefix string
@@ -68,6 +71,10 @@ func (v *Vault) Load(ctx context.Context, user string) (*Entry, error) {
 		return nil, err
 	}
 	plain, oldKey, err := v.open(user, e)
+	if err != nil && v.Look != nil {
+		v.Look()
+		plain, oldKey, err = v.open(user, e)
+	}
 	if err != nil {
 		return nil, ErrUnreadable
 	}

@@ -10,7 +10,7 @@ import (
 // base64 once, has no limit on length, and does not check a value's age.
 type Codec struct {
 	// Keys seal and open the values.
-	Keys Keys
+	Keys *Keys
 }
 
 var _ securecookie.Codec = Codec{}

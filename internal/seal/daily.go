@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 	"time"
@@ -11,35 +12,54 @@ import (
 // starts again every day. A value opens on the day it was sealed and on the
 // next. They are safe for concurrent use.
 type DailyKeys struct {
-	ring    Keyring
+	ring    *Keyring
 	purpose string
 
-	mu   sync.Mutex
-	days map[int64]Keys
+	mu      sync.Mutex
+	masters [][]byte
+	days    map[int64]aeads
 }
 
-// Daily returns the daily keys of one purpose.
-func (k Keyring) Daily(purpose string) *DailyKeys {
-	return &DailyKeys{ring: k, purpose: purpose, days: map[int64]Keys{}}
+// Daily returns the daily keys of one purpose. The ring keeps them: call it once
+// for each purpose.
+func (k *Keyring) Daily(purpose string) *DailyKeys {
+	d := &DailyKeys{ring: k, purpose: purpose}
+	k.follow(func(masters [][]byte) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.masters, d.days = masters, map[int64]aeads{}
+	})
+	return d
 }
 
 // Seal returns plain sealed, as base64url. It opens only with the same
 // additional data.
 func (d *DailyKeys) Seal(plain, additional []byte) string {
-	return Base64url.EncodeToString(d.of(today()).Seal(plain, additional))
+	return Base64url.EncodeToString(d.of(today()).seal(plain, additional))
 }
 
-// Open returns what Seal was given today or yesterday, or [ErrNotSealed].
+// Open returns what Seal was given today or yesterday, or [ErrNotSealed]. Before
+// it does, it brings the keys up to date, as after [Keys.Again].
 func (d *DailyKeys) Open(text string, additional []byte) ([]byte, error) {
 	box, err := DecodeText(text)
-	if err != nil {
+	if err != nil || len(box) < SealOverhead {
 		return nil, ErrNotSealed
 	}
-	day := today()
-	if plain, _, err := d.of(day).Open(append([]byte(nil), box...), additional); err == nil {
-		return plain, nil
+	plain, err := d.open(box, additional)
+	if err != nil && d.ring.again() {
+		plain, err = d.open(box, additional)
 	}
-	plain, _, err := d.of(day-1).Open(box, additional)
+	return plain, err
+}
+
+// open leaves box as it is.
+func (d *DailyKeys) open(box, additional []byte) (plain []byte, err error) {
+	day := today()
+	for _, day := range [...]int64{day, day - 1} {
+		if plain, _, err = d.of(day).open(bytes.Clone(box), additional); err == nil {
+			break
+		}
+	}
 	return plain, err
 }
 
@@ -47,7 +67,7 @@ func (d *DailyKeys) Open(text string, additional []byte) ([]byte, error) {
 func today() int64 { return time.Now().Unix() / 86400 }
 
 // of returns the keys of a day, and forgets those of days that are over.
-func (d *DailyKeys) of(day int64) Keys {
+func (d *DailyKeys) of(day int64) aeads {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	keys, ok := d.days[day]
@@ -57,7 +77,7 @@ func (d *DailyKeys) of(day int64) Keys {
 				delete(d.days, other)
 			}
 		}
-		keys = d.ring.Derive(fmt.Sprintf("%s %d", d.purpose, day))
+		keys, _ = derive(d.masters, fmt.Sprintf("%s %d", d.purpose, day)) // Replace has tried it
 		d.days[day] = keys
 	}
 	return keys

@@ -58,7 +58,7 @@ func TestWhatOpens(t *testing.T) {
 // No bit of a sealed value can be changed, and no byte left out or added.
 func TestAlteredValuesDoNotOpen(t *testing.T) {
 	t.Parallel()
-	for _, ring := range []seal.Keyring{keyring(t, keyA), keyring(t, keyB, keyA)} {
+	for _, ring := range []*seal.Keyring{keyring(t, keyA), keyring(t, keyB, keyA)} {
 		keys := ring.Derive("test v1")
 		box := keys.Seal([]byte("plain"), []byte("whose"))
 		refuse := func(what string, at int, altered []byte) {

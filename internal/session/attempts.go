@@ -37,7 +37,7 @@ type Attempts struct {
 
 // NewAttempts returns the attempts of a registration. home is the address to
 // return to where an attempt has none.
-func NewAttempts(ring seal.Keyring, reg Registration, cookies *Cookies, home string) *Attempts {
+func NewAttempts(ring *seal.Keyring, reg Registration, cookies *Cookies, home string) *Attempts {
 	return &Attempts{
 		cookies: cookies,
 		home:    home,

@@ -150,7 +150,17 @@ type Received struct {
 // as nobody else does.
 func (c *Cookies) Read(h http.Header, scratch *[]byte) Received {
 	s := c.Scan(h)
-	r := Received{sent: s.Sent, Marker: s.Marker}
+	r, locked := c.read(&s, scratch)
+	if locked && c.codec.Keys.Again() {
+		r, _ = c.read(&s, scratch)
+	}
+	return r
+}
+
+// read is Read with the keys of this moment. locked reports that values came in,
+// and none of them opens.
+func (c *Cookies) read(s *Scanned, scratch *[]byte) (r Received, locked bool) {
+	r = Received{sent: s.Sent, Marker: s.Marker}
 	for i := range s.firsts {
 		value := s.first[i]
 		if value == "" || value[0] < '1' || value[0] > '9' {
@@ -177,17 +187,18 @@ func (c *Cookies) Read(h http.Header, scratch *[]byte) Received {
 		}
 		head, tail, err := c.open(text, count, scratch)
 		if err != nil {
+			locked = locked || err == seal.ErrNotSealed
 			continue
 		}
 		if r.Head != nil && !bytes.Equal(r.Head, head) {
 			// Two values that both open: somebody has planted one, and nothing
 			// shows which.
-			return Received{sent: s.Sent, Marker: s.Marker}
+			return Received{sent: s.Sent, Marker: s.Marker}, false
 		}
 		r.Head, r.tail = head, tail
 		r.surplus = s.Sent>>count != 0
 	}
-	return r
+	return r, locked && r.Head == nil
 }
 
 // open opens the head of a value, and returns the tail as it is sealed. head is in

@@ -33,7 +33,7 @@ func someRecord() *Record {
 }
 
 // testRing is a ring of one key.
-func testRing(tb testing.TB) seal.Keyring {
+func testRing(tb testing.TB) *seal.Keyring {
 	tb.Helper()
 	ring, err := seal.NewKeyring([][]byte{bytes.Repeat([]byte{1, 2, 3, 4}, 8)})
 	if err != nil {

@@ -77,7 +77,7 @@ type StoreSettings struct {
 
 // NewStore returns the store of an app: one that keeps sessions in own, or in
 // cookies if own is nil.
-func NewStore(settings StoreSettings, own sessions.Store, ring seal.Keyring) Store {
+func NewStore(settings StoreSettings, own sessions.Store, ring *seal.Keyring) Store {
 	if own == nil {
 		return &cookieSessions{settings}
 	}

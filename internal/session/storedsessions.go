@@ -89,8 +89,11 @@ func (s *storedSessions) Load(r *http.Request, _ *Record) (Loaded, error) {
 // not open.
 func (s *storedSessions) decode(session *sessions.Session) *Record {
 	text, _ := session.Values[storedKey].(string)
-	var payload []byte
-	if s.codec.Decode(s.owner(session.ID), text, &payload) != nil && s.codec.Decode(s.oldOwner(), text, &payload) != nil {
+	payload, err := s.unseal(session.ID, text)
+	if err != nil && seal.LooksSealed(text) && s.codec.Keys.Again() {
+		payload, err = s.unseal(session.ID, text)
+	}
+	if err != nil {
 		return nil
 	}
 	identity, tokens, err := SplitParts(payload)
@@ -103,6 +106,14 @@ func (s *storedSessions) decode(session *sessions.Session) *Record {
 	}
 	rec.Packed, rec.text = tokens, text
 	return rec
+}
+
+// unseal opens a record that is stored under an id.
+func (s *storedSessions) unseal(id, text string) (payload []byte, err error) {
+	if err = s.codec.Decode(s.owner(id), text, &payload); err != nil {
+		err = s.codec.Decode(s.oldOwner(), text, &payload)
+	}
+	return payload, err
 }
 
 // Create implements Store. It deletes the session that the request carries, once

@@ -316,7 +316,7 @@ func TestNewSpeaksPlainly(t *testing.T) {
 	for want, change := range map[string]func(*msauth.Config){
 		"msauth: Config.Keys cannot be used: Keys[0] has 31 bytes, want 32 random bytes (is it still encoded?)": func(c *msauth.Config) { c.Keys = [][]byte{testsite.NewKey()[:31]} },
 		"msauth: Config.Keys cannot be used: Keys[1] is the same byte 32 times, want 32 random bytes":           func(c *msauth.Config) { c.Keys = append(c.Keys, make([]byte, 32)) },
-		"msauth: Config.Keys is empty: want at least one key of 32 random bytes":                                func(c *msauth.Config) { c.Keys = nil },
+		"msauth: Config.Keys is empty: want at least one key of 32 random bytes, or set KeyFiles":               func(c *msauth.Config) { c.Keys = nil },
 		"msauth: Config.MaxAge is 401 days: must be at most 400 days":                                           func(c *msauth.Config) { c.MaxAge = 401 * 24 * time.Hour },
 		"msauth: Config.MaxAge is 1 second: must be at least 1 minute":                                          func(c *msauth.Config) { c.MaxAge = time.Second },
 		"msauth: Config.IdleTimeout is 30 seconds: must be at least 1 minute":                                   func(c *msauth.Config) { c.IdleTimeout = 30 * time.Second },
