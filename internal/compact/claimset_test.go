@@ -23,10 +23,18 @@ var tokens = []struct{ name, token, want string }{
 	{
 		"values of all kinds",
 		jwt(`{"alg":"RS256"}`, `{"aud":"client-id","iat":1700000000,"nbf":1699999999,"exp":1700003600,"name":"Ada Lovelace",`+
-			`"x":"Ada Lovelace","groups":["g1","g2"],"amr":["pwd"],"own":null,"a":true,"b":false,"c":1.5,"d":"\u0041","e":{"f":[1,[2]]}}`),
+			`"x":"Ada Lovelace","groups":["g1","g2"],"amr":["pwd"],"own":null,"a":true,"b":false,"c":1.5,"d":"\u0041","e":{"sub":[1,[2]]}}`),
 		"06031e4e035c001e4e070c093e000a3e010b3ea2382d140108780425661056157d865e0115759a260108612e010862360108634618312e35" +
-			"010864305c75303034310108654e010866563e9dfc9fd50c563e025e5e000019000102",
+			"010864305c75303034310108654e3d563e9dfc9fd50c563e025e5e000019000102",
 	},
+	{
+		"values of all kinds, most names unknown",
+		jwt(`{"alg":"RS256"}`, `{"aud":"client-id","t1":1700000000,"vvv":1699999999,"Üx":"Ada Lovelace","x":"Ada Lovelace","groups":["g1","g2"],`+
+			`"r":["pwd",{}],"own":null,"a":true,"b":false,"c":-1.5e3,"d":"\u0041","":"","k":"id:0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4e/openid profile"}`),
+		"06031e4e035c001e7ef3fb19536ebde155ad7bce785e1ce3c5945f8cb7e223e8d3ec3f38f6a759bd100ea80f640bc617634aa5edd03dc2971d45" +
+			"8020e78470842b1b40ffad0282828286c6cb0b0f4f539393939393b08ed6b08db78019000102",
+	},
+	{"a header of unknown names", jwt(`{"qkayw":"RS256","fed":"wirad"}`, `{"aud":"client-id","sub":"qkayw"}`), "06031e7ef2c82818b5494520ce591100f01e4e070c3d2582818b000019000102"},
 	{"JSON with spaces, and an array", jwt(`{"alg": "RS256"}`, `[1]`), "060381017b22616c67223a20225253323536227d195b315d19000102"},
 }
 
@@ -57,8 +65,10 @@ func TestTokensOfEarlierVersions(t *testing.T) {
 			"texts that are not packed",
 			"06031e4e035c001e4e070c093e000a3e010b3ea2382d140108780425661056187077645e01186f776e260108612e010862360108634618312e35" +
 				"010864305c75303034310108654e010866563e9dfc9fd50c563e025e5e000019000102",
-			tokens[4].token,
+			jwt(`{"alg":"RS256"}`, `{"aud":"client-id","iat":1700000000,"nbf":1699999999,"exp":1700003600,"name":"Ada Lovelace",`+
+				`"x":"Ada Lovelace","groups":["g1","g2"],"amr":["pwd"],"own":null,"a":true,"b":false,"c":1.5,"d":"\u0041","e":{"f":[1,[2]]}}`),
 		},
+		{"names as texts of their own", "06031e4e035c001e762582818b0008612d2907b5284e0125b22201805608625e0115b9c24e00002d98d695142615950208635e19000102", unknownNames},
 	}
 	for _, test := range tests {
 		b, err := hex.DecodeString(test.bytes)
@@ -109,18 +119,29 @@ func TestPackedTexts(t *testing.T) {
 	}
 }
 
-// Where most names are unknown, they are written as texts of their own.
+// Most names in it are unknown.
+var unknownNames = jwt(`{"alg":"RS256"}`, `{"qkayw":"a","fed_kk":{"wirad":["b"],"xhb":{}},"tdljkf":null,"sub":"c"}`)
+
+// Where most names are unknown, claims are written in bits, if that is shorter.
 func TestUnknownNames(t *testing.T) {
 	t.Parallel()
-	token := jwt(`{"alg":"RS256"}`, `{"qkayw":"a","fed_kk":{"wirad":["b"],"xhb":{}},"tdljkf":null,"sub":"c"}`)
-	e := compact.Encoder{}
-	e.Token(token)
-	d := compact.Decoder{B: e.B}
-	if got := d.Text(); got != token || !d.Done() {
-		t.Errorf("%q comes back as %q, done: %t", token, got, d.Done())
-	}
-	if most := 55; len(e.B) > most {
-		t.Errorf("%d bytes, want at most %d", len(e.B), most)
+	for _, test := range []struct {
+		name, token string
+		want        int
+	}{
+		{"names that no list has", unknownNames, 45},
+		{"no more of them than of others", jwt(`{"alg":"RS256"}`, `{"qkayw":"a","sub":"c"}`), 25},
+		{"one that bits cannot write in fewer bytes", jwt(`{"alg":"RS256"}`, `{"é":"é"}`), 21},
+	} {
+		e := compact.Encoder{}
+		e.Token(test.token)
+		d := compact.Decoder{B: e.B}
+		if got := d.Text(); got != test.token || !d.Done() {
+			t.Errorf("%s: %q comes back as %q, done: %t", test.name, test.token, got, d.Done())
+		}
+		if len(e.B) != test.want {
+			t.Errorf("%s: %d bytes, want %d", test.name, len(e.B), test.want)
+		}
 	}
 }
 

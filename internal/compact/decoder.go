@@ -22,11 +22,13 @@ type Decoder struct {
 	// Bad reports that something could not be read.
 	Bad bool
 
-	from, to int // the previous text value, in the JSON that is being appended
+	inBits   bool // what is read is in bits
+	used     uint // how many bits of B[At] have been read then
+	from, to int  // the previous text value, in the JSON that is being appended
 }
 
 // fail makes the decoder bad and leaves nothing to read.
-func (d *Decoder) fail() { d.Bad, d.At = true, len(d.B) }
+func (d *Decoder) fail() { d.Bad, d.At, d.used = true, len(d.B), 0 }
 
 // Done reports whether B was read to its end without a failure.
 func (d *Decoder) Done() bool { return !d.Bad && d.At == len(d.B) }

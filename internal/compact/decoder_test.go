@@ -46,7 +46,7 @@ func TestMalformedTexts(t *testing.T) {
 		"a shift of nothing":         append(json[:3:3], 1<<3|kindGUID, 0x07, 0xC0, 0),
 		"filled up with ones":        append(json[:3:3], 1<<3|kindGUID, 0, 1, 0),
 		"packed without end":         append(json[:3:3], binary.AppendUvarint(nil, (16+60_000<<2)<<3|kindGUID)...),
-		"an unknown alphabet":        append(json[:3:3], binary.AppendUvarint(nil, (16+1<<2+3)<<3|kindGUID)...),
+		"an unknown alphabet":        append(json[:3:3], append(binary.AppendUvarint(nil, (16+1<<2+3)<<3|kindGUID), 0, kindPlain)...),
 		"named objects in objects":   append(json[:3:3], many(60_000, special(specialNamed), kindPlain)...),
 		"packed, often":              append(json, many(60_000, 15<<3|kindGUID, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)...),
 		"the same text, often":       append(append(json, 1<<3|kindKnown), many(60_000, kindKnown)...),
@@ -127,6 +127,10 @@ func FuzzDecoder(f *testing.F) {
 	e.Token("")
 	f.Add(e.B)
 	f.Add([]byte{kindSpecial, 2, specialJSON<<3 | kindSpecial, specialGroups<<3 | kindSpecial, 0})
+	e = Encoder{}
+	e.Token("eyJzN3YiOiJhIiwicWtheXciOlsiMi4wIiwiLy8rIiwyLDEuNSxudWxsLHRydWVdLCJhdWQiOiIwYTBhMGEwYS0xYjFiLTJjMmMtM2QzZC00ZTRlNGU0ZTRlNGUifQ.e30.AA")
+	e.Token("")
+	f.Add(e.B)
 	of := Dictionary{Texts: []string{"id", "Ada"}, Groups: []string{"0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"}}
 	f.Fuzz(func(t *testing.T, part []byte) {
 		if one, other, ok := twoTexts(part, of); ok && len(one)+len(other) > 3*maxTexts {

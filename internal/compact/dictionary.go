@@ -13,6 +13,17 @@ type Dictionary struct {
 	Time int64
 }
 
+// size is how many texts can be referred to by a number.
+func (k *Dictionary) size() int { return len(k.Texts) + len(words) }
+
+// text returns the text of a number below size.
+func (k *Dictionary) text(number int) string {
+	if number < len(k.Texts) {
+		return k.Texts[number]
+	}
+	return words[number-len(k.Texts)]
+}
+
 // words are texts that many users have in common, from Microsoft's public
 // documentation. Their order is part of the format: new words go to the end.
 var words = [...]string{

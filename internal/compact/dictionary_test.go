@@ -7,10 +7,14 @@ import (
 	"testing"
 )
 
-// What earlier versions have written refers to words and claim names by number.
-// New ones go to the end; then the count and the digest here change too.
+// What earlier versions have written refers to words, claim names and characters
+// by number. New ones go to the end; then the count and the digest here change too.
 func TestNumbersStay(t *testing.T) {
 	t.Parallel()
+	var characters []string
+	for _, a := range alphabets {
+		characters = append(characters, a.chars+a.shifted)
+	}
 	tests := []struct {
 		name  string
 		list  []string
@@ -19,6 +23,7 @@ func TestNumbersStay(t *testing.T) {
 	}{
 		{"words", words[:], 46, "d5c627793174d359"},
 		{"claim names", claimNames[:], 119, "6f6412c9bade66e5"},
+		{"characters", characters, 4, "8d576956f3385f1c"},
 	}
 	for _, test := range tests {
 		first := test.list[:min(test.count, len(test.list))]

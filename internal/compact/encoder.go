@@ -13,8 +13,9 @@ type Encoder struct {
 	// Known is what texts may refer to.
 	Known Dictionary
 
-	depth  int  // of the part that is being written, in its text
-	claims bool // the text is in a token's JSON, where packing pays
+	depth   int  // of the part that is being written, in its text
+	claims  bool // the text is in a token's JSON, where packing pays
+	strange int  // how many more names in that JSON have no number than have one
 }
 
 // number begins a text or a value of JSON.

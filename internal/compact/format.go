@@ -37,7 +37,22 @@ const (
 	specialGroups // an array of the Dictionary's Groups
 
 	specialSlashes // as specialDots, to be joined by slashes
-	specialNamed   // an object as a sequence of texts and values, up to specialEnd
+	specialNamed   // an object as a sequence of texts and values, up to specialEnd; no longer written
+	specialBits    // a JSON value in bits: see bitClaims
+)
+
+// The kinds of what is written in bits. The first ones are the alphabets.
+const (
+	bitGUID    = 4 + iota // 128 bits
+	bitKnown              // a number: the Dictionary's Texts, then words, from 0 on
+	bitJoin               // two kinds, of texts that are joined by nothing
+	bitSpecial            // four bits: one of the following, or a JSON value other than a text, as above
+
+	// What the four bits are for texts.
+	bitPlain    = 0 // a number, and so many bytes
+	bitPrevious = 1 // the previous text value
+
+	lowerName = 1 << 62 // as a number of a name: codes of lower
 )
 
 const (

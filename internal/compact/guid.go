@@ -2,10 +2,12 @@ package compact
 
 import "encoding/hex"
 
+const guidLength = 36
+
 // packGUID returns the bytes of a GUID in lower case, which is the form that
 // unpackGUID returns.
 func packGUID(s string) (guid [16]byte, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+	if len(s) != guidLength || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return guid, false
 	}
 	var digits [32]byte
@@ -24,7 +26,7 @@ func packGUID(s string) (guid [16]byte, ok bool) {
 	return guid, err == nil
 }
 
-func unpackGUID(b [16]byte) (out [36]byte) {
+func unpackGUID(b [16]byte) (out [guidLength]byte) {
 	hex.Encode(out[0:8], b[0:4])
 	hex.Encode(out[9:13], b[4:6])
 	hex.Encode(out[14:18], b[6:8])

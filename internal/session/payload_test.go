@@ -38,6 +38,7 @@ func FuzzTokensRoundTrip(f *testing.F) {
 	f.Add("", "...", "x")
 	for _, payload := range []string{
 		`{"iat":-1,"nbf":1e3,"exp":0.5,"x":"1","y":"1","amr":["pwd",[],{}],"groups":["0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"],"t":true,"f":false,"n":null}`,
+		`{"qkayw":"Ada","s7v":"2.RcIdrzpNM2OPzYjdlM.","egxvaj_lty":"S-4-3-52-3489154583","groups":["0a0a0a0a-1b1b-2c2c-3d3d-4e4e4e4e4e4f"],"nvc":5571676826,"bfl":[1.5,{}]}`,
 		`{"scp":"User.Read Files.Read x","rh":"1.AXoAbm90IGEga2V5.","aio":"AVQAq/8TAAAAbm90IGEga2V5+","name":"Ada \"\u00e9\" Müller"}`,
 		`{"a": 1}`, `{"a":01}`, `{"a":9223372036854775808,"b":-0}`, `{`, `{"a":"\`, `{"":""}`, strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9),
 	} {

@@ -98,3 +98,23 @@ func goldenToken() string {
 	b64 := base64.RawURLEncoding
 	return b64.EncodeToString([]byte(`{"typ":"JWT","alg":"RS256","kid":"golden","x5t":"golden"}`)) + "." + b64.EncodeToString([]byte(payload)) + "." + b64.EncodeToString(bytes.Repeat([]byte("signature"), 28))
 }
+
+// goldenUnknown is an access token with names and values that are in no list, and
+// every kind of value.
+func goldenUnknown(a *goldenApp) {
+	b64 := base64.RawURLEncoding
+	token := b64.EncodeToString([]byte(`{"alg":"RS256","qkayw":"golden","s7v":"FUF_Wn1rlLnYVteyqdM5o_LxJ3y"}`)) + "." +
+		b64.EncodeToString([]byte(`{"aud":"https://api.contoso.example/","employeeType":"Ziddbr","s7v":"2.RcIdrzpNM2OPzYjdlM2tXgNkToPLphZSgjo2XocM.",`+
+			`"nvc":1772443800,"nvd":1772443800,"tyo":-9831812117,"dmc":"4","bfl":["ljv","ljv",[],{}],"femey":"52.51.861.53",`+
+			`"zlx":"XXJeCRd7d7uTZAV9LoPd4PtCHPMGZePZQJCB+zHEad6g/cr8PAOBfhBQzy6NEu4HAdAarF","iftmn":"a71216c2-faeb-4f8d-83db-a2e1a74e948c",`+
+			`"jrc":"jscym://nwp.xlwqgak.opx/eb4e2b97-a6cd-454e-89e3-25b2899a462a/","egxvaj_lty":"S-4-3-52-3489154583-811457875",`+
+			`"tnh":"Fgbahvon (gruj) \u00fc ü","hsu":"A1415BF1-7579-427F-816A-FDF3BBB4E50D","scopes":"openid profile Kxy.Read","pht_xt":{"jsw":{"q":""}},`+
+			`"":null,"wq":true,"wr":false,"ws":-12.50e3,"wt":9223372036854775807,"wu":-9223372036854775808,"clientid":"`+goldenClient+`"}`)) + "." +
+		b64.EncodeToString(bytes.Repeat([]byte("signature"), 28))
+	a.behave(func(b *msauthtest.Behavior) {
+		b.TokenReply = func(kind msauthtest.Kind, reply map[string]any) {
+			reply["access_token"] = token
+			a.note(kind, reply)
+		}
+	})
+}

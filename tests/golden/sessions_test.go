@@ -170,6 +170,8 @@ func goldenSessions() []*goldenCase {
 		}},
 		// As session-work, but since texts in access tokens are packed.
 		{name: "session-packed", make: goldenSignIn(both...)},
+		// Since claims that no list has are written in bits.
+		{name: "session-bits", config: goldenUnknown, make: goldenSignIn(both...)},
 		{name: "session-personal", config: func(a *goldenApp) { a.person = msauthtest.Mia }, make: goldenSignIn(both...)},
 		{
 			name: "session-pieces", config: goldenRich, probes: []string{"/context", "/role", "/scopes"},
