@@ -122,8 +122,16 @@ type Behavior struct {
 	// means invalid_grant with AADSTS50173.
 	Revoked Failure
 
-	// SecretExpired refuses the client secret with AADSTS7000222.
+	// SecretExpired refuses [Server.ClientSecret] with AADSTS7000222, as
+	// [Credential.Expire] does.
 	SecretExpired bool
+
+	// OldFederatedErrors refuses tokens of other issuers that match no federated
+	// credential with status 400, invalid_request and AADSTS70021, as in
+	// captures of 2022. The captures of 2023 to 2025 have status 401,
+	// invalid_client and AADSTS700211 (issuer), 700212 (audience) or 700213
+	// (subject).
+	OldFederatedErrors bool
 
 	// GroupClaims lists all groups of a person in tokens, even 200 or more.
 	// Grace's ID token then has 12 KB and her access token 13 KB.
@@ -143,7 +151,7 @@ type Behavior struct {
 
 	// PlainAuthMethods is the value of token_endpoint_auth_methods_supported,
 	// and what the token endpoint accepts: client_secret_post,
-	// client_secret_basic. Nil means client_secret_post. A request that
+	// client_secret_basic, private_key_jwt (see [Server.AddKey]). Nil means client_secret_post. A request that
 	// authenticates in another way is refused with invalid_client, one that
 	// authenticates in two ways with invalid_request.
 	PlainAuthMethods []string
@@ -151,6 +159,13 @@ type Behavior struct {
 	// PlainNoAuthMethods leaves token_endpoint_auth_methods_supported out of
 	// discovery, which means that only client_secret_basic is accepted.
 	PlainNoAuthMethods bool
+
+	// PlainAuthAlgorithms is the value of
+	// token_endpoint_auth_signing_alg_values_supported, if PlainAuthMethods
+	// lists private_key_jwt, and the algorithms that are accepted. Nil means
+	// PS256, RS256 and ES256. An empty list that is not nil leaves the value out
+	// of discovery, and the three are accepted.
+	PlainAuthAlgorithms []string
 
 	// PlainScopes is the value of scopes_supported. Nil means openid, profile,
 	// email and offline_access. If it lacks offline_access, requests for that
@@ -368,7 +383,7 @@ func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration
 	} else {
 		f = b.FailAlways[kind]
 	}
-	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainScopes} {
+	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainAuthAlgorithms, &b.PlainScopes} {
 		*list = slices.Clone(*list)
 	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil

@@ -27,7 +27,7 @@ const (
 )
 
 // A Call is a request that reached the server. It contains secrets (codes,
-// tokens, the client secret): do not print it where logs are kept.
+// tokens, client secrets and assertions): do not print it where logs are kept.
 type Call struct {
 	Kind   Kind
 	Time   time.Time // of arrival
@@ -74,18 +74,30 @@ func (s *Server) ResetCalls() {
 	clear(s.counts)
 }
 
-// Secrets returns the client secret and every code, ID token, access token,
-// refresh token and upload URL that was issued. A test can search its logs and
-// pages for them. At least the newest 10,000 are kept.
+// Secrets returns the client secrets, every client assertion of more than 20
+// bytes that was received, and every code, ID token, access token, refresh token
+// and upload URL that was issued. A test can search its logs and pages for them.
+// At least the newest 10,000 are kept.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string{s.ClientSecret}, s.secrets...)
+	var list []string
+	for _, c := range s.credentials {
+		if c.kind == secretCredential {
+			list = append(list, c.value())
+		}
+	}
+	return append(list, s.secrets...)
 }
 
 func (s *Server) addSecrets(secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.keepSecrets(secrets...)
+}
+
+// keepSecrets requires Server.mu.
+func (s *Server) keepSecrets(secrets ...string) {
 	s.secrets = append(s.secrets, secrets...)
 	if len(s.secrets) > 2*keep {
 		s.secrets = slices.Clone(s.secrets[len(s.secrets)-keep:])
@@ -108,6 +120,11 @@ func (s *Server) arrived(kind Kind, r *http.Request) *Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts[kind]++
+	for _, text := range call.Form["client_assertion"] {
+		if len(text) > 20 { // shorter ones are none, and part of other texts
+			s.keepSecrets(text)
+		}
+	}
 	s.calls = append(s.calls, call)
 	if len(s.calls) > 2*keep {
 		s.calls = slices.Clone(s.calls[len(s.calls)-keep:])

@@ -16,6 +16,7 @@ func (e *exchange) authMethods() (methods []string, listed bool) {
 	case e.tenant.family == b2c:
 		return []string{"client_secret_post", "client_secret_basic"}, true
 	case e.tenant.family != plain: // stricter than Microsoft, which accepts Basic too
+		return []string{"client_secret_post", "private_key_jwt"}, true
 	case e.behavior.PlainNoAuthMethods:
 		return []string{"client_secret_basic"}, false
 	case e.behavior.PlainAuthMethods != nil:
@@ -29,6 +30,10 @@ func (e *exchange) authMethods() (methods []string, listed bool) {
 func (e *exchange) authenticate(w http.ResponseWriter, r *http.Request) bool {
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	method := "client_secret_post"
+	asserted := r.PostForm.Has("client_assertion") || r.PostForm.Has("client_assertion_type")
+	if asserted {
+		method = "private_key_jwt"
+	}
 	if r.Header.Get("Authorization") != "" && (e.tenant.family == plain || e.tenant.family == b2c) {
 		// RFC 6749 section 2.3.1: both are form-urlencoded.
 		name, password, ok := r.BasicAuth()
@@ -38,34 +43,58 @@ func (e *exchange) authenticate(w http.ResponseWriter, r *http.Request) bool {
 		case !ok || err != nil || err2 != nil:
 			e.refuse(w, r, 9002313, "the Authorization header is not valid Basic authentication")
 			return false
-		case secret != "" || id != "" && id != name: // RFC 6749 section 2.3
+		case secret != "" || asserted || id != "" && id != name: // RFC 6749 section 2.3
 			e.refuse(w, r, 9002313, "the client authenticates in two ways")
 			return false
 		}
 		id, secret, method = name, password, "client_secret_basic"
 	}
 	methods, _ := e.authMethods()
-	refused, about := 0, ""
+	var c *Credential
+	var f Failure
 	switch {
 	case id == "":
-		refused, about = 900144, "'client_id'"
+		f = refusal(900144, "'client_id'")
 	case !strings.EqualFold(id, e.ClientID):
-		refused, about = 700016, "'"+id+"'"
-	case secret == "":
-		refused = 7000218
+		f = refusal(700016, "'"+id+"'")
+	case asserted && secret != "": // RFC 6749 section 2.3
+		f = refusal(9002313, "the client authenticates in two ways")
+	case secret == "" && r.PostForm.Get("client_assertion") == "", asserted && e.tenant.family == b2c:
+		f = refusal(7000218, "")
 	case !slices.Contains(methods, method):
-		e.failJSON(w, r, Failure{Error: "invalid_client", Description: "The client authenticates with " + method + ", which this provider does not support."})
-		return false
-	case subtle.ConstantTimeCompare([]byte(secret), []byte(e.ClientSecret)) != 1:
-		refused, about = 7000215, "'"+e.ClientID+"'"
-	case e.behavior.SecretExpired:
-		refused, about = 7000222, "'"+e.ClientID+"'"
+		f = unauthenticated("The client authenticates with " + method + ", which this provider does not support.")
+	case asserted:
+		c, f = e.checkAssertion(r)
 	default:
+		c, f = e.checkSecret(secret)
+	}
+	c.count(f.isZero())
+	if f.isZero() {
 		return true
 	}
-	if method == "client_secret_basic" { // RFC 6749 section 5.2
+	if method == "client_secret_basic" && len(f.Codes) > 0 { // RFC 6749 section 5.2
 		w.Header().Set("WWW-Authenticate", `Basic realm="msauthtest"`)
 	}
-	e.refuse(w, r, refused, about)
+	e.failJSON(w, r, f)
 	return false
+}
+
+// unauthenticated returns a refusal of the plain provider.
+func unauthenticated(text string) Failure {
+	return Failure{Error: "invalid_client", Description: text}
+}
+
+// checkSecret returns the credential that a client secret belongs to, if any,
+// and why it is refused, if it is.
+func (e *exchange) checkSecret(secret string) (*Credential, Failure) {
+	c, standing := e.find(secretCredential, func(c *Credential) bool {
+		return subtle.ConstantTimeCompare([]byte(secret), []byte(c.value())) == 1
+	})
+	switch {
+	case standing == outdated, standing == valid && c == e.Secret() && e.behavior.SecretExpired:
+		return c, refusal(7000222, "'"+e.ClientID+"'")
+	case standing != valid:
+		return c, refusal(7000215, "'"+e.ClientID+"'")
+	}
+	return c, Failure{}
 }

@@ -2,7 +2,8 @@ package msauthtest
 
 // An aadsts describes one of Microsoft's error numbers. See "Microsoft Entra
 // authentication and authorization error codes". Suberrors are those of
-// published captures, if there are any.
+// published captures, if there are any. credentialerrors.go says where those of
+// client credentials were seen.
 type aadsts struct {
 	err       string // the OAuth error at the token endpoint
 	suberror  string // sent with err
@@ -16,7 +17,9 @@ var errorTable = map[int]aadsts{
 	50011:   {err: "invalid_request", text: "The redirect URI %s specified in the request does not match the redirect URIs configured for the application. Make sure the redirect URI sent in the request matches one added to your application."},
 	50013:   {err: "invalid_grant", text: "Assertion failed signature validation."},
 	50020:   {err: "invalid_grant", authorize: "access_denied", text: "User account %s does not exist in this tenant and cannot access the application in that tenant. Sign out and sign in again with a different account."},
+	50027:   {err: "invalid_request", text: "JWT token is invalid or malformed."},
 	50034:   {err: "invalid_grant", suberror: "bad_token", text: "The user account %s does not exist in the directory. To sign into this application, the account must be added to the directory."},
+	50048:   {err: "invalid_client", text: "Subject must match the issuer claim in the client assertion."},
 	50055:   {err: "invalid_grant", suberror: "user_password_expired", text: "The password is expired."},
 	50057:   {err: "invalid_grant", text: "The user account is disabled."},
 	50058:   {err: "login_required", text: "A silent sign-in request was sent but no user is signed in."},
@@ -31,6 +34,7 @@ var errorTable = map[int]aadsts{
 	50133:   {err: "invalid_grant", text: "Session is invalid due to expiration or recent password change."},
 	50148:   {err: "invalid_grant", text: "The code_verifier does not match the code_challenge supplied in the authorization request for PKCE."},
 	50158:   {err: "invalid_grant", authorize: "interaction_required", text: "External security challenge not satisfied. User will be redirected to another page or authentication provider to satisfy additional authentication challenges."},
+	50166:   {err: "invalid_request", text: "Request to External OIDC endpoint failed."},
 	50173:   {err: "invalid_grant", suberror: "bad_token", text: "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password."},
 	50196:   {err: "invalid_grant", text: "The server terminated an operation because it encountered a client request loop. Please contact your app vendor."},
 	53000:   {err: "invalid_grant", suberror: "additional_action", authorize: "interaction_required", text: "Device is not in required device state: not compliant. Conditional Access policy requires a compliant device, and the device is not compliant."},
@@ -45,10 +49,13 @@ var errorTable = map[int]aadsts{
 	70007:   {err: "invalid_request", text: "%s is not a supported value of 'response_mode' when requesting a code."},
 	70008:   {err: "invalid_grant", text: "The provided authorization code or refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource."},
 	70011:   {err: "invalid_scope", text: "The provided value for the input parameter 'scope' is not valid. %s"},
+	70021:   {err: "invalid_client", text: "No matching federated identity record found for presented assertion."},
 	70043:   {err: "invalid_grant", suberror: "token_expired", text: "The refresh token has expired or is invalid due to sign-in frequency checks by conditional access."},
 	90002:   {err: "invalid_tenant", text: "Tenant %s not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant."},
 	90009:   {err: "invalid_request", text: "Application %s is requesting a token for itself. This scenario is supported only if resource is specified using the GUID based App Identifier."},
+	90011:   {err: "invalid_request", text: "Unexpected client assertion type."},
 	90013:   {err: "invalid_request", text: "Invalid input received from the user."},
+	90014:   {err: "invalid_request", text: "The required field %s is missing from the credential. Ensure that you have all the necessary parameters for the login request."},
 	90015:   {err: "invalid_request", text: "Requested query string is too long."},
 	90019:   {err: "invalid_request", text: "No tenant-identifying information found in either the request or implied by any provided credentials."},
 	90023:   {err: "invalid_request", text: "Unsupported %s value."},
@@ -62,11 +69,14 @@ var errorTable = map[int]aadsts{
 	500121:  {err: "access_denied", text: "Authentication failed during strong authentication request."},
 	500200:  {err: "invalid_grant", authorize: "access_denied", text: "User account %s is a personal Microsoft account. Personal Microsoft accounts are not supported for this application unless explicitly invited to an organization. Try signing out and signing back in with an organizational account."},
 	501481:  {err: "invalid_grant", text: "The Code_Verifier does not match the code_challenge supplied in the authorization request."},
+	501661:  {err: "invalid_request", text: "Request to External OIDC endpoint failed."},
 	530003:  {err: "invalid_grant", suberror: "additional_action", authorize: "interaction_required", text: "Your device is required to be managed to access this resource."},
 	530034:  {err: "invalid_grant", suberror: "message_only", text: "A delegated administrator was blocked from accessing the tenant due to account risk in their home tenant."},
 	650053:  {err: "invalid_client", text: "The application asked for scope %s. Contact the app vendor."},
 	700003:  {err: "invalid_grant", suberror: "device_authentication_failed", text: "Device object was not found in the tenant directory."},
 	700016:  {err: "unauthorized_client", text: "Application with identifier %s was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."},
+	700021:  {err: "invalid_client", text: "Client assertion application identifier doesn't match 'client_id' parameter. Review the documentation at https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials ."},
+	700023:  {err: "invalid_client", text: "Client assertion audience claim does not match Realm issuer. Review the documentation at https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials ."},
 	700024:  {err: "invalid_client", text: "Client assertion is not within its valid time range."},
 	700025:  {err: "invalid_client", text: "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."},
 	700027:  {err: "invalid_client", text: "The certificate with identifier used to sign the client assertion is not registered on application."},
@@ -74,12 +84,22 @@ var errorTable = map[int]aadsts{
 	700081:  {err: "invalid_grant", suberror: "bad_token", text: "The refresh token has expired due to maximum lifetime. The token was issued on 2026-01-01T00:00:00.0000000Z and the maximum allowed lifetime for this application is 1.00:00:00."},
 	700082:  {err: "invalid_grant", text: "The refresh token has expired due to inactivity."},
 	700084:  {err: "invalid_grant", text: "The refresh token was issued to a single page app (SPA), and therefore has a fixed, limited lifetime of 1.00:00:00, which cannot be extended. It is now expired and a new sign in request must be sent by the SPA to the sign in page."},
+	700211:  {err: "invalid_client", text: "No matching federated identity record found for presented assertion issuer %s. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation"},
+	700212:  {err: "invalid_client", text: "No matching federated identity record found for presented assertion audience %s. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation"},
+	700213:  {err: "invalid_client", text: "No matching federated identity record found for presented assertion subject %s. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation"},
 	900144:  {err: "invalid_request", text: "The request body must contain the following parameter: %s."},
 	900561:  {err: "invalid_request", text: "The endpoint only accepts POST requests. Received a %s request."},
+	1000502: {err: "invalid_client", text: "The provided certificate is not within its specified validity window."},
+	5002723: {err: "invalid_client", text: "Invalid JWT token. No certificate SHA-1 thumbprint, certificate SHA-256 thumbprint, nor keyId specified in token header."},
+	5002727: {err: "invalid_request", text: "Invalid JWT header type specified, must be 'JWT' or 'http://openid.net/specs/jwt/1.0'."},
+	5002738: {err: "invalid_client", text: "Invalid JWT token. %s is not a supported signature algorithm."},
 	7000112: {err: "unauthorized_client", text: "Application %s is disabled."},
+	7000214: {err: "invalid_client", text: "Certificate has been revoked."},
 	7000215: {err: "invalid_client", text: "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app %s."},
 	7000218: {err: "invalid_client", text: "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."},
 	7000222: {err: "invalid_client", text: "The provided client secret keys for app %s are expired. Visit the Azure portal to create new keys for your app, or consider using certificate credentials for added security."},
+	7000272: {err: "invalid_client", text: "The certificate used to sign the federated credential could not be found in the metadata of the identity provider."},
+	7009999: {err: "invalid_client", text: "The client assertion was used before."}, // made up
 	9002313: {err: "invalid_request", text: "Request is malformed or invalid: %s."},
 	9002327: {err: "invalid_request", text: "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."},
 }

@@ -3,10 +3,8 @@ package msauthtest
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -51,6 +49,7 @@ const (
 	b2cKey                      // B2C
 	foreignKey                  // another cloud, which common publishes too
 	appKey                      // an app with claims mapping, in one tenant
+	issuerKey                   // another issuer, for federated credentials
 )
 
 func pooledKey(class keyClass, generation int) *signingKey {
@@ -100,11 +99,7 @@ func newSigningKey() *signingKey {
 	if err != nil {
 		panic("msauthtest: " + err.Error())
 	}
-	// As with Microsoft, the kid is the certificate's thumbprint, x5t. RFC 7517
-	// section 4.8 requires SHA-1.
-	var sum [sha1.Size]byte
-	fips140.WithoutEnforcement(func() { sum = sha1.Sum(cert) })
-	return &signingKey{private, b64(sum[:]), cert}
+	return &signingKey{private, thumbprint(cert), cert} // as with Microsoft
 }
 
 // ecKeyID is the kid of the elliptic curve key.

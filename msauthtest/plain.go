@@ -14,6 +14,11 @@ func (e *exchange) plainDiscovery() map[string]any {
 	doc["subject_types_supported"] = []string{"public"}
 	doc["code_challenge_methods_supported"] = []string{"S256"}
 	doc["claims_supported"] = []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "sid", "name", "given_name", "family_name", "preferred_username", "email", "email_verified"}
+	if methods, listed := e.authMethods(); listed && has(methods, "private_key_jwt") {
+		if algorithms, listed := e.plainAlgorithms(); listed {
+			doc["token_endpoint_auth_signing_alg_values_supported"] = algorithms
+		}
+	}
 	if scopes := e.plainScopes(); scopes != nil {
 		doc["scopes_supported"] = scopes
 	}
@@ -57,6 +62,20 @@ func (e *exchange) plainScopes() []string {
 		return e.behavior.PlainScopes
 	}
 	return []string{"openid", "profile", "email", "offline_access"}
+}
+
+// plainAlgorithms returns the algorithms of client assertions that are accepted,
+// and whether discovery lists them.
+func (e *exchange) plainAlgorithms() (algorithms []string, listed bool) {
+	all := []string{"PS256", "RS256", "ES256"}
+	switch list := e.behavior.PlainAuthAlgorithms; {
+	case list == nil:
+		return all, true
+	case len(list) == 0:
+		return all, false
+	default:
+		return list, true
+	}
 }
 
 // checkPlain refuses offline_access if it is not supported.

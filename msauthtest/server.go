@@ -69,6 +69,17 @@
 // Pre-signed URLs, those of upload sessions and those of a copy's progress
 // refuse requests with an Authorization header.
 //
+// # Client credentials
+//
+// The app authenticates with [Server.ClientSecret], or with what
+// [Server.AddSecret], [Server.AddCertificate], [Server.AddTrustedIssuer] and
+// [Server.AddFederated] register; at the plain provider also with
+// [Server.AddKey]. Each [Credential] can expire, be revoked or removed while the
+// server runs, and counts the requests that it was accepted for and refused in.
+// An assertion that the app signs is valid for the token endpoint that it is
+// sent to, and once; the server signs none. [NewIssuer] starts an issuer whose
+// tokens are federated credentials.
+//
 // # Other APIs
 //
 // [Server.AddAPI] registers APIs of the app's own, and [Server.Protect] guards a
@@ -116,7 +127,7 @@ type Server struct {
 
 	// ClientID and ClientSecret are those of the app's registration: a GUID and
 	// 40 characters, random for each server. They may be changed before the
-	// first request.
+	// first request. See [Server.Secret].
 	ClientID     string
 	ClientSecret string
 
@@ -144,6 +155,9 @@ type Server struct {
 	calls      []*Call
 	counts     map[Kind]int
 	secrets    []string
+	assertions map[string]time.Time // used client assertions: when each expires
+
+	credentials []*Credential // the first is that of ClientSecret
 
 	// files guards the drives. It is never held while a request waits. mu may be
 	// locked while files is held, but not the other way round.
@@ -221,7 +235,9 @@ func New(origin string) *Server {
 		uploads:      map[string]*upload{},
 		monitors:     map[string]monitor{},
 		counts:       map[Kind]int{},
+		assertions:   map[string]time.Time{},
 	}
+	s.credentials = []*Credential{{server: s, kind: secretCredential}}
 	for _, u := range founders() {
 		s.users = append(s.users, &u)
 	}

@@ -26,6 +26,9 @@ type transport struct{ s *Server }
 // was sent to. Requests from a network do not have it.
 type stockKey struct{}
 
+// directKey is the context key of in-process requests.
+type directKey struct{}
+
 // inProcess reports whether a request was sent to a standard name in process.
 func inProcess(r *http.Request) bool { return r.Context().Value(stockKey{}) != nil }
 
@@ -54,7 +57,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.s.closed.Load() {
 		return nil, errors.New("msauthtest: connection refused: the server is closed")
 	}
-	ctx := req.Context()
+	ctx := context.WithValue(req.Context(), directKey{}, true)
 	if stock {
 		ctx = context.WithValue(ctx, stockKey{}, origin)
 	}
