@@ -169,8 +169,9 @@ func credentialStats(ring *credential.Ring) (all []CredentialStatus, weak []stri
 		}
 		if s.Problem != nil {
 			status.Problem = public(s.Problem).Error()
-			// That Microsoft refuses the only one is trouble of the app itself.
-			if _, refused := errors.AsType[*provider.Failure](s.Problem); !refused || len(statuses) > 1 {
+			// That Microsoft refuses the only one is trouble of the app itself, unless
+			// the one before it in the same file works.
+			if _, refused := errors.AsType[*provider.Failure](s.Problem); !refused || len(statuses) > 1 || s.Works {
 				weak = []string{weakCredential}
 			}
 		}
