@@ -15,7 +15,7 @@ import (
 // request is its own, for [Config.Credentials]. The functions that return one do
 // not fail: [New] reports what is wrong with it.
 type Credential struct {
-	open    func(credential.Options) (credential.Source, error)
+	open    func(place string, o credential.Options) (credential.Source, error)
 	key     bool // it signs by itself
 	chain   bool
 	keyID   string
@@ -25,8 +25,8 @@ type Credential struct {
 // Secret is a client secret: the value (not the ID) of one that is listed under
 // "Certificates & secrets" of the app registration.
 func Secret(value string) Credential {
-	return Credential{open: func(credential.Options) (credential.Source, error) {
-		c, err := credential.NewSecret(value, "client secret")
+	return Credential{open: func(place string, _ credential.Options) (credential.Source, error) {
+		c, err := credential.NewSecret(value, "client secret in "+place)
 		return credential.Fixed(c), err
 	}}
 }
@@ -35,7 +35,7 @@ func Secret(value string) Credential {
 // a mounted Kubernetes secret, or one that the Key Vault CSI driver writes. White
 // space around the secret does not count.
 func SecretFile(path string) Credential {
-	return Credential{open: func(credential.Options) (credential.Source, error) { return credential.SecretFile(path) }}
+	return Credential{open: func(string, credential.Options) (credential.Source, error) { return credential.SecretFile(path) }}
 }
 
 // Certificate is a certificate with its private key, which may be any
@@ -48,7 +48,7 @@ func SecretFile(path string) Credential {
 // accept EC keys of curve P-256 as well, and need no certificate (authentication
 // method private_key_jwt).
 func Certificate(cert tls.Certificate) Credential {
-	return Credential{key: true, open: func(o credential.Options) (credential.Source, error) {
+	return Credential{key: true, open: func(_ string, o credential.Options) (credential.Source, error) {
 		c, err := credential.NewSigned(cert, o)
 		return credential.Fixed(c), err
 	}}
@@ -60,7 +60,7 @@ func Certificate(cert tls.Certificate) Credential {
 //
 //	openssl pkcs12 -in app.pfx -out app.pem -noenc
 func CertificateFiles(certFile, keyFile string) Credential {
-	return Credential{key: true, open: func(o credential.Options) (credential.Source, error) {
+	return Credential{key: true, open: func(_ string, o credential.Options) (credential.Source, error) {
 		return credential.CertificateFiles(certFile, keyFile, o)
 	}}
 }
@@ -69,7 +69,7 @@ func CertificateFiles(certFile, keyFile string) Credential {
 // registration has a federated credential: AZURE_FEDERATED_TOKEN_FILE of AKS and
 // Azure workload identity. It is read again when it changes.
 func FederatedTokenFile(path string) Credential {
-	return Credential{open: func(credential.Options) (credential.Source, error) { return credential.TokenFile(path) }}
+	return Credential{open: func(string, credential.Options) (credential.Source, error) { return credential.TokenFile(path) }}
 }
 
 // Assertion is a function that returns a token of another issuer, for which the
@@ -79,8 +79,8 @@ func FederatedTokenFile(path string) Credential {
 // for: "api://AzureADTokenExchange" at Microsoft and its equivalent in other
 // clouds, elsewhere the issuer of the provider.
 func Assertion(get func(ctx context.Context, audience string) (string, error)) Credential {
-	return Credential{open: func(credential.Options) (credential.Source, error) {
-		c, err := credential.NewAsked(get)
+	return Credential{open: func(place string, _ credential.Options) (credential.Source, error) {
+		c, err := credential.NewAsked(get, "assertion of the function in "+place)
 		return credential.Fixed(c), err
 	}}
 }
@@ -106,15 +106,17 @@ const defaultExpiryWarning = 30 * 24 * time.Hour
 
 // credentialSources opens the credentials.
 func (c *Config) credentialSources() ([]credential.Source, error) {
-	list := c.Credentials
-	if len(list) == 0 {
-		list = []Credential{Secret(c.ClientSecret)}
+	microsoft := c.kind() != provider.OtherProvider
+	if len(c.Credentials) == 0 {
+		source, err := Secret(c.ClientSecret).source("ClientSecret", microsoft)
+		return []credential.Source{source}, err
 	}
 	var sources []credential.Source
-	for i, one := range list {
-		source, err := one.source(c.kind() != provider.OtherProvider)
+	for i, one := range c.Credentials {
+		place := fmt.Sprintf("Credentials[%d]", i)
+		source, err := one.source(place, microsoft)
 		if err != nil {
-			return nil, fieldError("Credentials", "[%d]: %v", i, err)
+			return nil, fieldError(place, "%v", err)
 		}
 		sources = append(sources, source)
 	}
@@ -122,14 +124,14 @@ func (c *Config) credentialSources() ([]credential.Source, error) {
 }
 
 // source opens one credential, and checks that it can be used now.
-func (c Credential) source(microsoft bool) (credential.Source, error) {
+func (c Credential) source(place string, microsoft bool) (credential.Source, error) {
 	switch {
 	case c.open == nil:
 		return nil, errors.New("is the zero value: use Secret, CertificateFiles or the like")
 	case c.keyless:
 		return nil, errors.New("does not sign: WithChain and WithKeyID are for Certificate and CertificateFiles")
 	}
-	source, err := c.open(credential.Options{Microsoft: microsoft, Chain: c.chain, KeyID: c.keyID})
+	source, err := c.open(place, credential.Options{Microsoft: microsoft, Chain: c.chain, KeyID: c.keyID})
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +171,8 @@ func credentialStats(ring *credential.Ring) (all []CredentialStatus, weak []stri
 		}
 		if s.Problem != nil {
 			status.Problem = public(s.Problem).Error()
-			// That Microsoft refuses the only one is trouble of the app itself, unless
-			// the one before it in the same file works.
-			if _, refused := errors.AsType[*provider.Failure](s.Problem); !refused || len(statuses) > 1 || s.Works {
+			// That Microsoft refuses the only one is trouble of the app itself.
+			if _, refused := errors.AsType[*provider.Failure](s.Problem); !refused || s.Works || len(statuses) > 1 {
 				weak = []string{weakCredential}
 			}
 		}

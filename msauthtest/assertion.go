@@ -37,7 +37,7 @@ type assertion struct {
 // parseAssertion does not check the signature.
 func parseAssertion(text string) (a assertion, ok bool) {
 	parts := strings.Split(text, ".")
-	if len(text) > maxAssertion || len(parts) != 3 {
+	if len(text) > maxAssertion || len(parts) != 3 || strings.ContainsAny(text, "\r\n") { // package base64 skips line breaks
 		return a, false
 	}
 	var err error

@@ -91,7 +91,7 @@ func (e *exchange) checkSecret(secret string) (*Credential, Failure) {
 		return subtle.ConstantTimeCompare([]byte(secret), []byte(c.value())) == 1
 	})
 	switch {
-	case standing == outdated, standing == valid && c == e.Secret() && e.behavior.SecretExpired:
+	case standing == outdated, standing == valid && c == e.secret && e.behavior.SecretExpired:
 		return c, refusal(7000222, "'"+e.ClientID+"'")
 	case standing != valid:
 		return c, refusal(7000215, "'"+e.ClientID+"'")

@@ -35,9 +35,10 @@ import (
 //
 // Made up are: the number and the text for an assertion that is used again
 // (reusedAssertion); 9002313 for a secret and an assertion in one request; 50027
-// for an assertion of more than 64 KB; 700027 for a wrong signature of another
-// issuer; and all texts of the plain provider. In which order Microsoft checks
-// is not known.
+// for an assertion of more than 64 KB; 7000222 for a secret that is not valid yet;
+// 1000502 for a trusted issuer that has expired; 700027 for a wrong signature of
+// another issuer, and 5002723 for its token without kid; and all texts of the
+// plain provider. In which order Microsoft checks is not known.
 
 // reusedAssertion is not a number of Microsoft's, which documents that jti is
 // unique, but not what becomes of a second use.

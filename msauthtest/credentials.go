@@ -55,7 +55,7 @@ const (
 )
 
 // Secret returns the first client secret, [Server.ClientSecret].
-func (s *Server) Secret() *Credential { return s.credentials[0] }
+func (s *Server) Secret() *Credential { return s.secret }
 
 // AddSecret registers another client secret, next to [Server.ClientSecret]. All
 // providers accept it. It panics if value is empty.
@@ -145,7 +145,7 @@ func (c *Credential) Revoke() { c.change(func() { c.revoked = true }) }
 // Remove removes the credential from the app's registration.
 func (c *Credential) Remove() { c.change(func() { c.removed = true }) }
 
-// Restore undoes all that the methods above did.
+// Restore undoes Expire, SetValidity, Revoke and Remove.
 func (c *Credential) Restore() {
 	c.change(func() {
 		c.expired, c.revoked, c.removed = false, false, false

@@ -131,9 +131,10 @@ type Server struct {
 	ClientID     string
 	ClientSecret string
 
-	otherURL string // origin of pre-signed URLs: another name of the same host
-	cookie   string // name of the sign-in session's cookie
-	signer   []byte // key of pre-signed URLs
+	otherURL string      // origin of pre-signed URLs: another name of the same host
+	cookie   string      // name of the sign-in session's cookie
+	signer   []byte      // key of pre-signed URLs
+	secret   *Credential // that of ClientSecret
 	closed   atomic.Bool
 	stop     func() // stops a server that listens; nil for others
 
@@ -157,7 +158,7 @@ type Server struct {
 	secrets    []string
 	assertions map[string]time.Time // used client assertions: when each expires
 
-	credentials []*Credential // the first is that of ClientSecret
+	credentials []*Credential
 
 	// files guards the drives. It is never held while a request waits. mu may be
 	// locked while files is held, but not the other way round.
@@ -237,7 +238,7 @@ func New(origin string) *Server {
 		counts:       map[Kind]int{},
 		assertions:   map[string]time.Time{},
 	}
-	s.credentials = []*Credential{{server: s, kind: secretCredential}}
+	s.secret = s.addCredential(&Credential{kind: secretCredential})
 	for _, u := range founders() {
 		s.users = append(s.users, &u)
 	}

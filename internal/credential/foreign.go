@@ -46,15 +46,17 @@ func (t token) Name() string                   { return t.name }
 
 // asked is an assertion that a function of the app gets from elsewhere.
 type asked struct {
-	get func(ctx context.Context, audience string) (string, error)
+	get  func(ctx context.Context, audience string) (string, error)
+	name string
 }
 
-// NewAsked returns a credential that calls get for each token request.
-func NewAsked(get func(ctx context.Context, audience string) (string, error)) (Credential, error) {
+// NewAsked returns a credential that calls get for each token request. name describes
+// where it comes from.
+func NewAsked(get func(ctx context.Context, audience string) (string, error), name string) (Credential, error) {
 	if get == nil {
 		return nil, errors.New("has no function")
 	}
-	return asked{get}, nil
+	return asked{get, name}, nil
 }
 
 func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
@@ -62,6 +64,7 @@ func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
+	text = strings.TrimSpace(text) // as in a file
 	until, err := checkAssertion(text)
 	if err != nil {
 		return Proof{}, fmt.Errorf("the text that the function returned %w", err)
@@ -74,7 +77,7 @@ func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 
 func (a asked) Valid() (from, until time.Time) { return from, until }
 func (a asked) Expires() bool                  { return false }
-func (a asked) Name() string                   { return "assertion of the app's function" }
+func (a asked) Name() string                   { return a.name }
 
 // checkAssertion accepts what has the form of a signed JWT, and returns when it
 // ends. Whether it is true is for the recipient to judge.
@@ -85,21 +88,26 @@ func checkAssertion(text string) (until time.Time, err error) {
 	case len(text) > maxAssertion:
 		return until, fmt.Errorf("has more than %d bytes: want a JWT", maxAssertion)
 	case len(parts) == 3 && parts[2] != "":
-		var header, claims struct{ Exp json.Number }
-		if decodePart(parts[0], &header) == nil && decodePart(parts[1], &claims) == nil {
-			if at, err := claims.Exp.Float64(); err == nil && at > 0 && at < 1<<40 {
-				until = time.Unix(int64(at), 0)
-			}
-			return until, nil
+		claims := object(parts[1])
+		if _, err := seal.DecodeText(parts[2]); err != nil || object(parts[0]) == nil || claims == nil {
+			break
 		}
+		var exp json.Number
+		json.Unmarshal(claims["exp"], &exp) // unknown, if it is no number
+		if at, err := exp.Float64(); err == nil && at > 0 && at < 1<<40 {
+			until = time.Unix(int64(at), 0)
+		}
+		return until, nil
 	}
 	return until, errors.New("is not a JWT: want three parts in base64url, with a dot between them")
 }
 
-func decodePart(part string, v any) error {
+// object returns the members of the JSON object that a part of a JWT holds; nil if
+// it holds none.
+func object(part string) (members map[string]json.RawMessage) {
 	raw, err := seal.DecodeText(part)
-	if err != nil {
-		return err
+	if err != nil || json.Unmarshal(raw, &members) != nil {
+		return nil
 	}
-	return json.Unmarshal(raw, v)
+	return members
 }

@@ -67,9 +67,11 @@ type entry struct {
 // A candidate is a credential, and what the provider said of it.
 type candidate struct {
 	Credential
+	before    bool          // it is what a file held before it changed
 	proving   chan struct{} // limits calls of Prove
 	suspected time.Time     // until when others are preferred; zero if nothing is suspected
 	refused   error         // why the provider refused it, nil if it did not
+	refusedAt time.Time     // when that was last known
 	failed    error         // why no proof could be made, nil if one was
 	retryAt   time.Time     // when refused or failed is tried again
 	warned    time.Time     // when it was last reported that it ends
@@ -85,6 +87,14 @@ func NewRing(sources []Source, warn time.Duration, observer Observer) *Ring {
 		r.entries = append(r.entries, &entry{source: source, version: version, current: newCandidate(c)})
 	}
 	return r
+}
+
+// name tells the versions of a file from each other. It needs the lock of the Ring.
+func (c *candidate) name() string {
+	if c.before {
+		return c.Name() + ", as it was before it changed"
+	}
+	return c.Name()
 }
 
 func newCandidate(c Credential) *candidate {
@@ -123,6 +133,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 			continue
 		}
 		r.proved(c)
+		began := time.Now()
 		verdict, err := send(proof)
 		switch verdict {
 		case Refused:
@@ -133,7 +144,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 			}
 			continue
 		case Accepted:
-			r.accept(ctx, c, refused)
+			r.accept(ctx, c, began, refused)
 		}
 		return nil
 	}
@@ -164,6 +175,7 @@ func (r *Ring) look(ctx context.Context) {
 			e.version = version
 			if e.previous == nil || e.current.refused == nil && e.current.failed == nil {
 				e.previous = e.current // else the one before it is the last good one
+				e.previous.before = true
 			}
 			e.current = newCandidate(c)
 			report = append(report, func() { r.observer.CredentialChanged(ctx, c.Name(), ends(c)) })
@@ -195,11 +207,12 @@ func (r *Ring) watch(ctx context.Context, c *candidate) (report []func()) {
 			c.over = true
 			instead := ""
 			if next := best(r.candidates(), nil, now); next != c {
-				instead = next.Name()
+				instead = next.name()
 			}
-			report = append(report, func() { r.observer.CredentialRefused(ctx, c.Name(), until, instead, ErrOutOfTime) })
+			name := c.name()
+			report = append(report, func() { r.observer.CredentialRefused(ctx, name, until, instead, ErrOutOfTime) })
 		}
-	case c.Expires() && until.Sub(now) < r.warn && now.Sub(c.warned) >= warnEvery:
+	case c.Expires() && until.Sub(now) <= r.warn && now.Sub(c.warned) >= warnEvery:
 		c.warned = now
 		report = append(report, func() { r.observer.CredentialEnds(ctx, c.Name(), until) })
 	}
@@ -306,10 +319,13 @@ func (r *Ring) acquit(refused []*refusal) {
 }
 
 // accept notes that c works, where those that were tried before it in the same
-// request do not.
-func (r *Ring) accept(ctx context.Context, c *candidate, refused []*refusal) {
+// request do not. A request that began before c was refused proves nothing: its
+// answer was late.
+func (r *Ring) accept(ctx context.Context, c *candidate, began time.Time, refused []*refusal) {
 	r.mu.Lock()
-	c.refused, c.failed, c.suspected = nil, nil, time.Time{}
+	if c.refused == nil || began.After(c.refusedAt) {
+		c.refused, c.failed, c.suspected = nil, nil, time.Time{}
+	}
 	for _, e := range r.entries {
 		if e.current == c {
 			e.previous = nil
@@ -331,8 +347,8 @@ func (r *Ring) condemn(ctx context.Context, refused []*refusal, now *candidate) 
 		if one.of.refused == nil {
 			report = append(report, one)
 		}
-		one.of.refused, one.of.suspected = one.why, time.Time{}
-		one.of.retryAt = time.Now().Add(retryAfter)
+		one.of.refused, one.of.suspected, one.of.refusedAt = one.why, time.Time{}, time.Now()
+		one.of.retryAt = one.of.refusedAt.Add(retryAfter)
 	}
 	alone := len(r.candidates()) == 1
 	r.mu.Unlock()
@@ -356,26 +372,35 @@ func (r *Ring) fail(ctx context.Context, c *candidate, why error) {
 	}
 }
 
+// report tells of credentials that are no longer used, and which one is; nil if
+// there is none.
 func (r *Ring) report(ctx context.Context, refused []*refusal, now *candidate) {
-	name := ""
+	var tell []func()
+	r.mu.Lock()
+	instead := ""
 	if now != nil {
-		name = now.Name()
+		instead = now.name()
 	}
 	for _, one := range refused {
-		r.observer.CredentialRefused(ctx, one.of.Name(), ends(one.of), name, one.why)
+		name := one.of.name()
+		tell = append(tell, func() { r.observer.CredentialRefused(ctx, name, ends(one.of), instead, one.why) })
+	}
+	r.mu.Unlock()
+	for _, f := range tell {
+		f()
 	}
 }
 
 // prove calls Prove. Devices and functions of the app may panic, or hang: neither
 // may stop a token request that has other credentials.
 func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
-	select {
-	case c.proving <- struct{}{}:
-	default:
-		return Proof{}, errors.New("does not answer")
-	}
 	ctx, cancel := context.WithTimeout(ctx, provePatience)
 	defer cancel()
+	select {
+	case c.proving <- struct{}{}:
+	case <-ctx.Done():
+		return Proof{}, fmt.Errorf("does not answer: %w", ctx.Err())
+	}
 	type result struct {
 		proof Proof
 		err   error

@@ -4,11 +4,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"example.com/msauth/internal/reload"
 	"example.com/msauth/internal/seal"
 )
+
+// maxSecret limits a client secret in a file, in bytes.
+const maxSecret = 4096
+
+// byteOrderMark is what some editors of Windows put before a text.
+var byteOrderMark = []byte("\ufeff")
 
 // secret is a client secret.
 type secret struct {
@@ -37,11 +46,13 @@ func (s secret) Name() string                   { return s.name }
 // around it does not count.
 func SecretFile(path string) (Source, error) {
 	return reload.Open(func(contents [][]byte) (Credential, error) {
-		text := bytes.TrimSpace(contents[0])
+		text := bytes.TrimSpace(bytes.TrimPrefix(contents[0], byteOrderMark))
 		switch {
 		case len(text) == 0:
 			return nil, errors.New("is empty: it must hold the value of a client secret")
-		case len(text) > 4096 || bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		case len(text) > maxSecret:
+			return nil, fmt.Errorf("has more than %d bytes: it must hold the value of a client secret and nothing else", maxSecret)
+		case !utf8.Valid(text) || bytes.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
 			return nil, errors.New("holds several lines, or no text: it must hold the value of a client secret and nothing else")
 		}
 		return NewSecret(string(text), "client secret in "+path)

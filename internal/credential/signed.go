@@ -46,19 +46,24 @@ type Options struct {
 	KeyID string
 }
 
-// signed is a key that signs assertions. The key itself stays in signer, which may
-// be a device.
+// signed is a key that signs assertions. The key itself stays in what signer
+// returns, which may be a device.
 type signed struct {
-	signer crypto.Signer
-	leaf   *x509.Certificate // nil if the key has no certificate
-	chain  []string          // the certificates in standard base64, if they are sent
+	signer func() crypto.Signer // package fmt would show the fields of a device
+	leaf   *x509.Certificate    // nil if the key has no certificate
+	chain  []string             // the certificates in standard base64, if they are sent
 	keyID  string
 	name   string
 }
 
 // NewSigned returns a credential for a key and its certificate chain, the
 // certificate of the key first. Outside Microsoft the chain may be empty.
-func NewSigned(cert tls.Certificate, o Options) (Credential, error) {
+func NewSigned(cert tls.Certificate, o Options) (c Credential, err error) {
+	defer func() { // so it is with (*rsa.PrivateKey)(nil)
+		if p := recover(); p != nil {
+			c, err = nil, fmt.Errorf("has a private key that cannot be used: panic: %v", p)
+		}
+	}()
 	signer, ok := cert.PrivateKey.(crypto.Signer)
 	if !ok {
 		return nil, errors.New("has no private key that can sign: PrivateKey must implement crypto.Signer")
@@ -67,7 +72,7 @@ func NewSigned(cert tls.Certificate, o Options) (Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := signed{signer: signer, keyID: o.KeyID}
+	s := signed{signer: func() crypto.Signer { return signer }, keyID: o.KeyID}
 	if s.keyID == "" {
 		print, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)
 		if err != nil {
@@ -136,8 +141,8 @@ func checkChain(certs []*x509.Certificate, public crypto.PublicKey) error {
 		return errors.New("has a private key that does not belong to the certificate")
 	}
 	for i, c := range certs[1:] {
-		if certs[i].CheckSignatureFrom(c) != nil {
-			return fmt.Errorf("has its certificates in the wrong order: certificate %d of the chain does not certify the one before", i+2)
+		if err := certs[i].CheckSignatureFrom(c); err != nil {
+			return fmt.Errorf("has its certificates in the wrong order: certificate %d of the chain does not certify the one before: %w", i+2, err)
 		}
 	}
 	return nil
@@ -174,7 +179,7 @@ func (s signed) Prove(_ context.Context, to Recipient) (Proof, error) {
 	if s.chain != nil {
 		options.WithHeader("x5c", s.chain)
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: cryptosigner.Opaque(saltOfHash{s.signer})}, options)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: cryptosigner.Opaque(saltOfHash{s.signer()})}, options)
 	if err != nil {
 		return Proof{}, err
 	}
@@ -202,7 +207,7 @@ func (s signed) algorithm(to Recipient) (jose.SignatureAlgorithm, error) {
 		return jose.PS256, nil
 	}
 	can := []jose.SignatureAlgorithm{jose.PS256, jose.RS256}
-	if _, ec := s.signer.Public().(*ecdsa.PublicKey); ec {
+	if _, ec := s.signer().Public().(*ecdsa.PublicKey); ec {
 		can = []jose.SignatureAlgorithm{jose.ES256}
 	}
 	if to.Algorithms == nil {

@@ -33,7 +33,7 @@ func (r *Ring) Status() []Status {
 		if e.previous == used && used != nil {
 			c = used
 		}
-		all = append(all, Status{Name: c.Name(), Until: ends(c), InUse: c == used, Works: e.works(now), Problem: e.problem(now)})
+		all = append(all, Status{Name: c.name(), Until: ends(c), InUse: c == used, Works: e.works(now), Problem: e.problem(now)})
 	}
 	return all
 }
@@ -67,7 +67,7 @@ func (r *Ring) Ready() error {
 	case c.failed != nil:
 		return c.failed
 	case !c.inTime(now):
-		return fmt.Errorf("%w: %s", ErrOutOfTime, c.Name())
+		return fmt.Errorf("%w: %s", ErrOutOfTime, c.name())
 	}
 	return nil
 }

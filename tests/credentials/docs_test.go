@@ -3,13 +3,12 @@ package credentials_test
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -23,8 +22,6 @@ import (
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/tests/testsite"
 )
-
-func TestMain(m *testing.M) { testsite.Main(m) }
 
 // The configurations that docs/credentials.md shows: they are complete, but for the
 // files.
@@ -121,7 +118,7 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 	for _, tt := range []struct{ cert, key string }{
 		{"cert.pem", "key.pem"}, {"app.pem", "app.pem"}, {"windows.pem", "windows.pem"},
 	} {
-		s := testsite.New(t, with(msauth.CertificateFiles(file(tt.cert), file(tt.key))))
+		s := testsite.New(t, by(msauth.CertificateFiles(file(tt.cert), file(tt.key))))
 		wantSignIns(t, s, s.MS.AddCertificate(leaf(tt.cert, tt.key)))
 		// The thumbprint is the one that the log has.
 		if tt.cert == "cert.pem" {
@@ -137,34 +134,21 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 	}
 }
 
-// A device is a key that cannot be read, as in an HSM.
-type device struct {
-	public crypto.PublicKey
-	sign   func(digest []byte, opts crypto.SignerOpts) ([]byte, error)
-}
+// pssDevice is a key in a device, which signs in one way only.
+type pssDevice struct{ crypto.Signer }
 
-func (d device) Public() crypto.PublicKey { return d.public }
-func (d device) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return d.sign(digest, opts)
+func (d pssDevice) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if pss, ok := opts.(*rsa.PSSOptions); !ok || pss.SaltLength != rsa.PSSSaltLengthEqualsHash || pss.HashFunc() != crypto.SHA256 {
+		return nil, fmt.Errorf("asked to sign with %+v", opts)
+	}
+	return d.Signer.Sign(rand.Reader, digest, opts)
 }
 
 func TestKeyInADevice(t *testing.T) {
 	t.Parallel()
-	cert := testsite.NewCertificate(t, "app", year)
-	pair, err := tls.X509KeyPair(cert.PEM, cert.PEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := pair.PrivateKey.(*rsa.PrivateKey)
-	signer := device{key.Public(), func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-		pss, ok := opts.(*rsa.PSSOptions)
-		if !ok || pss.SaltLength != rsa.PSSSaltLengthEqualsHash || pss.HashFunc() != crypto.SHA256 {
-			t.Errorf("asked to sign with %+v", opts)
-		}
-		return key.Sign(rand.Reader, digest, opts)
-	}}
-	leaf := cert.X509
-	s := testsite.New(t, with(
+	_, leaf := certificate(t, keyA(), year)
+	signer := pssDevice{keyA()}
+	s := testsite.New(t, by(
 		msauth.Certificate(tls.Certificate{
 			Certificate: [][]byte{leaf.Raw}, // then those that certify it, if any
 			PrivateKey:  signer,             // a crypto.Signer
@@ -175,17 +159,14 @@ func TestKeyInADevice(t *testing.T) {
 
 func TestKeyAtAnotherProvider(t *testing.T) {
 	t.Parallel()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := keyE()
 	for _, algorithms := range [][]string{{"ES256", "RS256"}, {}} { // the latter: not announced
 		s := testsite.New(t)
 		registered := s.MS.AddKey("app-2026", key.Public())
 		s.MS.Set(func(b *msauthtest.Behavior) {
 			b.PlainAuthMethods, b.PlainAuthAlgorithms = []string{"private_key_jwt"}, algorithms
 		})
-		s.Restart(t, testsite.Generic(s), with(
+		s.Restart(t, testsite.Generic(s), by(
 			msauth.Certificate(tls.Certificate{PrivateKey: key}).WithKeyID("app-2026"),
 		))
 		wantSignIns(t, s, registered)
@@ -200,7 +181,7 @@ func ciToken(ctx context.Context, audience string) (string, error) {
 // A token that cannot be had: nobody is signed in, and the log says why.
 func TestAssertionOfAFunction(t *testing.T) {
 	t.Parallel()
-	s := testsite.New(t, with(msauth.Assertion(ciToken)))
+	s := testsite.New(t, by(msauth.Assertion(ciToken)))
 	res := s.Browser(t).Get("/")
 	if res.Kind() != "" { // the stand-in's page
 		t.Fatalf("page %s", res.Kind())
@@ -215,7 +196,7 @@ func TestAssertionOfAFunction(t *testing.T) {
 	issuer := msauthtest.NewIssuer()
 	t.Cleanup(issuer.Close)
 	federated := s.MS.AddFederated(issuer.URL, "repo:octo-org/octo-repo:environment:Production", "")
-	s.Restart(t, with(msauth.Assertion(func(_ context.Context, audience string) (string, error) {
+	s.Restart(t, by(msauth.Assertion(func(_ context.Context, audience string) (string, error) {
 		return issuer.Token("repo:octo-org/octo-repo:environment:Production", audience, 5*time.Minute), nil
 	})))
 	wantSignIns(t, s, federated)

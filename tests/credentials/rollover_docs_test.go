@@ -21,11 +21,6 @@ const docs = "../../docs/credentials.md"
 // year is how long the certificates of these tests are valid, unless it matters.
 const year = 365 * 24 * time.Hour
 
-// with makes these the credentials of the app.
-func with(list ...msauth.Credential) func(*msauth.Config) {
-	return func(c *msauth.Config) { c.ClientSecret, c.Credentials = "", list }
-}
-
 // A rehearsal is a site whose operator follows docs/credentials.md.
 type rehearsal struct {
 	*testing.T
@@ -48,7 +43,7 @@ func (r *rehearsal) file(name string, content []byte) string {
 // deploy starts the app with other credentials.
 func (r *rehearsal) deploy(list ...msauth.Credential) {
 	r.Helper()
-	r.Site.Restart(r.T, with(list...))
+	r.Site.Restart(r.T, by(list...))
 }
 
 // signIn signs a user in with a credential, and checks that the log has these
@@ -191,7 +186,7 @@ func TestRolloversThatGoWrong(t *testing.T) {
 		path := r.file("app.pem", cert.PEM)
 		credentials := []msauth.Credential{msauth.CertificateFiles(path, path), msauth.Secret(r.MS.ClientSecret)}
 		r.deploy(credentials...)
-		alone := []string{"credential unusable", "last credential: client secret"}
+		alone := []string{"credential unusable", "last credential: client secret in Credentials[1]"}
 		r.signIn(r.MS.Secret(), []string{"credential_refused"}, alone)
 		r.want(1, true, false)
 		certificate := r.MS.AddCertificate(cert.X509)
@@ -258,7 +253,7 @@ func TestRolloversThatGoWrong(t *testing.T) {
 		r.deploy(msauth.Secret(r.MS.ClientSecret), msauth.Secret("the-next-secret-of-the-app"))
 		r.signIn(r.MS.Secret(), none, none)
 		r.MS.Secret().Remove()
-		r.signIn(next, []string{"credential_refused"}, []string{"credential unusable", "last credential: client secret"})
+		r.signIn(next, []string{"credential_refused"}, []string{"credential unusable", "last credential: client secret in Credentials[1]"})
 		r.want(1, true, false)
 	})
 	t.Run("the only one is deleted", func(t *testing.T) {
@@ -287,7 +282,7 @@ func TestRolloversThatGoWrong(t *testing.T) {
 				time.Sleep(24 * time.Hour)
 			}
 			time.Sleep(life)
-			r.signIn(r.MS.Secret(), []string{"credential_refused"}, []string{"credential unusable", "last credential: client secret"})
+			r.signIn(r.MS.Secret(), []string{"credential_refused"}, []string{"credential unusable", "last credential: client secret in Credentials[1]"})
 			r.want(1, true, false)
 			// A process that starts now refuses to.
 			if _, err := msauth.New(r.Cfg); err == nil || !strings.Contains(err.Error(), "Config.Credentials") || !strings.Contains(err.Error(), " ended at ") {
