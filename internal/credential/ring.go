@@ -108,10 +108,11 @@ func newCandidate(c Credential) *candidate {
 // have caused a refusal.
 //
 // Use returns nil if the last call of send did not return Refused. Otherwise it
-// returns the first error: of send, or of a credential that could make no proof.
+// returns the first error of send or, if there was no call, of a credential that
+// could make no proof.
 func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(Proof) (Verdict, error)) error {
 	r.look(ctx)
-	var first error
+	var unproved error // the first
 	var refused []*refusal
 	var tried []*candidate
 	for {
@@ -123,11 +124,11 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 		proof, err := c.prove(ctx, to)
 		if err != nil {
 			err = fmt.Errorf("msauth: %s: %w", c.Name(), err)
-			if first == nil {
-				first = err
+			if unproved == nil {
+				unproved = err
 			}
 			if ctx.Err() != nil {
-				return first // the request has no time left, which says nothing of the credential
+				return reason(refused, unproved) // no time is left, which says nothing of the credential
 			}
 			r.fail(ctx, c, err)
 			continue
@@ -139,9 +140,6 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 		case Refused:
 			r.suspect(c)
 			refused = append(refused, &refusal{c, err})
-			if first == nil {
-				first = err
-			}
 			continue
 		case Accepted:
 			r.accept(ctx, c, began, refused)
@@ -153,10 +151,16 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 	} else {
 		r.condemn(ctx, refused, nil)
 	}
-	if first == nil {
-		first = errors.New("msauth: no credential can be used")
+	return reason(refused, unproved)
+}
+
+// reason is why a request was not made, or failed: that of the most preferred
+// credential that the provider has seen.
+func reason(refused []*refusal, unproved error) error {
+	if len(refused) > 0 {
+		return refused[0].why
 	}
-	return first
+	return unproved
 }
 
 // A refusal is a credential that the provider has refused in one request.

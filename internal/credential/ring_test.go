@@ -476,6 +476,17 @@ func TestCredentialThatHangs(t *testing.T) {
 			t.Error("no error")
 		}
 		s.heard("of a request that is over")
+
+		// Nor of one that was refused before.
+		s.accept("")
+		time.Sleep(time.Minute)
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		late := newSite(t, "", fixed("B")[0], credential.Fixed(a))
+		if err := late.ring.Use(ctx, credential.Recipient{}, false, late.answer); err == nil || err.Error() != "B is wrong" {
+			t.Errorf("error %v", err)
+		}
+		late.heard("B may be good for another request")
 	})
 }
 
