@@ -64,6 +64,18 @@
 //  5. [Middleware.Logout] ends the session and redirects the browser to
 //     Microsoft, to sign out there too, and then to [Config.PostLogoutURL].
 //
+// # Credentials of the app
+//
+// Token requests prove that they are the app's: by [Config.ClientSecret], or by
+// one of [Config.Credentials]. These are certificates and keys that sign an
+// assertion ([CertificateFiles], [Certificate]), tokens of another issuer that the
+// app registration trusts ([FederatedTokenFile], [Assertion]), and secrets
+// ([Secret], [SecretFile]). Files are read again when they change. If Microsoft
+// refuses one, the same request goes on with the next, so a credential can be
+// replaced without an interruption: register the new one, give it to the app, and
+// delete the old one last. [Stats.Credentials] says which is used and when it
+// ends. docs/credentials.md has commands and steps.
+//
 // # Other providers
 //
 // [Config.Issuer] selects another OpenID provider, with the same sign-in flow.
@@ -83,8 +95,8 @@
 //     configure.
 //   - If an ID token lacks the user's names, they are read from userinfo, once,
 //     at sign-in.
-//   - The app authenticates by client_secret_post if discovery lists it, and by
-//     Basic otherwise.
+//   - The app sends its secret by client_secret_post if discovery lists that, and
+//     by Basic otherwise. With a key in Credentials it uses private_key_jwt.
 //
 // The latest ID token is kept for signing out at the provider (id_token_hint).
 //
@@ -240,7 +252,9 @@
 // versions: start, handler_misconfigured, sign_in, sign_in_refused,
 // access_refused, sign_out, session_ended, renewal, renewal_pause,
 // renewal_resume, degraded, degraded_end, app_misconfigured, connected,
-// no_refresh_token, token_store_failed, keys_changed, key_files_failed. A line about a request is logged with
+// no_refresh_token, token_store_failed, keys_changed, key_files_failed,
+// credential_refused, credential_changed, credential_fault, credential_ends. A
+// line about a request is logged with
 // the request's context, so that a slog Handler can add attributes from it. The
 // line for a refusal has the account (user, username), the page (path), the kind
 // (refused) and what was missing (err). [Middleware.Stats] counts refusals by

@@ -17,13 +17,19 @@ import (
 // Microsoft's own SDKs use:
 //
 //	AZURE_CLIENT_ID       the app registration; without it the app runs on a
-//	AZURE_CLIENT_SECRET   local stand-in for Microsoft
+//	                      local stand-in for Microsoft
 //	AZURE_TENANT_ID       common (default), organizations, consumers, a tenant
 //	AZURE_AUTHORITY_HOST  another cloud, such as https://login.microsoftonline.us/
 //
-// and these are the app's own:
+//	AZURE_FEDERATED_TOKEN_FILE           a token of another issuer, as in AKS
+//	AZURE_CLIENT_CERTIFICATE_PATH        a PEM file: certificate and private key
+//	AZURE_CLIENT_SEND_CERTIFICATE_CHAIN  1 or true: trust by subject and issuer
+//	AZURE_CLIENT_SECRET                  a client secret
 //
-//	MSAUTH_ISSUER    another OpenID provider, instead of the two above
+// The app needs one of the token, the certificate and the secret. If several are
+// set, the first that works is used, in this order. These are the app's own:
+//
+//	MSAUTH_ISSUER    another OpenID provider, not AZURE_TENANT_ID at AZURE_AUTHORITY_HOST
 //	MSAUTH_BASE_URL  public URL of /auth, by default http://localhost:PORT/auth
 //	MSAUTH_KEYS      keys that seal the cookies: base64, separated by commas
 //	MSAUTH_SCOPES    by default "User.Read Files.Read"
@@ -55,7 +61,8 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		set.Notes = append(set.Notes, "MSAUTH_KEYS is not set, so sessions end when this program does. Make a key with: openssl rand -base64 32")
 	}
 	if c.ClientID == "" {
-		for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_TENANT_ID", "AZURE_AUTHORITY_HOST", "MSAUTH_ISSUER"} {
+		others := []string{"AZURE_TENANT_ID", "AZURE_AUTHORITY_HOST", "MSAUTH_ISSUER"}
+		for _, name := range append(others, webapp.CredentialVariables...) {
 			if getenv(name) != "" {
 				set.Notes = append(set.Notes, name+" is ignored because AZURE_CLIENT_ID is not set.")
 			}
@@ -100,11 +107,14 @@ func (set *settings) announce(out io.Writer) {
 	if set.Local != "" {
 		fmt.Fprintf(out, "Running on a local stand-in for Microsoft (%s): choose any account, no password.\n", set.Local)
 		fmt.Fprintf(out, "Ada has the role %s.\n", adminRole)
-		fmt.Fprintf(out, "To use the real one, set AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, and register\n")
+		fmt.Fprintf(out, "To use the real one, set AZURE_CLIENT_ID and one of AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH\nand AZURE_FEDERATED_TOKEN_FILE, and register ")
 	} else {
-		fmt.Fprintf(out, "People sign in at %s. Register there\n", cmp.Or(set.Auth.Issuer, set.Auth.Authority, "https://login.microsoftonline.com"))
+		fmt.Fprintf(out, "People sign in at %s. Register there ", cmp.Or(set.Auth.Issuer, set.Auth.Authority, "https://login.microsoftonline.com"))
 	}
 	fmt.Fprintf(out, "these redirect URIs (platform \"Web\"):\n\n  %s/callback\n  %[1]s/signed-out\n\n", set.AuthURL())
+	if set.Local == "" {
+		set.PrintCredentials(out)
+	}
 	if set.Local == "" && set.Auth.Issuer == "" {
 		fmt.Fprintf(out, "/security needs the optional claim auth_time (ID token), /admin the app role %s.\n\n", adminRole)
 	}

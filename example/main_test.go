@@ -65,7 +65,6 @@ func TestSettings(t *testing.T) {
 		{"keys", with("MSAUTH_KEYS", std+", "+raw), "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/",
 			func(c msauth.Config) any { return c.Keys }, [][]byte{key, key}, false},
 		{"short key", with("MSAUTH_KEYS", "c2hvcnQ="), "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/", nil, nil, true},
-		{"no secret", env{"AZURE_CLIENT_ID": "id"}, "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/", nil, nil, true},
 		{"issuer and tenant", with("MSAUTH_ISSUER", "https://id.example.com", "AZURE_TENANT_ID", "common"), "", "localhost:8080", "/auth/", nil, nil, true},
 		{"http in public", with("MSAUTH_BASE_URL", "http://drive.example.com/auth"), "https://graph.microsoft.com/v1.0", ":8080", "/auth/", nil, nil, true},
 	}
@@ -107,7 +106,7 @@ func TestWrongSettings(t *testing.T) {
 		{"keys", env{"MSAUTH_KEYS": "????"}, "MSAUTH_KEYS: entry 1"},
 		{"base URL", env{"MSAUTH_BASE_URL": "http://[::1"}, "MSAUTH_BASE_URL"},
 		{"local Microsoft in public", env{"MSAUTH_BASE_URL": "https://drive.example.com/auth"}, "AZURE_CLIENT_ID is not set"},
-		{"no secret", env{"AZURE_CLIENT_ID": "id"}, "Config.ClientSecret"},
+		{"no secret", env{"AZURE_CLIENT_ID": "id"}, "set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -124,12 +123,15 @@ func TestWrongSettings(t *testing.T) {
 
 func TestIgnoredSettings(t *testing.T) {
 	t.Parallel()
-	set, err := readSettings(env{"AZURE_TENANT_ID": "common"}.get)
+	given := env{"AZURE_TENANT_ID": "common", "AZURE_CLIENT_CERTIFICATE_PATH": "/none", "AZURE_FEDERATED_TOKEN_FILE": "/none"}
+	set, err := readSettings(given.get)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(set.Notes, func(note string) bool { return strings.HasPrefix(note, "AZURE_TENANT_ID is ignored") }) {
-		t.Errorf("notes %q, want one about AZURE_TENANT_ID", set.Notes)
+	for name := range given {
+		if !slices.ContainsFunc(set.Notes, func(note string) bool { return strings.HasPrefix(note, name+" is ignored") }) {
+			t.Errorf("notes %q, want one about %s", set.Notes, name)
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (a *replica) requests(path, dest string) (n int) {
 	return n
 }
 
-// A site as people have it: below a path, behind nginx as the README configures
+// A site as people have it: below a path, behind nginx as docs/proxies.md configures
 // it, on two replicas in turns, with a service worker that passes requests on.
 func TestVisitBelowAPathWithAServiceWorkerAndTwoReplicas(t *testing.T) {
 	t.Parallel()
@@ -94,7 +94,7 @@ func TestVisitBelowAPathWithAServiceWorkerAndTwoReplicas(t *testing.T) {
 		replicas = append(replicas, a)
 		upstream += "		server " + strings.TrimPrefix(server.URL, "http://") + ";\n"
 	}
-	startNginx(t, address, upstream+"	}", strings.Replace(readmeLocation(t), "127.0.0.1:8080", "replicas", 1))
+	startNginx(t, address, upstream+"	}", strings.Replace(documentedLocation(t), "127.0.0.1:8080", "replicas", 1))
 	both := func(path, dest string) int {
 		return replicas[0].requests(path, dest) + replicas[1].requests(path, dest)
 	}
@@ -203,27 +203,27 @@ func TestVisitBelowAPathWithAServiceWorkerAndTwoReplicas(t *testing.T) {
 	}
 }
 
-// readmeLocation is the README's configuration of nginx below a path.
-func readmeLocation(t *testing.T) string {
+// documentedLocation is the configuration of nginx below a path in docs/proxies.md.
+func documentedLocation(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../docs/proxies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(readme), "## Below a path prefix")
+	_, section, _ := strings.Cut(string(text), "## Below a path prefix")
 	_, rest, _ := strings.Cut(section, "```nginx\n")
 	snippet, _, ok := strings.Cut(rest, "```")
 	if !ok || strings.Count(snippet, "proxy_pass http://127.0.0.1:8080;") != 1 {
-		t.Fatalf("the README has no configuration: %q", snippet)
+		t.Fatalf("docs/proxies.md has no configuration: %q", snippet)
 	}
 	return snippet
 }
 
-// The README's configuration keeps the path; one with a path after the address
+// The documented configuration keeps the path; one with a path after the address
 // does not, and the app says so.
 func TestBelowAPathPrefix(t *testing.T) {
 	t.Parallel()
-	snippet := readmeLocation(t)
+	snippet := documentedLocation(t)
 	p := serveBelow(t, "/expenses", snippet, unchanged)
 	p.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
 	v := &person{at: p, jar: map[string]string{}}

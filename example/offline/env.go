@@ -22,11 +22,17 @@ import (
 // Microsoft's own SDKs use:
 //
 //	AZURE_CLIENT_ID       the app registration; without it the app runs on a
-//	AZURE_CLIENT_SECRET   local stand-in for Microsoft
+//	                      local stand-in for Microsoft
 //	AZURE_TENANT_ID       common (default), organizations, consumers, a tenant
 //	AZURE_AUTHORITY_HOST  another cloud, such as https://login.microsoftonline.us/
 //
-// and these are the app's own:
+//	AZURE_FEDERATED_TOKEN_FILE           a token of another issuer, as in AKS
+//	AZURE_CLIENT_CERTIFICATE_PATH        a PEM file: certificate and private key
+//	AZURE_CLIENT_SEND_CERTIFICATE_CHAIN  1 or true: trust by subject and issuer
+//	AZURE_CLIENT_SECRET                  a client secret
+//
+// The app needs one of the token, the certificate and the secret. If several are
+// set, the first that works is used, in this order. These are the app's own:
 //
 //	MSAUTH_BASE_URL  public URL of /auth, by default http://localhost:PORT/auth
 //	MSAUTH_KEYS      keys that seal the stored tokens: base64, separated by commas.
@@ -76,11 +82,14 @@ func (set *settings) announce(out io.Writer) {
 	if set.Local != "" {
 		fmt.Fprintf(out, "Running on a local stand-in for Microsoft (%s): connect any account, no password.\n", set.Local)
 		fmt.Fprintln(out, "It forgets everything when this program ends: connect again after a restart.")
-		fmt.Fprintln(out, "To use the real one, set AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, and register")
+		fmt.Fprintf(out, "To use the real one, set AZURE_CLIENT_ID and one of AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH\nand AZURE_FEDERATED_TOKEN_FILE, and register ")
 	} else {
-		fmt.Fprintf(out, "Accounts are connected at %s. Register there\n", cmp.Or(set.Auth.Authority, "https://login.microsoftonline.com"))
+		fmt.Fprintf(out, "Accounts are connected at %s. Register there ", cmp.Or(set.Auth.Authority, "https://login.microsoftonline.com"))
 	}
 	fmt.Fprintf(out, "this redirect URI (platform \"Web\"):\n\n  %s/callback\n\n", set.AuthURL())
+	if set.Local == "" {
+		set.PrintCredentials(out)
+	}
 	fmt.Fprintf(out, "The database is %s. A digest is written every %s.\n", set.database, every(set.every))
 	set.PrintNotes(out)
 }

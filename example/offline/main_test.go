@@ -53,7 +53,7 @@ func TestSettings(t *testing.T) {
 		{env{"MSAUTH_BASE_URL": "http://[::1"}, "MSAUTH_BASE_URL"},
 		{env{"MSAUTH_BASE_URL": "http://localhost:8080"}, "must have a path"},
 		{env{"MSAUTH_BASE_URL": "https://digests.example.com/auth"}, "AZURE_CLIENT_ID is not set"},
-		{env{"AZURE_CLIENT_ID": "id", "MSAUTH_KEYS": key, "PORT": "8199", "DIGEST_DB": filepath.Join(t.TempDir(), "a.db")}, "Config.ClientSecret"},
+		{env{"AZURE_CLIENT_ID": "id", "MSAUTH_KEYS": key, "PORT": "8199", "DIGEST_DB": filepath.Join(t.TempDir(), "a.db")}, "set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE"},
 		{env{"DIGEST_DB": filepath.Join(t.TempDir(), "none", "a.db")}, "cannot make a key"},
 	} {
 		err := serve(t.Context(), tt.env.get, io.Discard, slog.New(slog.DiscardHandler))

@@ -23,6 +23,7 @@ const (
 	liveSDK = "../../docs/live-sdk.md"
 	trouble = "../../docs/troubleshooting.md"
 	metrics = "../../docs/metrics.md"
+	proofs  = "../../docs/credentials.md"
 )
 
 func readFile(t *testing.T, name string) string {
@@ -50,7 +51,7 @@ func flat(s string) string {
 func TestSnippets(t *testing.T) {
 	t.Parallel()
 	var files []string
-	for _, pattern := range []string{"*.go", "*/*.go", "../graphsdk/*.go", "../../*_test.go", "../../tests/*/*_test.go"} {
+	for _, pattern := range []string{"*.go", "*/*.go", "../graphsdk/*.go", "../managedidentity/*.go", "../../*_test.go", "../../tests/*/*_test.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -63,7 +64,7 @@ func TestSnippets(t *testing.T) {
 	}
 	fence := regexp.MustCompile("(?ms)^```go\n(.*?)^```")
 	var snippets [][]string
-	for _, doc := range []string{readme, recipes, liveSDK} {
+	for _, doc := range []string{readme, recipes, liveSDK, proofs} {
 		found := fence.FindAllStringSubmatch(readFile(t, doc), -1)
 		if len(found) < 5 {
 			t.Fatalf("%s: %d snippets found", doc, len(found))
@@ -181,7 +182,7 @@ func prose(t *testing.T, name string) string {
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	for _, doc := range []string{
-		readme, recipes, liveSDK, trouble, metrics, "../../docs/registration.md", "../../docs/proxies.md", "../../docs/operations.md",
+		readme, recipes, liveSDK, trouble, metrics, proofs, "../../docs/registration.md", "../../docs/proxies.md", "../../docs/operations.md",
 		"../../docs/providers.md", "../../SECURITY.md", "../../CONTRIBUTING.md",
 	} {
 		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(prose(t, doc), -1) {

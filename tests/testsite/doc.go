@@ -7,6 +7,7 @@
 //   - An [Office] is an app whose answers a [Visitor] reads header by header, for
 //     tests with many requests or several processes of one app.
 //   - [Files] and [Tokens] are stores that fail on demand.
+//   - A [Certificate] is what an operator registers and keeps in a file.
 //   - [Renewing] and [Storing] run a test in a testing/synctest bubble.
 //
 // Only tests import it. It knows the public API and msauthtest, as an app's own

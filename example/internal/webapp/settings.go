@@ -3,6 +3,7 @@ package webapp
 import (
 	"cmp"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -16,7 +17,9 @@ import (
 
 // Settings are the settings that both examples read from the environment:
 //
-//	AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID, AZURE_AUTHORITY_HOST
+//	AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_AUTHORITY_HOST
+//	AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE
+//	AZURE_CLIENT_SEND_CERTIFICATE_CHAIN
 //	MSAUTH_BASE_URL, MSAUTH_KEYS, PORT
 type Settings struct {
 	Auth   msauth.Config
@@ -25,6 +28,8 @@ type Settings struct {
 	Graph  string   // base URL of Microsoft Graph
 	Local  string   // origin of the local stand-in for Microsoft, if the app runs on it
 	Notes  []string // printed at the start
+
+	credentials []string // texts about Auth.Credentials
 }
 
 // ReadSettings reads the settings. If MSAUTH_KEYS is not set, Auth.Keys is empty.
@@ -39,12 +44,19 @@ func ReadSettings(getenv func(string) string) (Settings, error) {
 		return set, err
 	}
 	set.Auth = msauth.Config{
-		ClientID:     getenv("AZURE_CLIENT_ID"),
-		ClientSecret: getenv("AZURE_CLIENT_SECRET"),
-		Tenant:       getenv("AZURE_TENANT_ID"),
-		Authority:    getenv("AZURE_AUTHORITY_HOST"),
-		BaseURL:      cmp.Or(getenv("MSAUTH_BASE_URL"), "http://localhost:"+port+"/auth"),
-		Keys:         keys,
+		ClientID:  getenv("AZURE_CLIENT_ID"),
+		Tenant:    getenv("AZURE_TENANT_ID"),
+		Authority: getenv("AZURE_AUTHORITY_HOST"),
+		BaseURL:   cmp.Or(getenv("MSAUTH_BASE_URL"), "http://localhost:"+port+"/auth"),
+		Keys:      keys,
+	}
+	if set.Auth.ClientID != "" {
+		if set.Auth.Credentials, set.credentials, err = readCredentials(getenv); err != nil {
+			return set, err
+		}
+		if len(set.Auth.Credentials) == 0 {
+			return set, errors.New("AZURE_CLIENT_ID is set, and nothing to prove it with: set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE")
+		}
 	}
 	set.Graph = graphURL(set.Auth.Authority)
 
@@ -66,7 +78,7 @@ func ReadSettings(getenv func(string) string) (Settings, error) {
 // UseLocal configures the app to run on a local stand-in for Microsoft.
 func (set *Settings) UseLocal(microsoft *msauthtest.Server) {
 	c := &set.Auth
-	c.ClientID, c.ClientSecret = microsoft.ClientID, microsoft.ClientSecret
+	c.ClientID, c.ClientSecret, c.Credentials = microsoft.ClientID, microsoft.ClientSecret, nil
 	c.Authority, c.Tenant, c.Issuer = microsoft.URL, "", ""
 	set.Graph = microsoft.URL + "/v1.0"
 	set.Local = microsoft.URL

@@ -11,6 +11,10 @@
 // role. It may be repeated:
 //
 //	go run ./msauthtest/cmd/msauthtest -role Ada=Admin -role bruno@fabrikam.example=Reader
+//
+// The flag -certificate registers the certificate in a PEM file, for an app that
+// authenticates with that. If there is no such file, the command makes one, with
+// a certificate of 30 days and its private key.
 package main
 
 import (
@@ -68,6 +72,7 @@ type options struct {
 	lifetime               time.Duration
 	autoSignIn             string
 	roles                  []string // person=role
+	certificate            string   // file
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -86,6 +91,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		o.roles = append(o.roles, text)
 		return nil
 	})
+	flags.StringVar(&o.certificate, "certificate", "", "register the certificate in this PEM `file`, which is made if there is none")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -157,6 +163,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := giveRoles(ms, o.roles); err != nil {
 		return err
 	}
+	proof := "AZURE_CLIENT_SECRET='" + ms.ClientSecret + "'"
+	if o.certificate != "" {
+		cert, path, err := certificate(o.certificate)
+		if err != nil {
+			return fmt.Errorf("-certificate: %w", err)
+		}
+		ms.AddCertificate(cert)
+		proof = "AZURE_CLIENT_CERTIFICATE_PATH='" + path + "'"
+	}
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.AccessTokenLifetime = o.lifetime
 		b.AutoSignIn = o.autoSignIn
@@ -173,10 +188,10 @@ Redirect URI   any on loopback, and any https
 AZURE_AUTHORITY_HOST=%[1]s/
 AZURE_TENANT_ID=common
 AZURE_CLIENT_ID=%[2]s
-AZURE_CLIENT_SECRET='%[3]s'
+%[4]s
 
 Ctrl-C ends it.
-`, ms.URL, ms.ClientID, ms.ClientSecret)
+`, ms.URL, ms.ClientID, ms.ClientSecret, proof)
 
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()
