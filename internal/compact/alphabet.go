@@ -25,6 +25,7 @@ const (
 	lower     = 1
 	noCode    = -1      // in codes
 	shiftCode = 1 << 16 // in codes: after a shift
+	shifted   = 64      // in characters: after a shift
 )
 
 // codes has the code of each character, by alphabet.
@@ -41,6 +42,16 @@ var codes = func() (codes [len(alphabets)][256]int) {
 		}
 	}
 	return codes
+}()
+
+// characters has the character of each code, by alphabet; shifted is added to the
+// codes after a shift. A shift, or what means nothing after one, is 0.
+var characters = func() (characters [len(alphabets)][2 * shifted]byte) {
+	for i, a := range alphabets {
+		copy(characters[i][:], a.chars)
+		copy(characters[i][shifted:], a.shifted)
+	}
+	return characters
 }()
 
 // codesOf returns how many codes of alphabet i a text takes, or -1 if it has

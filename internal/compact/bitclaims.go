@@ -98,15 +98,15 @@ func (w *bitClaims) run(r run) {
 }
 
 // bitValue reads the kind of a value. It returns what the value would begin with in
-// bytes or, for a text, its kind as the number of plain text.
+// bytes or, for a text, its kind as the number of plain text (kindPlain is 0).
 func (d *Decoder) bitValue() uint64 {
 	kind := d.bits(3)
 	if kind != bitSpecial {
-		return kind<<3 | kindPlain
+		return kind << 3
 	}
 	switch n := d.bits(4); {
 	case n == bitPlain:
-		return bitSpecial<<3 | kindPlain
+		return bitSpecial << 3
 	case n == bitPrevious && d.from < d.to:
 		return kindKnown
 	case n >= specialNull && n <= specialGroups:
@@ -145,7 +145,7 @@ func (d *Decoder) bitInteger() int64 {
 
 // appendRuns appends a text. number is from bitValue.
 func (d *Decoder) appendRuns(out []byte, number uint64) []byte {
-	for number == bitJoin<<3|kindPlain && !d.Bad {
+	for number == bitJoin<<3 && !d.Bad {
 		out = d.appendRun(out, d.bitValue())
 		number = d.bitValue()
 	}

@@ -27,7 +27,7 @@ func (w *bitWriter) put(v uint64, n uint) {
 // smallBits are the bits of the smallest numbers, after a 1.
 const smallBits = 3
 
-// number writes a number below 1<<62 that is small more often than not: in four
+// number writes a number below 1<<28 that is small more often than not: in four
 // bits below 8, six below 24, eight below 56 (an Exp-Golomb code).
 func (w *bitWriter) number(n uint64) {
 	n += 1 << smallBits
@@ -48,40 +48,48 @@ func (w *bitWriter) codes(i int, s string) {
 	}
 }
 
-// bits reads n bits, at most 56.
-func (d *Decoder) bits(n uint) uint64 {
-	var v uint64
+// peek returns what is read next, from the highest bit on: 56 bits at least, with
+// zeros after the end.
+func (d *Decoder) peek() uint64 {
 	if d.At+8 <= len(d.B) { // almost always
-		v = binary.BigEndian.Uint64(d.B[d.At:])
-	} else {
-		var rest [8]byte
-		if uint(copy(rest[:], d.B[d.At:]))*8 < d.used+n {
-			d.fail()
-			return 0
-		}
-		v = binary.BigEndian.Uint64(rest[:])
+		return binary.BigEndian.Uint64(d.B[d.At:]) << d.used
 	}
-	v = v << d.used >> (64 - n)
+	var rest [8]byte
+	copy(rest[:], d.B[d.At:])
+	return binary.BigEndian.Uint64(rest[:]) << d.used
+}
+
+// skip goes on by n bits.
+func (d *Decoder) skip(n uint) {
 	d.used += n
 	d.At += int(d.used / 8)
 	d.used %= 8
+	if d.At >= len(d.B) && (d.At > len(d.B) || d.used > 0) {
+		d.fail()
+	}
+}
+
+// bits reads n bits, at most 56.
+func (d *Decoder) bits(n uint) uint64 {
+	v := d.peek() >> (64 - n)
+	if d.skip(n); d.Bad {
+		return 0
+	}
 	return v
 }
 
 // bitNumber reads a number.
 func (d *Decoder) bitNumber() uint64 {
-	width := uint(smallBits)
-	for d.bits(1) == 0 {
-		if width++; width > 56 || d.Bad {
-			d.fail()
-			return 0
-		}
-	}
-	n := d.bits(width)
-	if d.Bad {
+	v := d.peek()
+	width := 2*uint(bits.LeadingZeros64(v)) + 1 + smallBits
+	if width > 56 {
+		d.fail()
 		return 0
 	}
-	return 1<<width + n - 1<<smallBits
+	if d.skip(width); d.Bad {
+		return 0
+	}
+	return v>>(64-width) - 1<<smallBits
 }
 
 // endBits skips what is left of a byte of which bits have been read, and must
@@ -101,30 +109,33 @@ func (d *Decoder) appendCodes(out []byte, i int, count uint64) []byte {
 	}
 	end := d.At*8 + int(d.used) + int(count)*int(a.width)
 	// The lowest have bits of word are read and not yet used.
-	word, have := uint(0), uint(0)
+	word, have, at := uint64(0), uint(0), d.At
 	if d.used > 0 {
-		word, have = uint(d.B[d.At]), 8-d.used
-		d.At++
+		word, have, at = uint64(d.B[at]), 8-d.used, at+1
 	}
-	chars, shift := a.chars, false
+	table, shift := &characters[i], uint64(0)
 	for range count {
-		for have < a.width {
-			word, have = word<<8|uint(d.B[d.At]), have+8
-			d.At++
+		switch {
+		case have >= a.width:
+		case at+4 <= len(d.B):
+			word, have, at = word<<32|uint64(binary.BigEndian.Uint32(d.B[at:])), have+32, at+4
+		default:
+			word, have, at = word<<8|uint64(d.B[at]), have+8, at+1
 		}
 		have -= a.width
-		switch code := word >> have & (1<<a.width - 1); {
-		case code < uint(len(chars)):
-			out = append(out, chars[code])
-			chars, shift = a.chars, false
-		case shift:
+		c := table[(shift|word>>have&(1<<a.width-1))%uint64(len(table))]
+		switch {
+		case c != 0:
+			out = append(out, c)
+			shift = 0
+		case shift != 0:
 			d.fail() // a shift after a shift
 			return out
 		default:
-			chars, shift = a.shifted, true
+			shift = shifted
 		}
 	}
-	if shift {
+	if shift != 0 {
 		d.fail() // a shift is followed by something
 		return out
 	}
