@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"testing"
 
+	"github.com/cloudwego/base64x"
 	simd "github.com/segmentio/asm/base64"
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -89,6 +90,14 @@ func BenchmarkText(b *testing.B) {
 				return simd.RawURLEncoding.EncodedLen(len(src))
 			},
 			simd.RawURLEncoding.Decode,
+		},
+		{
+			"base64, cloudwego",
+			func(dst, src []byte) int {
+				base64x.RawURLEncoding.Encode(dst, src)
+				return base64x.RawURLEncoding.EncodedLen(len(src))
+			},
+			base64x.RawURLEncoding.Decode,
 		},
 		{ // its alphabet has characters that cookies may not have; another one costs the same
 			"base85, encoding/ascii85",
