@@ -337,7 +337,7 @@ func TestKeyFilesAtNew(t *testing.T) {
 		{"half a key in the second", []string{la, lb[:24]}, "cannot be used: FILE, OTHER: line 1 of OTHER has 18 bytes in base64: want 32 random bytes"},
 		{"another length", []string{strings.TrimSpace(la)[:43] + "AAAA" + "\n"}, "cannot be used: FILE: line 1"},
 		{"not base64", []string{"# keys\n\n" + la[:20] + "!" + la[20:]}, "cannot be used: FILE: line 3 is not base64"},
-		{"raw bytes", []string{string(a)}, "cannot be used: FILE: line 1"},
+		{"raw bytes", []string{"\x80\x81\x82\x83" + strings.Repeat("\xf7\x0e", 14)}, "cannot be used: FILE: line 1"},
 		{"one byte repeated", []string{strings.Repeat("A", 43) + "=\n"}, "cannot be used: FILE: line 1 is the same byte 32 times: want 32 random bytes"},
 		{"twice", []string{la + lb + la}, "cannot be used: FILE: line 3 is the same key as line 1"},
 		{"twice in two files", []string{la + lb, lb}, "cannot be used: FILE, OTHER: line 1 of OTHER is the same key as line 2 of FILE"},
