@@ -140,6 +140,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 		case Refused:
 			r.suspect(c)
 			refused = append(refused, &refusal{c, err})
+			r.look(ctx) // what is refused may have been replaced meanwhile
 			continue
 		case Accepted:
 			r.accept(ctx, c, began, refused)

@@ -317,6 +317,25 @@ func TestLateAnswerProvesNothing(t *testing.T) {
 	})
 }
 
+// A file that changes while a request is under way is of use to that request.
+func TestFileThatChangesDuringARequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &file{}
+		f.put(&plain{name: "F1"})
+		s := newSite(t, "F2", append(fixed("A"), f)...)
+		var carried []seal.Secret
+		err := s.ring.Use(t.Context(), credential.Recipient{}, false, func(p credential.Proof) (credential.Verdict, error) {
+			carried = append(carried, p.Secret)
+			f.put(&plain{name: "F2"})
+			return s.answer(p)
+		})
+		if err != nil || !slices.Equal(carried, []seal.Secret{"A", "F2"}) {
+			t.Errorf("%v with %d credentials, want A and F2", err, len(carried))
+		}
+	})
+}
+
 // What a file held before is of use only until what it holds now has worked.
 func TestVersionBeforeIsForgotten(t *testing.T) {
 	t.Parallel()
