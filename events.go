@@ -270,7 +270,7 @@ func (e *events) CredentialEnds(ctx context.Context, name string, until time.Tim
 
 // Entries of Stats.Degraded; package renew has the others.
 const (
-	weakCredential = "credential unusable"
+	weakCredential = "credential unusable" // #nosec G101 -- a text for operators
 	weakLast       = "last credential: "
 
 	weakPaused   = "renewals paused"
