@@ -247,6 +247,9 @@ func (m *Middleware) identify(in *arrival) bool {
 	if in.attempt.MaxAge > 0 && !m.provedFresh(in.w, in.r, in.attempt, id) {
 		return false
 	}
+	if in.attempt.User == "" && !m.mayBegin(in.w, in.r, in.attempt, id) { // connecting an account: see askApp
+		return false
+	}
 	if in.ownToken() {
 		m.fillInNames(ctx, id, in.tokens.Access)
 	}
@@ -355,6 +358,9 @@ func (m *Middleware) askApp(in *arrival) bool {
 	}
 	if n := len(in.signIn.AppData); n > maxAppData {
 		m.appError(in.w, in.r, fmt.Errorf("msauth: SignIn.AppData has %d bytes, more than %d", n, maxAppData))
+		return false
+	}
+	if in.signIn.MakeSession && a.User != "" && !m.mayBegin(in.w, in.r, a, in.identity) {
 		return false
 	}
 	// The hook may have used the session, and its tokens may have been renewed.

@@ -162,6 +162,25 @@ type Config struct {
 	// shared computers. Default: the session stays until it ends.
 	SessionCookie bool
 
+	// Reauthenticate has people enter their credentials again when a session
+	// begins: after IdleTimeout or MaxAge they do not come back with one click
+	// because they are still signed in at Microsoft. It holds for every sign-in,
+	// whatever cookies the browser has, unless the browser comes back from
+	// Microsoft with a valid session of the same account: giving consent, a
+	// step-up and the like ask for nothing more. The account picker
+	// ([LoginOptions].Prompt) is replaced by the sign-in page.
+	//
+	// These sign-ins are sent with prompt=login and max_age (OpenID Connect Core
+	// section 3.1.2.1). The proof is the claim auth_time, which must not be before
+	// the sign-in began: otherwise the sign-in ends on a page. The app
+	// registration must ask for the claim, as for
+	// [Middleware.RequireFreshSignIn], and other providers must send it: without
+	// it nobody can sign in. Only personal Microsoft accounts can, because
+	// Microsoft is not known to send it for them: they are asked for credentials,
+	// but whoever takes prompt out of the address comes back with one click.
+	// Default: Microsoft decides.
+	Reauthenticate bool
+
 	// RecheckAfter renews tokens that were issued this long ago, even if they
 	// are valid for longer, so that a user who was disabled or signed out
 	// everywhere by an administrator loses access within this time. A session
@@ -254,7 +273,10 @@ type SignIn struct {
 	UserKey string
 	// Connecting is set if [Middleware.Connect] began the sign-in for UserKey,
 	// and [Config.User] says that this user is still signed in. No session is
-	// then made unless MakeSession is set.
+	// then made unless MakeSession is set. If [Config.Reauthenticate] is set too,
+	// the sign-in is refused after OnSignIn, before anything is stored, unless
+	// credentials were entered for it; Connect asks for them if the browser has
+	// no valid session.
 	Connecting  bool
 	MakeSession bool
 	// ReplaceAccount allows the account if UserKey has connected another one,

@@ -71,7 +71,7 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 			return
 		}
 		d := provider.Requirement{Scopes: wanted, Claims: m.claimsFor(r, user)}
-		m.begin(w, r, authorizeOptions{returnTo: m.returnPath(returnTo), user: user, prompt: "select_account", requirement: d})
+		m.begin(w, r, authorizeOptions{returnTo: m.returnPath(returnTo), user: user, prompt: "select_account", requirement: d, goesOn: m.current(r) != nil})
 	})
 }
 

@@ -170,6 +170,14 @@
 // another user, or after the end, begins a new session. Renewals do not extend a
 // session.
 //
+// Whoever is still signed in at Microsoft comes back after the end with one
+// click. With [Config.Reauthenticate], a sign-in needs credentials that were
+// entered after it began, unless the browser comes back with a valid session of
+// the same account. If Microsoft did not ask for them, because somebody has taken
+// prompt=login out of the address bar, the sign-in ends on a page, never in
+// another redirect. A session that ends while the user is at Microsoft for
+// consent or a step-up leads to that page too: its link asks for credentials.
+//
 // Cookies are written before the handler runs; the ResponseWriter is passed on
 // unwrapped. A response that sets a cookie also sets Cache-Control: no-store.
 //

@@ -20,7 +20,9 @@ type LoginOptions struct {
 	// the sign-in. The default is [Config.Home].
 	ReturnTo string
 	// Prompt is "select_account" to show an account picker or "login" to have
-	// credentials entered again. If it is empty, Microsoft decides.
+	// credentials entered again. If it is empty, Microsoft decides. With
+	// [Config.Reauthenticate], both are "login", and so is the empty text unless
+	// the browser has a valid session.
 	Prompt string
 	// LoginHint is the sign-in name to fill in.
 	LoginHint string

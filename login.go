@@ -75,11 +75,11 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		if n, ok := m.renewals.Pending(rec); ok && claims == "" {
 			claims = n.Claims
 		}
-		if !same || opts.prompt != "" {
+		if opts.goesOn = same && opts.prompt == ""; !opts.goesOn {
 			claims = "" // they concern the current account
 		}
 		switch {
-		case opts.rounds >= mostRounds && same && opts.prompt == "":
+		case opts.rounds >= mostRounds && opts.goesOn:
 			m.againPage(w, r, opts.returnTo)
 			return
 		case rec.StepUp || claims != "" || !opts.requirement.Empty():
@@ -90,7 +90,7 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 			if opts.loginHint == "" && opts.prompt == "" {
 				opts.loginHint = rec.Hint()
 			}
-		case opts.rounds >= 2 && same && opts.prompt == "" && opts.appState == "":
+		case opts.rounds >= 2 && opts.goesOn && opts.appState == "":
 			opts.wait = true
 		}
 	}
@@ -103,13 +103,15 @@ type authorizeOptions struct {
 	appState                                           string
 	user                                               string // of the app, if this connects an account
 	requirement                                        provider.Requirement
+	goesOn                                             bool   // there is a valid session, and this is for its account
 	granted                                            string // scopes of the session that this replaces
 	rounds                                             uint8  // sign-ins in a row right before this one
 
 	// challenged is set if the code of the previous attempt was refused with a
 	// claims challenge, now part of requirement; asked is what that attempt was
-	// for.
+	// for, and first is when it began.
 	challenged bool
+	first      int64
 	asked      provider.RequirementDigest
 
 	retried bool // the previous attempt came back without its cookie
@@ -136,6 +138,9 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	a.Contexts = provider.ContextsIn(o.requirement.Claims)
 	if a.Challenged = o.challenged; a.Challenged {
 		a.Asked = o.asked
+		if m.cfg.Reauthenticate { // earlier versions cannot read it
+			a.First = o.first
+		}
 	}
 	if !strings.EqualFold(r.Host, m.base.Host) {
 		a.Host = web.OneLine(r.Host, 100)
@@ -158,11 +163,11 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		// cookies.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
 	}
-	if o.requirement.MaxAge > 0 {
+	if maxAge := m.maxAge(o); maxAge > 0 {
 		if !o.challenged { // credentials were entered a moment ago
 			o.prompt = "login"
 		}
-		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(session.Seconds(o.requirement.MaxAge))))
+		params = append(params, oauth2.SetAuthURLParam("max_age", strconv.Itoa(session.Seconds(maxAge))))
 	}
 	for name, value := range map[string]string{
 		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
@@ -181,6 +186,18 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	web.Vary(w.Header(), "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	m.leave(w, r, provider.AuthCodeURL(state, params...), o.wait)
+}
+
+// maxAge returns how long ago credentials may have been entered when the person
+// comes back, or 0 if that does not matter. For [Config.Reauthenticate] it is as
+// long as an attempt may take, and not 0: Microsoft shortens the ID token to it,
+// and other providers send auth_time for any value (OpenID Connect Core section
+// 3.1.2.1). The callback is stricter.
+func (m *Middleware) maxAge(o authorizeOptions) time.Duration {
+	if demanded := o.requirement.MaxAge; !m.cfg.Reauthenticate || o.goesOn || demanded > 0 && demanded < session.AttemptLifetime {
+		return demanded
+	}
+	return session.AttemptLifetime
 }
 
 // scopesToAsk returns the scopes that a sign-in requests: the app's own, and

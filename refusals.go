@@ -219,7 +219,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 			m.begin(w, r, authorizeOptions{
 				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds,
 				requirement: provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
-				challenged:  true, asked: a.Asked,
+				challenged:  true, asked: a.Asked, first: a.Began(), goesOn: m.current(r) != nil,
 			})
 			return
 		}
@@ -302,25 +302,74 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *sess
 	age := time.Since(time.Unix(id.AuthTime, 0))
 	switch {
 	case id.AuthTime == 0:
-		m.refuse(w, r, slog.LevelError, Page{
-			Kind: "no-auth-time", Status: http.StatusForbidden,
-			Title: "This site is not set up correctly for this page",
-			Text:  "Microsoft did not say when you last entered your password. " + m.asBefore(r) + "Tell the people who run this site that its app registration has to ask for this: Token configuration, Add optional claim, ID, auth_time.",
-			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-			Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
-		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
+		m.noAuthTime(w, r, a, id, "This site is not set up correctly for this page")
 	case age > a.MaxAge+provider.ExpLeeway:
-		m.refuse(w, r, slog.LevelWarn, Page{
-			Kind: "not-enough", Status: http.StatusForbidden,
-			Title: "You were not asked to sign in again",
-			Text:  "For this page you have to enter your password again, or use another sign-in method, and Microsoft did not ask you to. " + m.asBefore(r) + "Try again.",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}, {URL: m.cfg.Home, Label: "Home page"}},
+		m.notAskedAgain(w, r, a, id, Page{
+			Text:  "For this page you have to enter your password again, or use another sign-in method, and Microsoft did not ask you to. ",
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}},
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
-		}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
+		})
 	default:
 		return true
 	}
 	return false
+}
+
+// mayBegin reports whether credentials were entered since the attempt began, if
+// it begins a session and [Config.Reauthenticate] requires that, and shows a
+// page if not. Nothing here depends on what the attempt has asked for.
+func (m *Middleware) mayBegin(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
+	if !m.cfg.Reauthenticate {
+		return true
+	}
+	rec := m.current(r)
+	early := time.Duration(a.Began()-id.AuthTime) * time.Second
+	switch {
+	case rec != nil && rec.User.Same(&id.User): // the sign-in goes on from this session
+		return true
+	case id.AuthTime == 0 && id.User.Personal(): // none is known to be sent for them
+		return true
+	case id.AuthTime == 0:
+		m.noAuthTime(w, r, a, id, notSetUp)
+	case early > provider.ExpLeeway:
+		links := []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "login"}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}}
+		if a.User != "" {
+			links[0] = m.againLink(a)
+		}
+		if a.User != "" && rec != nil { // as long as it lasts, Connect asks for no credentials
+			links = append(links, Link{URL: m.LogoutURL(), Label: "Sign out"})
+		}
+		m.notAskedAgain(w, r, a, id, Page{
+			Text:  "To sign in to this site you have to enter your password, or use another sign-in method, and Microsoft did not ask you to. ",
+			Links: links,
+			Err:   fmt.Errorf("msauth: ID token: auth_time is %v before the sign-in began, which Reauthenticate does not allow", early),
+		})
+	default:
+		return true
+	}
+	return false
+}
+
+// noAuthTime ends a sign-in that must prove when credentials were entered and
+// cannot.
+func (m *Middleware) noAuthTime(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity, title string) {
+	m.refuse(w, r, slog.LevelError, Page{
+		Kind: "no-auth-time", Status: http.StatusForbidden,
+		Title: title,
+		Text:  "Microsoft did not say when you last entered your password. " + m.asBefore(r) + "Tell the people who run this site that its app registration has to ask for this: Token configuration, Add optional claim, ID, auth_time.",
+		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
+	}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
+}
+
+// notAskedAgain ends a sign-in for which credentials had to be entered, and
+// were not. p has the text, the links before that to the home page, and the
+// reason.
+func (m *Middleware) notAskedAgain(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity, p Page) {
+	p.Kind, p.Status, p.Title = "not-enough", http.StatusForbidden, "You were not asked to sign in again"
+	p.Text += m.asBefore(r) + "Try again."
+	p.Links = append(p.Links, Link{URL: m.cfg.Home, Label: "Home page"})
+	m.refuse(w, r, slog.LevelWarn, p, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
 }
 
 // notKept ends a sign-in whose tokens could not be stored in Config.Tokens.

@@ -332,7 +332,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *session.Re
 	default:
 		o := authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: d}
 		if rec != nil {
-			o.loginHint, o.rounds, o.granted = rec.Hint(), m.roundsAfter(rec), rec.Scopes
+			o.loginHint, o.rounds, o.granted, o.goesOn = rec.Hint(), m.roundsAfter(rec), rec.Scopes, true
 		}
 		m.begin(w, r, o)
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
@@ -43,6 +44,9 @@ type Attempt struct {
 	// claims challenge, which this one is to meet. A second challenge ends the
 	// sign-in.
 	Challenged bool
+	// First is when the challenged attempt began, in Unix seconds: credentials
+	// entered since then count. It is 0 if there was none.
+	First int64
 	// Retried says that the previous attempt came back without its cookie. This
 	// one began in the browser in which that one ended.
 	Retried bool
@@ -72,6 +76,10 @@ type AttemptID [8]byte
 func (id AttemptID) String() string { return hex.EncodeToString(id[:]) }
 
 func (id AttemptID) started() time.Time { return time.Unix(int64(binary.BigEndian.Uint32(id[:4])), 0) }
+
+// Began returns when the attempt began, in Unix seconds, or the one before if
+// that was challenged: see First.
+func (a *Attempt) Began() int64 { return cmp.Or(a.First, a.ID.started().Unix()) }
 
 // NewAttempt makes an attempt that begins now, and the value of its cookie.
 func NewAttempt() (a *Attempt, cookie string) {

@@ -88,6 +88,9 @@ func (a *Attempt) encode(returnTo string) []byte {
 	e.Text(a.Scopes)
 	e.Text(a.User)
 	e.Text(strings.Join(a.Contexts, " "))
+	if a.First != 0 {
+		e.B = binary.AppendVarint(e.B, a.First)
+	}
 	return e.B
 }
 
@@ -107,5 +110,8 @@ func decodeAttempt(plain []byte) (a *Attempt, ok bool) {
 	a.MaxAge = decodeMaxAge(&d)
 	a.ReturnTo, a.Host, a.AppState, a.Scopes, a.User = d.Text(), d.Text(), d.Text(), d.Text(), d.Text()
 	a.Contexts = strings.Fields(d.Text())
+	if !d.Bad && d.At < len(plain) {
+		a.First = d.Varint()
+	}
 	return a, d.Done()
 }

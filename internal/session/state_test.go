@@ -57,7 +57,7 @@ func TestStatesOfAnotherFormatAreRefused(t *testing.T) {
 func fullAttempt() *Attempt {
 	a, _ := NewAttempt()
 	a.ReturnTo, a.Host, a.AppState, a.Rounds = "/a?b=c", "localhost:8080", "some text", 15
-	a.Challenged, a.Retried = true, true
+	a.Challenged, a.Retried, a.First = true, true, 1_700_000_000
 	a.Scopes, a.Asked, a.User = "Files.Read Mail.Read", provider.RequirementDigest{1, 2, 3}, "user-1"
 	a.Contexts, a.MaxAge = []string{"c1", "c2"}, 5*time.Minute
 	return a

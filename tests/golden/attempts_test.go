@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -63,6 +64,10 @@ func (a *goldenApp) finish(address string, found *goldenReturn) *goldenReturn {
 
 var goldenLong = "/reports/q3?filter=" + strings.Repeat("north-east~", 80) + "&page=2"
 
+func enteredEarlier(_ msauthtest.Kind, claims map[string]any) {
+	claims["auth_time"] = time.Now().Add(-8 * time.Minute).Unix()
+}
+
 // goldenAttempts are sign-ins that are under way.
 func goldenAttempts() []*goldenCase {
 	at := func(page string) func(*goldenApp, *goldenValue) {
@@ -118,6 +123,20 @@ func goldenAttempts() []*goldenCase {
 			},
 			reader: func(a *goldenApp) {
 				a.behave(func(b *msauthtest.Behavior) { b.RequireMFAForCode, b.IgnoreClaims = true, true })
+			},
+		},
+		{
+			// Credentials were entered for the attempt before.
+			name: "attempt-challenged-reauthenticate", config: func(a *goldenApp) { a.cfg.Reauthenticate = true },
+			make: func(a *goldenApp, v *goldenValue) {
+				a.behave(func(b *msauthtest.Behavior) { b.RequireMFAForCode = true })
+				back := a.atMicrosoft(a.begin("/a"))
+				time.Sleep(8 * time.Minute)
+				v.URL = a.get(back).location
+				v.expect = []string{"303 /a"}
+			},
+			reader: func(a *goldenApp) {
+				a.behave(func(b *msauthtest.Behavior) { b.IDToken = enteredEarlier })
 			},
 		},
 		{
