@@ -417,7 +417,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	rec, ctx := in.record, in.r.Context()
 	sent, _ := m.sessions.Load(in.r, new(session.Record))
 	old := sent.Rec
-	if old != nil && m.judge(old, m.ended.Has(old.ID), time.Now()) == "" {
+	if old != nil && m.judge(old, m.ended.Has(old), time.Now()) == "" {
 		rec.GoesOn(old)
 	}
 	m.withoutRefreshToken(rec)
@@ -435,6 +435,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 		}
 		m.ended.Add(old, m.cfg.MaxAge, grace)
 	}
+	m.ended.Note(rec, m.cfg.MaxAge)
 	m.setMarker(in.w)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))

@@ -261,8 +261,8 @@
 // access_refused, sign_out, session_ended, renewal, renewal_pause,
 // renewal_resume, degraded, degraded_end, app_misconfigured, connected,
 // no_refresh_token, token_store_failed, keys_changed, key_files_failed,
-// credential_refused, credential_changed, credential_fault, credential_ends. A
-// line about a request is logged with
+// credential_refused, credential_changed, credential_fault, credential_ends,
+// front_channel_logout, user_signed_out. A line about a request is logged with
 // the request's context, so that a slog Handler can add attributes from it. The
 // line for a refusal has the account (user, username), the page (path), the kind
 // (refused) and what was missing (err). [Middleware.Stats] counts refusals by

@@ -19,7 +19,8 @@ import (
 
 // Stats are the counts of a Middleware since it was made, for metrics.
 type Stats struct {
-	// SignIns counts the sessions made, and SignOuts those that users ended.
+	// SignIns counts the sessions made, and SignOuts those that users ended, here
+	// or at Microsoft.
 	SignIns, SignOuts uint64
 	// SignInsRefused counts the sign-ins that could not begin, or ended on an
 	// error page.
@@ -179,6 +180,15 @@ func (e *events) connected(ctx context.Context, rec *session.Record) {
 func (e *events) signedOut(ctx context.Context, rec *session.Record) {
 	e.count(func(s *Stats) { s.SignOuts++ })
 	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.User.Key())
+}
+
+func (e *events) userSignedOut(ctx context.Context, user string) {
+	e.log.InfoContext(ctx, "msauth: all sessions of an account ended", "event", "user_signed_out", "user", web.OneLine(user, 200))
+}
+
+func (e *events) frontChannel(ctx context.Context) {
+	e.count(func(s *Stats) { s.SignOuts++ })
+	e.log.InfoContext(ctx, "msauth: signed out at the provider", "event", "front_channel_logout")
 }
 
 func (e *events) SessionEnded(ctx context.Context, user string, err *provider.Failure) {

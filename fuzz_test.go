@@ -190,6 +190,27 @@ func FuzzLoginLink(f *testing.F) {
 	})
 }
 
+// Whatever a front-channel call brings, it ends no session but the one whose sid it
+// names, sets no cookie and answers alike.
+func FuzzFrontChannelQuery(f *testing.F) {
+	m := fuzzed(f)
+	for _, query := range []string{"sid=x", "sid=x&iss=https%3A%2F%2Fevil.example", "sid=a&sid=b", "sid=&iss=", "%zz&sid=x;y", ""} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		r := httptest.NewRequest("GET", "/auth/front-channel-logout", nil)
+		r.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, r)
+		if w.Code != http.StatusOK && w.Code != http.StatusBadRequest || len(w.Header()["Set-Cookie"]) > 0 || w.Header().Get("Location") != "" || w.Body.Len() > 100 {
+			t.Errorf("status %d, header %v for %q", w.Code, w.Header(), query)
+		}
+		if m.Stats().SignOuts != 0 {
+			t.Errorf("%q ends a session", query)
+		}
+	})
+}
+
 func FuzzCallbackQuery(f *testing.F) {
 	m := fuzzed(f)
 	f.Add("code=x&state=y")

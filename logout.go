@@ -1,7 +1,10 @@
 package msauth
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -41,7 +44,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	rec := sent.Rec
 	if subject := m.sessionSubject(r, rec); !m.meant(r) && !m.agreed(w, r, actionSignOut, subject) {
 		if m.cfg.Authority == "" {
-			_, _ = m.shortDiscovery(r) // formOrigins needs it; without it the form still signs out here
+			_, _ = m.shortDiscovery(r) // providerOrigins needs it; without it the form still signs out here
 		}
 		m.showPage(w, r, Page{
 			Kind: "confirm-sign-out", Status: askingStatus(r),
@@ -149,9 +152,9 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// formOrigins returns the provider's origins for form-action, each after a
-// space.
-func (m *Middleware) formOrigins() (origins string) {
+// providerOrigins returns the provider's origins for form-action and frame-ancestors,
+// each after a space.
+func (m *Middleware) providerOrigins() (origins string) {
 	meta, err := m.authority.Known()
 	if err != nil {
 		if m.cfg.Authority != "" {
@@ -169,4 +172,51 @@ func (m *Middleware) formOrigins() (origins string) {
 		}
 	}
 	return origins
+}
+
+// SignOutUser ends all sessions of an account, in all browsers, that began until
+// now: one that begins in the same second ends too. userKey is [User.Key]. What
+// those browsers do next is answered as if nobody were signed in; the person can
+// sign in again, unless Microsoft or [Config.OnSignIn] refuses that. Access tokens
+// that handlers have stay valid until they expire. To forget the tokens that
+// [Config.Tokens] keeps, call [Middleware.Disconnect].
+//
+// It is known to this process alone, until it ends: with several servers, call it
+// on each. It returns an error if userKey is not the key of an account.
+func (m *Middleware) SignOutUser(ctx context.Context, userKey string) error {
+	if !m.ended.AddAccount(userKey, m.cfg.MaxAge) {
+		return fmt.Errorf("msauth: SignOutUser: %q is not the key of an account: want User.Key", web.OneLine(userKey, 100))
+	}
+	m.events.userSignedOut(ctx, userKey)
+	return nil
+}
+
+// frontChannelLogout serves BaseURL + "/front-channel-logout": the provider has the
+// browser load it in a hidden frame when somebody signs out there (OpenID Connect
+// Front-Channel Logout 1.0). The frame is in a page of another site, so no cookie
+// comes with it: the session is found by its sid, which is hard to guess, and nobody
+// else is told. Entra sends sid without iss; the specification wants both or none.
+//
+// It always answers 200 and the same page, so that it tells nobody which ids exist.
+func (m *Middleware) frontChannelLogout(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		m.wrongMethod(w, r, "GET")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors"+cmp.Or(m.providerOrigins(), " 'none'"))
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	sids, issuers := r.URL.Query()["sid"], r.URL.Query()["iss"]
+	if len(issuers) > 1 || len(issuers) == 1 && !m.authority.IsIssuer(issuers[0]) {
+		w.WriteHeader(http.StatusBadRequest)
+		io.WriteString(w, "<!DOCTYPE html><title>Not signed out</title>")
+		return
+	}
+	if len(sids) == 1 && m.ended.AddSID(sids[0], m.cfg.MaxAge) {
+		m.events.frontChannel(r.Context())
+	}
+	io.WriteString(w, "<!DOCTYPE html><title>Signed out</title>")
 }

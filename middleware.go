@@ -76,9 +76,10 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, "msauth.Middleware(%s)", m.cfg.BaseURL)
 }
 
-// ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out
-// and continue, through which the callback redirects to long addresses. Mount
-// it there, with or without [http.StripPrefix]:
+// ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out,
+// front-channel-logout, by which Microsoft tells that somebody has signed out
+// there, and continue, through which the callback redirects to long addresses.
+// Mount it there, with or without [http.StripPrefix]:
 //
 //	mux.Handle("/auth/", auth)
 //
@@ -127,6 +128,8 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).signedOut
 	case "continue":
 		return (*Middleware).goOn
+	case "front-channel-logout":
+		return (*Middleware).frontChannelLogout
 	}
 	return nil
 }

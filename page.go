@@ -89,7 +89,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	forms, frames := "'none'", "'none'"
 	for _, link := range p.Links {
 		if link.Post {
-			forms = "'self'" + m.formOrigins() // browsers apply form-action to the redirect too
+			forms = "'self'" + m.providerOrigins() // browsers apply form-action to the redirect too
 		}
 	}
 	h := w.Header()

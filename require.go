@@ -260,7 +260,7 @@ func forbidden(kind string, oneOf []string) *shortfall {
 // new refresh token: the next request may reach another process.
 func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 	n, ok := m.renewals.Pending(v.rec)
-	if _, leaving := m.ended.State(v.rec.ID, time.Now()); !ok || !n.Deliver || leaving || web.IsUpgrade(r) {
+	if _, leaving := m.ended.State(v.rec, time.Now()); !ok || !n.Deliver || leaving || web.IsUpgrade(r) {
 		return
 	}
 	fresh := v.rec.Clone()

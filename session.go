@@ -114,7 +114,7 @@ func (h *heldTokens) over(rec *session.Record) bool {
 	if rec.Stored {
 		return false // stored tokens belong to no browser session
 	}
-	return h.m.ended.Has(rec.ID) || !time.Now().Before(rec.Ends(h.m.cfg.MaxAge))
+	return h.m.ended.Has(rec) || !time.Now().Before(rec.Ends(h.m.cfg.MaxAge))
 }
 
 // renew makes the token request want for this session. If it fails, an older

@@ -108,7 +108,7 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		return false
 	}
 	var ended bool
-	ended, s.leaving = m.ended.State(rec.ID, s.now)
+	ended, s.leaving = m.ended.State(rec, s.now)
 	if reason := m.judge(rec, ended, s.now); reason != "" {
 		m.reject(w, r, reason, rec)
 		return false
@@ -184,7 +184,7 @@ func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *h
 			return false
 		}
 		s.now = time.Now()
-		if ended, s.leaving = m.ended.State(s.rec.ID, s.now); ended { // signed out during the renewal
+		if ended, s.leaving = m.ended.State(s.rec, s.now); ended { // signed out during the renewal
 			return false
 		}
 		if s.how == onlyDeliver && s.fresh == s.rec {
@@ -320,6 +320,7 @@ func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Requ
 		}
 		return true
 	}
+	m.ended.Note(s.fresh, m.cfg.MaxAge) // a process that has started since the sign-in does not know it
 	if s.pending {
 		m.renewals.Settle(rec.ID, s.update)
 		m.renewals.Remind(s.update, s.fresh, m.comesUntil(s.fresh))
@@ -352,7 +353,7 @@ func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) 
 func (m *Middleware) current(r *http.Request) *session.Record {
 	sent, _ := m.sessions.Load(r, new(session.Record))
 	rec := sent.Rec
-	if rec == nil || m.judge(rec, m.ended.Has(rec.ID), time.Now()) != "" {
+	if rec == nil || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
 		return nil
 	}
 	return rec

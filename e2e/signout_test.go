@@ -106,6 +106,30 @@ func TestSignOutAsksWhoeverComesFromElsewhere(t *testing.T) {
 	}
 }
 
+// Who signs out at Microsoft, or in another app, is signed out here as well: the
+// browser loads a hidden frame, without cookies.
+func TestSignOutAtMicrosoft(t *testing.T) {
+	parallel(t)
+	ms, a, b := signedIn(t)
+	ms.Set(func(behavior *msauthtest.Behavior) {
+		behavior.FrontChannelLogout = []string{a.url + "/auth/front-channel-logout"}
+	})
+	other := newPerson(t)
+	other.open(a.url)
+	other.click("#sign-in")
+	other.pick(msauthtest.Grace)
+	other.at(a.url + "/")
+	b.open(ms.URL + "/common/oauth2/v2.0/logout")
+	b.shows("#signed-out")
+	b.open(a.url + "/")
+	b.shows("#sign-in")
+	if session, _, _ := b.appCookies(); len(session) != 0 {
+		t.Errorf("cookies are left: %v", session)
+	}
+	other.open(a.url + "/")
+	other.shows("#who")
+}
+
 func TestFetchButtonAfterSignOutInAnotherTab(t *testing.T) {
 	parallel(t)
 	ms, a, b := signedIn(t)

@@ -118,6 +118,12 @@ type Behavior struct {
 	// tokens.
 	OmitAuthTime bool
 
+	// FrontChannelLogout are the front-channel logout URLs of apps: signing out
+	// shows a page that loads them in hidden frames, each with the sid of the
+	// session that ends, and goes on after two seconds. Providers other than
+	// Microsoft add iss (OpenID Connect Front-Channel Logout 1.0).
+	FrontChannelLogout []string
+
 	// Revoked is the answer to renewals after [Server.Revoke]. The zero value
 	// means invalid_grant with AADSTS50173.
 	Revoked Failure

@@ -19,29 +19,52 @@ func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hinted, known := e.user(q.Get("logout_hint"))
+	var ended []string // sids
 	if c, err := r.Cookie(e.cookie); err == nil {
 		e.mu.Lock()
 		if session := e.sessions[c.Value]; session != nil {
-			if known {
-				delete(session.accounts, strings.ToLower(hinted.SignInName))
-			} else {
-				clear(session.accounts)
+			for name, account := range session.accounts {
+				if !known || name == strings.ToLower(hinted.SignInName) {
+					delete(session.accounts, name)
+					ended = append(ended, account.sid)
+				}
 			}
 		}
 		e.mu.Unlock()
 	}
-	target := q.Get("post_logout_redirect_uri")
-	if target == "" || !registered(e.behavior.RedirectURIs, target) {
-		render(w, http.StatusOK, "signedout", page{Title: "Signed out", Data: map[string]any{"Refused": target}})
-		return
+	target, refused := q.Get("post_logout_redirect_uri"), ""
+	if target != "" && !registered(e.behavior.RedirectURIs, target) {
+		target, refused = "", target
 	}
-	if state := q.Get("state"); state != "" {
+	if state := q.Get("state"); state != "" && target != "" {
 		sep := "?"
 		if strings.Contains(target, "?") {
 			sep = "&"
 		}
 		target += sep + "state=" + url.QueryEscape(state)
 	}
-	w.Header().Set("Location", target)
-	w.WriteHeader(http.StatusFound)
+	frames := e.frontChannel(ended)
+	if target != "" && frames == nil {
+		w.Header().Set("Location", target)
+		w.WriteHeader(http.StatusFound)
+		return
+	}
+	if target != "" {
+		w.Header().Set("Refresh", "2; url="+target)
+	}
+	render(w, http.StatusOK, "signedout", page{Title: "Signed out", Data: map[string]any{"Refused": refused, "Frames": frames, "Next": target}})
+}
+
+// frontChannel returns the addresses by which apps hear that sessions have ended.
+func (e *exchange) frontChannel(sids []string) (frames []string) {
+	for _, address := range e.behavior.FrontChannelLogout {
+		for _, sid := range sids {
+			q := url.Values{"sid": {sid}}
+			if e.tenant.family == plain {
+				q.Set("iss", e.tenant.issuer(e.origin))
+			}
+			frames = append(frames, address+"?"+q.Encode())
+		}
+	}
+	return frames
 }

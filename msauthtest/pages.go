@@ -63,6 +63,9 @@ func render(w http.ResponseWriter, status int, name string, p page) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	if name == "signedout" {
+		h.Set("Content-Security-Policy", contentSecurityPolicy+"; frame-src http: https:")
+	}
 	h.Set("X-Frame-Options", "DENY")
 	w.WriteHeader(status)
 	w.Write(b.Bytes())

@@ -18,6 +18,16 @@ func (a *Authority) checkIssuer(m *Metadata) error {
 	return a.checkConfiguredIssuer(m.Issuer)
 }
 
+// IsIssuer reports whether tokens of this issuer are accepted, as far as is known
+// without asking the provider.
+func (a *Authority) IsIssuer(issuer string) bool {
+	if a.Issuer == "" {
+		return a.issuerTenant(issuer) != TenantPattern && a.checkEntraIssuer(issuer) == nil
+	}
+	m, err := a.Known()
+	return err == nil && issuer == m.Issuer || err != nil && issuer == a.Issuer
+}
+
 // checkEntraIssuer accepts the issuer of the configured tenant. For "common" and
 // "organizations" that may be a template.
 func (a *Authority) checkEntraIssuer(issuer string) error {

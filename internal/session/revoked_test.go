@@ -3,9 +3,13 @@ package session
 import (
 	"encoding/binary"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/msauth/internal/provider"
 )
 
 // However many people sign out, what is remembered of them is bounded, and gone
@@ -79,14 +83,85 @@ func TestRevokedSession(t *testing.T) {
 					revoked.Add(rec, maxAge, a.grace)
 				}
 				time.Sleep(time.Until(start.Add(test.at)))
-				if ended, leaving := revoked.State(rec.ID, time.Now()); ended != test.wantEnded || leaving != test.wantLeaving {
+				if ended, leaving := revoked.State(rec, time.Now()); ended != test.wantEnded || leaving != test.wantLeaving {
 					t.Errorf("ended %v, leaving %v", ended, leaving)
 				}
-				if revoked.Has(rec.ID) != test.wantEnded || revoked.Has(ID{2}) {
-					t.Errorf("Has says %v, of another session %v", revoked.Has(rec.ID), revoked.Has(ID{2}))
+				if revoked.Has(rec) != test.wantEnded || revoked.Has(&Record{ID: ID{2}}) {
+					t.Errorf("Has says %v, of another session %v", revoked.Has(rec), revoked.Has(&Record{ID: ID{2}}))
 				}
 				time.Sleep(maxAge + 3*time.Minute) // until the last entry is swept
 			})
 		})
+	}
+}
+
+// All sessions of an account end, and those of a session at the provider; those that
+// begin later do not.
+func TestRevokedAccountsAndSIDs(t *testing.T) {
+	t.Parallel()
+	const tid, oid = "40a0cffe-4fc9-448b-9790-232954984f24", "8342b3fe-9359-4c66-8314-5ba888da8409"
+	synctest.Test(t, func(t *testing.T) {
+		const maxAge = 7 * 24 * time.Hour
+		begun := func(id byte, sid string, user provider.Account) *Record {
+			return &Record{ID: ID{id}, SignedIn: time.Now().Unix(), sid: sid, User: user}
+		}
+		work := provider.Account{Issuer: "https://id.example.com", Subject: "s", TenantID: tid, ObjectID: oid}
+		other := provider.Account{Issuer: "https://id.example.com", Subject: "s#1"}
+		revoked := NewRevoked()
+		a, b, c := begun(1, "one", work), begun(2, "two", work), begun(3, "one", other)
+		for _, rec := range []*Record{a, b, c} {
+			revoked.Note(rec, maxAge)
+		}
+		want := func(when string, ended ...*Record) {
+			t.Helper()
+			for _, rec := range []*Record{a, b, c} {
+				if got, leaving := revoked.State(rec, time.Now()); got != slices.Contains(ended, rec) || leaving {
+					t.Errorf("%s: session %v ended %t, leaving %t", when, rec.ID, got, leaving)
+				}
+			}
+		}
+		want("at first")
+		if revoked.AddSID("unknown", maxAge) || revoked.AddSID("", maxAge) {
+			t.Error("a sid that nobody has is known")
+		}
+		for _, key := range []string{"", "x", tid, tid + "." + "x", "#s", "https://id.example.com#"} {
+			if revoked.AddAccount(key, maxAge) {
+				t.Errorf("%q is taken for the key of an account", key)
+			}
+		}
+		want("nothing that is known")
+		if !revoked.AddSID("one", maxAge) || revoked.AddSID("one", maxAge) {
+			t.Error("a sid ends once")
+		}
+		want("the sid", a, c)
+		if !revoked.AddAccount(strings.ToUpper(work.Key()), maxAge) {
+			t.Error("the key is not known")
+		}
+		want("the account", a, b, c)
+		time.Sleep(time.Second)
+		a, b, c = begun(4, "one", work), begun(5, "two", work), begun(6, "one", other)
+		want("sessions that begin later")
+		if !revoked.AddAccount(other.Key(), maxAge) {
+			t.Error("the key is not known")
+		}
+		want("an account of another provider", c)
+		time.Sleep(maxAge + 3*time.Minute)
+		want("when they would have ended anyway")
+	})
+}
+
+// Nobody can fill the memory with ids of their own.
+func TestNoteIsBounded(t *testing.T) {
+	t.Parallel()
+	revoked := NewRevoked()
+	long := &Record{sid: strings.Repeat("x", maxSID+1), SignedIn: time.Now().Unix()}
+	if revoked.Note(long, time.Hour); revoked.AddSID(long.sid, time.Hour) {
+		t.Error("a long sid is remembered")
+	}
+	for range 1000 {
+		revoked.AddSID(strings.Repeat("x", 1<<20), time.Hour)
+	}
+	if n := revoked.sids.Len() + revoked.known.Len(); n != 0 {
+		t.Errorf("%d entries", n)
 	}
 }

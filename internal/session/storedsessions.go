@@ -153,7 +153,7 @@ func (s *storedSessions) Update(w http.ResponseWriter, r *http.Request, rec *Rec
 	// the store has by then. What another process writes between that look and
 	// the save is overwritten.
 	defer s.turns.take(session.ID)()
-	if s.Ended.Has(rec.ID) {
+	if s.Ended.Has(rec) {
 		return true, nil // signed out in the meantime
 	}
 	if session, err = s.open(r); err != nil || session == nil {
