@@ -151,3 +151,37 @@ func TestDomainThatMovesToAnotherTenant(t *testing.T) {
 		}
 	})
 }
+
+// Which issuers a front-channel logout may name.
+func TestIsIssuer(t *testing.T) {
+	t.Parallel()
+	of := func(a *Authority, _ *published) *Authority {
+		if _, err := a.Discover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	common, one, other := of(commonProvider(t)), of(entraProvider(t)), of(plainProvider(t))
+	external, _ := ciamProvider(t)
+	for _, test := range []struct {
+		name   string
+		a      *Authority
+		issuer string
+		want   bool
+	}{
+		{"any tenant", common, entraBase, true},
+		{"the template", common, testOrigin + "/{tenantid}/v2.0", false},
+		{"another host", common, "https://evil.example/" + testDirectory + "/v2.0", false},
+		{"the tenant", one, entraBase, true},
+		{"another tenant", one, testOrigin + "/" + PersonalTenant + "/v2.0", false},
+		{"another provider", other, otherBase, true},
+		{"with a slash", other, otherBase + "/", false},
+		{"nothing", other, "", false},
+		{"before discovery: as configured", external, ciamBase, true},
+		{"before discovery: nothing else", external, otherBase, false},
+	} {
+		if got := test.a.IsIssuer(test.issuer); got != test.want {
+			t.Errorf("%s: %q: %t, want %t", test.name, test.issuer, got, test.want)
+		}
+	}
+}
