@@ -115,6 +115,9 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 	var unproved error // the first
 	var refused []*refusal
 	var tried []*candidate
+	if byVisitor { // who may have gone away, or brought what nobody accepts
+		defer func() { r.acquit(refused) }()
+	}
 	for {
 		c := r.pick(tried)
 		if c == nil {
@@ -147,9 +150,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 		}
 		return nil
 	}
-	if byVisitor {
-		r.acquit(refused)
-	} else {
+	if !byVisitor {
 		r.condemn(ctx, refused, nil)
 	}
 	return reason(refused, unproved)
