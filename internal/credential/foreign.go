@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func NewAsked(get func(ctx context.Context, audience string) (string, error), na
 func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 	text, err := a.get(ctx, to.Exchange)
 	if err != nil {
-		return Proof{}, err
+		return Proof{}, tokenless{err}
 	}
 	text = strings.TrimSpace(text) // as in a file
 	until, err := checkAssertion(text)
@@ -74,6 +75,17 @@ func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 	}
 	return Proof{Assertion: seal.Secret(text), Foreign: true}, nil
 }
+
+// tokenless is an error of the app's whose text shows no token.
+type tokenless struct{ error }
+
+var signedToken = regexp.MustCompile(`eyJ[A-Za-z0-9_.-]{20,}`)
+
+func (e tokenless) Error() string {
+	return signedToken.ReplaceAllLiteralString(e.error.Error(), seal.Hidden)
+}
+
+func (e tokenless) Unwrap() error { return e.error }
 
 func (a asked) Valid() (from, until time.Time) { return from, until }
 func (a asked) Expires() bool                  { return false }

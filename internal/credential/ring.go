@@ -495,7 +495,7 @@ func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				done <- result{err: fmt.Errorf("panic: %v", p)}
+				done <- result{err: tokenless{fmt.Errorf("panic: %v", p)}}
 			}
 			<-c.proving
 		}()
