@@ -15,7 +15,9 @@ const jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQifQ.c2l
 func TestFunctionThatShowsItsToken(t *testing.T) {
 	t.Parallel()
 	for name, get := range map[string]func(context.Context, string) (string, error){
-		"error": func(context.Context, string) (string, error) { return "", errors.New("GET http://x/?t=" + jwt + ": refused") },
+		"error": func(context.Context, string) (string, error) {
+			return "", errors.New("GET http://x/?t=" + jwt + ": refused")
+		},
 		"panic": func(context.Context, string) (string, error) { panic("bad token " + jwt) },
 	} {
 		c, _ := credential.NewAsked(get, "F")
