@@ -247,9 +247,9 @@ func (e *entry) look(ctx context.Context) (c Credential, version int, fault erro
 		fault   error
 	}
 	go func() {
+		defer close(done) // nothing is left to do then
 		defer func() { <-e.looking }()
 		defer e.since.Store(0)
-		defer close(done)
 		got.c, got.version, got.fault = e.source.Look()
 	}()
 	select {
