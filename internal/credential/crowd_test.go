@@ -145,3 +145,20 @@ func TestFileThatHangs(t *testing.T) {
 		<-done
 	})
 }
+
+// A version that was never tried, because its time is over, does not take the place
+// of the last good one.
+func TestVersionsThatWereNeverTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &file{}
+		f.put(&plain{name: "F1"})
+		s := newSite(t, "F1", f)
+		s.request("at first", "F1")
+		f.put(&plain{name: "F2", until: time.Now().Add(-time.Hour), expires: true})
+		s.request("F2 is over", "F1")
+		f.put(&plain{name: "F3"})
+		s.request("F3 is not registered", "F3 F1")
+		s.request("from then on", "F1")
+	})
+}

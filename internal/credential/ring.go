@@ -191,8 +191,8 @@ func (r *Ring) look(ctx context.Context) {
 		r.mu.Lock()
 		if version > e.version { // else another goroutine was faster
 			e.version = version
-			if e.previous == nil || e.current.refused == nil && e.current.failed == nil {
-				e.previous = e.current // else the one before it is the last good one
+			if e.previous == nil { // else current has never worked, and previous is the last good one
+				e.previous = e.current
 				e.previous.before = true
 			}
 			e.current = newCandidate(c)
