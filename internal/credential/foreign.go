@@ -27,6 +27,9 @@ type token struct {
 // TokenFile returns a source that reads an assertion from a file. What puts it
 // there replaces it before it ends.
 func TokenFile(path string) (Source, error) {
+	if signedToken.MatchString(path) { // an error about the path would show it
+		return nil, errors.New("is a token, where the path of a file with one is wanted")
+	}
 	return reload.Open(func(contents [][]byte) (Credential, error) {
 		text := string(bytes.TrimSpace(contents[0]))
 		until, err := checkAssertion(text)

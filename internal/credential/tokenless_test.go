@@ -28,3 +28,11 @@ func TestFunctionThatShowsItsToken(t *testing.T) {
 		}
 	}
 }
+
+// A token in place of the path of its file is not shown either.
+func TestTokenInPlaceOfAPath(t *testing.T) {
+	t.Parallel()
+	if _, err := credential.TokenFile(jwt); err == nil || strings.Contains(err.Error(), "eyJ") {
+		t.Error(err)
+	}
+}
