@@ -162,3 +162,33 @@ func TestVersionsThatWereNeverTried(t *testing.T) {
 		s.request("from then on", "F1")
 	})
 }
+
+// serial makes one proof at a time, as a TPM does.
+type serial struct {
+	plain
+	turn  chan struct{}
+	takes time.Duration
+}
+
+func (s *serial) Prove(ctx context.Context, _ credential.Recipient) (credential.Proof, error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	time.Sleep(s.takes)
+	return credential.Proof{Secret: seal.Secret(s.name)}, nil
+}
+
+// Nor does it if the device makes one proof after the other.
+func TestCrowdAtASerialDevice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "A B", credential.Fixed(&serial{plain{name: "A"}, make(chan struct{}, 1), 300 * time.Millisecond}), fixed("B")[0])
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() { s.ring.Use(t.Context(), credential.Recipient{}, true, s.answer) })
+		}
+		all.Wait()
+		s.heard("it works")
+		time.Sleep(30 * time.Second) // the device has done what nobody waits for any more
+		s.request("afterwards", "A")
+	})
+}

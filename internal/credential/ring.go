@@ -80,6 +80,7 @@ type candidate struct {
 	refusedAt time.Time     // when that was last known
 	failed    error         // why no proof could be made, nil if one was
 	retryAt   time.Time     // when refused or failed is tried again
+	provedAt  time.Time     // when a proof was last made
 	workedAt  time.Time     // when the last request that the provider accepted began
 	warned    time.Time     // when it was last reported that it ends
 	over      bool          // it was reported that it has ended
@@ -131,8 +132,9 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 			break
 		}
 		tried = append(tried, c)
+		asked := time.Now()
 		proof, err := c.prove(ctx, to)
-		if errors.Is(err, errCrowd) {
+		if errors.Is(err, errCrowd) || errors.Is(err, context.DeadlineExceeded) && r.provedSince(c, asked) {
 			unproved = cmp.Or(unproved, fmt.Errorf("msauth: %s: %w", c.Name(), err))
 			continue // which says nothing of the credential
 		}
@@ -375,7 +377,15 @@ func (r *Ring) working(now time.Time) *candidate {
 func (r *Ring) proved(c *candidate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.failed = nil
+	c.failed, c.provedAt = nil, time.Now()
+}
+
+// provedSince reports whether a proof could be made since a time: what has not
+// answered is busy then, and does not hang.
+func (r *Ring) provedSince(c *candidate, since time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return c.provedAt.After(since)
 }
 
 // suspect notes a refusal that may have another reason than the credential.
