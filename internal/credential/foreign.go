@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ type token struct {
 // TokenFile returns a source that reads an assertion from a file. What puts it
 // there replaces it before it ends.
 func TokenFile(path string) (Source, error) {
+	if signedToken.MatchString(path) { // an error about the path would show it
+		return nil, errors.New("is a token, where the path of a file with one is wanted")
+	}
 	return reload.Open(func(contents [][]byte) (Credential, error) {
 		text := string(bytes.TrimSpace(contents[0]))
 		until, err := checkAssertion(text)
@@ -62,7 +66,7 @@ func NewAsked(get func(ctx context.Context, audience string) (string, error), na
 func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 	text, err := a.get(ctx, to.Exchange)
 	if err != nil {
-		return Proof{}, err
+		return Proof{}, tokenless{err}
 	}
 	text = strings.TrimSpace(text) // as in a file
 	until, err := checkAssertion(text)
@@ -74,6 +78,17 @@ func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 	}
 	return Proof{Assertion: seal.Secret(text), Foreign: true}, nil
 }
+
+// tokenless is an error of the app's whose text shows no token.
+type tokenless struct{ error }
+
+var signedToken = regexp.MustCompile(`eyJ[A-Za-z0-9_.-]{20,}`)
+
+func (e tokenless) Error() string {
+	return signedToken.ReplaceAllLiteralString(e.error.Error(), seal.Hidden)
+}
+
+func (e tokenless) Unwrap() error { return e.error }
 
 func (a asked) Valid() (from, until time.Time) { return from, until }
 func (a asked) Expires() bool                  { return false }

@@ -1,11 +1,13 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/msauth/internal/reload"
@@ -15,6 +17,8 @@ const (
 	retryAfter    = 1 * time.Minute // how long a refused credential is left alone
 	provePatience = 5 * time.Second // for a device or a function to make a proof
 	maxProving    = 32              // calls of them at one time, should they hang
+	crowdPatience = 2 * time.Second // to wait while there are so many
+	lookPatience  = 2 * time.Second // for a file system to answer
 	warnEvery     = 24 * time.Hour  // between two warnings that a certificate ends
 )
 
@@ -57,6 +61,8 @@ type Ring struct {
 // An entry is one source, and what is known of its credentials.
 type entry struct {
 	source  Source
+	looking chan struct{} // held by the one who looks at source
+	since   atomic.Int64  // when that began, since the Unix epoch; 0 if nobody does
 	version int
 	// current is what the source gives now. previous is what it gave before, until
 	// current has worked.
@@ -74,6 +80,8 @@ type candidate struct {
 	refusedAt time.Time     // when that was last known
 	failed    error         // why no proof could be made, nil if one was
 	retryAt   time.Time     // when refused or failed is tried again
+	provedAt  time.Time     // when a proof was last made
+	workedAt  time.Time     // when the last request that the provider accepted began
 	warned    time.Time     // when it was last reported that it ends
 	over      bool          // it was reported that it has ended
 }
@@ -84,7 +92,7 @@ func NewRing(sources []Source, warn time.Duration, observer Observer) *Ring {
 	r := &Ring{observer: observer, warn: warn}
 	for _, source := range sources {
 		c, version, _ := source.Look()
-		r.entries = append(r.entries, &entry{source: source, version: version, current: newCandidate(c)})
+		r.entries = append(r.entries, &entry{source: source, looking: make(chan struct{}, 1), version: version, current: newCandidate(c)})
 	}
 	return r
 }
@@ -115,13 +123,21 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 	var unproved error // the first
 	var refused []*refusal
 	var tried []*candidate
+	if byVisitor { // who may have gone away, or brought what nobody accepts
+		defer func() { r.acquit(refused) }()
+	}
 	for {
 		c := r.pick(tried)
 		if c == nil {
 			break
 		}
 		tried = append(tried, c)
+		asked := time.Now()
 		proof, err := c.prove(ctx, to)
+		if errors.Is(err, errCrowd) || errors.Is(err, context.DeadlineExceeded) && r.provedSince(c, asked) {
+			unproved = cmp.Or(unproved, fmt.Errorf("msauth: %s: %w", c.Name(), err))
+			continue // which says nothing of the credential
+		}
 		if err != nil {
 			err = fmt.Errorf("msauth: %s: %w", c.Name(), err)
 			if unproved == nil {
@@ -139,7 +155,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 		switch verdict {
 		case Refused:
 			r.suspect(c)
-			refused = append(refused, &refusal{c, err})
+			refused = append(refused, &refusal{c, err, began})
 			r.look(ctx) // what is refused may have been replaced meanwhile
 			continue
 		case Accepted:
@@ -147,9 +163,7 @@ func (r *Ring) Use(ctx context.Context, to Recipient, byVisitor bool, send func(
 		}
 		return nil
 	}
-	if byVisitor {
-		r.acquit(refused)
-	} else {
+	if !byVisitor {
 		r.condemn(ctx, refused, nil)
 	}
 	return reason(refused, unproved)
@@ -166,27 +180,31 @@ func reason(refused []*refusal, unproved error) error {
 
 // A refusal is a credential that the provider has refused in one request.
 type refusal struct {
-	of  *candidate
-	why error
+	of    *candidate
+	why   error
+	began time.Time // the request
 }
 
 // look takes over what the sources give now.
 func (r *Ring) look(ctx context.Context) {
 	var report []func()
 	for _, e := range r.entries {
-		c, version, fault := e.source.Look()
+		c, version, fault := e.look(ctx)
 		r.mu.Lock()
 		if version > e.version { // else another goroutine was faster
 			e.version = version
-			if e.previous == nil || e.current.refused == nil && e.current.failed == nil {
-				e.previous = e.current // else the one before it is the last good one
+			if e.previous == nil { // else current has never worked, and previous is the last good one
+				e.previous = e.current
 				e.previous.before = true
 			}
 			e.current = newCandidate(c)
 			report = append(report, func() { r.observer.CredentialChanged(ctx, c.Name(), ends(c)) })
 		}
-		if errors.Is(fault, reload.ErrBusy) {
+		if errors.Is(fault, reload.ErrBusy) || errors.Is(fault, errHurry) {
 			fault = e.fault
+		}
+		if errors.Is(fault, errHangs) {
+			fault = fmt.Errorf("%s: %w", e.current.name(), fault)
 		}
 		if fault != nil && (e.fault == nil || e.fault.Error() != fault.Error()) {
 			report = append(report, func() { r.observer.CredentialFault(ctx, fault) })
@@ -197,6 +215,52 @@ func (r *Ring) look(ctx context.Context) {
 	}
 	for _, f := range report {
 		f()
+	}
+}
+
+var (
+	errHangs = errors.New("the file system does not answer")
+	errHurry = errors.New("no time is left to look")
+)
+
+// look asks the source. A file system may hang, which must stop nobody for long; the
+// version is then 0.
+func (e *entry) look(ctx context.Context) (c Credential, version int, fault error) {
+	if f, ok := e.source.(fixed); ok {
+		return f.Look()
+	}
+	if since := e.since.Load(); since != 0 && time.Since(time.Unix(0, since)) > lookPatience {
+		return nil, 0, errHangs
+	}
+	late := time.NewTimer(lookPatience)
+	defer late.Stop()
+	select {
+	case e.looking <- struct{}{}:
+	case <-late.C:
+		return nil, 0, errHangs
+	case <-ctx.Done():
+		return nil, 0, errHurry
+	}
+	e.since.Store(time.Now().UnixNano())
+	done := make(chan struct{})
+	var got struct {
+		c       Credential
+		version int
+		fault   error
+	}
+	go func() {
+		defer close(done) // nothing is left to do then
+		defer func() { <-e.looking }()
+		defer e.since.Store(0)
+		got.c, got.version, got.fault = e.source.Look()
+	}()
+	select {
+	case <-done:
+		return got.c, got.version, got.fault
+	case <-late.C:
+		return nil, 0, errHangs
+	case <-ctx.Done():
+		return nil, 0, errHurry
 	}
 }
 
@@ -211,7 +275,7 @@ func (r *Ring) watch(ctx context.Context, c *candidate) (report []func()) {
 		if !c.over {
 			c.over = true
 			instead := ""
-			if next := best(r.candidates(), nil, now); next != c {
+			if next := r.working(now); next != nil {
 				instead = next.name()
 			}
 			name := c.name()
@@ -300,11 +364,28 @@ func best(all, tried []*candidate, now time.Time) (c *candidate) {
 	return c
 }
 
+// working returns the best of those that nothing is known against; nil if there is
+// none. It needs the lock.
+func (r *Ring) working(now time.Time) *candidate {
+	if c := best(r.candidates(), nil, now); c.rank(now) <= suspect {
+		return c
+	}
+	return nil
+}
+
 // proved notes that a proof could be made.
 func (r *Ring) proved(c *candidate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.failed = nil
+	c.failed, c.provedAt = nil, time.Now()
+}
+
+// provedSince reports whether a proof could be made since a time: what has not
+// answered is busy then, and does not hang.
+func (r *Ring) provedSince(c *candidate, since time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return c.provedAt.After(since)
 }
 
 // suspect notes a refusal that may have another reason than the credential.
@@ -331,6 +412,9 @@ func (r *Ring) accept(ctx context.Context, c *candidate, began time.Time, refuse
 	if c.refused == nil || began.After(c.refusedAt) {
 		c.refused, c.failed, c.suspected = nil, nil, time.Time{}
 	}
+	if began.After(c.workedAt) {
+		c.workedAt = began
+	}
 	for _, e := range r.entries {
 		if e.current == c {
 			e.previous = nil
@@ -349,6 +433,9 @@ func (r *Ring) condemn(ctx context.Context, refused []*refusal, now *candidate) 
 	var report []*refusal
 	r.mu.Lock()
 	for _, one := range refused {
+		if one.of.workedAt.After(one.began) {
+			continue // it has come to work since
+		}
 		if one.of.refused == nil {
 			report = append(report, one)
 		}
@@ -367,13 +454,10 @@ func (r *Ring) fail(ctx context.Context, c *candidate, why error) {
 	r.mu.Lock()
 	known := c.failed != nil
 	c.failed, c.retryAt = why, time.Now().Add(retryAfter)
-	next := best(r.candidates(), nil, time.Now())
+	next := r.working(time.Now())
 	r.mu.Unlock()
-	if next == c {
-		next = nil
-	}
 	if !known {
-		r.report(ctx, []*refusal{{c, why}}, next)
+		r.report(ctx, []*refusal{{of: c, why: why}}, next)
 	}
 }
 
@@ -396,16 +480,23 @@ func (r *Ring) report(ctx context.Context, refused []*refusal, now *candidate) {
 	}
 }
 
+// errCrowd means that too many proofs were asked for at one time. Visitors can do that.
+var errCrowd = errors.New("too many requests wait for a proof")
+
 // prove calls Prove. Devices and functions of the app may panic, or hang: neither
 // may stop a token request that has other credentials.
 func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
-	ctx, cancel := context.WithTimeout(ctx, provePatience)
-	defer cancel()
+	full := time.NewTimer(crowdPatience)
+	defer full.Stop()
 	select {
 	case c.proving <- struct{}{}:
+	case <-full.C:
+		return Proof{}, errCrowd
 	case <-ctx.Done():
-		return Proof{}, fmt.Errorf("does not answer: %w", ctx.Err())
+		return Proof{}, ctx.Err()
 	}
+	ctx, cancel := context.WithTimeout(ctx, provePatience)
+	defer cancel()
 	type result struct {
 		proof Proof
 		err   error
@@ -414,7 +505,7 @@ func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				done <- result{err: fmt.Errorf("panic: %v", p)}
+				done <- result{err: tokenless{fmt.Errorf("panic: %v", p)}}
 			}
 			<-c.proving
 		}()

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -141,8 +142,15 @@ func checkChain(certs []*x509.Certificate, public crypto.PublicKey) error {
 		return errors.New("has a private key that does not belong to the certificate")
 	}
 	for i, c := range certs[1:] {
-		if err := certs[i].CheckSignatureFrom(c); err != nil {
+		err := certs[i].CheckSignatureFrom(c)
+		if err == nil {
+			continue
+		}
+		if !bytes.Equal(certs[i].RawIssuer, c.RawSubject) {
 			return fmt.Errorf("has its certificates in the wrong order: certificate %d of the chain does not certify the one before: %w", i+2, err)
+		}
+		if _, insecure := errors.AsType[x509.InsecureAlgorithmError](err); !insecure { // old authorities have signed with SHA-1
+			return fmt.Errorf("certificate %d of the chain does not certify the one before: %w", i+2, err)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -220,14 +221,17 @@ func TestJudge(t *testing.T) {
 		want    credential.Verdict
 	}{
 		{"tokens", 200, "", "", purposeRedeem, own, credential.Accepted},
-		{"a code that was used", 400, "invalid_grant", "", purposeRedeem, own, credential.Accepted},
+		{"a code that was used", 400, "invalid_grant", "", purposeRedeem, own, credential.Unknown},
+		{"another factor is missing for a code", 400, "interaction_required", "", purposeRedeem, own, credential.Unknown},
 		{"a refresh token that has ended", 400, "invalid_grant", "bad_token", PurposeRenewal, own, credential.Accepted},
 		{"consent is missing", 400, "invalid_grant", "consent_required", PurposeScopes, foreign, credential.Accepted},
 		{"another factor is missing", 400, "interaction_required", "", PurposeRenewal, own, credential.Accepted},
 		{"the client is refused", 401, "invalid_client", "", purposeRedeem, own, credential.Refused},
 		{"the client is refused, status 400", 400, "invalid_client", "", PurposeRenewal, credential.Proof{Secret: "x"}, credential.Refused},
 		{"a token of others is refused", 401, "invalid_client", "", PurposeRenewal, foreign, credential.Refused},
-		{"no federated credential matches", 400, "invalid_request", "", PurposeRenewal, foreign, credential.Refused},
+		{"no federated credential matches", 400, "invalid_request 70021", "", PurposeRenewal, foreign, credential.Refused},
+		{"a malformed request with a token of others", 400, "invalid_request 90009", "", PurposeRenewal, foreign, credential.Unknown},
+		{"no federated credential matches, says a reply to a secret", 400, "invalid_request 70021", "", PurposeRenewal, credential.Proof{Secret: "x"}, credential.Unknown},
 		{"a malformed request", 400, "invalid_request", "", PurposeRenewal, own, credential.Unknown},
 		{"a malformed request with a secret", 400, "invalid_request", "", PurposeRenewal, credential.Proof{Secret: "x"}, credential.Unknown},
 		{"the app may not use the grant", 400, "unauthorized_client", "", PurposeRenewal, own, credential.Unknown},
@@ -241,9 +245,13 @@ func TestJudge(t *testing.T) {
 	} {
 		var failure *Failure
 		if test.status != 200 {
-			failure = &Failure{Class: classify(test.status, test.code, test.sub, test.purpose), StatusCode: test.status, Code: test.code, Suberror: test.sub}
+			code, number, _ := strings.Cut(test.code, " ")
+			failure = &Failure{Class: classify(test.status, code, test.sub, test.purpose), StatusCode: test.status, Code: code, Suberror: test.sub}
+			if n, err := strconv.Atoi(number); err == nil {
+				failure.Numbers = []int{n}
+			}
 		}
-		if got := judge(failure, test.proof); got != test.want {
+		if got := judge(failure, test.purpose, test.proof); got != test.want {
 			t.Errorf("%s: verdict %d, want %d", test.name, got, test.want)
 		}
 	}

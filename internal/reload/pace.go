@@ -14,9 +14,11 @@ const (
 	leastBetween = 1 * time.Second
 	// patience is how long anybody waits for a look.
 	patience = 3 * time.Second
-	// maxWaiting is how many may wait at once: whoever sends what does not open
-	// makes somebody wait.
-	maxWaiting = 100
+	// maxWaiting is how many may wait at once. Whoever is one too many is told that
+	// what they have does not open, and is signed out if it was a session; strangers
+	// must not bring that about. Those who wait need little: a look takes place once
+	// a second.
+	maxWaiting = 10_000
 )
 
 // A Pace says when files are looked at: every few seconds while somebody uses

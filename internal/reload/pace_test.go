@@ -161,7 +161,7 @@ func TestFewWait(t *testing.T) {
 		p, _ := counted(0)
 		var wg sync.WaitGroup
 		var waited atomic.Int32
-		for range 500 {
+		for range 10_400 {
 			wg.Go(func() {
 				before := time.Now()
 				if p.Wanting(); time.Since(before) > 0 {
@@ -170,8 +170,8 @@ func TestFewWait(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := waited.Load(); got != 100 {
-			t.Errorf("%d wait, want 100", got)
+		if got := waited.Load(); got != 10_000 {
+			t.Errorf("%d wait, want 10000", got)
 		}
 		time.Sleep(time.Hour)
 		before := time.Now()

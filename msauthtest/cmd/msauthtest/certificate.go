@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// certificateLife is how long a certificate of [makeCertificate] is valid.
-const certificateLife = 30 * 24 * time.Hour
+// certificateLife is how long a certificate of [makeCertificate] is valid: longer than
+// Config.ExpiryWarning, lest the first sign-in logs a warning.
+const certificateLife = 90 * 24 * time.Hour
 
 // certificate reads the certificate in a PEM file, with its private key. If there
 // is no such file, it makes one. It returns the absolute path too.

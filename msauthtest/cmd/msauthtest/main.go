@@ -14,7 +14,7 @@
 //
 // The flag -certificate registers the certificate in a PEM file, for an app that
 // authenticates with that. If there is no such file, the command makes one, with
-// a certificate of 30 days and its private key.
+// a certificate of 90 days and its private key.
 package main
 
 import (
