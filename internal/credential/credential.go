@@ -17,8 +17,6 @@ type Proof struct {
 	Secret seal.Secret
 	// Assertion is a JWT (RFC 7523 section 2.2).
 	Assertion seal.Secret
-	// Foreign is set if somebody else has signed the assertion.
-	Foreign bool
 }
 
 // A Recipient is who checks the proof.

@@ -41,7 +41,7 @@ func TokenFile(path string) (Source, error) {
 }
 
 func (t token) Prove(context.Context, Recipient) (Proof, error) {
-	return Proof{Assertion: t.text(), Foreign: true}, nil
+	return Proof{Assertion: t.text()}, nil
 }
 
 func (t token) Valid() (from, until time.Time) { return from, t.until }
@@ -76,7 +76,7 @@ func (a asked) Prove(ctx context.Context, to Recipient) (Proof, error) {
 	if !until.IsZero() && !time.Now().Before(until) {
 		return Proof{}, fmt.Errorf("the token that the function returned ended at %s", until.UTC().Format(time.RFC3339))
 	}
-	return Proof{Assertion: seal.Secret(text), Foreign: true}, nil
+	return Proof{Assertion: seal.Secret(text)}, nil
 }
 
 // tokenless is an error of the app's whose text shows no token.

@@ -94,8 +94,8 @@ func TestTokenFile(t *testing.T) {
 			}
 			c, _, fault := source.Look()
 			proof, err := c.Prove(t.Context(), elsewhere)
-			if fault != nil || err != nil || string(proof.Assertion) != strings.TrimSpace(test.content) || !proof.Foreign || proof.Secret != "" {
-				t.Errorf("%q, foreign %t, %v, %v", string(proof.Assertion), proof.Foreign, fault, err)
+			if fault != nil || err != nil || string(proof.Assertion) != strings.TrimSpace(test.content) || proof.Secret != "" {
+				t.Errorf("%q, %v, %v", string(proof.Assertion), fault, err)
 			}
 			from, until := c.Valid()
 			if !from.IsZero() || !until.Equal(test.until) || c.Expires() || c.Name() != "federated token in "+path {
@@ -147,8 +147,8 @@ func TestFunctionIsAskedForEachRequest(t *testing.T) {
 	ctx := context.WithValue(t.Context(), key{}, "mine")
 	for _, to := range []Recipient{atMicrosoft, elsewhere, elsewhere} {
 		proof, err := c.Prove(ctx, to)
-		if err != nil || string(proof.Assertion) != endingAt("4102444800") || !proof.Foreign || proof.Secret != "" {
-			t.Errorf("%q, foreign %t, %v", string(proof.Assertion), proof.Foreign, err)
+		if err != nil || string(proof.Assertion) != endingAt("4102444800") || proof.Secret != "" {
+			t.Errorf("%q, %v", string(proof.Assertion), err)
 		}
 	}
 	if got := strings.Join(asked, ", "); got != "api://AzureADTokenExchange mine, https://id.example.com mine, https://id.example.com mine" {

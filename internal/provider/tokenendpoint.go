@@ -194,7 +194,7 @@ func (t *TokenEndpoint) post(ctx context.Context, purpose Purpose, atConsumers b
 			return credential.Unknown, nil
 		}
 		tokens, failure = t.send(req, sent, purpose)
-		if verdict := judge(failure, purpose, proof); verdict != credential.Refused {
+		if verdict := judge(failure, purpose); verdict != credential.Refused {
 			return verdict, nil
 		}
 		return credential.Refused, failure
@@ -217,21 +217,16 @@ func (t *TokenEndpoint) recipient(m *Metadata, endpoint string) credential.Recip
 	return to
 }
 
-// noFederatedMatch is AADSTS70021: no federated credential matches the token.
-const noFederatedMatch = 70021
-
 // judge returns what the answer to a token request says of the credential. An
 // answer about a refresh token means that the provider has accepted the credential:
 // it authenticates the client first (RFC 6749 section 3.2.1). One about a code says
 // nothing, because a visitor may have brought a code that is refused as invalid_client
 // at first, and otherwise when it is sent again.
-func judge(failure *Failure, purpose Purpose, proof credential.Proof) credential.Verdict {
+func judge(failure *Failure, purpose Purpose) credential.Verdict {
 	switch {
 	case failure == nil:
 		return credential.Accepted
 	case failure.Class == Misconfigured && failure.Code == "invalid_client":
-		return credential.Refused
-	case failure.Class == Misconfigured && failure.Code == "invalid_request" && proof.Foreign && slices.Contains(failure.Numbers, noFederatedMatch):
 		return credential.Refused
 	case purpose == purposeRedeem:
 		return credential.Unknown
