@@ -405,12 +405,15 @@ func (r *Ring) acquit(refused []*refusal) {
 }
 
 // accept notes that c works, where those that were tried before it in the same
-// request do not. A request that began before c was refused proves nothing: its
-// answer was late.
+// request do not. A request that began before c was refused, or suspected, proves
+// nothing: its answer was late.
 func (r *Ring) accept(ctx context.Context, c *candidate, began time.Time, refused []*refusal) {
 	r.mu.Lock()
 	if c.refused == nil || began.After(c.refusedAt) {
-		c.refused, c.failed, c.suspected = nil, nil, time.Time{}
+		c.refused, c.failed = nil, nil
+	}
+	if began.After(c.suspected.Add(-retryAfter)) {
+		c.suspected = time.Time{}
 	}
 	if began.After(c.workedAt) {
 		c.workedAt = began

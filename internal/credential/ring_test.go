@@ -317,6 +317,34 @@ func TestLateAnswerProvesNothing(t *testing.T) {
 	})
 }
 
+// Nor does it end a suspicion: requests that begin afterwards would be refused.
+func TestLateAnswerLeavesASuspicion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "", fixed("A", "B")...)
+		var all sync.WaitGroup
+		all.Go(func() { // answered well, but late
+			s.ring.Use(t.Context(), credential.Recipient{}, false, func(credential.Proof) (credential.Verdict, error) {
+				time.Sleep(2 * time.Second)
+				return credential.Accepted, nil
+			})
+		})
+		all.Go(func() { // refused before, and not yet answered with the next
+			s.ring.Use(t.Context(), credential.Recipient{}, false, func(p credential.Proof) (credential.Verdict, error) {
+				if time.Sleep(time.Second); p.Secret == "A" {
+					return credential.Refused, errors.New("A is wrong")
+				}
+				time.Sleep(time.Minute / 2)
+				return credential.Accepted, nil
+			})
+		})
+		time.Sleep(3 * time.Second)
+		s.accept("B")
+		s.request("meanwhile", "B")
+		all.Wait()
+	})
+}
+
 // A file that changes while a request is under way is of use to that request.
 func TestFileThatChangesDuringARequest(t *testing.T) {
 	t.Parallel()
