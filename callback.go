@@ -445,3 +445,23 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
 	return true
 }
+
+// provedFresh reports whether credentials were entered as recently as the
+// attempt required, and shows a page if not. The parameters that ask for it
+// are in the address bar, where anybody can remove them.
+func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
+	age := time.Since(time.Unix(id.AuthTime, 0))
+	switch {
+	case id.AuthTime == 0:
+		m.noAuthTime(w, r, a, id, "This site is not set up correctly for this page")
+	case age > a.MaxAge+provider.ExpLeeway:
+		m.notAskedAgain(w, r, a, id, Page{
+			Text:  "For this page you have to enter your password again, or use another sign-in method, and Microsoft did not ask you to. ",
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}},
+			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
+		})
+	default:
+		return true
+	}
+	return false
+}

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -274,4 +275,39 @@ func (m *Middleware) askedInVain(rec *session.Record, d provider.Requirement) bo
 	}
 	// A fresh sign-in that has since become too old was not in vain.
 	return d.MaxAge == 0 || rec.SignedIn-rec.AuthTime > int64(d.MaxAge/time.Second)
+}
+
+// mayBegin reports whether credentials were entered since the attempt began, if
+// it begins a session and [Config.Reauthenticate] requires that, and shows a
+// page if not. Nothing here depends on what the attempt has asked for.
+func (m *Middleware) mayBegin(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
+	if !m.cfg.Reauthenticate {
+		return true
+	}
+	rec := m.current(r)
+	early := time.Duration(a.Began()-id.AuthTime) * time.Second
+	switch {
+	case rec != nil && rec.User.Same(&id.User): // the sign-in goes on from this session
+		return true
+	case id.AuthTime == 0 && id.User.Personal(): // none is known to be sent for them
+		return true
+	case id.AuthTime == 0:
+		m.noAuthTime(w, r, a, id, notSetUp)
+	case early > provider.ExpLeeway:
+		links := []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "login"}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}}
+		if a.User != "" {
+			links[0] = m.againLink(a)
+		}
+		if a.User != "" && rec != nil { // as long as it lasts, Connect asks for no credentials
+			links = append(links, Link{URL: m.LogoutURL(), Label: "Sign out"})
+		}
+		m.notAskedAgain(w, r, a, id, Page{
+			Text:  "To sign in to this site you have to enter your password, or use another sign-in method, and Microsoft did not ask you to. ",
+			Links: links,
+			Err:   fmt.Errorf("msauth: ID token: auth_time is %v before the sign-in began, which Reauthenticate does not allow", early),
+		})
+	default:
+		return true
+	}
+	return false
 }

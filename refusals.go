@@ -295,61 +295,6 @@ func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *sessi
 	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.ReturnTo)...)
 }
 
-// provedFresh reports whether credentials were entered as recently as the
-// attempt required, and shows a page if not. The parameters that ask for it
-// are in the address bar, where anybody can remove them.
-func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
-	age := time.Since(time.Unix(id.AuthTime, 0))
-	switch {
-	case id.AuthTime == 0:
-		m.noAuthTime(w, r, a, id, "This site is not set up correctly for this page")
-	case age > a.MaxAge+provider.ExpLeeway:
-		m.notAskedAgain(w, r, a, id, Page{
-			Text:  "For this page you have to enter your password again, or use another sign-in method, and Microsoft did not ask you to. ",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}},
-			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
-		})
-	default:
-		return true
-	}
-	return false
-}
-
-// mayBegin reports whether credentials were entered since the attempt began, if
-// it begins a session and [Config.Reauthenticate] requires that, and shows a
-// page if not. Nothing here depends on what the attempt has asked for.
-func (m *Middleware) mayBegin(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) bool {
-	if !m.cfg.Reauthenticate {
-		return true
-	}
-	rec := m.current(r)
-	early := time.Duration(a.Began()-id.AuthTime) * time.Second
-	switch {
-	case rec != nil && rec.User.Same(&id.User): // the sign-in goes on from this session
-		return true
-	case id.AuthTime == 0 && id.User.Personal(): // none is known to be sent for them
-		return true
-	case id.AuthTime == 0:
-		m.noAuthTime(w, r, a, id, notSetUp)
-	case early > provider.ExpLeeway:
-		links := []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "login"}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}}
-		if a.User != "" {
-			links[0] = m.againLink(a)
-		}
-		if a.User != "" && rec != nil { // as long as it lasts, Connect asks for no credentials
-			links = append(links, Link{URL: m.LogoutURL(), Label: "Sign out"})
-		}
-		m.notAskedAgain(w, r, a, id, Page{
-			Text:  "To sign in to this site you have to enter your password, or use another sign-in method, and Microsoft did not ask you to. ",
-			Links: links,
-			Err:   fmt.Errorf("msauth: ID token: auth_time is %v before the sign-in began, which Reauthenticate does not allow", early),
-		})
-	default:
-		return true
-	}
-	return false
-}
-
 // noAuthTime ends a sign-in that must prove when credentials were entered and
 // cannot.
 func (m *Middleware) noAuthTime(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity, title string) {

@@ -7,20 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"example.com/msauth/internal/reload"
 )
 
-const (
-	retryAfter    = 1 * time.Minute // how long a refused credential is left alone
-	provePatience = 5 * time.Second // for a device or a function to make a proof
-	maxProving    = 32              // calls of them at one time, should they hang
-	crowdPatience = 2 * time.Second // to wait while there are so many
-	lookPatience  = 2 * time.Second // for a file system to answer
-	warnEvery     = 24 * time.Hour  // between two warnings that a certificate ends
-)
+// retryAfter is how long a refused credential is left alone.
+const retryAfter = 1 * time.Minute
 
 // A Verdict is what the answer to a token request says of the credential.
 type Verdict int
@@ -58,34 +49,6 @@ type Ring struct {
 	entries []*entry
 }
 
-// An entry is one source, and what is known of its credentials.
-type entry struct {
-	source  Source
-	looking chan struct{} // held by the one who looks at source
-	since   atomic.Int64  // when that began, since the Unix epoch; 0 if nobody does
-	version int
-	// current is what the source gives now. previous is what it gave before, until
-	// current has worked.
-	current, previous *candidate
-	fault             error
-}
-
-// A candidate is a credential, and what the provider said of it.
-type candidate struct {
-	Credential
-	before    bool          // it is what a file held before it changed
-	proving   chan struct{} // limits calls of Prove
-	suspected time.Time     // until when others are preferred; zero if nothing is suspected
-	refused   error         // why the provider refused it, nil if it did not
-	refusedAt time.Time     // when that was last known
-	failed    error         // why no proof could be made, nil if one was
-	retryAt   time.Time     // when refused or failed is tried again
-	provedAt  time.Time     // when a proof was last made
-	workedAt  time.Time     // when the last request that the provider accepted began
-	warned    time.Time     // when it was last reported that it ends
-	over      bool          // it was reported that it has ended
-}
-
 // NewRing returns a Ring of these sources, the most preferred first. warn is how
 // long before its end a certificate is reported.
 func NewRing(sources []Source, warn time.Duration, observer Observer) *Ring {
@@ -95,18 +58,6 @@ func NewRing(sources []Source, warn time.Duration, observer Observer) *Ring {
 		r.entries = append(r.entries, &entry{source: source, looking: make(chan struct{}, 1), version: version, current: newCandidate(c)})
 	}
 	return r
-}
-
-// name tells the versions of a file from each other. It needs the lock of the Ring.
-func (c *candidate) name() string {
-	if c.before {
-		return c.Name() + ", as it was before it changed"
-	}
-	return c.Name()
-}
-
-func newCandidate(c Credential) *candidate {
-	return &candidate{Credential: c, proving: make(chan struct{}, maxProving)}
 }
 
 // Use makes a proof and calls send with it, and once more with that of another
@@ -184,147 +135,6 @@ type refusal struct {
 	why   error
 	began time.Time // the request
 }
-
-// look takes over what the sources give now.
-func (r *Ring) look(ctx context.Context) {
-	var report []func()
-	for _, e := range r.entries {
-		c, version, fault := e.look(ctx)
-		r.mu.Lock()
-		if version > e.version { // else another goroutine was faster
-			e.version = version
-			if e.previous == nil { // else current has never worked, and previous is the last good one
-				e.previous = e.current
-				e.previous.before = true
-			}
-			e.current = newCandidate(c)
-			report = append(report, func() { r.observer.CredentialChanged(ctx, c.Name(), ends(c)) })
-		}
-		if errors.Is(fault, reload.ErrBusy) || errors.Is(fault, errHurry) {
-			fault = e.fault
-		}
-		if errors.Is(fault, errHangs) {
-			fault = fmt.Errorf("%s: %w", e.current.name(), fault)
-		}
-		if fault != nil && (e.fault == nil || e.fault.Error() != fault.Error()) {
-			report = append(report, func() { r.observer.CredentialFault(ctx, fault) })
-		}
-		e.fault = fault
-		report = append(report, r.watch(ctx, e.current)...)
-		r.mu.Unlock()
-	}
-	for _, f := range report {
-		f()
-	}
-}
-
-var (
-	errHangs = errors.New("the file system does not answer")
-	errHurry = errors.New("no time is left to look")
-)
-
-// look asks the source. A file system may hang, which must stop nobody for long; the
-// version is then 0.
-func (e *entry) look(ctx context.Context) (c Credential, version int, fault error) {
-	if f, ok := e.source.(fixed); ok {
-		return f.Look()
-	}
-	if since := e.since.Load(); since != 0 && time.Since(time.Unix(0, since)) > lookPatience {
-		return nil, 0, errHangs
-	}
-	late := time.NewTimer(lookPatience)
-	defer late.Stop()
-	select {
-	case e.looking <- struct{}{}:
-	case <-late.C:
-		return nil, 0, errHangs
-	case <-ctx.Done():
-		return nil, 0, errHurry
-	}
-	e.since.Store(time.Now().UnixNano())
-	done := make(chan struct{})
-	var got struct {
-		c       Credential
-		version int
-		fault   error
-	}
-	go func() {
-		defer close(done) // nothing is left to do then
-		defer func() { <-e.looking }()
-		defer e.since.Store(0)
-		got.c, got.version, got.fault = e.source.Look()
-	}()
-	select {
-	case <-done:
-		return got.c, got.version, got.fault
-	case <-late.C:
-		return nil, 0, errHangs
-	case <-ctx.Done():
-		return nil, 0, errHurry
-	}
-}
-
-// watch returns what there is to report of the end of a credential. It needs the
-// lock.
-func (r *Ring) watch(ctx context.Context, c *candidate) (report []func()) {
-	now := time.Now()
-	_, until := c.Valid()
-	switch {
-	case until.IsZero():
-	case !now.Before(until):
-		if !c.over {
-			c.over = true
-			instead := ""
-			if next := r.working(now); next != nil {
-				instead = next.name()
-			}
-			name := c.name()
-			report = append(report, func() { r.observer.CredentialRefused(ctx, name, until, instead, ErrOutOfTime) })
-		}
-	case c.Expires() && until.Sub(now) <= r.warn && now.Sub(c.warned) >= warnEvery:
-		c.warned = now
-		report = append(report, func() { r.observer.CredentialEnds(ctx, c.Name(), until) })
-	}
-	return report
-}
-
-// ends returns when an operator must have replaced a credential; zero if that is
-// not known.
-func ends(c Credential) (until time.Time) {
-	if c.Expires() {
-		_, until = c.Valid()
-	}
-	return until
-}
-
-// inTime reports whether the time of a credential has come and is not over.
-func (c *candidate) inTime(now time.Time) bool {
-	from, until := c.Valid()
-	return !now.Before(from) && (until.IsZero() || now.Before(until))
-}
-
-// rank says how good a choice a candidate is; the lowest number is the best.
-func (c *candidate) rank(now time.Time) int {
-	switch {
-	case !c.inTime(now):
-		return outOfTime
-	case c.failed != nil && now.Before(c.retryAt), c.refused != nil && now.Before(c.retryAt):
-		return tooSoon
-	case c.refused != nil:
-		return retry
-	case now.Before(c.suspected):
-		return suspect
-	}
-	return good
-}
-
-const (
-	good      = iota
-	suspect   // refused in a request that may have been at fault itself
-	retry     // refused, a while ago
-	tooSoon   // refused, just now
-	outOfTime // it has ended, or its time has not come
-)
 
 // candidates are all of them, the most preferred first. It needs the lock.
 func (r *Ring) candidates() []*candidate {
@@ -480,45 +290,5 @@ func (r *Ring) report(ctx context.Context, refused []*refusal, now *candidate) {
 	r.mu.Unlock()
 	for _, f := range tell {
 		f()
-	}
-}
-
-// errCrowd means that too many proofs were asked for at one time. Visitors can do that.
-var errCrowd = errors.New("too many requests wait for a proof")
-
-// prove calls Prove. Devices and functions of the app may panic, or hang: neither
-// may stop a token request that has other credentials.
-func (c *candidate) prove(ctx context.Context, to Recipient) (Proof, error) {
-	full := time.NewTimer(crowdPatience)
-	defer full.Stop()
-	select {
-	case c.proving <- struct{}{}:
-	case <-full.C:
-		return Proof{}, errCrowd
-	case <-ctx.Done():
-		return Proof{}, ctx.Err()
-	}
-	ctx, cancel := context.WithTimeout(ctx, provePatience)
-	defer cancel()
-	type result struct {
-		proof Proof
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				done <- result{err: tokenless{fmt.Errorf("panic: %v", p)}}
-			}
-			<-c.proving
-		}()
-		proof, err := c.Prove(ctx, to)
-		done <- result{proof, err}
-	}()
-	select {
-	case r := <-done:
-		return r.proof, r.err
-	case <-ctx.Done():
-		return Proof{}, fmt.Errorf("does not answer: %w", ctx.Err())
 	}
 }
