@@ -8,7 +8,7 @@ import (
 	"example.com/msauth/internal/ttl"
 )
 
-// maxRevoked bounds the memory of each kind of what has ended, to about 10 MB.
+// maxRevoked bounds the memory of each of the kinds below, to 10 to 15 MB.
 const maxRevoked = 100_000
 
 // maxSID limits the ids of the provider's sessions that are remembered, in bytes.
