@@ -421,6 +421,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 		rec.GoesOn(old)
 	}
 	m.withoutRefreshToken(rec)
+	m.list(in.r, rec)
 	if err := m.sessions.Create(in.w, in.r, rec); err != nil {
 		if err := in.undo(); err != nil {
 			m.log.ErrorContext(ctx, "msauth: restoring the stored tokens after a failed sign-in", "err", err)
@@ -433,9 +434,9 @@ func (m *Middleware) makeSession(in *arrival) bool {
 		if old.User.Key() == rec.User.Key() {
 			grace = replacedGrace
 		}
-		m.ended.Add(old, m.cfg.MaxAge, grace)
+		m.endSession(ctx, old, grace)
 	}
-	m.ended.Note(rec, m.cfg.MaxAge)
+	m.noteSID(ctx, rec)
 	m.setMarker(in.w)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))

@@ -121,6 +121,15 @@ type Config struct {
 	// refresh tokens are kept only in sessions.
 	Tokens TokenStore
 
+	// Shared lets all processes of the app know together which sessions have ended
+	// and who renews which tokens, for example by Redis. Then a sign-out, also a
+	// copied cookie's, and [Middleware.SignOutUser] hold everywhere within a second
+	// and after restarts, and one refresh token is used by one process at a time. A
+	// request asks it nothing: see docs/scale.md. If it fails, sessions go on, and
+	// each process knows only its own; see [Stats.Degraded]. With it, call
+	// [Middleware.Close] at the end. Default: each process is alone.
+	Shared Shared
+
 	// User returns the key of the app's own user who is signed in by the app's
 	// own means, or "" if there is none. A key has at most 255 bytes and does
 	// not begin with "msauth:". [Middleware.Connect] requires User, and calls

@@ -14,6 +14,7 @@ import (
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/shared"
 	"example.com/msauth/internal/web"
 )
 
@@ -73,16 +74,22 @@ type Stats struct {
 	//	token store fails         Config.Tokens
 	//	session store fails       Config.Store
 	//	key files fail            Config.KeyFiles; the last good keys stay in use
+	//	shared state fails        Config.Shared; each process knows only its own
 	//	app misconfigured         Microsoft refuses the app: Ready fails too
 	//
 	// An entry is removed ten minutes after the problem was last seen, or one
-	// minute after for Config.Store; for Config.KeyFiles it stays until they
-	// are good again.
+	// minute after for Config.Store; for Config.KeyFiles and Config.Shared it
+	// stays until they work again.
 	Degraded []string
 	// KeyIDs are the IDs of the keys in use, as in the log at start-up, the one
 	// that seals first. With [Config.KeyFiles] they show whether a change has
 	// reached this process.
 	KeyIDs []string
+	// SharedQueue is how many sign-outs and the like wait until [Config.Shared] works
+	// again, and SharedDropped how many were not passed on, because 100,000 were
+	// waiting already.
+	SharedQueue   int
+	SharedDropped uint64
 }
 
 // Stats returns the current counts.
@@ -95,6 +102,9 @@ func (m *Middleware) Stats() Stats {
 	s.Refused = maps.Clone(s.Refused)
 	s.Degraded = append(m.events.degraded(), weak...)
 	slices.Sort(s.Degraded)
+	if m.shared != nil {
+		s.SharedQueue = m.shared.Queued()
+	}
 	s.Credentials, s.KeyIDs = credentials, slices.Clone(s.KeyIDs)
 	return s
 }
@@ -131,6 +141,7 @@ func (m *Middleware) Ready(ctx context.Context) error {
 var (
 	_ renew.Observer      = (*events)(nil)
 	_ credential.Observer = (*events)(nil)
+	_ shared.Observer     = (*events)(nil)
 )
 
 // events reports what happens: each event is a log line with a stable "event"
@@ -182,8 +193,12 @@ func (e *events) signedOut(ctx context.Context, rec *session.Record) {
 	e.log.InfoContext(ctx, "msauth: signed out", "event", "sign_out", "user", rec.User.Key())
 }
 
-func (e *events) userSignedOut(ctx context.Context, user string) {
-	e.log.InfoContext(ctx, "msauth: all sessions of an account ended", "event", "user_signed_out", "user", web.OneLine(user, 200))
+func (e *events) userSignedOut(ctx context.Context, user string, everywhere bool) {
+	e.log.InfoContext(ctx, "msauth: all sessions of an account ended", "event", "user_signed_out", "user", web.OneLine(user, 200), "all_processes", everywhere)
+}
+
+func (e *events) sessionSignedOut(ctx context.Context, user string) {
+	e.log.InfoContext(ctx, "msauth: a session of an account ended", "event", "session_signed_out", "user", web.OneLine(user, 200))
 }
 
 func (e *events) frontChannel(ctx context.Context) {
@@ -278,6 +293,35 @@ func (e *events) CredentialEnds(ctx context.Context, name string, until time.Tim
 	e.log.WarnContext(ctx, "msauth: a credential ends soon; register another one", "event", "credential_ends", "credential", name, "ends", until.UTC())
 }
 
+// SharedFails reports that Config.Shared fails: until it works again, this process
+// is alone.
+func (e *events) SharedFails(err error) {
+	e.Weaken(context.Background(), weakShared, "", untilMended, err)
+}
+
+func (e *events) SharedWorks() { e.Mend(context.Background(), weakShared, "") }
+
+// SharedUnread reports that requests are served although it is not known yet which
+// sessions have ended.
+func (e *events) SharedUnread() {
+	e.log.Warn("msauth: requests are served before the log of ended sessions is read", "event", "shared_unread")
+}
+
+// SharedLost reports that Config.Shared has lost what it had.
+func (e *events) SharedLost() {
+	e.log.Warn("msauth: Config.Shared has lost its memory; what the processes know is published again", "event", "shared_lost")
+}
+
+// SharedUnreadable reports entries of the log that are ignored.
+func (e *events) SharedUnreadable(entries int) {
+	e.log.Warn("msauth: entries of the log of ended sessions cannot be read: sealed with a key that this process lacks, or altered", "event", "shared_unreadable", "entries", entries)
+}
+
+// SharedDropped reports that other processes will not hear of something.
+func (e *events) SharedDropped() {
+	e.count(func(s *Stats) { s.SharedDropped++ })
+}
+
 // Entries of Stats.Degraded; package renew has the others.
 const (
 	weakCredential = "credential unusable" // #nosec G101 -- a text for operators
@@ -286,6 +330,7 @@ const (
 	weakPaused   = "renewals paused"
 	weakSessions = "session store fails"
 	weakKeys     = "key files fail"
+	weakShared   = "shared state fails"
 )
 
 // storeWeakFor is how long a failure of Config.Store counts as a weakness: short,

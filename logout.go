@@ -3,7 +3,6 @@ package msauth
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -59,7 +58,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	}
 
 	if rec != nil {
-		m.ended.Add(rec, m.cfg.MaxAge, 0)
+		m.endSession(r.Context(), rec, 0)
 	}
 	if removed := m.sessions.Remove(w, r); removed != nil && err == nil {
 		err = removed
@@ -174,23 +173,6 @@ func (m *Middleware) providerOrigins() (origins string) {
 	return origins
 }
 
-// SignOutUser ends all sessions of an account, in all browsers, that began until
-// now: one that begins in the same second ends too. userKey is [User.Key]. What
-// those browsers do next is answered as if nobody were signed in; the person can
-// sign in again, unless Microsoft or [Config.OnSignIn] refuses that. Access tokens
-// that handlers have stay valid until they expire. To forget the tokens that
-// [Config.Tokens] keeps, call [Middleware.Disconnect].
-//
-// It is known to this process alone, until it ends: with several servers, call it
-// on each. It returns an error if userKey is not the key of an account.
-func (m *Middleware) SignOutUser(ctx context.Context, userKey string) error {
-	if !m.ended.AddAccount(userKey, m.cfg.MaxAge) {
-		return fmt.Errorf("msauth: SignOutUser: %q is not the key of an account: want User.Key", web.OneLine(userKey, 100))
-	}
-	m.events.userSignedOut(ctx, userKey)
-	return nil
-}
-
 // frontChannelLogout serves BaseURL + "/front-channel-logout": the provider has the
 // browser load it in a hidden frame when somebody signs out there (OpenID Connect
 // Front-Channel Logout 1.0). The frame is in a page of another site, so no cookie
@@ -215,7 +197,7 @@ func (m *Middleware) frontChannelLogout(w http.ResponseWriter, r *http.Request) 
 		io.WriteString(w, "<!DOCTYPE html><title>Not signed out</title>")
 		return
 	}
-	if len(sids) == 1 && m.ended.AddSID(sids[0], m.cfg.MaxAge) {
+	if len(sids) == 1 && m.endSID(r.Context(), sids[0]) {
 		m.events.frontChannel(r.Context())
 	}
 	io.WriteString(w, "<!DOCTYPE html><title>Signed out</title>")

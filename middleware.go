@@ -14,6 +14,7 @@ import (
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/shared"
 	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
@@ -45,7 +46,10 @@ type keeping struct {
 	layout   session.Layout
 	cookies  *session.Cookies
 	sessions session.Store
-	ended    session.Revoked
+	ended    *session.Revoked
+	shared   *shared.Hub // nil without Config.Shared
+
+	directory session.Directory
 }
 
 // signIns holds what sign-ins need, on the way to Microsoft and back.

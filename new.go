@@ -63,8 +63,9 @@ func New(cfg Config) (*Middleware, error) {
 	m.layout = session.Layout{Authority: cfg.Authority, ClientID: cfg.ClientID, KeepsIDToken: !m.authority.MicrosoftIssuer()}
 	m.cookies = session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
 		base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget)
-	m.ended = session.NewRevoked()
+	m.ended = session.NewRevoked(cfg.MaxAge)
 
+	m.wireShared(&cfg, ring)
 	m.wireTokens(&cfg, ring, &client)
 	m.sessions = session.NewStore(session.StoreSettings{
 		Cookies: m.cookies, Layout: &m.layout, Registration: registration, Ended: m.ended,
@@ -83,6 +84,9 @@ func New(cfg Config) (*Middleware, error) {
 	}
 	m.graph, m.memberships = provider.GraphURL(cfg.Authority), newMemberships(m.renewals)
 
+	if m.shared != nil {
+		m.shared.Start()
+	}
 	m.events.stats.KeyIDs = ring.IDs()
 	m.log.Info("msauth: configured", "event", "start", "base_url", cfg.BaseURL, "key_ids", strings.Join(m.events.stats.KeyIDs, " "))
 	return m, nil
@@ -121,7 +125,7 @@ func (m *Middleware) wireTokens(cfg *Config, ring *seal.Keyring, client *http.Cl
 			RedirectURI: cfg.BaseURL + "/callback", Capability: cfg.capability(), RecheckAfter: cfg.RecheckAfter, Client: client,
 		},
 		Registration: m.registration, Rules: m.scopes, Scopes: cfg.Scopes,
-		Tenants: cfg.manyTenants(), OneTenant: cfg.oneTenant(), Observer: m.events, Vault: m.vault,
+		Tenants: cfg.manyTenants(), OneTenant: cfg.oneTenant(), Observer: m.events, Vault: m.vault, Shared: m.sharing(),
 	})
 }
 

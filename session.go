@@ -275,7 +275,11 @@ func (h *heldTokens) note(rec *session.Record, w renew.TokenRequest, rejected st
 		n.Claims = failure.Claims
 		n.StepUp = w.Scopes == "" && failure.Code != provider.InsufficientClaims && !provider.AsksFor(failure.Claims, "acrs")
 	}
-	h.m.renewals.Note(rec.ID, n, h.m.comesUntil(rec))
+	until := h.m.comesUntil(rec)
+	h.m.renewals.Note(rec.ID, n, until)
+	if data, worth := renew.EncodeUpdate(rec.ID, n, until); worth && h.m.shared != nil {
+		h.m.shared.Later(func(ctx context.Context) { _ = h.m.publish(ctx, data) })
+	}
 }
 
 func (h *heldTokens) record() *session.Record {

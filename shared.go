@@ -3,8 +3,12 @@ package msauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"example.com/msauth/internal/renew"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/shared"
 )
 
@@ -40,10 +44,6 @@ type Shared interface {
 	// and no error. A log that was never appended to has no entries.
 	Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]SharedEntry, error)
 
-	// Position returns the position of the newest entry of a log, even if that is
-	// no longer kept. It may return 0 once all entries are gone.
-	Position(ctx context.Context, log string) (uint64, error)
-
 	// Get returns a value, nil if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)
 
@@ -73,17 +73,125 @@ type SharedEntry struct {
 // works again, as long as this process runs.
 var ErrSharedUnavailable = errors.New("msauth: Config.Shared cannot be reached: the other processes do not know yet")
 
-// appShared is the app's Shared, as package shared knows it.
-type appShared struct{ Shared }
+// Close ends what the Middleware does by itself. It waits for token requests under
+// way, passes on what other processes do not know yet, and stops following what they
+// say, all as long as ctx lasts. Call it when the server has shut down (see
+// [http.Server.Shutdown]): a server that is killed instead loses nothing but that.
+// It returns an error if something was left. The Middleware can still be used
+// afterwards, but sessions that other processes end stay valid in this one.
+func (m *Middleware) Close(ctx context.Context) error {
+	err := m.renewals.Finish(ctx)
+	if m.shared == nil {
+		return err
+	}
+	if left := m.shared.Close(ctx); left != nil {
+		err = errors.Join(err, fmt.Errorf("%w: %w", ErrSharedUnavailable, left))
+	}
+	return err
+}
+
+// wireShared sets up what is known together with other processes, and the list of
+// sessions, which this process has alone if there are none.
+func (m *Middleware) wireShared(cfg *Config, ring *seal.Keyring) {
+	m.directory = session.Directory{
+		Store: shared.Local{Backend: shared.NewMemory()}, MaxAge: cfg.MaxAge,
+		Names: func(text string) []string { return []string{text} },
+	}
+	if cfg.Shared == nil {
+		return
+	}
+	names := ring.Names("msauth shared names v1")
+	m.shared = shared.New(shared.Settings{
+		Backend: appShared{cfg.Shared}, Keys: ring.Derive("msauth shared v1"), Registration: m.registration,
+		Life: cfg.MaxAge, Observer: m.events,
+		Apply: m.apply, Restart: m.ended.Restart, Missing: m.ended.Endings,
+	})
+	m.directory.Store, m.directory.Names = m.shared, names.Of
+}
+
+// sharing returns what renewals share, nil if this process is alone.
+func (m *Middleware) sharing() *renew.Sharing {
+	if m.shared == nil {
+		return nil
+	}
+	return &renew.Sharing{
+		Hub: m.shared, Newer: m.directory.NewerThan,
+		End: func(ctx context.Context, rec *session.Record) { _ = m.publish(ctx, m.ended.End(rec, 0)) },
+	}
+}
+
+// publish passes on an ending, or a pending update.
+func (m *Middleware) publish(ctx context.Context, data []byte) error {
+	if m.shared == nil || m.shared.Publish(ctx, data) == nil {
+		return nil
+	}
+	return ErrSharedUnavailable
+}
+
+// apply notes what a process has published.
+func (m *Middleware) apply(data []byte) error {
+	if renew.IsUpdate(data) {
+		return m.renewals.ApplyUpdate(data)
+	}
+	return m.ended.Apply(data)
+}
+
+// endSession ends a session here and in the other processes, after a grace period.
+func (m *Middleware) endSession(ctx context.Context, rec *session.Record, grace time.Duration) {
+	_ = m.publish(context.WithoutCancel(ctx), m.ended.End(rec, grace))
+}
+
+// noteUse notes behind the request that a session was used.
+func (m *Middleware) noteUse(rec *session.Record) {
+	if m.shared == nil {
+		_ = m.directory.NoteUse(context.Background(), rec)
+		return
+	}
+	m.shared.Later(func(ctx context.Context) { _ = m.directory.NoteUse(ctx, rec) })
+}
+
+// appShared is the app's Shared, as package shared knows it. A panic is an error.
+type appShared struct{ of Shared }
 
 var _ shared.Backend = appShared{}
 
-// Read implements [shared.Backend].
-func (s appShared) Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]shared.Entry, error) {
-	entries, err := s.Shared.Read(ctx, log, after, wait)
-	same := make([]shared.Entry, len(entries))
-	for i, e := range entries {
-		same[i] = shared.Entry{Position: e.Position, Data: e.Entry}
+func (s appShared) Append(ctx context.Context, log string, entry []byte, life time.Duration) (position uint64, err error) {
+	defer sharedPanic(&err)
+	return s.of.Append(ctx, log, entry, life)
+}
+
+func (s appShared) Read(ctx context.Context, log string, after uint64, wait time.Duration) (entries []shared.Entry, err error) {
+	defer sharedPanic(&err)
+	list, err := s.of.Read(ctx, log, after, wait)
+	for _, e := range list {
+		entries = append(entries, shared.Entry{Position: e.Position, Data: e.Entry})
 	}
-	return same, err
+	return entries, err
+}
+
+func (s appShared) Get(ctx context.Context, key string) (value []byte, err error) {
+	defer sharedPanic(&err)
+	return s.of.Get(ctx, key)
+}
+
+func (s appShared) Put(ctx context.Context, key string, value []byte, life time.Duration) (err error) {
+	defer sharedPanic(&err)
+	return s.of.Put(ctx, key, value, life)
+}
+
+func (s appShared) Swap(ctx context.Context, key string, old, value []byte, life time.Duration) (before []byte, err error) {
+	defer sharedPanic(&err)
+	return s.of.Swap(ctx, key, old, value, life)
+}
+
+func (s appShared) Wait(ctx context.Context, key string, old []byte, wait time.Duration) (value []byte, err error) {
+	defer sharedPanic(&err)
+	return s.of.Wait(ctx, key, old, wait)
+}
+
+// sharedPanic makes a panic of the app's Shared an error.
+func sharedPanic(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("msauth: Config.Shared: panic: %v", p)
+	}
 }

@@ -107,6 +107,9 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		}
 		return false
 	}
+	if m.shared != nil {
+		m.shared.Started(r.Context())
+	}
 	var ended bool
 	ended, s.leaving = m.ended.State(rec, s.now)
 	if reason := m.judge(rec, ended, s.now); reason != "" {
@@ -320,7 +323,8 @@ func (m *Middleware) writeBack(s *reception, w http.ResponseWriter, r *http.Requ
 		}
 		return true
 	}
-	m.ended.Note(s.fresh, m.cfg.MaxAge) // a process that has started since the sign-in does not know it
+	m.ended.Note(s.fresh) // a process that has started since the sign-in does not know it
+	m.noteUse(s.fresh)
 	if s.pending {
 		m.renewals.Settle(rec.ID, s.update)
 		m.renewals.Remind(s.update, s.fresh, m.comesUntil(s.fresh))

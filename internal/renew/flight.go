@@ -139,6 +139,9 @@ func (f *flight) join() <-chan singleflight.Result {
 		// Nothing could recover a panic of the app's transport, logger or store
 		// from here on up.
 		defer provider.RecoverInto(&err)
+		f.r.under.Add(1)
+		defer f.r.under.Add(-1)
+		f.fetchOther()
 		if f.rec.UserKey != "" {
 			return f.flyStored()
 		}
@@ -168,20 +171,28 @@ func (f *flight) fly() (*outcome, error) {
 	if o.newer != nil {
 		return o, nil
 	}
-	// A provider that accepts connections and stays silent must not collect a
-	// request from everybody before the first one fails.
-	f.r.slots <- struct{}{}
-	defer func() { <-f.r.slots }()
+	mine, failed, ok := f.takeTurn()
+	if !ok {
+		if failed != nil {
+			return o, failed
+		}
+		return o, nil
+	}
+	defer mine.end()
 	if paused := f.r.breaker.admit(f.rec.User.Key()); paused != nil {
+		mine.giveUp()
 		return o, paused
 	}
 	a := f.request()
 	if a.failed != nil && a.failed.Class == provider.SignIn {
 		if o.newer = f.renewedElsewhere(); o.newer != nil {
+			mine.giveUp()
 			return o, nil
 		}
+		mine.judgeRefusal(&a)
 	}
 	f.conclude(a)
+	mine.share(a)
 	if a.failed != nil {
 		return o, a.failed
 	}

@@ -57,7 +57,9 @@ func (r *Renewals) Challenged(rec *session.Record, w TokenRequest) bool {
 // keepOther remembers the tokens for other scopes. Where the refresh token was
 // used up for them, the session's own go on with the new one.
 func (f *flight) keepOther(tokens *provider.TokenSet) {
-	f.r.others.Put(f.r.RequestKey(f.rec.ID, TokenRequest{Scopes: f.want.Wanted.Scopes}), tokens, time.Unix(tokens.Expiry, 0))
+	key := f.r.RequestKey(f.rec.ID, TokenRequest{Scopes: f.want.Wanted.Scopes})
+	f.r.others.Put(key, tokens, time.Unix(tokens.Expiry, 0))
+	f.shareOther(key, tokens)
 	if tokens.Refresh != f.refresh && f.rec.UserKey == "" {
 		f.moveOn(tokens.Refresh)
 	}

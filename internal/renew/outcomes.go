@@ -144,6 +144,7 @@ func (r *Renewals) Taken(rec, fresh *session.Record) {
 			return
 		}
 		r.outcomes.undelivered.Drop(key)
+		r.shorten(key, tokens)
 		refresh = tokens.Refresh
 	}
 }

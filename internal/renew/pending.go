@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -80,4 +81,39 @@ func (r *Renewals) Remind(n PendingUpdate, fresh *session.Record, until time.Tim
 func (r *Renewals) Pending(rec *session.Record) (PendingUpdate, bool) {
 	n, ok := r.pending.bySession.Get(rec.ID)
 	return n, ok && rec.Renewed <= n.Of
+}
+
+// updateKind begins a PendingUpdate in bytes, unlike what package session makes.
+const updateKind = 'n'
+
+// IsUpdate reports whether data is what EncodeUpdate has made, of whichever version.
+func IsUpdate(data []byte) bool { return len(data) > 0 && data[0] == updateKind }
+
+// A sharedUpdate is a PendingUpdate as other processes get it.
+type sharedUpdate struct {
+	Session session.ID
+	Update  PendingUpdate
+	Until   int64 // Unix seconds
+}
+
+// EncodeUpdate returns an update for other processes. worth is false if they have
+// nothing to know: what is only to be delivered is in this process alone.
+func EncodeUpdate(id session.ID, n PendingUpdate, until time.Time) (data []byte, worth bool) {
+	if n.Deliver = false; n.Rejected == (Key{}) && n.Claims == "" && !n.StepUp {
+		return nil, false
+	}
+	b, err := json.Marshal(sharedUpdate{id, n, until.Unix()})
+	return append([]byte{updateKind}, b...), err == nil
+}
+
+// ApplyUpdate notes an update from another process.
+func (r *Renewals) ApplyUpdate(data []byte) error {
+	var n sharedUpdate
+	if err := json.Unmarshal(data[1:], &n); err != nil {
+		return err
+	}
+	if until := time.Unix(n.Until, 0); time.Now().Before(until) {
+		r.Note(n.Session, n.Update, until)
+	}
+	return nil
 }

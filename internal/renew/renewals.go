@@ -1,6 +1,9 @@
 package renew
 
 import (
+	"sync/atomic"
+	"time"
+
 	"golang.org/x/sync/singleflight"
 
 	"example.com/msauth/internal/provider"
@@ -29,6 +32,9 @@ type Renewals struct {
 	// requested because of a claims challenge: see Challenged. Whoever adds one
 	// says how long it counts.
 	Challenges *ttl.Map[Key, struct{}]
+
+	doubts *ttl.Map[Key, time.Time] // when a refusal of a refresh token was first doubted
+	under  atomic.Int64             // flights, and what is being shared of them
 }
 
 // Settings are what renewals have to know of the app.
@@ -42,6 +48,7 @@ type Settings struct {
 	OneTenant bool     // everyone is from the one tenant that the app was made for
 	Observer  Observer // is told what happens
 	Vault     *Vault   // the app's token store, nil if it has none
+	Shared    *Sharing // what other processes know, nil if there are none
 }
 
 // New returns renewals that remember nothing yet.
@@ -56,5 +63,6 @@ func New(s Settings) *Renewals {
 		stored:     newStoredState(),
 		others:     ttl.New[Key, *provider.TokenSet](MaxOutcomes),
 		Challenges: ttl.New[Key, struct{}](MaxOutcomes),
+		doubts:     ttl.New[Key, time.Time](MaxOutcomes),
 	}
 }

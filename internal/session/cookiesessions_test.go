@@ -19,7 +19,7 @@ import (
 // testSettings are those of an app whose sessions last a day.
 func testSettings(tb testing.TB, layout *Layout) StoreSettings {
 	return StoreSettings{
-		Cookies: testCookies(tb), Layout: layout, Registration: Registration{1}, Ended: NewRevoked(), MaxAge: 24 * time.Hour,
+		Cookies: testCookies(tb), Layout: layout, Registration: Registration{1}, Ended: NewRevoked(24 * time.Hour), MaxAge: 24 * time.Hour,
 		Log:     slog.New(slog.DiscardHandler),
 		Keep:    func(seal.Secret, *provider.TokenSet, time.Time) {},
 		LeadsTo: func(refresh, other seal.Secret) bool { return refresh == other },

@@ -15,13 +15,16 @@ const (
 	// FormatGob begins the payload of an app's own session (CookieStore of
 	// package msauth).
 	FormatGob = 'g'
-	// formatSession begins the identity part of a Record.
+	// formatSession begins the identity part of a Record, and formatPlaced that of
+	// one with a Position.
 	formatSession = 2
+	formatPlaced  = 3
 )
 
 // The identity part of a record is, after the format byte: ID, Attempt and
 // Nonce; a byte of the flags below; the number of rounds with flagSince, and the
-// digest Asked, where there are any; the times; the texts that every record has;
+// digest Asked, where there are any; the times; Position, where the format says so;
+// the texts that every record has;
 // a byte that says which others follow; those; and the lists.
 const (
 	flagEmailVerified = 1 << iota
@@ -85,8 +88,15 @@ func flag(set bool, bit byte) byte {
 //
 // The token part must have been opened: see open. Encode keeps it in Packed.
 func (r *Record) Encode() (identity, tokens []byte) {
-	e := compact.Encoder{B: append(make([]byte, 0, 512), formatSession)}
+	format := byte(formatSession)
+	if r.Position != 0 {
+		format = formatPlaced
+	}
+	e := compact.Encoder{B: append(make([]byte, 0, 512), format)}
 	r.encodeFixed(&e)
+	if r.Position != 0 {
+		e.B = binary.AppendUvarint(e.B, r.Position)
+	}
 	r.encodeTexts(&e)
 	return e.B, r.tokens()
 }
@@ -168,12 +178,15 @@ func DecodeRecord(identity []byte, of *Layout) (*Record, error) {
 
 // decode reads an identity part into r, which is new. It keeps none of its memory.
 func (r *Record) decode(identity []byte, of *Layout) error {
-	if len(identity) < 1 || identity[0] != formatSession {
+	if len(identity) < 1 || identity[0] != formatSession && identity[0] != formatPlaced {
 		return compact.ErrMalformed
 	}
 	r.Layout = of
 	d := compact.Decoder{B: identity[1:]}
 	flags := r.decodeFixed(&d)
+	if identity[0] == formatPlaced {
+		r.Position = d.Uvarint()
+	}
 	if !r.decodeTexts(&d) {
 		return compact.ErrMalformed
 	}

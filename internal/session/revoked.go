@@ -2,109 +2,161 @@ package session
 
 import (
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/ttl"
 )
 
-// maxRevoked bounds the memory of each of the kinds below, to 10 to 15 MB.
+// maxRevoked bounds the memory of accounts and of the provider's sessions, each of
+// the kinds below, to 10 to 15 MB.
 const maxRevoked = 100_000
 
-// maxSID limits the ids of the provider's sessions that are remembered, in bytes.
+// MaxSID limits the ids of the provider's sessions that are remembered, in bytes.
 // Microsoft's are GUIDs.
-const maxSID = 200
+const MaxSID = 200
 
 // Revoked remembers what has ended before its time, until it would have ended
 // anyway: sessions that somebody signed out of or that a new sign-in replaced, all
 // sessions of an account, and those of a session at the provider. A cookie that a
-// slow answer brings back afterwards, or a copy of one, then opens nothing. It is
-// the memory of this process: other processes know of a sign-out only by the
-// deleted cookie.
+// slow answer brings back afterwards, or a copy of one, then opens nothing.
+//
+// It is the memory of this process. What it is told it returns as an ending, in
+// bytes, for other processes to [Revoked.Apply]; endings can be applied in any
+// order, and more than once. It is safe for concurrent use. A session is looked up
+// without a lock that others wait for.
 type Revoked struct {
-	from     *ttl.Map[ID, time.Time]           // when the session ends
-	accounts *ttl.Map[accountName, revocation] // what was begun until then has ended
+	maxAge time.Duration // how long a session lasts: see Record.Ends
+
+	sessions endedSessions
+	accounts *ttl.Map[accountName, revocation] // what began before has ended
 	sids     *ttl.Map[string, revocation]
 	known    *ttl.Map[string, struct{}] // sids of sessions
+
+	mu sync.Mutex // held from reading a revocation to writing it
 }
 
 // An accountName names an account as its key does, in parts that a record has.
 type accountName struct{ first, second string }
 
-// A revocation is the second, in Unix time, up to which sessions have ended. Of a
-// session that began in that second it is not known what came first: it ends too.
-type revocation int64
-
-// NewRevoked returns an empty memory.
-func NewRevoked() Revoked {
-	return Revoked{
-		ttl.New[ID, time.Time](maxRevoked), ttl.New[accountName, revocation](maxRevoked),
-		ttl.New[string, revocation](maxRevoked), ttl.New[string, struct{}](maxRevoked),
+// NewRevoked returns an empty memory. maxAge is how long sessions last.
+func NewRevoked(maxAge time.Duration) *Revoked {
+	s := &Revoked{
+		maxAge: maxAge, accounts: ttl.New[accountName, revocation](maxRevoked),
+		sids: ttl.New[string, revocation](maxRevoked), known: ttl.New[string, struct{}](maxRevoked),
 	}
+	s.sessions.covered = s.covered
+	return s
 }
 
-// Add ends a session after a grace period, 0 for at once. A session never ends
-// later than an earlier Add has said.
-func (s Revoked) Add(rec *Record, maxAge, grace time.Duration) {
-	from := time.Now().Add(grace)
-	if earlier, ok := s.from.Get(rec.ID); ok && earlier.Before(from) {
-		return
+// End ends a session after a grace period, 0 for at once. A session never ends
+// later than an earlier End has said.
+func (s *Revoked) End(rec *Record, grace time.Duration) (ending []byte) {
+	e := endedSession{
+		id: rec.ID, account: tagOf(nameOf(&rec.User)),
+		from: time.Now().Add(grace).Unix(), until: rec.Ends(s.maxAge).Unix(),
 	}
-	s.from.Put(rec.ID, from, rec.Ends(maxAge))
+	s.sessions.add(e)
+	return e.encode()
 }
 
-// AddAccount ends all sessions of an account that have begun. key is that of the
-// account. It reports whether key has the form of one.
-func (s Revoked) AddAccount(key string, maxAge time.Duration) bool {
-	name, ok := accountNamed(strings.Clone(key))
-	if ok {
-		now := time.Now()
-		s.accounts.Put(name, revocation(now.Unix()), now.Add(maxAge))
-	}
-	return ok
-}
-
-// AddSID ends all sessions that have begun with this id of the provider's (claim
-// sid). It reports whether there were any, as far as this process knows.
-func (s Revoked) AddSID(sid string, maxAge time.Duration) bool {
-	if _, known := s.known.Get(sid); !known {
-		return false
-	}
-	sid = strings.Clone(sid)
+// EndID ends a session of which only the id and the account's key are known.
+func (s *Revoked) EndID(id ID, key string) (ending []byte) {
+	name, _ := accountNamed(key)
 	now := time.Now()
-	s.known.Drop(sid)
-	s.sids.Put(sid, revocation(now.Unix()), now.Add(maxAge))
-	return true
+	e := endedSession{id: id, account: tagOf(name), from: now.Unix(), until: now.Add(s.maxAge).Unix()}
+	s.sessions.add(e)
+	return e.encode()
 }
 
-// Note remembers the provider's id of a session for AddSID.
-func (s Revoked) Note(rec *Record, maxAge time.Duration) {
-	if rec.sid != "" && len(rec.sid) <= maxSID {
-		s.known.Put(strings.Clone(rec.sid), struct{}{}, rec.Ends(maxAge))
+// EndAccount ends all sessions of an account that stand before a position in the
+// log of its sign-ins, or, if that is 0, that began until now. key is that of the
+// account. It reports whether key has the form of one.
+func (s *Revoked) EndAccount(key string, before uint64) (ending []byte, ok bool) {
+	name, ok := accountNamed(key)
+	if !ok {
+		return nil, false
+	}
+	return s.revoke(revokedName{account: name}, before), true
+}
+
+// Knows reports whether this process knows a session with this id of the
+// provider's (claim sid), and forgets it.
+func (s *Revoked) Knows(sid string) bool {
+	_, known := s.known.Get(sid)
+	if known {
+		s.known.Drop(sid)
+	}
+	return known
+}
+
+// EndSID ends all sessions with this id of the provider's as EndAccount does those
+// of an account. The id has at most 200 bytes.
+func (s *Revoked) EndSID(sid string, before uint64) (ending []byte) {
+	if sid == "" || len(sid) > MaxSID {
+		return nil
+	}
+	return s.revoke(revokedName{sid: sid}, before)
+}
+
+// Note remembers the provider's id of a session for Knows.
+func (s *Revoked) Note(rec *Record) {
+	if sid := rec.SID(); sid != "" {
+		s.known.Put(strings.Clone(sid), struct{}{}, rec.Ends(s.maxAge))
 	}
 }
 
 // State reports whether a session has ended, or is leaving: replaced, and in its
 // grace period. A session that is leaving is read and never written again, or it
 // would take the place of its successor.
-func (s Revoked) State(rec *Record, now time.Time) (ended, leaving bool) {
-	if from, ok := s.from.Get(rec.ID); ok {
-		ended = !now.Before(from)
+func (s *Revoked) State(rec *Record, now time.Time) (ended, leaving bool) {
+	if from, ok := s.sessions.find(rec.ID, now); ok {
+		ended = now.Unix() >= from
 		leaving = !ended
 	}
-	if until, ok := s.sids.Get(rec.sid); ok && rec.sid != "" && rec.SignedIn <= int64(until) {
+	if v, ok := s.sids.Get(rec.sid); ok && rec.sid != "" && v.ends(rec) {
 		ended = true
 	}
-	if until, ok := s.accounts.Get(nameOf(&rec.User)); ok && rec.SignedIn <= int64(until) {
+	if v, ok := s.accounts.Get(nameOf(&rec.User)); ok && v.ends(rec) {
 		ended = true
 	}
 	return ended, leaving && !ended
 }
 
 // Has reports whether a session has ended.
-func (s Revoked) Has(rec *Record) bool {
+func (s *Revoked) Has(rec *Record) bool {
 	ended, _ := s.State(rec, time.Now())
 	return ended
+}
+
+// HasListed reports whether a session of an account that a Directory lists has
+// ended, as far as that does not take the provider's id.
+func (s *Revoked) HasListed(key string, l Listed) bool {
+	name, _ := accountNamed(key)
+	rec := Record{ID: l.ID, SignedIn: l.Begun.Unix(), Position: l.Position}
+	rec.User.Issuer, rec.User.Subject = name.first, name.second
+	return s.Has(&rec)
+}
+
+// SID returns the provider's id of the session (claim sid), "" if there is none or
+// it is longer than any that is remembered.
+func (r *Record) SID() string {
+	if len(r.sid) > MaxSID {
+		return ""
+	}
+	return r.sid
+}
+
+// AccountKey returns the key of an account as its record has it. It reports whether
+// key has the form of one.
+func AccountKey(key string) (canonical string, ok bool) {
+	if strings.Contains(key, "#") {
+		_, ok = accountNamed(key)
+		return key, ok
+	}
+	_, ok = accountNamed(key)
+	return strings.ToLower(key), ok
 }
 
 // nameOf returns the parts of an account's key.
@@ -117,6 +169,7 @@ func nameOf(u *provider.Account) accountName {
 
 // accountNamed returns the parts of a key.
 func accountNamed(key string) (name accountName, ok bool) {
+	key = strings.Clone(key) // it may be part of something large
 	if issuer, subject, ok := strings.Cut(key, "#"); ok {
 		return accountName{issuer, subject}, issuer != "" && subject != ""
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // However many people sign out, what is remembered of them is bounded, and gone
-// when their sessions would have ended. Not parallel: it measures the memory of
-// the whole process.
+// when their sessions would have ended: a million of them in 64 MB. Not parallel: it
+// measures the memory of the whole process.
 func TestMemoryOfRevokedSessionsIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		heap := func() int64 {
@@ -25,31 +25,33 @@ func TestMemoryOfRevokedSessionsIsBounded(t *testing.T) {
 			return int64(m.HeapAlloc)
 		}
 		before := heap()
-		revoked := NewRevoked()
+		revoked := NewRevoked(week)
 		fill := func() {
-			for i := range maxRevoked + 50_000 {
+			for i := range maxEnded + maxEnded/8 {
 				rec := &Record{SignedIn: time.Now().Unix()}
-				binary.BigEndian.PutUint64(rec.ID[:], uint64(i))
-				revoked.Add(rec, 7*24*time.Hour, 0)
+				binary.LittleEndian.PutUint64(rec.ID[:], uint64(i))
+				revoked.End(rec, 0)
 			}
 		}
 		fill()
 		first := heap() - before
 		fill()
 		second := heap() - before
-		if got := revoked.from.Len(); got != maxRevoked {
-			t.Errorf("%d revoked sessions, want %d", got, maxRevoked)
+		if got := revoked.sessions.count.Load(); got > maxEnded || got < maxEnded*9/10 {
+			t.Errorf("%d revoked sessions, want about %d", got, maxEnded)
 		}
-		if second > first+first/10 || second > 50<<20 {
+		if second > first+first/10 || second > 64<<20 {
 			t.Errorf("%d MB at the cap, %d MB when filled once more", first>>20, second>>20)
 		}
-		time.Sleep(7*24*time.Hour + 2*time.Minute) // when it is swept
+		time.Sleep(week + sweepEvery) // when it is swept
 		if after := heap() - before; after > 1<<20 {
 			t.Errorf("%d KB are left", after>>10)
 		}
 		runtime.KeepAlive(revoked)
 	})
 }
+
+const week = 7 * 24 * time.Hour
 
 // A session ends once, at the earliest time that was said, and is forgotten when
 // it would have ended anyway.
@@ -77,10 +79,10 @@ func TestRevokedSession(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				revoked, rec := NewRevoked(), &Record{ID: ID{1}, SignedIn: start.Unix()}
+				revoked, rec := NewRevoked(maxAge), &Record{ID: ID{1}, SignedIn: start.Unix()}
 				for _, a := range test.adds {
 					time.Sleep(time.Until(start.Add(a.after)))
-					revoked.Add(rec, maxAge, a.grace)
+					revoked.End(rec, a.grace)
 				}
 				time.Sleep(time.Until(start.Add(test.at)))
 				if ended, leaving := revoked.State(rec, time.Now()); ended != test.wantEnded || leaving != test.wantLeaving {
@@ -107,10 +109,10 @@ func TestRevokedAccountsAndSIDs(t *testing.T) {
 		}
 		work := provider.Account{Issuer: "https://id.example.com", Subject: "s", TenantID: tid, ObjectID: oid}
 		other := provider.Account{Issuer: "https://id.example.com", Subject: "s#1"}
-		revoked := NewRevoked()
+		revoked := NewRevoked(maxAge)
 		a, b, c := begun(1, "one", work), begun(2, "two", work), begun(3, "one", other)
 		for _, rec := range []*Record{a, b, c} {
-			revoked.Note(rec, maxAge)
+			revoked.Note(rec)
 		}
 		want := func(when string, ended ...*Record) {
 			t.Helper()
@@ -121,27 +123,28 @@ func TestRevokedAccountsAndSIDs(t *testing.T) {
 			}
 		}
 		want("at first")
-		if revoked.AddSID("unknown", maxAge) || revoked.AddSID("", maxAge) {
+		if revoked.Knows("unknown") || revoked.Knows("") {
 			t.Error("a sid that nobody has is known")
 		}
 		for _, key := range []string{"", "x", tid, tid + "." + "x", "#s", "https://id.example.com#"} {
-			if revoked.AddAccount(key, maxAge) {
+			if _, ok := revoked.EndAccount(key, 0); ok {
 				t.Errorf("%q is taken for the key of an account", key)
 			}
 		}
 		want("nothing that is known")
-		if !revoked.AddSID("one", maxAge) || revoked.AddSID("one", maxAge) {
+		if !revoked.Knows("one") || revoked.Knows("one") {
 			t.Error("a sid ends once")
 		}
+		revoked.EndSID("one", 0)
 		want("the sid", a, c)
-		if !revoked.AddAccount(strings.ToUpper(work.Key()), maxAge) {
+		if _, ok := revoked.EndAccount(strings.ToUpper(work.Key()), 0); !ok {
 			t.Error("the key is not known")
 		}
 		want("the account", a, b, c)
 		time.Sleep(time.Second)
 		a, b, c = begun(4, "one", work), begun(5, "two", work), begun(6, "one", other)
 		want("sessions that begin later")
-		if !revoked.AddAccount(other.Key(), maxAge) {
+		if _, ok := revoked.EndAccount(other.Key(), 0); !ok {
 			t.Error("the key is not known")
 		}
 		want("an account of another provider", c)
@@ -153,13 +156,15 @@ func TestRevokedAccountsAndSIDs(t *testing.T) {
 // Nobody can fill the memory with ids of their own.
 func TestNoteIsBounded(t *testing.T) {
 	t.Parallel()
-	revoked := NewRevoked()
-	long := &Record{sid: strings.Repeat("x", maxSID+1), SignedIn: time.Now().Unix()}
-	if revoked.Note(long, time.Hour); revoked.AddSID(long.sid, time.Hour) {
+	revoked := NewRevoked(time.Hour)
+	long := &Record{sid: strings.Repeat("x", MaxSID+1), SignedIn: time.Now().Unix()}
+	if revoked.Note(long); revoked.Knows(long.sid) {
 		t.Error("a long sid is remembered")
 	}
 	for range 1000 {
-		revoked.AddSID(strings.Repeat("x", 1<<20), time.Hour)
+		if revoked.EndSID(strings.Repeat("x", 1<<20), 0) != nil {
+			t.Fatal("a long sid is passed on")
+		}
 	}
 	if n := revoked.sids.Len() + revoked.known.Len(); n != 0 {
 		t.Errorf("%d entries", n)

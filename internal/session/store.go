@@ -60,7 +60,7 @@ type StoreSettings struct {
 	// Registration is what stored sessions are sealed for.
 	Registration Registration
 	// Ended are the sessions that must not be written again.
-	Ended Revoked
+	Ended *Revoked
 	// MaxAge is how long a session lasts: see Record.Ends.
 	MaxAge time.Duration
 	// SessionCookie makes browsers forget the session when they are closed.

@@ -229,7 +229,7 @@ func TestWhichUpdateWins(t *testing.T) {
 			t.Fatal(gone, err)
 		}
 		if test.ends {
-			settings.Ended.Add(rec, settings.MaxAge, 0)
+			settings.Ended.End(rec, 0)
 		}
 		if gone, err := write(mine, test.mine); gone != test.wantGone || err != nil {
 			t.Errorf("%s: gone %v, %v", test.name, gone, err)

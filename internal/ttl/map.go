@@ -3,6 +3,7 @@ package ttl
 import (
 	"container/heap"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,6 +113,20 @@ func (m *Map[K, V]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.byTime)
+}
+
+// Range calls yield with the entries that have not expired, in any order, until it
+// returns false. Nothing is locked meanwhile: entries that change during the call
+// may be given as they were before or are afterwards.
+func (m *Map[K, V]) Range(yield func(key K, value V) bool) {
+	m.mu.Lock()
+	list := slices.Clone(m.byTime)
+	m.mu.Unlock()
+	for _, e := range list { // which never change but for their index
+		if time.Now().Before(e.until) && !yield(e.key, e.value) {
+			return
+		}
+	}
 }
 
 // store does what Put does while mu is held.

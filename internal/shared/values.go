@@ -1,0 +1,92 @@
+package shared
+
+import (
+	"bytes"
+	"context"
+	"time"
+)
+
+// Kinds of what is sealed. They are part of what a value is sealed for.
+const (
+	kindEntry = "entry"
+	kindValue = "value"
+	kindLease = "lease"
+)
+
+// seal seals a value for its kind, name and app.
+func (h *Hub) seal(kind, name string, plain []byte) []byte {
+	return h.Keys.Seal(plain, h.place(kind, name))
+}
+
+// open undoes seal, or returns [seal.ErrNotSealed]. It leaves box as it is.
+func (h *Hub) open(kind, name string, box []byte) ([]byte, error) {
+	plain, _, err := h.Keys.Open(bytes.Clone(box), h.place(kind, name))
+	if err != nil && h.Keys.Again() {
+		plain, _, err = h.Keys.Open(bytes.Clone(box), h.place(kind, name))
+	}
+	return plain, err
+}
+
+func (h *Hub) place(kind, name string) []byte {
+	return []byte("msauth " + kind + "\x00" + h.prefix + name)
+}
+
+// Get returns the value under a name, nil if there is none that opens.
+func (h *Hub) Get(ctx context.Context, name string) (value []byte, err error) {
+	var box []byte
+	err = h.call(ctx, func(ctx context.Context) (err error) {
+		box, err = h.Backend.Get(ctx, h.prefix+name)
+		return err
+	})
+	if err != nil || box == nil {
+		return nil, err
+	}
+	value, _ = h.open(kindValue, name, box)
+	return value, nil
+}
+
+// Put keeps a value under a name for the time of its life.
+func (h *Hub) Put(ctx context.Context, name string, value []byte, life time.Duration) error {
+	box := h.seal(kindValue, name, value)
+	return h.call(ctx, func(ctx context.Context) error {
+		return h.Backend.Put(ctx, h.prefix+name, box, max(life, time.Second))
+	})
+}
+
+// Append adds an entry to a log that nobody follows, and returns its position.
+func (h *Hub) Append(ctx context.Context, log string, data []byte, life time.Duration) (position uint64, err error) {
+	box := h.seal(kindEntry, log, data)
+	err = h.call(ctx, func(ctx context.Context) (err error) {
+		position, err = h.Backend.Append(ctx, h.prefix+log, box, max(life, time.Second))
+		return err
+	})
+	return position, err
+}
+
+// Read returns what a log holds, the oldest first. What does not open is left out.
+func (h *Hub) Read(ctx context.Context, log string) (entries []Entry, err error) {
+	for after := uint64(0); len(entries) < maxRead; {
+		var some []Entry
+		err := h.call(ctx, func(ctx context.Context) (err error) {
+			some, err = h.Backend.Read(ctx, h.prefix+log, after, 0)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(some) == 0 {
+			break
+		}
+		for _, e := range some {
+			if after = max(after, e.Position); e.Data != nil {
+				if data, err := h.open(kindEntry, log, e.Data); err == nil {
+					entries = append(entries, Entry{e.Position, data})
+				}
+			}
+		}
+	}
+	return entries, nil
+}
+
+// maxRead is how many entries Read returns, about, at most.
+const maxRead = 10_000
