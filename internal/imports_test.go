@@ -27,6 +27,9 @@ var rooms = map[string]room{
 	"ttl": {
 		never: map[string]string{"net/http": "it does not know what it holds"},
 	},
+	"shared": {
+		never: map[string]string{"net/http": "processes share facts, not requests"},
+	},
 	"reload": {
 		never: map[string]string{"net/http": "files know no HTTP", "encoding/json": "it does not know what it reads"},
 	},
@@ -151,7 +154,7 @@ func TestTestsAreImportedByTestsAlone(t *testing.T) {
 	for _, dir := range dirs {
 		for file, imports := range importsOf(t, dir) {
 			for _, path := range imports {
-				if strings.HasPrefix(path, module+"/tests/") || path == module+"/msauthtest" {
+				if strings.HasPrefix(path, module+"/tests/") || path == module+"/msauthtest" || path == module+"/sharedtest" {
 					t.Errorf("%s imports %s", file, path)
 				}
 			}
