@@ -123,12 +123,13 @@ func (h *Hub) callFor(ctx context.Context, limit time.Duration, f func(ctx conte
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	began := time.Now()
 	err := f(limited)
 	if err != nil && ctx.Err() != nil {
 		h.probed(probe)
 		return ctx.Err() // the caller is gone, which says nothing of the backend
 	}
-	h.report(probe, err)
+	h.report(probe, began, err)
 	if err != nil {
 		return errors.Join(ErrUnavailable, err)
 	}
@@ -158,8 +159,9 @@ func (h *Hub) probed(probe bool) {
 	}
 }
 
-// report notes how a call has ended.
-func (h *Hub) report(probe bool, err error) {
+// report notes how a call has ended. One that began before the latest failure says
+// nothing of how the backend fares since.
+func (h *Hub) report(probe bool, began time.Time, err error) {
 	h.mu.Lock()
 	was := h.failing
 	if probe {
@@ -167,14 +169,15 @@ func (h *Hub) report(probe bool, err error) {
 	}
 	if err != nil {
 		h.failing, h.failed = true, time.Now()
-	} else {
+	} else if began.After(h.failed) {
 		h.failing = false
 	}
+	now := h.failing
 	h.mu.Unlock()
 	switch {
-	case err != nil && !was:
+	case now && !was:
 		h.Observer.SharedFails(err)
-	case err == nil && was:
+	case was && !now:
 		h.Observer.SharedWorks()
 		h.queue.again()
 	}

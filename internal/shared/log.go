@@ -83,6 +83,7 @@ type follower struct {
 func (h *Hub) follow(ctx context.Context) {
 	f := &follower{h: h}
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := f.look(ctx)
 		if err == nil {
 			err = f.read(ctx)
@@ -90,7 +91,7 @@ func (h *Hub) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.report(false, err)
+		h.report(false, began, err)
 		if err != nil {
 			f.broken = true
 			pause(ctx, restTime/2+rand.N(restTime)) // #nosec G404 -- jitter, no secret
