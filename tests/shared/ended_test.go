@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/msauth"
@@ -213,9 +214,11 @@ func TestAnEmptiedBackendIsFilledAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		r.shared.appends = nil
 		r.shared.lose()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if n := len(r.shared.appends); n != 1 {
 			t.Errorf("%d entries in the new log, want 1", n)
 		}
@@ -243,7 +246,7 @@ func TestEntriesOfOthersEndNothing(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		v = r.SignIn()
 		append := func(entry []byte) {
-			if _, err := r.shared.Shared.Append(t.Context(), genuine.log, entry, time.Hour); err != nil {
+			if _, err := r.shared.shared().Append(t.Context(), genuine.log, entry, time.Hour); err != nil {
 				t.Error(err)
 			}
 		}

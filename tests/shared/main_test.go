@@ -32,7 +32,7 @@ type replicas struct {
 func with(t *testing.T, n int, f func(t *testing.T, r *replicas), changes ...func(*msauth.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &backend{Shared: sharedtest.New()}
+		b := newBackend()
 		changes := append(changes, func(c *msauth.Config) { c.Shared = b })
 		r := &replicas{Office: testsite.RenewingOffice(t, changes...), shared: b}
 		r.add(r.Auth, r.Handler)
@@ -107,7 +107,7 @@ func (r *replicas) as(v *testsite.Visitor, f func(*http.Request, *msauth.Session
 // A backend counts the calls of a Shared but for those that follow the log, and fails
 // on demand.
 type backend struct {
-	msauth.Shared
+	of    atomic.Value // of msauth.Shared
 	calls atomic.Int64
 	down  atomic.Bool // calls fail at once
 	hangs atomic.Bool // calls last until their context ends
@@ -120,6 +120,17 @@ type append_ struct {
 	log   string
 	entry []byte
 }
+
+func newBackend() *backend {
+	b := &backend{}
+	b.lose()
+	return b
+}
+
+func (b *backend) shared() msauth.Shared { return b.of.Load().(msauth.Shared) }
+
+// Position is not called.
+func (b *backend) Position(ctx context.Context, log string) (uint64, error) { return 0, errDown }
 
 var errDown = errors.New("connection refused by the backend")
 
@@ -151,46 +162,46 @@ func (b *backend) Append(ctx context.Context, log string, entry []byte, life tim
 		b.appends = append(b.appends, append_{log, entry})
 		b.mu.Unlock()
 	}
-	return b.Shared.Append(ctx, log, entry, life)
+	return b.shared().Append(ctx, log, entry, life)
 }
 
 func (b *backend) Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]msauth.SharedEntry, error) {
 	if err := b.call(ctx, log); err != nil {
 		return nil, err
 	}
-	return b.Shared.Read(ctx, log, after, wait)
+	return b.shared().Read(ctx, log, after, wait)
 }
 
 func (b *backend) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := b.call(ctx, key); err != nil {
 		return nil, err
 	}
-	return b.Shared.Get(ctx, key)
+	return b.shared().Get(ctx, key)
 }
 
 func (b *backend) Put(ctx context.Context, key string, value []byte, life time.Duration) error {
 	if err := b.call(ctx, key); err != nil {
 		return err
 	}
-	return b.Shared.Put(ctx, key, value, life)
+	return b.shared().Put(ctx, key, value, life)
 }
 
 func (b *backend) Swap(ctx context.Context, key string, old, value []byte, life time.Duration) ([]byte, error) {
 	if err := b.call(ctx, key); err != nil {
 		return nil, err
 	}
-	return b.Shared.Swap(ctx, key, old, value, life)
+	return b.shared().Swap(ctx, key, old, value, life)
 }
 
 func (b *backend) Wait(ctx context.Context, key string, old []byte, wait time.Duration) ([]byte, error) {
 	if err := b.call(ctx, key); err != nil {
 		return nil, err
 	}
-	return b.Shared.Wait(ctx, key, old, wait)
+	return b.shared().Wait(ctx, key, old, wait)
 }
 
 // lose puts an empty Shared in the place of the one that there was.
-func (b *backend) lose() { b.Shared = sharedtest.New() }
+func (b *backend) lose() { b.of.Store(sharedtest.New()) }
 
 // counted returns how many calls f makes, with what it leaves behind the request.
 func (b *backend) counted(f func()) int64 {
