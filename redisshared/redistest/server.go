@@ -24,20 +24,34 @@ import (
 type Server struct {
 	Addr string // host:port
 
-	t     testing.TB
-	dir   string
-	args  []string
-	cmd   *exec.Cmd
-	guard *exec.Cmd // kills the server when this process is gone
-	alive io.Closer // what guard waits for
-	ended chan struct{}
+	t      testing.TB
+	dir    string
+	config string // a file, if any
+	args   []string
+	cmd    *exec.Cmd
+	guard  *exec.Cmd // kills the server when this process is gone
+	alive  io.Closer // what guard waits for
+	ended  chan struct{}
 }
 
 // Start starts a server, with settings on its command line besides those of this
 // package, and waits until it answers. The test fails if it does not.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, dir: t.TempDir(), args: settings}
+	s := &Server{t: t, dir: t.TempDir(), args: append([]string{"--save", "", "--appendonly", "no"}, settings...)}
+	return s.first()
+}
+
+func startSentinel(t testing.TB, config string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), config: config, args: []string{"--sentinel"}}
+	return s.first()
+}
+
+// first starts the server at an address that is free.
+func (s *Server) first() *Server {
+	t := s.t
+	t.Helper()
 	t.Cleanup(s.Kill)
 	for range 5 {
 		s.Addr = freeAddr(t)
@@ -82,9 +96,9 @@ func (s *Server) start() bool {
 		s.t.Fatal("redistest: redis-server is missing. On Debian and Ubuntu: scripts/setup")
 	}
 	_, port, _ := net.SplitHostPort(s.Addr)
-	args := []string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no",
-		"--logfile", filepath.Join(s.dir, "log"),
+	args := []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log")}
+	if s.config != "" {
+		args = append([]string{s.config}, args...)
 	}
 	s.cmd = exec.Command(path, append(args, s.args...)...)
 	if err := s.cmd.Start(); err != nil {
