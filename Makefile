@@ -14,7 +14,7 @@ help:
 	@echo 'make lint       runs staticcheck and gosec'
 	@echo 'make fuzz       runs each fuzz target for 30 seconds (FUZZTIME=10m for longer)'
 	@echo 'make soak       runs the example under load for 5 minutes, with failing renewals'
-	@echo 'make bench      measures this package beside others; installs redis-server'
+	@echo 'make bench      measures this package beside others; needs redis-server'
 	@echo 'make graphsdk   tests the example with msgraph-sdk-go, which takes minutes to compile'
 
 check:
