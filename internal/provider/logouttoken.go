@@ -94,7 +94,7 @@ func (a *Authority) verifyLogoutSignature(ctx context.Context, raw string) ([]by
 	algs := a.algorithms(m)
 	header := logoutHeader(raw)
 	if !slices.Contains(algs, header.text("alg")) {
-		return nil, logoutTokens.errorf("its alg is none that the provider signs ID tokens with")
+		return nil, logoutTokens.errorf("its alg is not one that the provider signs ID tokens with")
 	}
 	if _, there := header["crit"]; there { // RFC 7515 section 4.1.11
 		return nil, logoutTokens.errorf("its header has crit, and no extension is supported")
