@@ -262,12 +262,13 @@
 // renewal_resume, degraded, degraded_end, app_misconfigured, connected,
 // no_refresh_token, token_store_failed, keys_changed, key_files_failed,
 // credential_refused, credential_changed, credential_fault, credential_ends,
-// front_channel_logout, user_signed_out. A line about a request is logged with
-// the request's context, so that a slog Handler can add attributes from it. The
-// line for a refusal has the account (user, username), the page (path), the kind
-// (refused) and what was missing (err). [Middleware.Stats] counts refusals by
-// kind, among others, and lists what is currently degraded. No log line, error
-// or page contains a token, code, key or secret.
+// front_channel_logout, back_channel_logout, back_channel_refused,
+// user_signed_out. A line about a request is logged with the request's context,
+// so that a slog Handler can add attributes from it. The line for a refusal has
+// the account (user, username), the page (path), the kind (refused) and what
+// was missing (err). [Middleware.Stats] counts refusals by kind, among others,
+// and lists what is currently degraded. No log line, error or page contains a
+// token, code, key or secret.
 //
 // # Requests that are not page loads
 //

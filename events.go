@@ -154,6 +154,9 @@ type events struct {
 	weak  map[string]*weakness
 
 	misused []error // of handlers that nobody can reach
+
+	logoutLine     time.Time // of the last line of backChannelRefused
+	logoutsSkipped int       // refusals since then
 }
 
 func (e *events) count(f func(*Stats)) {
@@ -204,6 +207,30 @@ func (e *events) sessionSignedOut(ctx context.Context, user string) {
 func (e *events) frontChannel(ctx context.Context) {
 	e.count(func(s *Stats) { s.SignOuts++ })
 	e.log.InfoContext(ctx, "msauth: signed out at the provider", "event", "front_channel_logout")
+}
+
+// backChannel reports a logout token that ended a session of the account at the
+// provider, or all.
+func (e *events) backChannel(ctx context.Context, u *provider.Account, all bool) {
+	e.count(func(s *Stats) { s.SignOuts++ })
+	attrs := []any{"event", "back_channel_logout", "all", all}
+	if user := u.Key(); user != "" {
+		attrs = append(attrs, "user", web.OneLine(user, 200))
+	}
+	e.log.InfoContext(ctx, "msauth: signed out by the provider", attrs...)
+}
+
+// backChannelRefused reports a logout request that ended nothing. Strangers can send
+// them: there is one line a minute, which says how many others came since the last.
+func (e *events) backChannelRefused(ctx context.Context, err error) {
+	e.mu.Lock()
+	if now := time.Now(); e.logoutLine.IsZero() || now.Sub(e.logoutLine) >= time.Minute {
+		defer e.log.WarnContext(ctx, "msauth: logout request refused", "event", "back_channel_refused", "err", err, "skipped", e.logoutsSkipped)
+		e.logoutLine, e.logoutsSkipped = now, 0
+	} else {
+		e.logoutsSkipped++
+	}
+	e.mu.Unlock()
 }
 
 func (e *events) SessionEnded(ctx context.Context, user string, err *provider.Failure) {

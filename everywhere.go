@@ -109,14 +109,7 @@ func (m *Middleware) SignOutUser(ctx context.Context, userKey string, forget ...
 		return notAKey("SignOutUser", userKey)
 	}
 	ctx = context.WithoutCancel(ctx) // half of it helps nobody
-	var before uint64                // unknown: by the clock
-	if m.shared != nil {
-		before, _ = m.directory.EndAll(ctx, key)
-	} else {
-		_, _ = m.directory.EndAll(ctx, key)
-	}
-	ending, _ := m.ended.EndAccount(key, before)
-	errs := []error{m.publish(ctx, ending)}
+	errs := []error{m.endAccount(ctx, key)}
 	m.events.userSignedOut(ctx, key, m.shared != nil)
 	for _, user := range forget {
 		errs = append(errs, m.Disconnect(ctx, user))
@@ -126,6 +119,16 @@ func (m *Middleware) SignOutUser(ctx context.Context, userKey string, forget ...
 
 func notAKey(what, userKey string) error {
 	return fmt.Errorf("msauth: %s: %q is not the key of an account: want User.Key", what, web.OneLine(userKey, 100))
+}
+
+// endAccount ends all sessions of an account that have begun.
+func (m *Middleware) endAccount(ctx context.Context, key string) error {
+	before, err := m.directory.EndAll(ctx, key)
+	if err != nil || m.shared == nil {
+		before = 0 // then the clock tells
+	}
+	ending, _ := m.ended.EndAccount(key, before)
+	return m.publish(ctx, ending)
 }
 
 // list adds a session that is about to be made to those of its account.
@@ -145,22 +148,26 @@ func (m *Middleware) noteSID(ctx context.Context, rec *session.Record) {
 	}
 }
 
-// endSID ends the sessions with an id of the provider's, and reports whether there
-// were any. Of an id that nobody knows nothing is kept, or anybody could fill the
+// endSID ends the sessions with an id of the provider's, and reports whether it did.
+// key is that of their account, "" if it is not known. Unless the provider has proved
+// that it calls, nothing is kept of an id that nobody knows, or anybody could fill the
 // memory.
-func (m *Middleware) endSID(ctx context.Context, sid string) bool {
+func (m *Middleware) endSID(ctx context.Context, sid, key string, proved bool) bool {
 	if sid == "" || len(sid) > session.MaxSID {
 		return false
 	}
-	known, before := m.ended.Knows(sid), uint64(0)
+	ctx = context.WithoutCancel(ctx)
+	known, before := m.ended.Knows(sid) || proved, uint64(0)
 	if m.shared != nil {
-		key, err := m.directory.SID(ctx, sid)
-		if known = known || key != ""; err == nil && key != "" {
+		if key == "" {
+			key, _ = m.directory.SID(ctx, sid)
+		}
+		if known = known || key != ""; key != "" {
 			before, _ = m.directory.Mark(ctx, key)
 		}
 	}
 	if known {
-		_ = m.publish(context.WithoutCancel(ctx), m.ended.EndSID(sid, before))
+		_ = m.publish(ctx, m.ended.EndSID(sid, before))
 	}
 	return known
 }

@@ -197,7 +197,7 @@ func (m *Middleware) frontChannelLogout(w http.ResponseWriter, r *http.Request) 
 		io.WriteString(w, "<!DOCTYPE html><title>Not signed out</title>")
 		return
 	}
-	if len(sids) == 1 && m.endSID(r.Context(), sids[0]) {
+	if len(sids) == 1 && m.endSID(r.Context(), sids[0], "", false) {
 		m.events.frontChannel(r.Context())
 	}
 	io.WriteString(w, "<!DOCTYPE html><title>Signed out</title>")

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/shared"
+	"example.com/msauth/internal/ttl"
 	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
@@ -50,6 +52,8 @@ type keeping struct {
 	shared   *shared.Hub // nil without Config.Shared
 
 	directory session.Directory
+
+	logoutJTIs *ttl.Map[[sha256.Size]byte, struct{}] // digests of ids of logout tokens
 }
 
 // signIns holds what sign-ins need, on the way to Microsoft and back.
@@ -81,9 +85,10 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 }
 
 // ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out,
-// front-channel-logout, by which Microsoft tells that somebody has signed out
-// there, and continue, through which the callback redirects to long addresses.
-// Mount it there, with or without [http.StripPrefix]:
+// front-channel-logout and back-channel-logout, by which Microsoft and other
+// providers tell that somebody has signed out there, and continue, through which
+// the callback redirects to long addresses. Mount it there, with or without
+// [http.StripPrefix]:
 //
 //	mux.Handle("/auth/", auth)
 //
@@ -134,6 +139,8 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).goOn
 	case "front-channel-logout":
 		return (*Middleware).frontChannelLogout
+	case "back-channel-logout":
+		return (*Middleware).backChannelLogout
 	}
 	return nil
 }

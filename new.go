@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/ttl"
 	"example.com/msauth/internal/web"
 	"golang.org/x/oauth2"
 )
@@ -64,6 +66,7 @@ func New(cfg Config) (*Middleware, error) {
 	m.cookies = session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
 		base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget)
 	m.ended = session.NewRevoked(cfg.MaxAge)
+	m.logoutJTIs = ttl.New[[sha256.Size]byte, struct{}](maxLogoutJTIs)
 
 	m.wireShared(&cfg, ring)
 	m.wireTokens(&cfg, ring, &client)

@@ -28,7 +28,8 @@ var rooms = map[string]room{
 		never: map[string]string{"net/http": "it does not know what it holds"},
 	},
 	"shared": {
-		never: map[string]string{"net/http": "processes share facts, not requests"},
+		rooms: map[string]string{"seal": "what is kept where others can write is sealed, and named by keys"},
+		never: map[string]string{"net/http": "it does not know what it shares, or for whom"},
 	},
 	"reload": {
 		never: map[string]string{"net/http": "files know no HTTP", "encoding/json": "it does not know what it reads"},
@@ -65,6 +66,7 @@ var rooms = map[string]room{
 			"compact":  "the bytes of a record",
 			"provider": "the account, token set and requirement that a record holds",
 			"seal":     "what browsers carry is sealed",
+			"shared":   "the list of an account's sessions is known to all processes",
 			"ttl":      "attempts and sessions that are over are forgotten in time",
 		},
 		others: []string{"github.com/gorilla/securecookie", "github.com/gorilla/sessions"},
@@ -74,6 +76,7 @@ var rooms = map[string]room{
 			"provider": "the token endpoint, and what its refusals mean",
 			"seal":     "stored tokens are sealed",
 			"session":  "the record whose tokens are renewed",
+			"shared":   "one token request over all processes",
 			"ttl":      "outcomes are forgotten in time",
 		},
 		others: []string{"golang.org/x/sync/singleflight"},

@@ -124,6 +124,13 @@ type Behavior struct {
 	// Microsoft add iss (OpenID Connect Front-Channel Logout 1.0).
 	FrontChannelLogout []string
 
+	// BackChannelLogout are the back-channel logout URLs of apps: signing out at
+	// the plain provider, at [Server.Plain], posts a logout token to each before
+	// it answers (OpenID Connect Back-Channel Logout 1.0). BackChannelClient
+	// posts it; the default knows no private certificates.
+	BackChannelLogout []string
+	BackChannelClient *http.Client
+
 	// Revoked is the answer to renewals after [Server.Revoke]. The zero value
 	// means invalid_grant with AADSTS50173.
 	Revoked Failure
@@ -389,7 +396,7 @@ func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration
 	} else {
 		f = b.FailAlways[kind]
 	}
-	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainAuthAlgorithms, &b.PlainScopes} {
+	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainAuthAlgorithms, &b.PlainScopes, &b.FrontChannelLogout, &b.BackChannelLogout} {
 		*list = slices.Clone(*list)
 	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil

@@ -98,7 +98,7 @@ func (e *exchange) matchFederated(a assertion) (*Credential, Failure) {
 // maxKeys is the largest document of an issuer, in bytes.
 const maxKeys = 1 << 20
 
-// issuerClient leaves no connections behind.
+// issuerClient is for requests to issuers and apps. It leaves no connections behind.
 var issuerClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // issuerKeys fetches the RSA keys of an issuer, by kid.

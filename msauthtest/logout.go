@@ -19,14 +19,14 @@ func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hinted, known := e.user(q.Get("logout_hint"))
-	var ended []string // sids
+	var ended []endedSession
 	if c, err := r.Cookie(e.cookie); err == nil {
 		e.mu.Lock()
 		if session := e.sessions[c.Value]; session != nil {
 			for name, account := range session.accounts {
 				if !known || name == strings.ToLower(hinted.SignInName) {
 					delete(session.accounts, name)
-					ended = append(ended, account.sid)
+					ended = append(ended, endedSession{name, account.sid})
 				}
 			}
 		}
@@ -43,6 +43,7 @@ func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 		}
 		target += sep + "state=" + url.QueryEscape(state)
 	}
+	e.backChannel(r.Context(), ended)
 	frames := e.frontChannel(ended)
 	if target != "" && frames == nil {
 		w.Header().Set("Location", target)
@@ -56,10 +57,10 @@ func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 }
 
 // frontChannel returns the addresses by which apps hear that sessions have ended.
-func (e *exchange) frontChannel(sids []string) (frames []string) {
+func (e *exchange) frontChannel(ended []endedSession) (frames []string) {
 	for _, address := range e.behavior.FrontChannelLogout {
-		for _, sid := range sids {
-			q := url.Values{"sid": {sid}}
+		for _, session := range ended {
+			q := url.Values{"sid": {session.sid}}
 			if e.tenant.family == plain {
 				q.Set("iss", e.tenant.issuer(e.origin))
 			}

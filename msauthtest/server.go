@@ -97,7 +97,8 @@
 // Microsoft's: its tokens have no tid and no oid. At B2C, discovery names an
 // issuer that is not a prefix of the document's address, a token reply without
 // a scope of an API has no access token, and errors have AADB2C numbers. Fields
-// of [Behavior] change the plain provider.
+// of [Behavior] change the plain provider. It can tell apps that somebody has
+// signed out: [Behavior.BackChannelLogout].
 package msauthtest
 
 import (

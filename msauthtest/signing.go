@@ -39,13 +39,18 @@ func (k *signingKey) verifies(parts []string) bool {
 
 // signIDToken returns an ID token, signed as [Behavior.Signing] says.
 func (e *exchange) signIDToken(u User, claims map[string]any) (string, error) {
+	return e.sign("JWT", u, claims)
+}
+
+// sign returns a token of a type, signed as [Behavior.Signing] says.
+func (e *exchange) sign(typ string, u User, claims map[string]any) (string, error) {
 	payload, err := marshalClaims(claims)
 	if err != nil {
 		return "", err
 	}
 	key := e.idTokenKey(u)
 	header := func(alg, kid string) []byte {
-		text := `{"typ":"JWT","alg":"` + alg + `"`
+		text := `{"typ":"` + typ + `","alg":"` + alg + `"`
 		if kid != "" {
 			text += `,"kid":"` + kid + `"`
 		}

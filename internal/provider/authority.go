@@ -14,6 +14,7 @@ type Authority struct {
 	metadata document[*Metadata]
 	keys     document[[]publishedKey]
 	appKeys  appKeys
+	logouts  seldom // refetches of keys for logout tokens
 }
 
 // Settings describe the provider and this app's registration there. They are

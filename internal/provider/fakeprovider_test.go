@@ -182,7 +182,7 @@ func answer404(r *http.Request) *http.Response {
 
 // testProvider returns an Authority and what its provider publishes: discovery below
 // base, and keys at base/keys.
-func testProvider(t *testing.T, base, issuer string, change func(*Settings)) (*Authority, *published) {
+func testProvider(t testing.TB, base, issuer string, change func(*Settings)) (*Authority, *published) {
 	t.Helper()
 	pages := &published{pages: map[string]any{
 		base + "/.well-known/openid-configuration": map[string]any{

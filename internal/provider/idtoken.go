@@ -73,7 +73,7 @@ func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkForm(raw); err != nil {
+	if err := idTokens.checkForm(raw); err != nil {
 		return nil, err
 	}
 	issuer, tenant, err := a.expectedIssuer(m.Issuer, unverified)
@@ -146,7 +146,7 @@ func (a *Authority) expectedIssuer(published string, unverified claims) (issuer,
 
 // verifySignature checks signature, issuer and audience.
 func (a *Authority) verifySignature(ctx context.Context, raw string, algs []string, issuer, tenant string) (*oidc.IDToken, error) {
-	keys := &signingKeys{authority: a, issuer: issuer, tenant: tenant}
+	keys := &signingKeys{authority: a, issuer: issuer, tenant: tenant, refetch: a.refetchKeys}
 	for _, alg := range algs {
 		keys.algs = append(keys.algs, jose.SignatureAlgorithm(alg))
 	}

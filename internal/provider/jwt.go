@@ -3,18 +3,46 @@ package provider
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/web"
 )
 
-// unverifiedClaims returns the claims of a JWT whose signature was not checked.
-func unverifiedClaims(raw string) (claims, error) {
+// A tokenKind is what a token is called in errors, and the types that it may have.
+type tokenKind struct {
+	name  string
+	types []string // without "application/"
+	quiet bool     // errors have no text of the token
+}
+
+var (
+	idTokens     = tokenKind{"ID token", []string{"JWT"}, false}
+	logoutTokens = tokenKind{"logout token", []string{"logout+jwt", "JWT"}, true}
+)
+
+// errorf returns an error about a token of this kind.
+func (k tokenKind) errorf(format string, args ...any) error {
+	return fmt.Errorf("msauth: "+k.name+": "+format, args...)
+}
+
+// quote returns a text of the token for an error, or what stands in its place.
+func (k tokenKind) quote(text, instead string) string {
+	if k.quiet {
+		return instead
+	}
+	return web.OneLine(text, 100)
+}
+
+// unverifiedClaims returns the claims of an ID token whose signature was not checked.
+func unverifiedClaims(raw string) (claims, error) { return idTokens.unverified(raw) }
+
+// unverified returns the claims of a JWT whose signature was not checked.
+func (k tokenKind) unverified(raw string) (claims, error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) == 3 {
 		if payload, err := seal.Base64url.DecodeString(parts[1]); err == nil {
@@ -24,44 +52,47 @@ func unverifiedClaims(raw string) (claims, error) {
 			}
 		}
 	}
-	return nil, errors.New("msauth: ID token: not a JWT")
+	return nil, k.errorf("not a JWT")
 }
 
 // checkForm refuses tokens that a valid signature does not make acceptable: those
 // of another type (RFC 8725 section 3.11), and those that have a member twice, of
 // which two readers may take different ones.
-func checkForm(raw string) error {
-	parts := strings.Split(raw, ".") // three: unverifiedClaims has checked that
+func (k tokenKind) checkForm(raw string) error {
+	parts := strings.Split(raw, ".") // three: unverified has checked that
 	for i, part := range parts[:2] {
 		data, err := seal.Base64url.DecodeString(part)
 		if err != nil {
-			return errors.New("msauth: ID token: not a JWT")
+			return k.errorf("not a JWT")
 		}
 		name, err := repeatedMember(data)
 		if err != nil {
-			return errors.New("msauth: ID token: not a JWT")
+			return k.errorf("not a JWT")
 		}
 		if name != "" {
-			return fmt.Errorf("msauth: ID token: %q is twice in its %s", web.OneLine(name, 100), [...]string{"header", "claims"}[i])
+			return k.errorf("%s is twice in its %s", k.quote(strconv.Quote(web.OneLine(name, 96)), "a member"), [...]string{"header", "claims"}[i])
 		}
 		if i > 0 {
 			break
 		}
 		var header claims
 		if json.Unmarshal(data, &header) != nil {
-			return errors.New("msauth: ID token: not a JWT")
+			return k.errorf("not a JWT")
 		}
-		if typ, there := header["typ"]; there {
-			// "application/" may be left out, and case does not matter (RFC 7515
-			// section 4.1.9).
-			switch strings.ToLower(header.text("typ")) {
-			case "jwt", "application/jwt":
-			default:
-				return fmt.Errorf("msauth: ID token: its typ is %s and not JWT: it is a token of another kind", web.OneLine(string(typ), 100))
-			}
+		if typ, there := header["typ"]; there && !k.hasType(header.text("typ")) {
+			return k.errorf("its typ is %s and not %s: it is a token of another kind", k.quote(string(typ), "another"), strings.Join(k.types, " or "))
 		}
 	}
 	return nil
+}
+
+// hasType reports whether tokens of the kind have a type. "application/" may be left
+// out, and case does not matter (RFC 7515 section 4.1.9).
+func (k tokenKind) hasType(typ string) bool {
+	if len(typ) > len("application/") && strings.EqualFold(typ[:len("application/")], "application/") {
+		typ = typ[len("application/"):]
+	}
+	return slices.ContainsFunc(k.types, func(t string) bool { return strings.EqualFold(t, typ) })
 }
 
 // repeatedMember returns the name of a member that some object in data has twice, ""

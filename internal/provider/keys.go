@@ -48,6 +48,11 @@ func (a *Authority) fetchKeys(ctx context.Context) ([]publishedKey, error) {
 	return withLastGood(keys, a.keys.last(), time.Now()), nil
 }
 
+// refetchKeys returns the keys, read again if that was not done in the last minutes.
+func (a *Authority) refetchKeys(ctx context.Context) ([]publishedKey, error) {
+	return a.keys.refetch(ctx, keysRefetch)
+}
+
 // readKeys reads a key set (RFC 7517). Keys that cannot be used are left out.
 func (a *Authority) readKeys(ctx context.Context, where string) ([]publishedKey, error) {
 	document, err := getJSON(ctx, a.Client, where)

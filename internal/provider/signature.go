@@ -35,7 +35,8 @@ type signingKeys struct {
 	issuer    string
 	tenant    string // in the issuer or in the token; "" if there is none
 	algs      []jose.SignatureAlgorithm
-	err       error // why keys could not be read; go-oidc does not wrap it
+	refetch   func(context.Context) ([]publishedKey, error) // if no key fits
+	err       error                                         // why keys could not be read; go-oidc does not wrap it
 }
 
 // VerifySignature implements [oidc.KeySet].
@@ -56,7 +57,7 @@ func (s *signingKeys) VerifySignature(ctx context.Context, token string) ([]byte
 	payload, err := s.verifiedBy(keys, jws)
 	if err != nil && header.KeyID == "" {
 		// Without a key id, only this failure tells that the keys may be new.
-		if keys, err = s.authority.keys.refetch(ctx, keysRefetch); err != nil {
+		if keys, err = s.refetch(ctx); err != nil {
 			s.err = err
 			return nil, err
 		}
@@ -104,8 +105,9 @@ func (s *signingKeys) issuerFits(issuer string) bool {
 }
 
 // keysFor returns the key set that has a key with this id; if none has, the latest
-// one. It may ask the provider: Verify is called only with tokens that the token
-// endpoint has just sent, so a stranger cannot cause requests at will.
+// one. It may ask the provider. Verify is called only with tokens that the token
+// endpoint has just sent, and VerifyLogout asks seldom, so a stranger cannot cause
+// requests at will.
 func (s *signingKeys) keysFor(ctx context.Context, id string) ([]publishedKey, error) {
 	a := s.authority
 	keys, err := a.keys.get(ctx)
@@ -117,7 +119,7 @@ func (s *signingKeys) keysFor(ctx context.Context, id string) ([]publishedKey, e
 			return own, nil
 		}
 	}
-	if keys, err = a.keys.refetch(ctx, keysRefetch); err != nil || hasKey(keys, id) || s.tenant == "" {
+	if keys, err = s.refetch(ctx); err != nil || hasKey(keys, id) || s.tenant == "" {
 		return keys, err
 	}
 	if a.Kind != Entra && a.Kind != ExternalID {

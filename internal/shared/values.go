@@ -53,6 +53,13 @@ func (h *Hub) Put(ctx context.Context, name string, value []byte, life time.Dura
 	})
 }
 
+// Add notes something under a name for the time of its life. It reports whether that
+// was done before.
+func (h *Hub) Add(ctx context.Context, name string, life time.Duration) (before bool, err error) {
+	box, err := h.swap(ctx, name, nil, h.seal(kindValue, name, nil), max(life, time.Second))
+	return box != nil, err
+}
+
 // Append adds an entry to a log that nobody follows, and returns its position.
 func (h *Hub) Append(ctx context.Context, log string, data []byte, life time.Duration) (position uint64, err error) {
 	box := h.seal(kindEntry, log, data)

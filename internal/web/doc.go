@@ -8,6 +8,7 @@
 //   - Which path a browser may be sent back to. [ReturnPath] accepts a path if
 //     every browser stays on the site when it follows it, also after a proxy or a
 //     handler has decoded it once more, and gives a fixed page for any other.
+//   - [Browser]: in words, which browser a User-Agent header claims.
 //   - Redirects, the Vary header, loopback hosts, and texts from outside that are
 //     fit for one line of a log.
 //   - What HTTP clients need whomever they ask: [FollowNothing], [ReadAtMost],

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/tests/testsite"
 )
@@ -161,42 +162,118 @@ func TestCase141_StateAtThePostLogoutPage(t *testing.T) {
 	c.silent(s)
 }
 
-// Neither kind of sign-out by the provider is offered: there is no address
-// that could end a session, whoever asks.
-func TestCase144_NoFrontChannel(t *testing.T) {
+// The provider's page loads the address in a hidden frame, without cookies.
+func TestCase144_FrontChannel(t *testing.T) {
 	c := newCase(t)
-	s := testsite.NewInProcess(t)
-	_, cookie := testsite.AdaSession(t, s)
-	s.MS.ResetCalls()
-	for _, target := range []string{"/auth/frontchannel-logout?iss=x&sid=y", "/auth/logout/frontchannel?sid=y", "/auth/backchannel-logout"} {
-		res := s.Browser(t).Still().Get(target, "Cookie", testsite.HeaderOf(cookie), "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe", "Sec-Fetch-Site", "cross-site")
-		s.WantPage(t, res, 404, "not-found", "")
-		if len(res.Header["Set-Cookie"]) != 0 {
-			c.Errorf("%s: cookies set", target)
+	c.bubble(func(c *testCase) {
+		s := testsite.NewInProcess(c.T)
+		var sid string
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { sid = claims["sid"].(string) }
+		})
+		_, cookie := testsite.AdaSession(c.T, s)
+		s.MS.ResetCalls()
+		issuer := url.QueryEscape(s.MS.URL + "/" + msauthtest.TenantContoso + "/v2.0")
+		load := func(query string, status int) testsite.Seen {
+			c.Helper()
+			res := s.Browser(c.T).Still().Get("/auth/front-channel-logout"+query, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe", "Sec-Fetch-Site", "cross-site")
+			if res.StatusCode != status || len(res.Header["Set-Cookie"]) != 0 || res.Header.Get("Cache-Control") != "no-store" {
+				c.Errorf("%s: status %d, header %v", query, res.StatusCode, res.Header)
+			}
+			if framed := res.Header.Get("Content-Security-Policy"); !strings.HasSuffix(framed, "frame-ancestors "+s.MS.URL) {
+				c.Errorf("%s: %s", query, framed)
+			}
+			return res
 		}
-	}
-	// Nor does the ordinary one act in a frame of the provider.
-	res := s.Browser(t).Still().Get("/auth/logout?iss=x&sid=y", "Cookie", testsite.HeaderOf(cookie), "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe", "Sec-Fetch-Site", "cross-site")
-	s.WantPage(t, res, 200, "confirm-sign-out", "")
-	if got := ask(t, s, testsite.HeaderOf(cookie)).Text; got != testsite.HelloAda {
-		c.Errorf("the session shows %q", got)
-	}
-	c.silent(s)
+		want := load("", 200).Text
+		for _, query := range []string{"?sid=x", "?sid=", "?iss=" + issuer, "?sid=x&iss=" + issuer, "?sid=" + sid + "&sid=" + sid} {
+			if got := load(query, 200).Text; got != want {
+				c.Errorf("%s: %s", query, got)
+			}
+		}
+		load("?sid="+sid+"&iss=https%3A%2F%2Fevil.example", 400)
+		if got := ask(c.T, s, testsite.HeaderOf(cookie)).Text; got != testsite.HelloAda {
+			c.Errorf("the session shows %q", got)
+		}
+		// Nor does the ordinary address act in a frame of the provider.
+		res := s.Browser(c.T).Still().Get("/auth/logout?iss=x&sid="+sid, "Cookie", testsite.HeaderOf(cookie), "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe", "Sec-Fetch-Site", "cross-site")
+		s.WantPage(c.T, res, 200, "confirm-sign-out", "")
+		c.logged(s, "event=front_channel_logout", 0)
+
+		if got := load("?sid="+sid+"&iss="+issuer, 200).Text; got != want {
+			c.Errorf("the right one is told: %s", got)
+		}
+		if got := ask(c.T, s, testsite.HeaderOf(cookie)).Text; got != testsite.HelloNobody {
+			c.Errorf("the session shows %q", got)
+		}
+		c.logged(s, "event=front_channel_logout", 1)
+		c.silent(s)
+	})
 }
 
-func TestCase145_NoBackChannel(t *testing.T) {
+// Another provider's server posts a logout token. Every rule about it is in
+// tests/signout/backchannel_test.go.
+func TestCase145_BackChannel(t *testing.T) {
 	c := newCase(t)
-	s := testsite.NewInProcess(t)
-	_, cookie := testsite.AdaSession(t, s)
-	s.MS.ResetCalls()
-	for _, target := range []string{"/auth/backchannel-logout", "/auth/logout/backchannel"} {
-		res := s.Browser(t).Still().Request("POST", target+"?logout_token=x", "Cookie", testsite.HeaderOf(cookie))
-		s.WantPage(t, res, 404, "not-found", "")
-	}
-	if got := ask(t, s, testsite.HeaderOf(cookie)).Text; got != testsite.HelloAda {
-		c.Errorf("the session shows %q", got)
-	}
-	c.silent(s)
+	c.bubble(func(c *testCase) {
+		s := testsite.NewInProcess(c.T)
+		s.Restart(c.T, testsite.Generic(s))
+		var sid string
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.IDToken = func(_ msauthtest.Kind, claims map[string]any) { sid = claims["sid"].(string) }
+		})
+		_, cookie := testsite.AdaSession(c.T, s)
+		s.MS.ResetCalls()
+		call := func(form string, status int, reason string) {
+			c.Helper()
+			r, err := http.NewRequest(http.MethodPost, s.URL+"/auth/back-channel-logout", strings.NewReader(form))
+			if err != nil {
+				c.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			res := s.Browser(c.T).Still().Send(r)
+			if res.StatusCode != status || !strings.Contains(res.Text, reason) || len(res.Header["Set-Cookie"]) != 0 || res.Header.Get("Cache-Control") != "no-store" {
+				c.Errorf("status %d, header %v, %q; want %d, %q", res.StatusCode, res.Header, res.Text, status, reason)
+			}
+		}
+		token := func(changes map[string]any) string {
+			return "logout_token=" + s.MS.LogoutToken(msauthtest.Ada, sid, changes)
+		}
+		for reason, changes := range map[string]map[string]any{
+			"iss is not the provider": {"iss": "https://evil.example"},
+			"aud is not this app":     {"aud": "another"},
+			"events has no":           {"events": nil},
+			"nonce is there":          {"nonce": "n"},
+			"sid and sub are missing": {"sid": nil, "sub": nil},
+			"iat is missing":          {"iat": nil},
+			"jti is missing":          {"jti": nil},
+			"expired ":                {"exp": 1},
+		} {
+			call(token(changes), 400, reason)
+		}
+		call("x="+strings.Repeat("x", 10<<20), 400, "more than")
+		s.WantPage(c.T, s.Browser(c.T).Still().Get("/auth/back-channel-logout?"+token(nil)), 405, "bad-request", "")
+		s.MS.Set(func(b *msauthtest.Behavior) { b.Signing = msauthtest.SignNone })
+		call(token(nil), 400, "its alg is not one")
+		s.MS.Set(func(b *msauthtest.Behavior) { b.Signing = "" })
+		if got := ask(c.T, s, testsite.HeaderOf(cookie)).Text; got != testsite.HelloAda {
+			c.Errorf("the session shows %q", got)
+		}
+		c.logged(s, "event=back_channel_logout", 0)
+		c.logged(s, "event=back_channel_refused", 1)
+
+		good := token(nil)
+		call(good, 200, "")
+		call(good, 400, "used before")
+		if got := ask(c.T, s, testsite.HeaderOf(cookie)).Text; got != testsite.HelloNobody {
+			c.Errorf("the session shows %q", got)
+		}
+		c.logged(s, "event=back_channel_logout", 1)
+		c.silent(s)
+
+		s.Restart(c.T, func(cfg *msauth.Config) { cfg.Issuer, cfg.Authority = "", s.MS.URL })
+		call(token(nil), 404, "")
+	})
 }
 
 func TestCase147_OtherTabAfterSignOut(t *testing.T) {

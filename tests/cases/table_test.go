@@ -174,8 +174,8 @@ var catalogue = []caseSection{
 		{139, "here and at Microsoft", "cookies deleted, then the end-session endpoint with its parameters"},
 		{140, "sign-out from another site", "a page that asks"},
 		{141, "state at the post-logout page", "ignored"},
-		{144, "front-channel sign-out", "does not apply: not offered, the address is 404"},
-		{145, "back-channel sign-out", "does not apply: not offered, the address is 404"},
+		{144, "front-channel sign-out", "the session with that sid ends; for any other sid the same answer, and nothing changes"},
+		{145, "back-channel sign-out", "a valid logout token ends its sessions, once; any other gets 400; at Microsoft 404"},
 		{147, "another tab after sign-out", "401 or sign-in; no cached page"},
 	}},
 }

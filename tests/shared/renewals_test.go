@@ -21,7 +21,9 @@ func TestOneTokenRequestOverAllReplicas(t *testing.T) {
 	for range testsite.Times(3, 200) {
 		with(t, 3, func(t *testing.T, r *replicas) {
 			strict(r)
-			r.MS.Set(func(b *msauthtest.Behavior) { b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 300 * time.Millisecond} })
+			r.MS.Set(func(b *msauthtest.Behavior) {
+				b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 300 * time.Millisecond}
+			})
 			v := r.SignIn()
 			for round := range 3 {
 				time.Sleep(testsite.AfterExpiry)
@@ -63,7 +65,9 @@ func TestALeaseOfADeadReplicaEnds(t *testing.T) {
 	with(t, 2, func(t *testing.T, r *replicas) {
 		v := r.SignIn()
 		time.Sleep(testsite.AfterExpiry)
-		r.MS.Set(func(b *msauthtest.Behavior) { b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 14 * time.Second} })
+		r.MS.Set(func(b *msauthtest.Behavior) {
+			b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 14 * time.Second}
+		})
 		go v.Copy().Fetch("/")
 		time.Sleep(time.Second)
 		r.shared.down.Store(true) // what the first one has got reaches nobody
@@ -94,7 +98,9 @@ func TestAnUndeliveredTokenIsKnownEverywhere(t *testing.T) {
 		strict(r)
 		v := r.SignIn()
 		time.Sleep(testsite.AfterExpiry)
-		r.MS.Set(func(b *msauthtest.Behavior) { b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 10 * time.Second} })
+		r.MS.Set(func(b *msauthtest.Behavior) {
+			b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 10 * time.Second}
+		})
 		v.Copy().Get("/") // gives up after 5 seconds, without the token
 		time.Sleep(10 * time.Second)
 		r.auths[0].Close(canceled())
@@ -331,7 +337,9 @@ func TestCloseWaits(t *testing.T) {
 		strict(r)
 		v := r.SignIn()
 		time.Sleep(testsite.AfterExpiry)
-		r.MS.Set(func(b *msauthtest.Behavior) { b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 8 * time.Second} })
+		r.MS.Set(func(b *msauthtest.Behavior) {
+			b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.TokenRefresh: 8 * time.Second}
+		})
 		v.Copy().Fetch("/")
 		r.MS.Set(func(b *msauthtest.Behavior) { b.Delay = nil })
 		began := time.Now()
