@@ -18,9 +18,8 @@ const (
 
 	// maxLogoutAge is how old a logout token may be that has no exp. Section 2.4 of
 	// the specification requires exp since December 2023; without it were seen
-	// Keycloak until 22.0.7 and 23.0.3 (keycloak/keycloak issue 25753), Ory Hydra
-	// 2.2 (ory/hydra issue 4035) and authentik until 2025.8.1
-	// (goauthentik/authentik issue 16490).
+	// Keycloak 23.0.3 (keycloak/keycloak issue 25753), Ory Hydra 2.2.0 (ory/hydra
+	// issue 4035) and authentik 2025.8.1 (goauthentik/authentik issue 16490).
 	maxLogoutAge = 10 * time.Minute
 )
 
