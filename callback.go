@@ -426,6 +426,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 		if err := in.undo(); err != nil {
 			m.log.ErrorContext(ctx, "msauth: restoring the stored tokens after a failed sign-in", "err", err)
 		}
+		m.endSession(ctx, rec, 0) // it is listed
 		m.notMade(in, err)
 		return false
 	}

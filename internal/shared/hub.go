@@ -16,6 +16,10 @@ const (
 	callTime = 1 * time.Second
 	// restTime is how long the backend is left alone after a failure.
 	restTime = 1 * time.Second
+	// workers are how many things are done behind requests at a time, of maxBehind
+	// that wait.
+	workers   = 4
+	maxBehind = 1000
 	// Doubt is how long what is not known means nothing, after the backend has failed
 	// or lost its memory: longer than late requests of a browser are expected.
 	Doubt = 150 * time.Second
@@ -82,13 +86,14 @@ type Hub struct {
 
 	queue queue                      // what is to be published
 	tasks chan func(context.Context) // see Later
+	left  atomic.Int64               // how many of them are not done
 }
 
 // New returns a hub that does not follow the log yet.
 func New(s Settings) *Hub {
 	return &Hub{
 		Settings: s, prefix: hex.EncodeToString(s.Registration[:]) + ":", stop: func() {}, begun: time.Now(),
-		caught: make(chan struct{}), looked: make(chan struct{}), queue: newQueue(), tasks: make(chan func(context.Context), 1000),
+		caught: make(chan struct{}), looked: make(chan struct{}), queue: newQueue(), tasks: make(chan func(context.Context), maxBehind),
 	}
 }
 
@@ -98,13 +103,18 @@ func (h *Hub) Start() {
 	h.stop = stop
 	h.done.Go(func() { h.follow(ctx) })
 	h.done.Go(func() { h.deliver(ctx) })
-	h.done.Go(func() { h.work(ctx) })
+	for range workers {
+		h.done.Go(func() { h.work(ctx) })
+	}
 }
 
-// Close delivers what waits to be published, as long as ctx lasts, and stops
-// following the log. It returns an error if something was left. The hub can still
-// be used afterwards, but for the log.
+// Close does what is left to do, as long as ctx lasts, and stops following the log.
+// It returns an error if something to be published was left. The hub can still be
+// used afterwards, but for the log.
 func (h *Hub) Close(ctx context.Context) error {
+	for h.left.Load() > 0 && ctx.Err() == nil {
+		pause(ctx, 10*time.Millisecond)
+	}
 	err := h.queue.empty(ctx)
 	h.stop()
 	h.done.Wait()
@@ -186,9 +196,11 @@ func (h *Hub) report(probe bool, began time.Time, err error) {
 // Later does something with the backend behind a request, in its turn. Where too
 // much is waiting, or the backend fails, it is not done at all.
 func (h *Hub) Later(f func(ctx context.Context)) {
+	h.left.Add(1)
 	select {
 	case h.tasks <- f:
 	default:
+		h.left.Add(-1)
 	}
 }
 
@@ -197,6 +209,7 @@ func (h *Hub) work(ctx context.Context) {
 		select {
 		case f := <-h.tasks:
 			f(ctx)
+			h.left.Add(-1)
 		case <-ctx.Done():
 			return
 		}
