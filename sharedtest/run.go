@@ -164,12 +164,13 @@ func (t *clients) within(least, most time.Duration, what string, do func()) {
 }
 
 // after calls do after a while, and has the test wait for it.
-func (t *clients) after(do func()) {
-	t.Helper()
+func (t *clients) after(do func()) { t.afterwards(later, do) }
+
+func (t *clients) afterwards(while time.Duration, do func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		time.Sleep(later)
+		time.Sleep(while)
 		do()
 	}()
 	t.Cleanup(func() { <-done })

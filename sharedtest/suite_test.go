@@ -246,7 +246,19 @@ var faults = []struct {
 			return s.Wait(ctx, key, old, 0)
 		})
 	}, []string{"Wait returns at once", "Wait is told of a first", "Wait is told of another", "Wait is told of a value that Swap",
-		"Wait notices what Put", "Wait notices that the life"}},
+		"Wait notices that the life"}},
+	{"Wait asks ever more rarely", func() *fault {
+		return waiting(func(ctx context.Context, s msauth.Shared, key string, old []byte, wait time.Duration) ([]byte, error) {
+			begin := time.Now()
+			for poll := 100 * time.Millisecond; ; poll *= 2 {
+				value, err := s.Get(ctx, key)
+				if err != nil || !same(value, old) || time.Since(begin) > wait {
+					return value, err
+				}
+				time.Sleep(poll)
+			}
+		})
+	}, []string{"Wait notices what Put"}},
 	{"Wait does not wait", func() *fault {
 		return waiting(func(ctx context.Context, s msauth.Shared, key string, old []byte, _ time.Duration) ([]byte, error) {
 			return s.Wait(ctx, key, old, 0)

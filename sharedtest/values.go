@@ -133,9 +133,10 @@ var valueChecks = []check{
 		})
 	}},
 	{"Wait notices what Put has changed", func(t *clients) {
-		t.after(func() { _ = t.other.Put(t.Context(), "key", []byte("value"), long) })
-		t.within(soon, 2500*time.Millisecond, "Wait", func() {
-			t.wait(t.one, "key", nil, enough, []byte("value"))
+		// Also when it has waited for long.
+		t.afterwards(3500*time.Millisecond, func() { _ = t.other.Put(t.Context(), "key", []byte("value"), long) })
+		t.within(3*time.Second, 5500*time.Millisecond, "Wait", func() {
+			t.wait(t.one, "key", nil, 2*enough, []byte("value"))
 		})
 	}},
 	{"Wait notices that the life of a value is over", func(t *clients) {
