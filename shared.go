@@ -44,10 +44,6 @@ type Shared interface {
 	// and no error. A log that was never appended to has no entries.
 	Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]SharedEntry, error)
 
-	// Position returns the position of the newest entry of a log, even if that is
-	// no longer kept. It may return 0 once all entries are gone.
-	Position(ctx context.Context, log string) (uint64, error)
-
 	// Get returns a value, nil if there is none.
 	Get(ctx context.Context, key string) ([]byte, error)
 
@@ -171,11 +167,6 @@ func (s appShared) Read(ctx context.Context, log string, after uint64, wait time
 		entries = append(entries, shared.Entry{Position: e.Position, Data: e.Entry})
 	}
 	return entries, err
-}
-
-func (s appShared) Position(ctx context.Context, log string) (position uint64, err error) {
-	defer sharedPanic(&err)
-	return s.of.Position(ctx, log)
 }
 
 func (s appShared) Get(ctx context.Context, key string) (value []byte, err error) {

@@ -40,7 +40,7 @@
 // # Commands
 //
 // Each call of a method is one command, which takes keys of one slot of a Cluster:
-// EVALSHA (Append, Position, Swap), XREAD (Read), GET (Get), SET (Put). A script that
+// EVALSHA (Append, Swap), XREAD (Read), GET (Get), SET (Put). A script that
 // the server does not know yet, as after a restart, is sent once with EVAL. A Wait
 // sends a GET, and while it waits another after 100 ms, and then at intervals that
 // double to 800 ms: it does not depend on Pub/Sub, which may lose messages, but is
@@ -53,7 +53,7 @@
 // for a Cluster):
 //
 //	ACL SETUSER msauth on >PASSWORD resetkeys ~myapp:* resetchannels &myapp:changed -@all
-//	  +evalsha +eval +get +set +del +exists +xadd +xread +xrevrange +xtrim +xinfo|stream
+//	  +evalsha +eval +get +set +del +xadd +xread +xrevrange +xtrim
 //	  +pexpire +publish +subscribe +unsubscribe +ping
 //
 // # Contexts and connections

@@ -31,8 +31,7 @@ var methods = map[string]func(ctx context.Context, s *redisshared.Shared) error{
 	"Read that does not wait": func(ctx context.Context, s *redisshared.Shared) error {
 		return second(s.Read(ctx, "log", 0, 0))
 	},
-	"Position": func(ctx context.Context, s *redisshared.Shared) error { return second(s.Position(ctx, "log")) },
-	"Get":      func(ctx context.Context, s *redisshared.Shared) error { return second(s.Get(ctx, "key")) },
+	"Get": func(ctx context.Context, s *redisshared.Shared) error { return second(s.Get(ctx, "key")) },
 	"Put": func(ctx context.Context, s *redisshared.Shared) error {
 		return s.Put(ctx, "key", []byte("value"), time.Minute)
 	},
@@ -170,9 +169,6 @@ func TestServerComesBackEmpty(t *testing.T) {
 	group.Wait()
 	server.Restart()
 	redistest.Eventually(t, "all works again", func() bool { return tryAll(t.Context(), s) == nil })
-	if position, err := s.Position(t.Context(), "log"); err != nil || position != 0 {
-		t.Errorf("Position: %d, %v", position, err)
-	}
 	after, err := s.Append(t.Context(), "log", []byte("entry"), time.Hour)
 	if err != nil || after <= before {
 		t.Errorf("position %d comes after %d, %v", after, before, err)
@@ -296,7 +292,7 @@ func TestServerIsFull(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, name := range []string{"Get", "Position", "Read that does not wait"} {
+	for _, name := range []string{"Get", "Read that does not wait"} {
 		if err := methods[name](t.Context(), s); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -95,7 +95,6 @@ func TestArgumentsAreChecked(t *testing.T) {
 		"no life swapped":   second(s.Swap(ctx, "key", nil, value, 0)),
 		"name of Append":    second(s.Append(ctx, "a b", value, time.Hour)),
 		"name of Read":      second(s.Read(ctx, "", 0, 0)),
-		"name of Position":  second(s.Position(ctx, "{a}")),
 		"name of Get":       second(s.Get(ctx, "ä")),
 		"name of Put":       s.Put(ctx, "*", value, time.Hour),
 		"name of Swap":      second(s.Swap(ctx, "a\n", nil, value, time.Hour)),

@@ -93,7 +93,6 @@ func TestOneCommandEach(t *testing.T) {
 	}
 	all := func() { // also makes the scripts known, and the connections
 		must(second(s.Append(ctx, "log", []byte("entry"), time.Hour)))
-		must(second(s.Position(ctx, "log")))
 		must(second(s.Swap(ctx, "swapped", nil, []byte("value"), time.Hour)))
 		must(s.Put(ctx, "key", []byte("value"), time.Hour))
 		must(second(s.Wait(ctx, "key", nil, time.Hour)))
@@ -110,7 +109,6 @@ func TestOneCommandEach(t *testing.T) {
 		{"Read", "xread", func() error { return second(s.Read(ctx, "log", 0, time.Hour)) }},
 		{"Read of nothing", "xread", func() error { return second(s.Read(ctx, "none", 0, 0)) }},
 		{"Read that waits", "xread", func() error { return second(s.Read(ctx, "none", 0, 300*time.Millisecond)) }},
-		{"Position", "evalsha", func() error { return second(s.Position(ctx, "log")) }},
 		{"Get", "get", func() error { return second(s.Get(ctx, "key")) }},
 		{"Put", "set", func() error { return s.Put(ctx, "key", []byte("value"), time.Hour) }},
 		{"Swap", "evalsha", func() error { return second(s.Swap(ctx, "key", nil, []byte("value"), time.Hour)) }},
@@ -273,15 +271,11 @@ func useAll(t *testing.T, s *redisshared.Shared) {
 
 func tryAll(ctx context.Context, s *redisshared.Shared) error {
 	name := newPrefix()
-	position, err := s.Append(ctx, name, []byte("entry"), time.Minute)
-	if err != nil {
+	if _, err := s.Append(ctx, name, []byte("entry"), time.Minute); err != nil {
 		return err
 	}
 	if entries, err := s.Read(ctx, name, 0, time.Minute); err != nil || len(entries) != 1 {
 		return fmt.Errorf("%d entries, %w", len(entries), err)
-	}
-	if got, err := s.Position(ctx, name); err != nil || got != position {
-		return fmt.Errorf("position %d, want %d: %w", got, position, err)
 	}
 	if err := s.Put(ctx, name, []byte("put"), time.Minute); err != nil {
 		return err

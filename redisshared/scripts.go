@@ -29,20 +29,6 @@ redis.call('PEXPIRE', KEYS[1], string.format('%d', life))
 return id
 `)
 
-// positionScript returns the id of the newest entry, also if that has been dropped.
-var positionScript = newScript(`
-if redis.call('EXISTS', KEYS[1]) == 0 then
-	return '0-0'
-end
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
-for i = 1, #info, 2 do
-	if info[i] == 'last-generated-id' then
-		return info[i + 1]
-	end
-end
-return redis.error_reply('ERR XINFO STREAM has no last-generated-id')
-`)
-
 // swapScript replaces the value if it is ARGV[1], by ARGV[2] for ARGV[3]
 // milliseconds, and tells of key ARGV[5] in channel ARGV[4]. No bytes are no value.
 var swapScript = newScript(`

@@ -124,21 +124,6 @@ func (s *Shared) read(ctx context.Context, key string, after uint64, block time.
 	return found, nil
 }
 
-// Position implements [msauth.Shared]. It returns 0 when a log is gone as a whole.
-func (s *Shared) Position(ctx context.Context, log string) (uint64, error) {
-	key, err := s.key("l", log)
-	if err != nil {
-		return 0, err
-	}
-	return call(ctx, func() (uint64, error) {
-		id, err := s.run(ctx, positionScript, key)
-		if err != nil {
-			return 0, err
-		}
-		return positionOf(id)
-	})
-}
-
 // Get implements [msauth.Shared].
 func (s *Shared) Get(ctx context.Context, key string) ([]byte, error) {
 	name, err := s.key("v", key)

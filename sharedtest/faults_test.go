@@ -13,13 +13,12 @@ import (
 // A fault is a Shared that does one thing wrong. The suite must find it.
 type fault struct {
 	msauth.Shared
-	append   func(ctx context.Context, s msauth.Shared, log string, entry []byte, life time.Duration) (uint64, error)
-	read     func(ctx context.Context, s msauth.Shared, log string, after uint64, wait time.Duration) ([]msauth.SharedEntry, error)
-	position func(ctx context.Context, s msauth.Shared, log string) (uint64, error)
-	get      func(ctx context.Context, s msauth.Shared, key string) ([]byte, error)
-	put      func(ctx context.Context, s msauth.Shared, key string, value []byte, life time.Duration) error
-	swap     func(ctx context.Context, s msauth.Shared, key string, old, value []byte, life time.Duration) ([]byte, error)
-	wait     func(ctx context.Context, s msauth.Shared, key string, old []byte, wait time.Duration) ([]byte, error)
+	append func(ctx context.Context, s msauth.Shared, log string, entry []byte, life time.Duration) (uint64, error)
+	read   func(ctx context.Context, s msauth.Shared, log string, after uint64, wait time.Duration) ([]msauth.SharedEntry, error)
+	get    func(ctx context.Context, s msauth.Shared, key string) ([]byte, error)
+	put    func(ctx context.Context, s msauth.Shared, key string, value []byte, life time.Duration) error
+	swap   func(ctx context.Context, s msauth.Shared, key string, old, value []byte, life time.Duration) ([]byte, error)
+	wait   func(ctx context.Context, s msauth.Shared, key string, old []byte, wait time.Duration) ([]byte, error)
 }
 
 func (f *fault) Append(ctx context.Context, log string, entry []byte, life time.Duration) (uint64, error) {
@@ -34,13 +33,6 @@ func (f *fault) Read(ctx context.Context, log string, after uint64, wait time.Du
 		return f.read(ctx, f.Shared, log, after, wait)
 	}
 	return f.Shared.Read(ctx, log, after, wait)
-}
-
-func (f *fault) Position(ctx context.Context, log string) (uint64, error) {
-	if f.position != nil {
-		return f.position(ctx, f.Shared, log)
-	}
-	return f.Shared.Position(ctx, log)
 }
 
 func (f *fault) Get(ctx context.Context, key string) ([]byte, error) {

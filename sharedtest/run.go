@@ -99,15 +99,6 @@ func (t *clients) readAll(s msauth.Shared, log string, after uint64) (all []msau
 	}
 }
 
-func (t *clients) position(s msauth.Shared, log string) uint64 {
-	t.Helper()
-	position, err := s.Position(t.Context(), log)
-	if err != nil {
-		t.Fatalf("Position(%q): %v", log, err)
-	}
-	return position
-}
-
 // holds checks what both clients get as a value; nil is none.
 func (t *clients) holds(key string, want []byte) {
 	t.Helper()

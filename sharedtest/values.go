@@ -256,13 +256,12 @@ var contextChecks = []check{
 		t.append(t.one, "log", []byte("entry"), long)
 		t.put(t.one, "key", []byte("value"), long)
 		for method, call := range map[string]func() error{
-			"Append":   func() error { _, err := t.one.Append(ctx, "log", []byte("entry"), long); return err },
-			"Read":     func() error { _, err := t.one.Read(ctx, "log", 0, time.Minute); return err },
-			"Position": func() error { _, err := t.one.Position(ctx, "log"); return err },
-			"Get":      func() error { _, err := t.one.Get(ctx, "key"); return err },
-			"Put":      func() error { return t.one.Put(ctx, "key", []byte("value"), long) },
-			"Swap":     func() error { _, err := t.one.Swap(ctx, "key", nil, []byte("value"), long); return err },
-			"Wait":     func() error { _, err := t.one.Wait(ctx, "key", nil, time.Minute); return err },
+			"Append": func() error { _, err := t.one.Append(ctx, "log", []byte("entry"), long); return err },
+			"Read":   func() error { _, err := t.one.Read(ctx, "log", 0, time.Minute); return err },
+			"Get":    func() error { _, err := t.one.Get(ctx, "key"); return err },
+			"Put":    func() error { return t.one.Put(ctx, "key", []byte("value"), long) },
+			"Swap":   func() error { _, err := t.one.Swap(ctx, "key", nil, []byte("value"), long); return err },
+			"Wait":   func() error { _, err := t.one.Wait(ctx, "key", nil, time.Minute); return err },
 		} {
 			if err := call(); !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v, want %v", method, err, context.Canceled)

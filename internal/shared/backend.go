@@ -10,7 +10,6 @@ import (
 type Backend interface {
 	Append(ctx context.Context, log string, entry []byte, life time.Duration) (position uint64, err error)
 	Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]Entry, error)
-	Position(ctx context.Context, log string) (uint64, error)
 	Get(ctx context.Context, key string) ([]byte, error)
 	Put(ctx context.Context, key string, value []byte, life time.Duration) error
 	Swap(ctx context.Context, key string, old, value []byte, life time.Duration) (before []byte, err error)

@@ -147,19 +147,6 @@ func (m *Memory) read(name string, after uint64) (found []Entry) {
 	return found
 }
 
-// Position implements [Backend].
-func (m *Memory) Position(ctx context.Context, name string) (uint64, error) {
-	if err := errors.Join(ctx.Err(), checkName(name)); err != nil {
-		return 0, err
-	}
-	m.lock()
-	defer m.mu.Unlock()
-	if l := m.logs[name]; l != nil {
-		return l.newest, nil
-	}
-	return 0, nil
-}
-
 // Get implements [Backend].
 func (m *Memory) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := errors.Join(ctx.Err(), checkName(key)); err != nil {

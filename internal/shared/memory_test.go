@@ -93,7 +93,7 @@ func TestMemoryFreesEntries(t *testing.T) {
 			t.Errorf("room for %d entries in the log, %d in all", cap(l.entries), len(m.entries))
 		}
 		time.Sleep(time.Hour)
-		if _, err := m.Position(t.Context(), "log"); err != nil || len(m.logs)+len(m.entries)+len(m.logEnds) > 0 {
+		if _, err := m.Read(t.Context(), "log", 0, 0); err != nil || len(m.logs)+len(m.entries)+len(m.logEnds) > 0 {
 			t.Errorf("%d logs, %d entries, %v", len(m.logs), len(m.entries), err)
 		}
 	})
@@ -153,13 +153,12 @@ func TestMemoryRefuses(t *testing.T) {
 	ctx, value := t.Context(), []byte("value")
 	for _, name := range []string{"", "a b", "ä", "a{b}", "a\n", strings.Repeat("a", 101)} {
 		for method, err := range map[string]error{
-			"Append":   second(m.Append(ctx, name, value, time.Hour)),
-			"Read":     second(m.Read(ctx, name, 0, 0)),
-			"Position": second(m.Position(ctx, name)),
-			"Get":      second(m.Get(ctx, name)),
-			"Put":      m.Put(ctx, name, value, time.Hour),
-			"Swap":     second(m.Swap(ctx, name, nil, value, time.Hour)),
-			"Wait":     second(m.Wait(ctx, name, nil, 0)),
+			"Append": second(m.Append(ctx, name, value, time.Hour)),
+			"Read":   second(m.Read(ctx, name, 0, 0)),
+			"Get":    second(m.Get(ctx, name)),
+			"Put":    m.Put(ctx, name, value, time.Hour),
+			"Swap":   second(m.Swap(ctx, name, nil, value, time.Hour)),
+			"Wait":   second(m.Wait(ctx, name, nil, 0)),
 		} {
 			if err == nil {
 				t.Errorf("%s takes the name %q", method, name)

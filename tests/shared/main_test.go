@@ -129,9 +129,6 @@ func newBackend() *backend {
 
 func (b *backend) shared() msauth.Shared { return b.of.Load().(msauth.Shared) }
 
-// Position is not called.
-func (b *backend) Position(ctx context.Context, log string) (uint64, error) { return 0, errDown }
-
 var errDown = errors.New("connection refused by the backend")
 
 func (b *backend) call(ctx context.Context, name string) error {
