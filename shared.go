@@ -2,8 +2,6 @@ package msauth
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -97,21 +95,17 @@ func (m *Middleware) Close(ctx context.Context) error {
 func (m *Middleware) wireShared(cfg *Config, ring *seal.Keyring) {
 	m.directory = session.Directory{
 		Store: shared.Local{Backend: shared.NewMemory()}, MaxAge: cfg.MaxAge,
-		Names: func(text string) []string { // which is not a legal one itself
-			sum := sha256.Sum256([]byte(text))
-			return []string{hex.EncodeToString(sum[:])}
-		},
+		Names: ring.Names("msauth shared names v1").Of,
 	}
 	if cfg.Shared == nil {
 		return
 	}
-	names := ring.Names("msauth shared names v1")
 	m.shared = shared.New(shared.Settings{
 		Backend: appShared{cfg.Shared}, Keys: ring.Derive("msauth shared v1"), Registration: m.registration,
 		Life: cfg.MaxAge, Observer: m.events,
 		Apply: m.apply, Restart: m.ended.Restart, Missing: m.ended.Endings,
 	})
-	m.directory.Store, m.directory.Names = m.shared, names.Of
+	m.directory.Store = m.shared
 }
 
 // sharing returns what renewals share, nil if this process is alone.

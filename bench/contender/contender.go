@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/bench/fixture"
+	"example.com/msauth/sharedtest"
 )
 
 // A Contender is one way to keep the session of one account.
@@ -155,13 +157,18 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// Own makes this module for an account, the floor, and a bare handler.
+// Own makes this module for an account, the floor, a bare handler, and this module
+// where other processes have ended sessions (msauth.Config.Shared).
 func Own(a *fixture.Account) ([]*Contender, error) {
 	ours, err := NewMsauth(a)
 	if err != nil {
 		return nil, err
 	}
-	return []*Contender{ours, NewFloor(ours), NewBare(ours)}, nil
+	sharing, err := NewMsauth(a, func(cfg *msauth.Config) { cfg.Shared = sharedtest.New() })
+	if err != nil {
+		return nil, err
+	}
+	return []*Contender{ours, NewFloor(ours), NewBare(ours), sharing}, nil
 }
 
 // All adds all others to those of Own. redis is the address of a Redis server.

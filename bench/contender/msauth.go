@@ -2,6 +2,7 @@ package contender
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -41,6 +42,11 @@ func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, 
 		return nil, err
 	}
 	c := &Contender{Name: "msauth", Protect: auth.Require, SaveReads: true, Close: func() {}}
+	if cfg.Shared != nil {
+		if err := c.share(auth, p, cfg); err != nil {
+			return nil, err
+		}
+	}
 	w := httptest.NewRecorder()
 	if err := p.signIn(auth, w, 0); err != nil {
 		return nil, err
@@ -82,6 +88,30 @@ func NewMsauth(a *fixture.Account, change ...func(*msauth.Config)) (*Contender, 
 		return err
 	}
 	return c, c.check(a)
+}
+
+// share has other processes, of which there is one, end sessions: a few hundred that
+// were signed out of, and all of another account.
+func (c *Contender) share(auth *msauth.Middleware, p *provider, cfg msauth.Config) error {
+	c.Name = "msauth with Shared"
+	c.Close = func() { _ = auth.Close(context.Background()) }
+	other, err := msauth.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer other.Close(context.Background())
+	for range 300 {
+		w := httptest.NewRecorder()
+		if err := p.signIn(other, w, 0); err != nil {
+			return err
+		}
+		gone := Contender{}
+		gone.take(w)
+		r := gone.Request()
+		r.Method, r.RequestURI, r.URL.Path = http.MethodPost, "/auth/logout", "/auth/logout"
+		other.Logout(httptest.NewRecorder(), r)
+	}
+	return other.SignOutUser(context.Background(), "https://id.example.com#somebody")
 }
 
 // newApp returns Microsoft for an account, and an app registered there.

@@ -268,6 +268,11 @@ func printTimes(kind fixture.Kind, rows []*row) {
 			show(ns, allocs),
 			show(median(r.page.ns), r.page.allocs), ratio(r.page, floor.page)))
 	}
+	for _, r := range rows[1:] {
+		if strings.HasPrefix(r.Name, rows[0].Name) {
+			fmt.Printf("\n%s: a page takes %s times that of %s\n", r.Name, ratio(r.page, rows[0].page), rows[0].Name)
+		}
+	}
 	fmt.Println("\n(!) a browser drops it: name and value of one cookie take more than 4096 bytes")
 }
 
