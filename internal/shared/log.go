@@ -49,10 +49,13 @@ func (h *Hub) append(ctx context.Context, entry []byte) error {
 	return err
 }
 
+// Ready reports whether the log has been read to its end once.
+func (h *Hub) Ready() bool { return h.ready.Load() }
+
 // Started waits until the log has been read, at most until StartTime after the start
 // of the process, or until ctx ends.
 func (h *Hub) Started(ctx context.Context) {
-	if h.ready.Load() {
+	if h.Ready() {
 		return
 	}
 	timer := time.NewTimer(time.Until(h.begun.Add(StartTime)))
