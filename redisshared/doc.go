@@ -53,7 +53,7 @@
 // for a Cluster):
 //
 //	ACL SETUSER msauth on >PASSWORD resetkeys ~myapp:* resetchannels &myapp:changed -@all
-//	  +evalsha +eval +get +set +del +xadd +xread +xrevrange +xtrim
+//	  +evalsha +eval +get +set +del +xadd +xread +xrevrange +xtrim +dump +restore
 //	  +pexpire +publish +subscribe +unsubscribe +ping
 //
 // # Contexts and connections

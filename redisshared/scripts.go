@@ -14,6 +14,10 @@ func newScript(source string) script { return script{source, redis.NewScript(sou
 // appendScript appends ARGV[1], for ARGV[2] milliseconds at least, and returns the
 // id. The log keeps all entries for the longest life that is in it: the newest entry
 // knows that. Only Redis's own clock is used.
+//
+// Redis reserves 4 KB for a stream's first entries, which a log with an entry or two,
+// such as the list of one user's sessions, never fills: written out and read in again
+// it takes 500 bytes. Where that is not allowed, it stays as it is.
 var appendScript = newScript(`
 local life = tonumber(ARGV[2])
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
@@ -24,6 +28,12 @@ local id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[1], 'l', string.format('%d
 local oldest = tonumber(string.match(id, '^%d+')) - life
 if oldest > 0 then
 	redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%d', oldest))
+end
+if not newest then
+	local dump = redis.pcall('DUMP', KEYS[1])
+	if type(dump) == 'string' then
+		redis.pcall('RESTORE', KEYS[1], 0, dump, 'REPLACE')
+	end
 end
 redis.call('PEXPIRE', KEYS[1], string.format('%d', life))
 return id

@@ -39,6 +39,9 @@ func (f *flight) request() (a answer) {
 		tokens.Scopes = f.granted(tokens.Scopes)
 		failed = f.check(ctx, tokens)
 	}
+	if failed == nil && !f.rec.Layout.KeepsIDToken {
+		tokens.IDToken = "" // Identity has what it says
+	}
 	if failed != nil && (tokens == nil || failed.Class != provider.Retry || tokens.Refresh == f.refresh) {
 		tokens = nil
 	}
