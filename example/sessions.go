@@ -97,7 +97,9 @@ type ended struct {
 	Later      bool // other servers do not know yet
 }
 
-// endSessions ends all of the person's sessions, this one too. The page that says so
+// endSessions ends all of the person's sessions, this one too. Without Config.Shared
+// that is in the memory of this process: with the same keys, sessions that have
+// neither ended by age nor lost their cookie are back after a restart. The page that says so
 // leads on to LogoutURL for who wants to leave Microsoft as well.
 func (a *app) endSessions(w http.ResponseWriter, r *http.Request) error {
 	s, _ := msauth.FromContext(r.Context())
