@@ -28,9 +28,9 @@ var digests = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-func TestDigestsAreWrittenForWhoConnectedAnAccount(t *testing.T) {
-	parallel(t)
-	ms := newMicrosoft(t)
+// newDigests starts it, with a digest each second.
+func newDigests(t testing.TB, ms *msauthtest.Server) *app {
+	t.Helper()
 	path, err := digests()
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +42,13 @@ func TestDigestsAreWrittenForWhoConnectedAnAccount(t *testing.T) {
 		"AZURE_CLIENT_ID=" + ms.ClientID, "AZURE_CLIENT_SECRET=" + ms.ClientSecret, "AZURE_AUTHORITY_HOST=" + ms.URL,
 	}}
 	a.start()
+	return a
+}
+
+func TestDigestsAreWrittenForWhoConnectedAnAccount(t *testing.T) {
+	parallel(t)
+	ms := newMicrosoft(t)
+	a := newDigests(t, ms)
 	b := newPerson(t)
 	b.open(a.url)
 	b.look("digests-home")
@@ -123,6 +130,87 @@ func TestDigestsAreWrittenForWhoConnectedAnAccount(t *testing.T) {
 			t.Error("a secret is in the log")
 			break
 		}
+	}
+}
+
+// signUp signs a user of the site up.
+func (b *tab) signUp(a *app, name string) {
+	b.t.Helper()
+	b.open(a.url + "/sign-up")
+	b.enter("#name", name)
+	b.enter("#password", "correct horse battery")
+	b.click("#submit")
+	b.at(a.url + "/settings")
+}
+
+// Of somebody who has left, the site keeps nothing, and does nothing for them.
+func TestAUserWhoHasLeft(t *testing.T) {
+	parallel(t)
+	ms := newMicrosoft(t)
+	a := newDigests(t, ms)
+	boss, zoe := newPerson(t), newPerson(t)
+	boss.signUp(a, "boss") // the first one is the administrator
+	zoe.signUp(a, "zoe")
+	if eval[bool](zoe, "!!document.querySelector('a[href=\"/people\"]')") {
+		t.Error("zoe is led to the administrator's page")
+	}
+	zoe.click("#connect")
+	zoe.pick(msauthtest.Ada)
+	zoe.at(a.url + "/settings")
+	zoe.open(a.url + "/digests")
+	if err := eventually(zoe.ctx, func() bool {
+		zoe.reload()
+		return eval[bool](zoe, "!!document.querySelector('.digest')")
+	}); err != nil {
+		zoe.fatal("there is no digest")
+	}
+
+	boss.click("nav a[href='/people']")
+	boss.at(a.url + "/people")
+	boss.look("digests-people")
+	boss.click("#people a")
+	boss.at(a.url + "/people/2/left")
+	boss.look("digests-leaving")
+	boss.click("main a[href='/people']") // Cancel
+	boss.at(a.url + "/people")
+	zoe.reload()
+	zoe.shows(".digest")
+	boss.click("#people a")
+	boss.click("#confirm")
+	boss.shows("#left")
+	if got := boss.text("#done"); !strings.Contains(got, "Signed out of this site in 1 browser.") || !strings.Contains(got, "The access to the Microsoft account is deleted. The worker no longer acts for zoe.") {
+		t.Errorf("the page says %q", got)
+	}
+	boss.look("digests-left")
+
+	zoe.reload()
+	zoe.at(a.url + "/sign-in")
+	zoe.enter("#name", "zoe")
+	zoe.enter("#password", "correct horse battery")
+	zoe.click("#submit")
+	zoe.shows("#complaint")
+	if got := zoe.text("#complaint"); got != "Wrong name or password. Please try again." {
+		t.Errorf("the password is answered by %q", got)
+	}
+
+	// Two runs later, Microsoft has not been asked for anything.
+	boss.open(a.url + "/digests")
+	newest := func() string { return eval[string](boss, "document.querySelector('#runs time')?.dateTime || ''") }
+	if err := eventually(boss.ctx, func() bool { boss.reload(); return newest() != "" }); err != nil {
+		boss.fatal("there is no run")
+	}
+	run, asked := newest(), ms.Count(msauthtest.Graph)
+	for range 2 {
+		if err := eventually(boss.ctx, func() bool { boss.reload(); return newest() > run }); err != nil {
+			boss.fatal("the worker does not go on")
+		}
+		run = newest()
+	}
+	if got := ms.Count(msauthtest.Graph) - asked; got != 0 {
+		t.Errorf("%d requests to Graph for somebody who has left", got)
+	}
+	if got := eval[string](boss, "document.querySelector('#runs tbody tr td:nth-child(3)').innerText"); got != "0" {
+		t.Errorf("the last run had %s users, want 0", got)
 	}
 }
 

@@ -41,6 +41,9 @@ func newApp(auth *msauth.Middleware, set *settings, log *slog.Logger) http.Handl
 	mux.Handle("GET /files/{id}", auth.Require(a.page(a.files)))
 	mux.Handle("GET /files/{id}/content", auth.Require(a.page(a.download)))
 	mux.Handle("GET /session", auth.Require(a.page(a.session)))
+	mux.Handle("GET /sessions", auth.Require(a.page(a.sessions)))
+	mux.Handle("POST /sessions/end", a.sameOrigin(auth.Require(a.page(a.endSession))))
+	mux.Handle("POST /sessions/end-all", a.sameOrigin(auth.Require(a.page(a.endSessions))))
 	mux.Handle("GET /api/me", auth.Require(a.api(a.apiMe)))
 
 	// Some require more than a sign-in: a permission, requested when it is first

@@ -192,7 +192,7 @@ func TestSignedOut(t *testing.T) {
 	b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 	b.get("/").want(http.StatusOK, `id="sign-in"`, "local stand-in for Microsoft").lack(`id="who"`, `id="sign-out"`)
-	for _, path := range []string{"/profile", "/profile/photo", "/files", "/files/ABC", "/files/ABC/content", "/session", "/api/me",
+	for _, path := range []string{"/profile", "/profile/photo", "/files", "/files/ABC", "/files/ABC/content", "/session", "/sessions", "/api/me",
 		"/calendar", "/api/calendar", "/security", "/api/security", "/admin", "/api/admin"} {
 		a := b.get(path)
 		if to := a.Header.Get("Location"); a.StatusCode/100 != 3 || !strings.HasPrefix(to, s.ms.URL+"/") {
@@ -266,7 +266,7 @@ func TestPages(t *testing.T) {
 	}
 
 	inline := regexp.MustCompile(`<style|\sstyle=|\son[a-z]+=|<script(>|\s+[^>]*>\s*[^<\s])|(src|href)="(https?:)?//`)
-	for _, path := range []string{"/", "/profile", "/files", "/session", "/calendar", "/security", "/admin", "/nowhere"} {
+	for _, path := range []string{"/", "/profile", "/files", "/session", "/sessions", "/calendar", "/security", "/admin", "/nowhere"} {
 		a := b.get(path)
 		if found := inline.FindString(a.body); found != "" {
 			t.Errorf("%s: %q does not go with the policy", path, found)

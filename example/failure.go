@@ -40,6 +40,22 @@ func explain(err error) webapp.Failure {
 		f.Status = http.StatusNotFound
 		f.Title = "No calendar found"
 		f.Text = "This account has no Microsoft mailbox. Another account may have one."
+	case errors.Is(err, errOtherSite):
+		f.Status = http.StatusForbidden
+		f.Title = "Form not accepted"
+		f.Text = "The form was posted by another site. Nothing has changed."
+	case errors.Is(err, errBadForm):
+		f.Status = http.StatusBadRequest
+		f.Title = "Form not accepted"
+		f.Text = "The form could not be read. Nothing has changed."
+	case errors.Is(err, errThisBrowser):
+		f.Status = http.StatusConflict
+		f.Title = "This is the browser that you are using"
+		f.Text = "Nothing has changed. To sign out here, use “Sign out” at the top of the page."
+	case errors.Is(err, errNoList):
+		f.Status, f.Retry = http.StatusServiceUnavailable, true
+		f.Title = "The list of your sessions is not available"
+		f.Text = "Nothing has changed, and you are still signed in. Please try again in a moment."
 	case status == http.StatusForbidden:
 		f.Status = http.StatusForbidden
 		f.Title = "Access denied"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"embed"
 	"html/template"
 	"net/http"
@@ -17,8 +18,8 @@ import (
 var files embed.FS
 
 var pages = webapp.NewPages(files, template.FuncMap{
-	"hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment, "name": nameOf,
-}, "home", "profile", "files", "calendar", "session", "security", "admin")
+	"device": deviceOf, "hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment, "name": nameOf,
+}, "home", "profile", "files", "calendar", "session", "sessions", "ended", "security", "admin")
 
 // defaultPhoto is the picture of people who have none: their initials.
 var defaultPhoto = template.Must(template.ParseFS(files, "templates/photo.svg"))
@@ -38,7 +39,16 @@ type view struct {
 
 func (a *app) render(w http.ResponseWriter, r *http.Request, status int, page, title string, data any) error {
 	session, _ := msauth.FromContext(r.Context())
+	return a.renderFor(w, r, session, status, page, title, data)
+}
+
+// renderFor writes a page for a session, nil if nobody is signed in any more.
+func (a *app) renderFor(w http.ResponseWriter, r *http.Request, session *msauth.Session, status int, page, title string, data any) error {
 	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	here := r.URL.RequestURI()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead { // a form is not sent again
+		here = "/" + section
+	}
 	return pages.Write(w, status, page, view{
 		Page:    page,
 		Title:   title,
@@ -46,10 +56,10 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, status int, page, t
 		Scopes:  a.set.Auth.Scopes,
 		// Signing in leads back to this page. Another account cannot open the same
 		// file or folder, so switching accounts leads to the top of the section.
-		LoginURL:  a.auth.LoginURL(msauth.LoginOptions{ReturnTo: r.URL.RequestURI()}),
+		LoginURL:  a.auth.LoginURL(msauth.LoginOptions{ReturnTo: here}),
 		SwitchURL: a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/" + section, Prompt: "select_account"}),
 		LogoutURL: a.auth.LogoutURL(),
-		Here:      r.URL.RequestURI(),
+		Here:      here,
 		Local:     a.set.Local != "",
 		Data:      data,
 	})
@@ -63,6 +73,15 @@ func nameOf(u msauth.User) string {
 		}
 	}
 	return "Somebody"
+}
+
+// deviceOf returns words for where a session is: "Firefox on Windows".
+func deviceOf(s msauth.UserSession) string {
+	browser := cmp.Or(s.Browser, "Unknown browser")
+	if s.Platform == "" {
+		return browser
+	}
+	return browser + " on " + s.Platform
 }
 
 // initials returns the first letters of the first and the last word.

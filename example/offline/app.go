@@ -131,6 +131,9 @@ func (a *app) handler() http.Handler {
 	mux.Handle("POST /sign-out", a.page(a.signOut))
 	mux.Handle("GET /settings", a.page(a.members(a.settings)))
 	mux.Handle("POST /settings/disconnect", a.page(a.members(a.disconnect)))
+	mux.Handle("GET /people", a.page(a.administrator(a.people)))
+	mux.Handle("GET /people/{id}/left", a.page(a.administrator(a.leavingPage)))
+	mux.Handle("POST /people/{id}/left", a.page(a.administrator(a.leave)))
 	mux.Handle("GET /digests", a.page(a.members(a.digests)))
 	mux.Handle("/", a.page(func(http.ResponseWriter, *http.Request) error { return errNotFound }))
 

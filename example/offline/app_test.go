@@ -117,7 +117,7 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	s := newSite(t)
 	b := s.connected("zoe", msauthtest.Ada)
 	evil := map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
-	for _, path := range []string{"/sign-up", "/sign-in", "/sign-out", "/settings/connect", "/settings/disconnect"} {
+	for _, path := range []string{"/sign-up", "/sign-in", "/sign-out", "/settings/connect", "/settings/disconnect", "/people/2/left"} {
 		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, evil).want(http.StatusForbidden, "posted by another site")
 		old := map[string]string{"Origin": "https://evil.example"}
 		b.send(http.MethodPost, path, url.Values{"name": {"eve"}, "password": {password}}, old).want(http.StatusForbidden, "posted by another site")

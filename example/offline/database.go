@@ -65,6 +65,9 @@ CREATE INDEX IF NOT EXISTS runs_due ON runs (due);
 // user_version of a database is how many have been made to it.
 var changes = []string{
 	`ALTER TABLE troubles ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0`, // when Microsoft may be asked again
+	// Who is the administrator. In a database from before, nobody is, until somebody says
+	// so with: UPDATE users SET admin = 1 WHERE name = ...
+	`ALTER TABLE users ADD COLUMN admin INTEGER NOT NULL DEFAULT 0`,
 }
 
 // openDatabase opens a database file, or creates it. more are further settings of

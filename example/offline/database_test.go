@@ -126,13 +126,19 @@ func TestOlderDatabase(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.connected("zoe", msauthtest.Ada)
-	if _, err := s.db.Exec(`ALTER TABLE troubles DROP COLUMN not_before; PRAGMA user_version = 0;
+	if _, err := s.db.Exec(`ALTER TABLE troubles DROP COLUMN not_before; ALTER TABLE users DROP COLUMN admin; PRAGMA user_version = 0;
 		INSERT INTO troubles (user, time, needs_person, why) VALUES (1, 1, 0, 'It was long ago.')`); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
 		s.restart()
 	}
-	b.get("/settings").want(http.StatusOK, "It was long ago.")
+	b.get("/settings").want(http.StatusOK, "It was long ago.").lack("/people")
+	s.user("yan").get("/people").want(http.StatusForbidden, "For the administrator only")
+	b.get("/people").want(http.StatusForbidden, "For the administrator only")
+	if _, err := s.db.Exec(`UPDATE users SET admin = 1 WHERE name = 'zoe'`); err != nil {
+		t.Fatal(err)
+	}
+	b.get("/people").want(http.StatusOK, "yan")
 	s.wantRun(run{Users: 1, Written: 1})
 }

@@ -91,6 +91,7 @@ func (set *settings) announce(out io.Writer) {
 		set.PrintCredentials(out)
 	}
 	fmt.Fprintf(out, "The database is %s. A digest is written every %s.\n", set.database, every(set.every))
+	fmt.Fprintln(out, "The first user who signs up is the administrator: see People.")
 	set.PrintNotes(out)
 }
 

@@ -23,6 +23,15 @@ func explain(err error) webapp.Failure {
 			Text: "The form was posted by another site. Nothing has changed."}
 	case errors.Is(err, errBadForm):
 		return webapp.Failure{Status: http.StatusBadRequest, Title: "Form not accepted", Text: "The form could not be read. Please go back and try again."}
+	case errors.Is(err, errNotAdmin):
+		return webapp.Failure{Status: http.StatusForbidden, Title: "For the administrator only",
+			Text: "Your account may not open this page. Nothing has changed."}
+	case errors.Is(err, errNoPerson):
+		return webapp.Failure{Status: http.StatusNotFound, Title: "No such user",
+			Text: "Nobody has this number. If it was somebody who has left, they have been removed already."}
+	case errors.Is(err, errOneself):
+		return webapp.Failure{Status: http.StatusConflict, Title: "This is your own account",
+			Text: "The administrator cannot be removed here. Nothing has changed."}
 	case isOfDatabase(err):
 		return webapp.Failure{Status: http.StatusServiceUnavailable, Retry: true, Title: "The database is not available",
 			Text: "Nothing has changed. Please try again in a moment."}

@@ -13,6 +13,9 @@
 // account) and in worker.go (acting for users while they are away). Package
 // webapp, in example/internal, holds what any web app needs.
 //
+// The first user who signs up is the administrator, and can say of another that they
+// have left: see people.go. So sign up first, before others can.
+//
 // It is an example of package msauth, not of a login: it does not confirm
 // addresses, has no way to reset a password, and limits guessing only by the cost
 // of the password hash.

@@ -30,8 +30,9 @@ const (
 
 // A person is one of this site's users.
 type person struct {
-	ID   int64
-	Name string
+	ID    int64
+	Name  string
+	Admin bool
 }
 
 // key is the user key for msauth. It is not the name, because after a user is
@@ -68,8 +69,8 @@ func (a *app) personOf(r *http.Request) (*person, error) {
 		return nil, nil
 	}
 	var p person
-	err = a.db.QueryRowContext(r.Context(), `SELECT users.id, users.name FROM sessions JOIN users ON users.id = sessions.user
-		WHERE sessions.id = ? AND sessions.ends > ?`, sessionID(c.Value), time.Now().UnixMilli()).Scan(&p.ID, &p.Name)
+	err = a.db.QueryRowContext(r.Context(), `SELECT users.id, users.name, users.admin FROM sessions JOIN users ON users.id = sessions.user
+		WHERE sessions.id = ? AND sessions.ends > ?`, sessionID(c.Value), time.Now().UnixMilli()).Scan(&p.ID, &p.Name, &p.Admin)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -122,9 +123,11 @@ func (a *app) cookie(value string, maxAge int) *http.Cookie {
 // errTaken means that another user has the name.
 var errTaken = errors.New("the name is taken")
 
-// create creates a user with the hash of a password.
+// create creates a user with the hash of a password. The first one is the
+// administrator.
 func create(ctx context.Context, tx *sql.Tx, name, hash string) (id int64, err error) {
-	err = tx.QueryRowContext(ctx, `INSERT INTO users (name, password, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id`,
+	err = tx.QueryRowContext(ctx, `INSERT INTO users (name, password, created, admin)
+		SELECT ?, ?, ?, NOT EXISTS (SELECT 1 FROM users) WHERE true ON CONFLICT DO NOTHING RETURNING id`,
 		name, hash, time.Now().UnixMilli()).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, errTaken

@@ -16,7 +16,7 @@ import (
 var files embed.FS
 
 var pages = webapp.NewPages(files, template.FuncMap{"every": every, "took": took},
-	"home", "sign-up", "sign-in", "settings", "digests")
+	"home", "sign-up", "sign-in", "settings", "digests", "people", "leaving", "left")
 
 // view is the data of every page.
 type view struct {

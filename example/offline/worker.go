@@ -424,6 +424,7 @@ func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) 
 	// disconnected since Microsoft was asked.
 	w.writing.Lock()
 	defer w.writing.Unlock()
+	gone := false
 	err = together(ctx, w.db, func(tx *sql.Tx) error {
 		if err := w.connected(ctx, tx, user, account); err != nil {
 			return err
@@ -435,11 +436,17 @@ func (w *worker) digest(ctx context.Context, user string, due, asked time.Time) 
 		}
 		n, err := result.RowsAffected()
 		if written = n > 0; !written || err != nil {
+			if err == nil {
+				err = tx.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM users WHERE id = ?)`, user).Scan(&gone)
+			}
 			return ofDatabase(err)
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM troubles WHERE user = ?`, user)
 		return ofDatabase(err)
 	})
+	if gone && err == nil { // the account was being connected while the user left
+		return account, false, errors.Join(msauth.ErrNoTokens, w.auth.Disconnect(ctx, user))
+	}
 	return account, written && err == nil, err
 }
 
