@@ -28,7 +28,7 @@ define check-format
 endef
 
 # The browser tests run by themselves: they would make the others wait, and both
-# look at the clock. Before them, the two packages that take longest begin.
+# look at the clock. Before them, the packages that take longest begin.
 TEST = go test -race -shuffle=on -timeout $(TIMEOUT)
 TIMEOUT = 20m
 test: setup
@@ -55,7 +55,7 @@ test: setup
 	@# tests in synctest bubbles: the entropy source takes its noise from the
 	@# clock, and theirs stands still.
 	go test -exec 'env GODEBUG=fips140=only' -run '^Test(WorkSession|CookieN|CookieStore(K|O|L)|CookiesOf|InsecureCookies|EveryByte|PiecesOf|SigningOutUnder|StoreKeeps|AttemptCookie|Assertion(AtMicrosoft|Elsewhere|OfADevice)|ChainOfAFile|CertificateAndKey|EachCredential|PrivateKeyJWT)' . ./internal/credential ./tests/sessions ./tests/signin ./tests/requests ./tests/credentials
-	CGO_ENABLED=1 $(REPORT) $(TEST) ./tokenstore ./example/offline $$(go list work | grep -v /e2e) -- $(TEST) -p 2 $$(go list work | grep /e2e)
+	CGO_ENABLED=1 $(REPORT) $(TEST) ./tokenstore ./example/replicas ./example/offline $$(go list work | grep -v /e2e) -- $(TEST) -p 2 $$(go list work | grep /e2e)
 
 test-long: export MSAUTH_TEST_LONG = 1
 test-long: export MSAUTH_SCREENSHOTS = 1
