@@ -12,6 +12,10 @@ import (
 	"example.com/msauth/internal/web"
 )
 
+// ErrUnknownSession means that an account has no session with this ID, or that it has
+// ended.
+var ErrUnknownSession = errors.New("msauth: the account has no such session")
+
 // A UserSession is one of the sessions of an account: where somebody is signed in.
 type UserSession struct {
 	// ID names the session for [Middleware.SignOutSession], and gives access to
@@ -37,7 +41,7 @@ type UserSession struct {
 //
 // With [Config.Shared] they are the sessions of all processes, otherwise those that
 // began in this process since its start. It returns an error if userKey is not the key
-// of an account, and one that matches [ErrSharedUnavailable] if Config.Shared fails.
+// of an account, or if Config.Shared fails.
 func (m *Middleware) Sessions(ctx context.Context, userKey string) ([]UserSession, error) {
 	key, ok := session.AccountKey(userKey)
 	if !ok {
@@ -45,7 +49,7 @@ func (m *Middleware) Sessions(ctx context.Context, userKey string) ([]UserSessio
 	}
 	listed, err := m.directory.List(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSharedUnavailable, err)
+		return nil, fmt.Errorf("msauth: the list of sessions cannot be read: %w", err)
 	}
 	var current session.ID
 	if s, ok := m.FromContext(ctx); ok {
@@ -66,9 +70,11 @@ func (m *Middleware) Sessions(ctx context.Context, userKey string) ([]UserSessio
 	return list, nil
 }
 
-// SignOutSession ends one of the sessions of an account. id is [UserSession].ID. It
-// matches [ErrNoSession] if the account has no such session: nobody ends somebody
-// else's. As to other processes, see [Middleware.SignOutUser].
+// SignOutSession ends one of the sessions of an account. id is [UserSession].ID. The
+// error matches [ErrUnknownSession] if the account has no such session: nobody ends
+// somebody else's. If it matches [ErrSharedUnavailable], the session has ended in this
+// process, and the others follow, as with [Middleware.SignOutUser]. After any other
+// error nothing has happened.
 func (m *Middleware) SignOutSession(ctx context.Context, userKey, id string) error {
 	list, err := m.Sessions(ctx, userKey)
 	if err != nil {
@@ -84,7 +90,7 @@ func (m *Middleware) SignOutSession(ctx context.Context, userKey, id string) err
 			return err
 		}
 	}
-	return fmt.Errorf("%w: the account has no session with this ID", ErrNoSession)
+	return ErrUnknownSession
 }
 
 // SignOutUser ends all sessions of an account, in all browsers, that began until

@@ -65,8 +65,6 @@ func (a *app) endSession(w http.ResponseWriter, r *http.Request) error {
 		return errors.Join(errBadForm, err)
 	}
 	id := r.PostForm.Get("id")
-	// The list is read first, so that an error afterwards can only mean that the
-	// other servers have not heard of it.
 	current, _, err := a.signedInAt(r)
 	if err != nil {
 		return err
@@ -81,7 +79,7 @@ func (a *app) endSession(w http.ResponseWriter, r *http.Request) error {
 		return a.render(w, r, http.StatusAccepted, "ended", "Signed out", ended{Later: true})
 	}
 	to := "/sessions?ended=now"
-	if errors.Is(err, msauth.ErrNoSession) { // by age, in another tab, or it is somebody else's
+	if errors.Is(err, msauth.ErrUnknownSession) { // by age, in another tab, or it is somebody else's
 		to, err = "/sessions?ended=before", nil
 	}
 	if err != nil {

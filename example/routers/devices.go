@@ -47,7 +47,7 @@ func end(auth *msauth.Middleware) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := msauth.FromContext(r.Context())
 		err := auth.SignOutSession(r.Context(), s.User.Key(), r.PostFormValue("id"))
-		if err != nil && !errors.Is(err, msauth.ErrNoSession) { // which means that it has ended already
+		if err != nil && !errors.Is(err, msauth.ErrUnknownSession) { // which means that it has ended already
 			http.Error(w, "The other servers do not know yet. Please look again in a moment.", http.StatusServiceUnavailable)
 			return
 		}

@@ -33,7 +33,7 @@ func TestSessionsWithoutConfigShared(t *testing.T) {
 			t.Errorf("the session that was ended: %q", got)
 		}
 		other.WantGreeting(testsite.HelloAda)
-		if err := s.Auth.SignOutSession(t.Context(), key, list[1].ID); !errors.Is(err, msauth.ErrNoSession) {
+		if err := s.Auth.SignOutSession(t.Context(), key, list[1].ID); !errors.Is(err, msauth.ErrUnknownSession) {
 			t.Errorf("ended once more: %v", err)
 		}
 		if left, err := s.Auth.Sessions(t.Context(), key); err != nil || len(left) != 1 || left[0].ID != list[0].ID {
