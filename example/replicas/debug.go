@@ -26,7 +26,8 @@ func (a *app) debug(mux *http.ServeMux) {
 	})
 }
 
-// counts are numbers of commands by name.
+// counts are numbers of commands by name. The subscription of redisshared, which has a
+// connection of its own, is not among them.
 type counts struct {
 	// Follower are those by which a server follows what the others do, all the time
 	// and whatever is requested: reading the log, and the epoch of Redis's memory.
