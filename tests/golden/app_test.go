@@ -2,6 +2,7 @@ package golden_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -114,6 +115,7 @@ func (a *goldenApp) open() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	a.t.Cleanup(func() { _ = auth.Close(context.Background()) })
 	a.auth = auth
 	report := http.HandlerFunc(a.report)
 	mux := http.NewServeMux()

@@ -20,6 +20,7 @@ import (
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
+	"example.com/msauth/sharedtest"
 )
 
 // A goldenSession is what a handler sees.
@@ -172,6 +173,8 @@ func goldenSessions() []*goldenCase {
 		{name: "session-packed", make: goldenSignIn(both...)},
 		// Since claims that no list has are written in bits.
 		{name: "session-bits", config: goldenUnknown, make: goldenSignIn(both...)},
+		// With a place among the sign-ins of its account; read without Config.Shared.
+		{name: "session-placed", maker: func(a *goldenApp) { a.cfg.Shared = sharedtest.New() }, make: goldenSignIn(both...)},
 		{name: "session-personal", config: func(a *goldenApp) { a.person = msauthtest.Mia }, make: goldenSignIn(both...)},
 		{
 			name: "session-pieces", config: goldenRich, probes: []string{"/context", "/role", "/scopes"},
