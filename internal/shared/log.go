@@ -75,7 +75,7 @@ type follower struct {
 	h      *Hub
 	after  uint64    // the position that was read last
 	atEnd  bool      // the log was read to its end
-	broken bool      // the last call failed
+	broken time.Time // since when calls fail, zero if they do not
 	refill time.Time // when to publish what is missing, zero if nothing is
 
 	unreadable int // entries that were not reported yet
@@ -96,14 +96,16 @@ func (h *Hub) follow(ctx context.Context) {
 		}
 		h.report(false, began, err)
 		if err != nil {
-			f.broken = true
+			if f.broken.IsZero() {
+				f.broken = time.Now()
+			}
 			pause(ctx, restTime/2+rand.N(restTime)) // #nosec G404 -- jitter, no secret
 			continue
 		}
-		if f.broken {
-			f.broken = false
-			h.queue.repeat()
+		if !f.broken.IsZero() {
+			h.queue.repeat(f.broken)
 			h.queue.again()
+			f.broken = time.Time{}
 		}
 		if f.atEnd && !f.refill.IsZero() && time.Now().After(f.refill) {
 			f.fill(ctx)

@@ -108,16 +108,17 @@ func (q *queue) note(entry []byte) {
 	q.recent = append(q.recent, published{entry, now})
 }
 
-// repeat has what was published a moment ago be published once more.
-func (q *queue) repeat() {
+// repeat has what was published in the minute before a failure be published once
+// more.
+func (q *queue) repeat(failed time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, p := range q.recent {
-		if time.Since(p.at) <= keepRecent && len(q.entries) < maxQueued {
+	for len(q.recent) > 0 && q.recent[0].at.Before(failed) {
+		if p := q.recent[0]; failed.Sub(p.at) <= keepRecent && len(q.entries) < maxQueued {
 			q.entries = append(q.entries, p.entry)
 		}
+		q.recent = q.recent[1:]
 	}
-	q.recent = nil
 }
 
 // next returns what is to be done first: entries that fit into one, or a task.
