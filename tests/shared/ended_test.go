@@ -2,6 +2,7 @@ package shared_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -331,5 +332,39 @@ func TestTheFirstPageWaitsForTheLog(t *testing.T) {
 			t.Errorf("log lines: %q", lines)
 		}
 		r.shared.hangs.Store(false)
+	})
+}
+
+// Whoever calls the front-channel address a thousand times a second, with ids of nobody
+// or of a megabyte, ends nothing and leaves nothing behind.
+func TestFrontChannelCallsOfStrangers(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		r.MS.Set(testsite.Claim("sid", "f00d"))
+		v := r.SignIn()
+		synctest.Wait()
+		r.Log.Reset()
+		r.shared.appends = nil
+		for i := range 1000 {
+			sid := fmt.Sprintf("f00d%d", i)
+			if i%100 == 0 {
+				sid = strings.Repeat("f", 1<<20)
+			}
+			if got := r.Visitor().Get("/auth/front-channel-logout?sid=" + sid); got.Status != http.StatusOK {
+				t.Fatalf("status %d", got.Status)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		r.wantOn("after that", v, testsite.HelloAda)
+		if n := len(r.shared.appends); n != 0 {
+			t.Errorf("%d entries in the log of what has ended", n)
+		}
+		if lines := strings.Count(r.Log.String(), "\n"); lines > 1 {
+			t.Errorf("%d lines in the log", lines)
+		}
+		r.Visitor().Get("/auth/front-channel-logout?sid=f00d")
+		time.Sleep(time.Second)
+		r.wantOn("the one that is known", v, testsite.HelloNobody)
 	})
 }
