@@ -129,7 +129,7 @@ func notAKey(what, userKey string) error {
 
 // endAccount ends all sessions of an account that have begun.
 func (m *Middleware) endAccount(ctx context.Context, key string) error {
-	before, err := m.directory.EndAll(ctx, key)
+	before, err := m.directory.Mark(ctx, key)
 	if err != nil || m.shared == nil {
 		before = 0 // then the clock tells
 	}

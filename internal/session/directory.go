@@ -48,8 +48,7 @@ type Listed struct {
 
 const (
 	listedSession = 1
-	listedEnd     = 2 // everything before has ended
-	listedMark    = 3 // nothing has happened
+	listedMark    = 2 // see Mark
 )
 
 // Begin adds a new session to the list of its account, and returns its place there.
@@ -63,21 +62,11 @@ func (d *Directory) Begin(ctx context.Context, rec *Record, browser, platform st
 	return d.Store.Append(ctx, d.logs(rec.User.Key())[0], e.B, d.MaxAge)
 }
 
-// EndAll notes that all sessions of an account that are listed have ended, and
-// returns the place of that.
-func (d *Directory) EndAll(ctx context.Context, key string) (position uint64, err error) {
-	return d.append(ctx, key, listedEnd)
-}
-
 // Mark returns a place in the list of an account's sessions that is after all that
 // have begun.
 func (d *Directory) Mark(ctx context.Context, key string) (position uint64, err error) {
-	return d.append(ctx, key, listedMark)
-}
-
-func (d *Directory) append(ctx context.Context, key string, kind byte) (position uint64, err error) {
 	for _, log := range d.logs(key) {
-		at, err := d.Store.Append(ctx, log, []byte{kind}, d.MaxAge)
+		at, err := d.Store.Append(ctx, log, []byte{listedMark}, d.MaxAge)
 		if err != nil {
 			return 0, err
 		}
@@ -86,23 +75,19 @@ func (d *Directory) append(ctx context.Context, key string, kind byte) (position
 	return position, nil
 }
 
-// List returns the sessions of an account that have not ended all at once or by
-// their age, the newest first.
+// List returns the sessions of an account that have not ended by their age, the newest
+// first.
 func (d *Directory) List(ctx context.Context, key string) (list []Listed, err error) {
 	for _, log := range d.logs(key) {
 		entries, err := d.Store.Read(ctx, log)
 		if err != nil {
 			return nil, err
 		}
-		var some []Listed
 		for _, e := range entries {
-			if len(e.Data) > 0 && e.Data[0] == listedEnd {
-				some = nil
-			} else if s, ok := listedFrom(e); ok && time.Now().Before(s.Ends) {
-				some = append(some, s)
+			if s, ok := listedFrom(e); ok && time.Now().Before(s.Ends) {
+				list = append(list, s)
 			}
 		}
-		list = append(list, some...)
 	}
 	for i := range list {
 		s := &list[i]

@@ -138,6 +138,28 @@ func TestARefusedSessionEndsEverywhere(t *testing.T) {
 	})
 }
 
+// Of many requests over all replicas with a refresh token that the provider refuses, one
+// asks; the others are told.
+func TestOneRefusalOverAllReplicas(t *testing.T) {
+	t.Parallel()
+	with(t, 3, func(t *testing.T, r *replicas) {
+		v := r.SignIn()
+		r.MS.Revoke(msauthtest.Ada)
+		time.Sleep(testsite.AfterExpiry)
+		r.MS.ResetCalls()
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				if got := v.Copy().At(r.pages[i%3]).Get("/"); !testsite.ToProvider(got) {
+					t.Errorf("status %d, %.80q", got.Status, got.Body)
+				}
+			})
+		}
+		all.Wait()
+		r.WantCalls(msauthtest.TokenRefresh, 1)
+	})
+}
+
 // The cookie from before a renewal, which somebody brings long afterwards, is refused
 // by a strict provider. That ends the copy, and not the session.
 func TestAnOldCookieDoesNotEndTheSession(t *testing.T) {

@@ -2,6 +2,7 @@ package signout_test
 
 import (
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,29 @@ func TestSessionsWithoutConfigShared(t *testing.T) {
 		}
 		if left, err := s.Auth.Sessions(t.Context(), key); err != nil || len(left) != 0 {
 			t.Errorf("Sessions after SignOutUser: %+v, %v", left, err)
+		}
+	})
+}
+
+// A sign-in that fails in the end is not listed.
+func TestASignInThatFailsIsNotListed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		files := testsite.NewFiles(t)
+		s := testsite.NewInProcess(t, func(c *msauth.Config) { c.Store = files })
+		b := s.Browser(t)
+		b.SignIn(msauthtest.Ada)
+		user := b.User()
+		files.Breaks("Save", 0, testsite.ErrStoreDown)
+		s.As(msauthtest.Ada)
+		if got := s.Browser(t).Get("/"); got.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d", got.StatusCode)
+		}
+		if !files.Works() {
+			t.Error("nothing failed")
+		}
+		if list, err := s.Auth.Sessions(t.Context(), user.Key()); err != nil || len(list) != 1 {
+			t.Errorf("Sessions: %+v, %v, want the first one alone", list, err)
 		}
 	})
 }
