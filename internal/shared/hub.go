@@ -79,6 +79,7 @@ type Hub struct {
 	mu      sync.Mutex
 	failing bool      // reported
 	failed  time.Time // the last failure, zero if there was none
+	worked  time.Time // when the last call that worked ended
 	probing bool      // somebody finds out whether the backend is back
 	epoch   epoch
 	checked time.Time     // when the epoch was last read
@@ -169,18 +170,19 @@ func (h *Hub) probed(probe bool) {
 	}
 }
 
-// report notes how a call has ended. One that began before the latest failure says
-// nothing of how the backend fares since.
+// report notes how a call has ended. One that began before the latest failure, or the
+// latest success, says nothing of how the backend fares since.
 func (h *Hub) report(probe bool, began time.Time, err error) {
 	h.mu.Lock()
 	was := h.failing
 	if probe {
 		h.probing = false
 	}
-	if err != nil {
+	switch {
+	case err == nil && began.After(h.failed):
+		h.failing, h.worked = false, time.Now()
+	case err != nil && !began.Before(h.worked):
 		h.failing, h.failed = true, time.Now()
-	} else if began.After(h.failed) {
-		h.failing = false
 	}
 	now := h.failing
 	h.mu.Unlock()
