@@ -316,6 +316,12 @@ func TestALateOutcomeIsFenced(t *testing.T) {
 		if v, err := one.Get(ctx, "name"); string(v) != "next" || err != nil {
 			t.Errorf("%q, %v", v, err)
 		}
+		alone, _ := one.Claim(ctx, "another", good) // which nobody else wants
+		time.Sleep(LeaseTime + time.Second)
+		alone.Lease.Settle(ctx, []byte("late"), time.Minute)
+		if v, err := two.Get(ctx, "another"); string(v) != "late" || err != nil {
+			t.Errorf("%q, %v", v, err)
+		}
 	})
 }
 
