@@ -63,8 +63,7 @@ func (s *Revoked) revoke(name revokedName, before uint64) (ending []byte) {
 func (s *Revoked) note(name revokedName, v revocation) {
 	now := time.Now()
 	v.at, v.clock, v.epoch = min(v.at, now.Unix()), min(v.clock, now.Unix()), s.sessions.epoch.Load()
-	until := time.Unix(max(v.at, v.clock), 0).Add(s.maxAge)
-	if !now.Before(until) {
+	if !now.Before(v.until(s.maxAge)) {
 		return
 	}
 	s.mu.Lock()
@@ -72,11 +71,18 @@ func (s *Revoked) note(name revokedName, v revocation) {
 	if name.sid != "" {
 		sid := strings.Clone(name.sid)
 		before, _ := s.sids.Get(sid)
-		s.sids.Put(sid, before.and(v), until)
+		v = before.and(v)
+		s.sids.Put(sid, v, v.until(s.maxAge))
 		return
 	}
 	before, _ := s.accounts.Get(name.account)
-	s.accounts.Put(name.account, before.and(v), until)
+	v = before.and(v)
+	s.accounts.Put(name.account, v, v.until(s.maxAge))
+}
+
+// until returns when all sessions have ended by their age that v ends.
+func (v revocation) until(maxAge time.Duration) time.Time {
+	return time.Unix(max(v.at, v.clock), 0).Add(maxAge)
 }
 
 // The kinds of endings.
