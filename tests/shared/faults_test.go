@@ -24,3 +24,21 @@ func TestABackendThatIsEmptiedTwice(t *testing.T) {
 		})
 	}
 }
+
+// Whoever signs out again and again with one cookie writes one entry, and with a
+// cookie whose time is over none.
+func TestSigningOutAgainWritesNothing(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		v := r.SignIn()
+		for i := range 10 {
+			signOut(t, v.Copy().At(r.pages[i%2]))
+			time.Sleep(time.Second)
+		}
+		r.shared.mu.Lock()
+		defer r.shared.mu.Unlock()
+		if n := len(r.shared.appends); n != 1 {
+			t.Errorf("%d entries", n)
+		}
+	})
+}
