@@ -175,5 +175,8 @@ func (m *Middleware) endSID(ctx context.Context, sid, key string, proved bool) b
 	if known {
 		_ = m.publish(ctx, m.ended.EndSID(sid, before))
 	}
+	if m.shared != nil && key != "" && !proved {
+		_ = m.directory.ForgetSID(ctx, sid) // or it could be sent again and again, to fill the log
+	}
 	return known
 }

@@ -42,3 +42,25 @@ func TestSigningOutAgainWritesNothing(t *testing.T) {
 		}
 	})
 }
+
+// Anybody who knows a sid writes nothing by sending it again.
+func TestASIDThatIsSentAgainWritesNothing(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		r.MS.Set(testsite.Claim("sid", "f00d"))
+		r.SignIn()
+		n := func() int64 {
+			return r.shared.counted(func() {
+				for range 10 {
+					r.Visitor().At(r.pages[1]).Get("/auth/front-channel-logout?sid=f00d", "Sec-Fetch-Dest", "iframe", "Sec-Fetch-Site", "cross-site")
+				}
+			})
+		}
+		n()
+		before := len(r.shared.appends)
+		n()
+		if after := len(r.shared.appends); after != before || after > 2 {
+			t.Errorf("%d entries, then %d", before, after)
+		}
+	})
+}
