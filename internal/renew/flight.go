@@ -259,6 +259,7 @@ func (f *flight) succeeded(a answer) {
 	key := r.ownKey(f.rec, f.refresh) // another one than f.key after ForgetStored
 	r.breaker.forgive(person)
 	r.outcomes.refused.Forget(key)
+	r.doubts.Drop(key)
 	r.Succeeded(f.asker)
 	switch {
 	case w.Scopes != "":

@@ -210,9 +210,13 @@ func (t turn) judgeRefusal(a *answer) {
 }
 
 // doubts reports whether a refusal may be because of another process. It may for a
-// while only.
+// while only, and not once more as long as somebody can come with the refresh token.
 func (f *flight) doubts() bool {
-	f.r.doubts.Add(f.key, time.Now(), time.Now().Add(2*longestDoubt))
+	until := time.Now().Add(2 * longestDoubt)
+	if f.want.KeepUntil.After(until) {
+		until = f.want.KeepUntil
+	}
+	f.r.doubts.Add(f.key, time.Now(), until)
 	first, ok := f.r.doubts.Get(f.key)
 	return ok && time.Since(first) < longestDoubt
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth/msauthtest"
 	"example.com/msauth/tests/testsite"
 )
 
@@ -61,6 +62,26 @@ func TestASIDThatIsSentAgainWritesNothing(t *testing.T) {
 		n()
 		if after := len(r.shared.appends); after != before || after > 2 {
 			t.Errorf("%d entries, then %d", before, after)
+		}
+	})
+}
+
+// During a long outage a person whom the provider has revoked gets no second time of
+// doubt.
+func TestDoubtDoesNotBeginAgain(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		v := r.SignIn()
+		time.Sleep(testsite.AfterExpiry)
+		r.MS.Revoke(msauthtest.Ada)
+		r.shared.down.Store(true)
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		for time.Since(began) < 2*time.Hour {
+			if got := v.Copy().Get("/"); got.Body == testsite.HelloAda && time.Since(began) > 6*time.Minute {
+				t.Fatalf("still in after %v", time.Since(began))
+			}
+			time.Sleep(20 * time.Second)
 		}
 	})
 }
