@@ -77,7 +77,7 @@ func sharedName(kind string, key Key) string {
 // A turn is the right to make a token request.
 type turn struct {
 	f     *flight
-	lease *shared.Lease // nil if this process is alone, or the others cannot be reached
+	lease *shared.Lease // nil if this process is alone; nobody knows who has it where Claim failed
 }
 
 // takeTurn waits until nobody else uses the refresh token, and until there is a

@@ -85,3 +85,22 @@ func TestDoubtDoesNotBeginAgain(t *testing.T) {
 		}
 	})
 }
+
+// An answer of the backend that is lost does not end a session at a provider that
+// takes each refresh token once.
+func TestALostAnswerEndsNoSession(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		strict(r)
+		v := r.SignIn()
+		old := v.Copy()
+		time.Sleep(testsite.AfterExpiry)
+		r.shared.lost.Store(1)
+		if got := v.Get("/"); got.Body != testsite.HelloAda || !got.SetsSession() {
+			t.Fatalf("status %d, %.80q, new cookie %t", got.Status, got.Body, got.SetsSession())
+		}
+		old.At(r.pages[1]).Get("/") // at the same time, another page
+		time.Sleep(time.Minute)
+		r.wantOn("the session", v, testsite.HelloAda)
+	})
+}

@@ -112,6 +112,8 @@ type backend struct {
 	down  atomic.Bool // calls fail at once
 	hangs atomic.Bool // calls last until their context ends
 
+	lost atomic.Int64 // so many calls of Swap are done, and never answered
+
 	mu      sync.Mutex
 	appends []append_ // to the log that is followed
 }
@@ -187,7 +189,12 @@ func (b *backend) Swap(ctx context.Context, key string, old, value []byte, life 
 	if err := b.call(ctx, key); err != nil {
 		return nil, err
 	}
-	return b.shared().Swap(ctx, key, old, value, life)
+	before, err := b.shared().Swap(ctx, key, old, value, life)
+	if b.lost.Load() > 0 && b.lost.Add(-1) >= 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return before, err
 }
 
 func (b *backend) Wait(ctx context.Context, key string, old []byte, wait time.Duration) ([]byte, error) {
