@@ -78,7 +78,8 @@ type follower struct {
 	broken bool      // the last call failed
 	refill time.Time // when to publish what is missing, zero if nothing is
 
-	unreadable int // entries that were not reported yet
+	sealed     [][]byte // entries that do not open, until the keys were looked at again
+	unreadable int      // entries that were not reported yet
 	reported   time.Time
 }
 
@@ -135,10 +136,16 @@ func (f *follower) read(ctx context.Context) error {
 	before := f.after
 	for _, e := range entries {
 		f.after = max(f.after, e.Position)
-		data, err := f.h.open(kindEntry, logName, e.Data)
-		if err != nil || !frames(data, f.h.Apply) {
-			f.unreadable++
+		if f.apply(e.Data) {
+			continue
 		}
+		if len(f.sealed) == maxEntries {
+			f.sealed, f.unreadable = f.sealed[1:], f.unreadable+1
+		}
+		f.sealed = append(f.sealed, e.Data)
+	}
+	if len(f.sealed) > 0 && len(entries) < maxEntries {
+		f.again()
 	}
 	if f.unreadable > 0 && time.Since(f.reported) >= time.Minute {
 		f.h.Observer.SharedUnreadable(f.unreadable)
@@ -154,6 +161,30 @@ func (f *follower) read(ctx context.Context) error {
 		close(f.h.caught)
 	}
 	return nil
+}
+
+// apply applies an entry. It reports whether that opens.
+func (f *follower) apply(box []byte) bool {
+	data, _, err := f.h.Keys.Open(bytes.Clone(box), f.h.place(kindEntry, logName))
+	if err != nil {
+		return false
+	}
+	if !frames(data, f.h.Apply) {
+		f.unreadable++
+	}
+	return true
+}
+
+// again tries once more what did not open, after one look at the keys for all of it:
+// that can take a second, and there can be a million entries of a key that is gone.
+func (f *follower) again() {
+	more := f.h.Keys.Again()
+	for _, box := range f.sealed {
+		if !more || !f.apply(box) {
+			f.unreadable++
+		}
+	}
+	f.sealed = nil
 }
 
 // An epoch is how long the backend has had its memory.

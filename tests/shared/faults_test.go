@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/tests/testsite"
 )
@@ -102,5 +103,33 @@ func TestALostAnswerEndsNoSession(t *testing.T) {
 		old.At(r.pages[1]).Get("/") // at the same time, another page
 		time.Sleep(time.Minute)
 		r.wantOn("the session", v, testsite.HelloAda)
+	})
+}
+
+// Entries that cannot be read do not hold up those that can.
+func TestUnreadableEntriesDelayNothing(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		v, w := r.SignIn(), r.SignIn()
+		signOut(t, v.Copy())
+		time.Sleep(time.Second)
+		genuine := r.shared.appends[0]
+		for range 100 {
+			bad := append([]byte(nil), genuine.entry...)
+			bad[3] ^= 1
+			if _, err := r.shared.shared().Append(t.Context(), genuine.log, bad, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i := r.open()
+		time.Sleep(2 * time.Second)
+		signOut(t, w.Copy().At(r.pages[0]))
+		time.Sleep(5 * time.Second)
+		if got := w.Copy().At(r.pages[i]).Get("/public/"); got.Body != testsite.HelloNobody {
+			t.Errorf("%q", got.Body)
+		}
+	}, func(c *msauth.Config) {
+		f := testsite.NewKeyFile(t, testsite.NewKey())
+		f.Use(c)
 	})
 }
