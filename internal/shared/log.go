@@ -144,7 +144,7 @@ func (f *follower) read(ctx context.Context) error {
 		}
 		f.sealed = append(f.sealed, e.Data)
 	}
-	if len(f.sealed) > 0 && len(entries) < maxEntries {
+	if len(f.sealed) > 0 && (f.atEnd || len(entries) == 0) {
 		f.again()
 	}
 	if f.unreadable > 0 && time.Since(f.reported) >= time.Minute {
