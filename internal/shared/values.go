@@ -81,15 +81,16 @@ func (h *Hub) Read(ctx context.Context, log string) (entries []Entry, err error)
 		if err != nil {
 			return nil, err
 		}
-		if len(some) == 0 {
-			break
-		}
+		before := after
 		for _, e := range some {
 			if after = max(after, e.Position); e.Data != nil {
 				if data, err := h.open(kindEntry, log, e.Data); err == nil {
 					entries = append(entries, Entry{e.Position, data})
 				}
 			}
+		}
+		if after == before { // no more, or a backend that repeats itself
+			break
 		}
 	}
 	return entries, nil

@@ -133,3 +133,16 @@ func TestUnreadableEntriesDelayNothing(t *testing.T) {
 		f.Use(c)
 	})
 }
+
+// Sessions ends also where the backend repeats itself.
+func TestAListThatRepeatsItself(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		key := r.key(r.SignIn())
+		r.shared.repeats.Store(true)
+		list, err := r.auths[0].Sessions(t.Context(), key)
+		if err != nil || len(list) != 0 {
+			t.Errorf("%v, %v", list, err)
+		}
+	})
+}

@@ -112,7 +112,8 @@ type backend struct {
 	down  atomic.Bool // calls fail at once
 	hangs atomic.Bool // calls last until their context ends
 
-	lost atomic.Int64 // so many calls of Swap are done, and never answered
+	lost    atomic.Int64 // so many calls of Swap are done, and never answered
+	repeats atomic.Bool  // lists of sessions are repeated without end
 
 	mu      sync.Mutex
 	appends []append_ // to the log that is followed
@@ -167,6 +168,9 @@ func (b *backend) Append(ctx context.Context, log string, entry []byte, life tim
 func (b *backend) Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]msauth.SharedEntry, error) {
 	if err := b.call(ctx, log); err != nil {
 		return nil, err
+	}
+	if b.repeats.Load() && !strings.HasSuffix(log, ":log") {
+		return []msauth.SharedEntry{{Position: 1, Entry: []byte("x")}}, nil
 	}
 	return b.shared().Read(ctx, log, after, wait)
 }
