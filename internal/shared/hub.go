@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +76,7 @@ type Hub struct {
 	caught chan struct{} // closed when the log has been read to its end once
 	ready  atomic.Bool   // the same
 	unread atomic.Bool   // SharedUnread was called
+	closed atomic.Bool   // nobody does what is left
 
 	mu      sync.Mutex
 	failing bool      // reported
@@ -112,10 +114,17 @@ func (h *Hub) Start() {
 // It returns an error if something to be published was left. The hub can still be
 // used afterwards, but for the log.
 func (h *Hub) Close(ctx context.Context) error {
+	if h.closed.Load() {
+		if left := h.queue.length(); left > 0 {
+			return fmt.Errorf("%w: %d sign-outs or outcomes were not passed on", ErrUnavailable, left)
+		}
+		return nil
+	}
 	for h.left.Load() > 0 && ctx.Err() == nil {
 		pause(ctx, 10*time.Millisecond)
 	}
 	err := h.queue.empty(ctx)
+	h.closed.Store(true)
 	h.stop()
 	h.done.Wait()
 	return err
@@ -194,8 +203,11 @@ func (h *Hub) report(probe bool, began time.Time, err error) {
 }
 
 // Later does something with the backend behind a request, in its turn. Where too
-// much is waiting, or the backend fails, it is not done at all.
+// much is waiting, or the backend fails, or after Close, it is not done at all.
 func (h *Hub) Later(f func(ctx context.Context)) {
+	if h.closed.Load() {
+		return
+	}
 	h.left.Add(1)
 	select {
 	case h.tasks <- f:

@@ -146,3 +146,25 @@ func TestAListThatRepeatsItself(t *testing.T) {
 		}
 	})
 }
+
+// Close can be called once more, after requests too.
+func TestCloseTwice(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		v := r.SignIn()
+		time.Sleep(testsite.AfterExpiry)
+		if err := r.auths[0].Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		v.WantHello("after Close")
+		began := time.Now()
+		if err := r.auths[0].Close(t.Context()); err != nil || time.Since(began) > 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		r.shared.down.Store(true)
+		signOut(t, v)
+		if err := r.auths[0].Close(t.Context()); err == nil || time.Since(began) > 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
