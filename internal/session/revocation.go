@@ -12,6 +12,10 @@ import (
 // clockLeeway is how much the clocks of two servers may differ, in seconds.
 const clockLeeway = 10 * 60
 
+// PositionsAfter is how old a log must be for its positions to tell what began before
+// and after: what began when it had not begun yet has ended by the clock then.
+const PositionsAfter = (clockLeeway + 60) * time.Second
+
 // A revocation says which sessions of an account, or of a session at the provider,
 // have ended. What began before or after is told by positions in the account's log,
 // which all processes agree on. Where there are none, clocks count, and of what
@@ -38,9 +42,18 @@ func (v revocation) ends(rec *Record) bool {
 	return rec.Position < v.before && began <= v.at+clockLeeway
 }
 
-// and returns what two revocations say.
+// and returns what two revocations say. Of positions that are far apart in time the
+// later one counts, which may be of a log that has begun anew: all that the other one
+// ends has ended by the clock too.
 func (v revocation) and(w revocation) revocation {
-	return revocation{max(v.before, w.before), max(v.at, w.at), max(v.clock, w.clock), w.epoch}
+	both := revocation{max(v.before, w.before), max(v.at, w.at), max(v.clock, w.clock), w.epoch}
+	switch {
+	case v.at > w.at+2*clockLeeway:
+		both.before = v.before
+	case w.at > v.at+2*clockLeeway:
+		both.before = w.before
+	}
+	return both
 }
 
 // A revokedName is what a revocation is of: one of both.

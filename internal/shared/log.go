@@ -263,6 +263,14 @@ func (f *follower) fill(ctx context.Context) {
 	c.Lease.Release(ctx)
 }
 
+// Remembers reports whether the backend has had its memory for a time at least, as
+// far as this process knows.
+func (h *Hub) Remembers(least time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.epoch.id != [8]byte{} && time.Since(h.epoch.made) >= least
+}
+
 // Steady reports whether what is not known to the backend has not happened: it has
 // had its memory for Doubt at least, and this process has reached it all the time.
 // It waits until that was looked at, a second at most.

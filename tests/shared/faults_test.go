@@ -168,3 +168,53 @@ func TestCloseTwice(t *testing.T) {
 		}
 	})
 }
+
+// After the log of an account has begun anew, at lesser positions, SignOutUser ends
+// what began before, and not what began after it.
+func TestSignOutUserAfterALoss(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		for range 5 {
+			r.SignIn()
+		}
+		before := r.SignIn()
+		key := r.key(before)
+		time.Sleep(time.Minute)
+		r.shared.lose()
+		time.Sleep(10 * time.Second)
+		if err := r.auths[0].SignOutUser(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		r.wantOn("before", before, testsite.HelloNobody)
+	})
+}
+
+// Whoever signs in after SignOutUser is in, also if the log has begun anew in between.
+func TestSignOutUserBeforeAndAfterALoss(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		for range 5 {
+			r.SignIn()
+		}
+		key := r.key(r.SignIn())
+		if err := r.auths[0].SignOutUser(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		r.shared.lose()
+		time.Sleep(time.Minute)
+		r.wantOn("a minute after the loss", r.SignIn(), testsite.HelloAda)
+		time.Sleep(30 * time.Minute)
+		before := r.SignIn()
+		time.Sleep(30 * time.Minute)
+		if err := r.auths[0].SignOutUser(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		v := r.SignIn()
+		time.Sleep(2 * time.Second)
+		r.wantOn("after", v, testsite.HelloAda)
+		r.wantOn("before", before, testsite.HelloNobody)
+	})
+}
