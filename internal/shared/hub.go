@@ -79,7 +79,9 @@ type Hub struct {
 	closed atomic.Bool   // nobody does what is left
 
 	mu      sync.Mutex
-	failing bool      // reported
+	failing bool      // one of the two below; reported
+	byCall  bool      // the last call that says something has failed
+	byLog   bool      // the same of the last look at the log
 	failed  time.Time // the last failure, zero if there was none
 	probing bool      // somebody finds out whether the backend is back
 	epoch   epoch
@@ -187,10 +189,29 @@ func (h *Hub) report(probe bool, began time.Time, err error) {
 		h.probing = false
 	}
 	if err != nil {
-		h.failing, h.failed = true, time.Now()
+		h.byCall, h.failed = true, time.Now()
 	} else if began.After(h.failed) {
-		h.failing = false
+		h.byCall = false
 	}
+	h.tell(was, err)
+}
+
+// followed notes how a look at the log has ended. That one works does not say that
+// calls do, nor the other way round: a backend that is full reads and does not write.
+func (h *Hub) followed(err error) {
+	h.mu.Lock()
+	was := h.failing
+	if err != nil {
+		h.byLog, h.failed = true, time.Now()
+	} else {
+		h.byLog = false
+	}
+	h.tell(was, err)
+}
+
+// tell says how the backend fares if that has changed. It unlocks mu.
+func (h *Hub) tell(was bool, err error) {
+	h.failing = h.byCall || h.byLog
 	now := h.failing
 	h.mu.Unlock()
 	switch {
@@ -199,6 +220,16 @@ func (h *Hub) report(probe bool, began time.Time, err error) {
 	case was && !now:
 		h.Observer.SharedWorks()
 		h.queue.again()
+	}
+}
+
+// probe finds out by a write whether a backend that failed is back.
+func (h *Hub) probe(ctx context.Context) {
+	h.mu.Lock()
+	failing := h.failing
+	h.mu.Unlock()
+	if failing {
+		_ = h.Put(ctx, "probe", nil, time.Second)
 	}
 }
 

@@ -87,7 +87,6 @@ type follower struct {
 func (h *Hub) follow(ctx context.Context) {
 	f := &follower{h: h}
 	for ctx.Err() == nil {
-		began := time.Now()
 		err := f.look(ctx)
 		if err == nil {
 			err = f.read(ctx)
@@ -95,7 +94,7 @@ func (h *Hub) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.report(false, began, err)
+		h.followed(err)
 		if err != nil {
 			f.broken = true
 			pause(ctx, restTime/2+rand.N(restTime)) // #nosec G404 -- jitter, no secret

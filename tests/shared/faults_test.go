@@ -218,3 +218,23 @@ func TestSignOutUserBeforeAndAfterALoss(t *testing.T) {
 		r.wantOn("before", before, testsite.HelloNobody)
 	})
 }
+
+// Writes that fail while reads work are reported as one outage.
+func TestAFullBackendIsOneOutage(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		r.shared.full.Store(true)
+		for range 100 {
+			r.SignIn()
+			time.Sleep(6 * time.Second)
+		}
+		if lines := r.Log.With("event=degraded"); len(lines) != 1 {
+			t.Errorf("%d log lines in 10 minutes", len(lines))
+		}
+		r.shared.full.Store(false)
+		time.Sleep(5 * time.Second)
+		if lines := r.Log.With("event=degraded"); len(lines) != 2 {
+			t.Errorf("%d log lines in the end", len(lines))
+		}
+	})
+}

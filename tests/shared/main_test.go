@@ -113,6 +113,7 @@ type backend struct {
 	hangs atomic.Bool // calls last until their context ends
 
 	lost    atomic.Int64 // so many calls of Swap are done, and never answered
+	full    atomic.Bool  // writes fail at once
 	repeats atomic.Bool  // lists of sessions are repeated without end
 
 	mu      sync.Mutex
@@ -157,6 +158,9 @@ func (b *backend) Append(ctx context.Context, log string, entry []byte, life tim
 	if err := b.fault(ctx); err != nil {
 		return 0, err
 	}
+	if b.full.Load() {
+		return 0, errDown
+	}
 	if strings.HasSuffix(log, ":log") {
 		b.mu.Lock()
 		b.appends = append(b.appends, append_{log, entry})
@@ -186,12 +190,18 @@ func (b *backend) Put(ctx context.Context, key string, value []byte, life time.D
 	if err := b.call(ctx, key); err != nil {
 		return err
 	}
+	if b.full.Load() {
+		return errDown
+	}
 	return b.shared().Put(ctx, key, value, life)
 }
 
 func (b *backend) Swap(ctx context.Context, key string, old, value []byte, life time.Duration) ([]byte, error) {
 	if err := b.call(ctx, key); err != nil {
 		return nil, err
+	}
+	if b.full.Load() {
+		return nil, errDown
 	}
 	before, err := b.shared().Swap(ctx, key, old, value, life)
 	if b.lost.Load() > 0 && b.lost.Add(-1) >= 0 {
