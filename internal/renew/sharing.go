@@ -167,10 +167,18 @@ func (t turn) share(a answer) {
 			life = time.Until(f.want.KeepUntil) // until Taken
 		}
 	}
+	value := o.encode()
+	if len(value) > shared.MaxValue { // the others go on with what followed, and ask for themselves
+		if a.tokens.Refresh == f.refresh {
+			f.later(t.giveUp)
+			return
+		}
+		value = sharedOutcome{Refresh: string(a.tokens.Refresh)}.encode()
+	}
 	f.later(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sharingTime)
 		defer cancel()
-		t.lease.Settle(ctx, o.encode(), max(life, outcomeGrace))
+		t.lease.Settle(ctx, value, max(life, outcomeGrace))
 	})
 }
 

@@ -3,7 +3,10 @@ package shared
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
+
+	"example.com/msauth/internal/seal"
 )
 
 // Kinds of what is sealed. They are part of what a value is sealed for.
@@ -12,6 +15,12 @@ const (
 	kindValue = "value"
 	kindLease = "lease"
 )
+
+// MaxValue is how many bytes a value may have. One that has more is an error of the
+// caller's, and not of the backend.
+const MaxValue = maxSize - seal.SealOverhead
+
+var errTooLarge = errors.New("msauth: too large for Config.Shared")
 
 // seal seals a value for its kind, name and app.
 func (h *Hub) seal(kind, name string, plain []byte) []byte {
@@ -47,6 +56,9 @@ func (h *Hub) Get(ctx context.Context, name string) (value []byte, err error) {
 
 // Put keeps a value under a name for the time of its life.
 func (h *Hub) Put(ctx context.Context, name string, value []byte, life time.Duration) error {
+	if len(value) > MaxValue {
+		return errTooLarge
+	}
 	box := h.seal(kindValue, name, value)
 	return h.call(ctx, func(ctx context.Context) error {
 		return h.Backend.Put(ctx, h.prefix+name, box, max(life, time.Second))

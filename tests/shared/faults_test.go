@@ -1,6 +1,7 @@
 package shared_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -236,5 +237,28 @@ func TestAFullBackendIsOneOutage(t *testing.T) {
 		if lines := r.Log.With("event=degraded"); len(lines) != 2 {
 			t.Errorf("%d log lines in the end", len(lines))
 		}
+	})
+}
+
+// Tokens that are too large for the backend are no outage of it, and no loss: the others
+// go on with the refresh token that followed.
+func TestTokensThatAreTooLargeToShare(t *testing.T) {
+	t.Parallel()
+	with(t, 2, func(t *testing.T, r *replicas) {
+		strict(r)
+		v := r.SignIn()
+		r.MS.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { reply["access_token"] = strings.Repeat("Abc1.", 14000) }
+		})
+		time.Sleep(testsite.AfterExpiry)
+		old := v.Copy()
+		v.WantHello("renewed")
+		time.Sleep(3 * time.Second)
+		if lines := r.Log.With("event=degraded"); len(lines) > 0 {
+			t.Errorf("%d lines: %.400q", len(lines), lines)
+		}
+		old.At(r.pages[1]).WantHello("elsewhere")
+		time.Sleep(time.Minute)
+		r.wantOn("at last", v, testsite.HelloAda)
 	})
 }
