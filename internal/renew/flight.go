@@ -3,6 +3,7 @@ package renew
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -178,13 +179,15 @@ func (f *flight) fly() (*outcome, error) {
 		}
 		return o, nil
 	}
-	defer mine.end()
+	end := sync.OnceFunc(mine.end)
+	defer end()
 	if paused := f.r.breaker.admit(f.rec.User.Key()); paused != nil {
 		mine.giveUp()
 		return o, paused
 	}
 	a := f.request()
 	if a.failed != nil && a.failed.Class == provider.SignIn {
+		end() // what follows takes a second, and the provider nothing
 		if o.newer = f.renewedElsewhere(); o.newer != nil {
 			mine.giveUp()
 			return o, nil

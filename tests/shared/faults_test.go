@@ -2,6 +2,7 @@ package shared_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,5 +261,58 @@ func TestTokensThatAreTooLargeToShare(t *testing.T) {
 		old.At(r.pages[1]).WantHello("elsewhere")
 		time.Sleep(time.Minute)
 		r.wantOn("at last", v, testsite.HelloAda)
+	})
+}
+
+// Refusals of many do not keep those waiting who are not refused.
+func TestManyRefusalsDelayNobody(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		other := r.SignInNew()
+		var all []*testsite.Visitor
+		for range 300 {
+			all = append(all, r.SignIn())
+		}
+		time.Sleep(testsite.AfterExpiry)
+		r.MS.Revoke(msauthtest.Ada)
+		var wait sync.WaitGroup
+		for _, v := range all {
+			wait.Go(func() { v.Get("/") })
+		}
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		other.WantHello("somebody else")
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		wait.Wait()
+		time.Sleep(time.Minute)
+	})
+}
+
+// Sessions that began with Config.Shared work without it, and the other way round.
+func TestSharedRemovedAndAdded(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		v := r.SignIn()
+		key := r.key(v)
+		r.Cfg.Shared = nil
+		i := r.open()
+		v.Copy().At(r.pages[i]).WantHello("without Shared")
+		w := signInAt(t, r, i)
+		r.wantOn("began without", w, testsite.HelloAda)
+		time.Sleep(time.Minute)
+		if err := r.auths[0].SignOutUser(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []*testsite.Visitor{v, w} {
+			if got := x.Copy().At(r.pages[0]).Get("/public/"); got.Body != testsite.HelloNobody {
+				t.Errorf("%q", got.Body)
+			}
+		}
+		if err := r.auths[i].SignOutUser(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		r.wantOn("out", v, testsite.HelloNobody)
 	})
 }
