@@ -130,15 +130,24 @@ func notAKey(what, userKey string) error {
 // endAccount ends all sessions of an account that have begun.
 func (m *Middleware) endAccount(ctx context.Context, key string) error {
 	before, _ := m.directory.Mark(ctx, key) // 0 if it fails: then the clock tells
+	if !m.positionsTell() {
+		before = 0
+	}
 	ending, _ := m.ended.EndAccount(key, before)
 	return m.publish(ctx, ending)
+}
+
+// positionsTell reports whether positions tell which sessions of an account began
+// before. If Config.Shared has lost its memory of late, they may have begun anew.
+func (m *Middleware) positionsTell() bool {
+	return m.shared != nil && m.shared.Remembers(session.PositionsAfter)
 }
 
 // list adds a session that is about to be made to those of its account.
 func (m *Middleware) list(r *http.Request, rec *session.Record) {
 	browser, platform := web.Browser(r.UserAgent())
 	position, err := m.directory.Begin(context.WithoutCancel(r.Context()), rec, browser, platform)
-	if err == nil && m.shared != nil {
+	if err == nil && m.positionsTell() {
 		rec.Position = position
 	}
 }
@@ -165,12 +174,15 @@ func (m *Middleware) endSID(ctx context.Context, sid, key string, proved bool) b
 		if key == "" {
 			key, _ = m.directory.SID(ctx, sid)
 		}
-		if known = known || key != ""; key != "" {
+		if known = known || key != ""; key != "" && m.positionsTell() {
 			before, _ = m.directory.Mark(ctx, key)
 		}
 	}
 	if known {
 		_ = m.publish(ctx, m.ended.EndSID(sid, before))
+	}
+	if m.shared != nil && key != "" && !proved {
+		_ = m.directory.ForgetSID(ctx, sid) // or it could be sent again and again, to fill the log
 	}
 	return known
 }

@@ -135,8 +135,13 @@ func (m *Middleware) apply(data []byte) error {
 	return m.ended.Apply(data)
 }
 
-// endSession ends a session here and in the other processes, after a grace period.
+// endSession ends a session here and in the other processes, after a grace period. Of
+// one that has ended already nothing is passed on, or anybody could fill the log by
+// signing out again and again with one cookie.
 func (m *Middleware) endSession(ctx context.Context, rec *session.Record, grace time.Duration) {
+	if m.ended.Has(rec) || !time.Now().Before(rec.Ends(m.cfg.MaxAge)) {
+		return
+	}
 	_ = m.publish(context.WithoutCancel(ctx), m.ended.End(rec, grace))
 }
 

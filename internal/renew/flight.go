@@ -3,6 +3,7 @@ package renew
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -178,13 +179,15 @@ func (f *flight) fly() (*outcome, error) {
 		}
 		return o, nil
 	}
-	defer mine.end()
+	end := sync.OnceFunc(mine.end)
+	defer end()
 	if paused := f.r.breaker.admit(f.rec.User.Key()); paused != nil {
 		mine.giveUp()
 		return o, paused
 	}
 	a := f.request()
 	if a.failed != nil && a.failed.Class == provider.SignIn {
+		end() // what follows takes a second, and the provider nothing
 		if o.newer = f.renewedElsewhere(); o.newer != nil {
 			mine.giveUp()
 			return o, nil
@@ -259,6 +262,7 @@ func (f *flight) succeeded(a answer) {
 	key := r.ownKey(f.rec, f.refresh) // another one than f.key after ForgetStored
 	r.breaker.forgive(person)
 	r.outcomes.refused.Forget(key)
+	r.doubts.Drop(key)
 	r.Succeeded(f.asker)
 	switch {
 	case w.Scopes != "":

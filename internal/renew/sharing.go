@@ -77,7 +77,7 @@ func sharedName(kind string, key Key) string {
 // A turn is the right to make a token request.
 type turn struct {
 	f     *flight
-	lease *shared.Lease // nil if this process is alone, or the others cannot be reached
+	lease *shared.Lease // nil if this process is alone; nobody knows who has it where Claim failed
 }
 
 // takeTurn waits until nobody else uses the refresh token, and until there is a
@@ -167,10 +167,18 @@ func (t turn) share(a answer) {
 			life = time.Until(f.want.KeepUntil) // until Taken
 		}
 	}
+	value := o.encode()
+	if len(value) > shared.MaxValue { // the others go on with what followed, and ask for themselves
+		if a.tokens.Refresh == f.refresh {
+			f.later(t.giveUp)
+			return
+		}
+		value = sharedOutcome{Refresh: string(a.tokens.Refresh)}.encode()
+	}
 	f.later(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sharingTime)
 		defer cancel()
-		t.lease.Settle(ctx, o.encode(), max(life, outcomeGrace))
+		t.lease.Settle(ctx, value, max(life, outcomeGrace))
 	})
 }
 
@@ -210,9 +218,13 @@ func (t turn) judgeRefusal(a *answer) {
 }
 
 // doubts reports whether a refusal may be because of another process. It may for a
-// while only.
+// while only, and not once more as long as somebody can come with the refresh token.
 func (f *flight) doubts() bool {
-	f.r.doubts.Add(f.key, time.Now(), time.Now().Add(2*longestDoubt))
+	until := time.Now().Add(2 * longestDoubt)
+	if f.want.KeepUntil.After(until) {
+		until = f.want.KeepUntil
+	}
+	f.r.doubts.Add(f.key, time.Now(), until)
 	first, ok := f.r.doubts.Get(f.key)
 	return ok && time.Since(first) < longestDoubt
 }

@@ -148,12 +148,20 @@ func (d *Directory) NoteSID(ctx context.Context, rec *Record) error {
 func (d *Directory) SID(ctx context.Context, sid string) (key string, err error) {
 	for _, name := range d.Names("sid " + sid) {
 		value, failed := d.Store.Get(ctx, "i:"+name)
-		if value != nil {
+		if len(value) > 0 {
 			return string(value), nil
 		}
 		err = errors.Join(err, failed)
 	}
 	return "", err
+}
+
+// ForgetSID undoes NoteSID.
+func (d *Directory) ForgetSID(ctx context.Context, sid string) (err error) {
+	for _, name := range d.Names("sid " + sid) {
+		err = errors.Join(err, d.Store.Put(ctx, "i:"+name, nil, 0))
+	}
+	return err
 }
 
 func (d *Directory) logs(key string) []string {

@@ -141,8 +141,20 @@ func (s *endedSessions) sweep() {
 	}
 }
 
-// restart makes all entries missing until they are added once more.
-func (s *endedSessions) restart() { s.epoch.Add(1) }
+// restart makes all entries missing until they are added once more, also those that
+// were missing already.
+func (s *endedSessions) restart() {
+	missing := s.epoch.Add(1)&seenBit ^ seenBit
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.mu.Lock()
+		for id, e := range shard.byID {
+			e.account = e.account&^seenBit | missing
+			shard.byID[id] = e
+		}
+		shard.mu.Unlock()
+	}
+}
 
 // missing calls yield with the entries that were not added since the last restart,
 // until yield returns false. Nothing is locked meanwhile.

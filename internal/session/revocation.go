@@ -12,6 +12,10 @@ import (
 // clockLeeway is how much the clocks of two servers may differ, in seconds.
 const clockLeeway = 10 * 60
 
+// PositionsAfter is how old a log must be for its positions to tell what began before
+// and after: what began when it had not begun yet has ended by the clock then.
+const PositionsAfter = (clockLeeway + 60) * time.Second
+
 // A revocation says which sessions of an account, or of a session at the provider,
 // have ended. What began before or after is told by positions in the account's log,
 // which all processes agree on. Where there are none, clocks count, and of what
@@ -38,9 +42,18 @@ func (v revocation) ends(rec *Record) bool {
 	return rec.Position < v.before && began <= v.at+clockLeeway
 }
 
-// and returns what two revocations say.
+// and returns what two revocations say. Of positions that are far apart in time the
+// later one counts, which may be of a log that has begun anew: all that the other one
+// ends has ended by the clock too.
 func (v revocation) and(w revocation) revocation {
-	return revocation{max(v.before, w.before), max(v.at, w.at), max(v.clock, w.clock), w.epoch}
+	both := revocation{max(v.before, w.before), max(v.at, w.at), max(v.clock, w.clock), w.epoch}
+	switch {
+	case v.at > w.at+2*clockLeeway:
+		both.before = v.before
+	case w.at > v.at+2*clockLeeway:
+		both.before = w.before
+	}
+	return both
 }
 
 // A revokedName is what a revocation is of: one of both.
@@ -63,8 +76,7 @@ func (s *Revoked) revoke(name revokedName, before uint64) (ending []byte) {
 func (s *Revoked) note(name revokedName, v revocation) {
 	now := time.Now()
 	v.at, v.clock, v.epoch = min(v.at, now.Unix()), min(v.clock, now.Unix()), s.sessions.epoch.Load()
-	until := time.Unix(max(v.at, v.clock), 0).Add(s.maxAge)
-	if !now.Before(until) {
+	if !now.Before(v.until(s.maxAge)) {
 		return
 	}
 	s.mu.Lock()
@@ -72,11 +84,18 @@ func (s *Revoked) note(name revokedName, v revocation) {
 	if name.sid != "" {
 		sid := strings.Clone(name.sid)
 		before, _ := s.sids.Get(sid)
-		s.sids.Put(sid, before.and(v), until)
+		v = before.and(v)
+		s.sids.Put(sid, v, v.until(s.maxAge))
 		return
 	}
 	before, _ := s.accounts.Get(name.account)
-	s.accounts.Put(name.account, before.and(v), until)
+	v = before.and(v)
+	s.accounts.Put(name.account, v, v.until(s.maxAge))
+}
+
+// until returns when all sessions have ended by their age that v ends.
+func (v revocation) until(maxAge time.Duration) time.Time {
+	return time.Unix(max(v.at, v.clock), 0).Add(maxAge)
 }
 
 // The kinds of endings.

@@ -219,6 +219,35 @@ func TestSignOutUserCoversSingleSessions(t *testing.T) {
 	})
 }
 
+// An ending that arrives late, after a later one, does not shorten that.
+func TestALateEndingShortensNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		user := provider.Account{Issuer: "https://id.example.com", Subject: "s"}
+		here, there := NewRevoked(week), NewRevoked(week)
+		late, _ := there.EndAccount(user.Key(), 0)
+		lateSID := there.EndSID("sid", 0)
+		time.Sleep(24 * time.Hour)
+		rec := &Record{ID: ID{1}, SignedIn: time.Now().Unix(), User: user}
+		other := &Record{ID: ID{2}, SignedIn: time.Now().Unix(), User: provider.Account{Issuer: "https://id.example.com", Subject: "t"}, sid: "sid"}
+		time.Sleep(time.Second)
+		here.EndAccount(user.Key(), 0)
+		here.EndSID("sid", 0)
+		for _, ending := range [][]byte{late, lateSID} {
+			if err := here.Apply(ending); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(week - time.Minute)
+		for _, rec := range []*Record{rec, other} {
+			if !here.Has(rec) {
+				t.Errorf("session %v is valid again before its time is over", rec.ID)
+			}
+		}
+		time.Sleep(24 * time.Hour)
+	})
+}
+
 // What Apply does not understand changes nothing and is an error.
 func FuzzEndings(f *testing.F) {
 	s := NewRevoked(week)

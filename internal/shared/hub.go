@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,9 +76,12 @@ type Hub struct {
 	caught chan struct{} // closed when the log has been read to its end once
 	ready  atomic.Bool   // the same
 	unread atomic.Bool   // SharedUnread was called
+	closed atomic.Bool   // nobody does what is left
 
 	mu      sync.Mutex
-	failing bool      // reported
+	failing bool      // one of the two below; reported
+	byCall  bool      // the last call that says something has failed
+	byLog   bool      // the same of the last look at the log
 	failed  time.Time // the last failure, zero if there was none
 	worked  time.Time // when the last call that worked ended
 	probing bool      // somebody finds out whether the backend is back
@@ -113,10 +117,17 @@ func (h *Hub) Start() {
 // It returns an error if something to be published was left. The hub can still be
 // used afterwards, but for the log.
 func (h *Hub) Close(ctx context.Context) error {
+	if h.closed.Load() {
+		if left := h.queue.length(); left > 0 {
+			return fmt.Errorf("%w: %d sign-outs or outcomes were not passed on", ErrUnavailable, left)
+		}
+		return nil
+	}
 	for h.left.Load() > 0 && ctx.Err() == nil {
 		pause(ctx, 10*time.Millisecond)
 	}
 	err := h.queue.empty(ctx)
+	h.closed.Store(true)
 	h.stop()
 	h.done.Wait()
 	return err
@@ -180,10 +191,29 @@ func (h *Hub) report(probe bool, began time.Time, err error) {
 	}
 	switch {
 	case err == nil && began.After(h.failed):
-		h.failing, h.worked = false, time.Now()
+		h.byCall, h.worked = false, time.Now()
 	case err != nil && !began.Before(h.worked):
-		h.failing, h.failed = true, time.Now()
+		h.byCall, h.failed = true, time.Now()
 	}
+	h.tell(was, err)
+}
+
+// followed notes how a look at the log has ended. That one works does not say that
+// calls do, nor the other way round: a backend that is full reads and does not write.
+func (h *Hub) followed(err error) {
+	h.mu.Lock()
+	was := h.failing
+	if err != nil {
+		h.byLog, h.failed = true, time.Now()
+	} else {
+		h.byLog = false
+	}
+	h.tell(was, err)
+}
+
+// tell says how the backend fares if that has changed. It unlocks mu.
+func (h *Hub) tell(was bool, err error) {
+	h.failing = h.byCall || h.byLog
 	now := h.failing
 	h.mu.Unlock()
 	switch {
@@ -195,9 +225,22 @@ func (h *Hub) report(probe bool, began time.Time, err error) {
 	}
 }
 
+// probe finds out by a write whether a backend that failed is back.
+func (h *Hub) probe(ctx context.Context) {
+	h.mu.Lock()
+	failing := h.failing
+	h.mu.Unlock()
+	if failing {
+		_ = h.Put(ctx, "probe", nil, time.Second)
+	}
+}
+
 // Later does something with the backend behind a request, in its turn. Where too
-// much is waiting, or the backend fails, it is not done at all.
+// much is waiting, or the backend fails, or after Close, it is not done at all.
 func (h *Hub) Later(f func(ctx context.Context)) {
+	if h.closed.Load() {
+		return
+	}
 	h.left.Add(1)
 	select {
 	case h.tasks <- f:

@@ -35,7 +35,9 @@ type Claimed struct {
 func (c Claimed) Held() bool { return c.held != nil }
 
 // Claim takes the lease of a name, unless another process has it or there is a
-// value that good accepts.
+// value that good accepts. With an error it returns a lease that this process may
+// have or not: whoever goes on without the others settles it all the same, or they
+// would wait for one whose taking was done and not answered.
 func (h *Hub) Claim(ctx context.Context, name string, good func(value []byte) bool) (c Claimed, err error) {
 	token := make([]byte, 16)
 	seal.RandomBytes(token)
@@ -43,6 +45,9 @@ func (h *Hub) Claim(ctx context.Context, name string, good func(value []byte) bo
 	var old []byte
 	for range 3 {
 		before, err := h.swap(ctx, name, old, mine, LeaseTime)
+		if err != nil && ctx.Err() == nil {
+			return Claimed{Lease: &Lease{h, name, mine}}, err
+		}
 		if err != nil {
 			return c, err
 		}

@@ -78,7 +78,8 @@ type follower struct {
 	broken time.Time // since when calls fail, zero if they do not
 	refill time.Time // when to publish what is missing, zero if nothing is
 
-	unreadable int // entries that were not reported yet
+	sealed     [][]byte // entries that do not open, until the keys were looked at again
+	unreadable int      // entries that were not reported yet
 	reported   time.Time
 }
 
@@ -86,7 +87,6 @@ type follower struct {
 func (h *Hub) follow(ctx context.Context) {
 	f := &follower{h: h}
 	for ctx.Err() == nil {
-		began := time.Now()
 		err := f.look(ctx)
 		if err == nil {
 			err = f.read(ctx)
@@ -94,7 +94,7 @@ func (h *Hub) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.report(false, began, err)
+		h.followed(err)
 		if err != nil {
 			if f.broken.IsZero() {
 				f.broken = time.Now()
@@ -137,10 +137,16 @@ func (f *follower) read(ctx context.Context) error {
 	before := f.after
 	for _, e := range entries {
 		f.after = max(f.after, e.Position)
-		data, err := f.h.open(kindEntry, logName, e.Data)
-		if err != nil || !frames(data, f.h.Apply) {
-			f.unreadable++
+		if f.apply(e.Data) {
+			continue
 		}
+		if len(f.sealed) == maxEntries {
+			f.sealed, f.unreadable = f.sealed[1:], f.unreadable+1
+		}
+		f.sealed = append(f.sealed, e.Data)
+	}
+	if len(f.sealed) > 0 && (f.atEnd || len(entries) == 0) {
+		f.again()
 	}
 	if f.unreadable > 0 && time.Since(f.reported) >= time.Minute {
 		f.h.Observer.SharedUnreadable(f.unreadable)
@@ -156,6 +162,30 @@ func (f *follower) read(ctx context.Context) error {
 		close(f.h.caught)
 	}
 	return nil
+}
+
+// apply applies an entry. It reports whether that opens.
+func (f *follower) apply(box []byte) bool {
+	data, _, err := f.h.Keys.Open(bytes.Clone(box), f.h.place(kindEntry, logName))
+	if err != nil {
+		return false
+	}
+	if !frames(data, f.h.Apply) {
+		f.unreadable++
+	}
+	return true
+}
+
+// again tries once more what did not open, after one look at the keys for all of it:
+// that can take a second, and there can be a million entries of a key that is gone.
+func (f *follower) again() {
+	more := f.h.Keys.Again()
+	for _, box := range f.sealed {
+		if !more || !f.apply(box) {
+			f.unreadable++
+		}
+	}
+	f.sealed = nil
 }
 
 // An epoch is how long the backend has had its memory.
@@ -232,6 +262,14 @@ func (f *follower) fill(ctx context.Context) {
 		return false
 	})
 	c.Lease.Release(ctx)
+}
+
+// Remembers reports whether the backend has had its memory for a time at least, as
+// far as this process knows.
+func (h *Hub) Remembers(least time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.epoch.id != [8]byte{} && time.Since(h.epoch.made) >= least
 }
 
 // Steady reports whether what is not known to the backend has not happened: it has

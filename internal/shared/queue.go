@@ -198,5 +198,6 @@ func (h *Hub) deliver(ctx context.Context) {
 			}
 			h.queue.drop(entries)
 		}
+		h.probe(ctx)
 	}
 }

@@ -3,7 +3,10 @@ package shared
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
+
+	"example.com/msauth/internal/seal"
 )
 
 // Kinds of what is sealed. They are part of what a value is sealed for.
@@ -12,6 +15,12 @@ const (
 	kindValue = "value"
 	kindLease = "lease"
 )
+
+// MaxValue is how many bytes a value may have. One that has more is an error of the
+// caller's, and not of the backend.
+const MaxValue = maxSize - seal.SealOverhead
+
+var errTooLarge = errors.New("msauth: too large for Config.Shared")
 
 // seal seals a value for its kind, name and app.
 func (h *Hub) seal(kind, name string, plain []byte) []byte {
@@ -47,6 +56,9 @@ func (h *Hub) Get(ctx context.Context, name string) (value []byte, err error) {
 
 // Put keeps a value under a name for the time of its life.
 func (h *Hub) Put(ctx context.Context, name string, value []byte, life time.Duration) error {
+	if len(value) > MaxValue {
+		return errTooLarge
+	}
 	box := h.seal(kindValue, name, value)
 	return h.call(ctx, func(ctx context.Context) error {
 		return h.Backend.Put(ctx, h.prefix+name, box, max(life, time.Second))
@@ -81,15 +93,16 @@ func (h *Hub) Read(ctx context.Context, log string) (entries []Entry, err error)
 		if err != nil {
 			return nil, err
 		}
-		if len(some) == 0 {
-			break
-		}
+		before := after
 		for _, e := range some {
 			if after = max(after, e.Position); e.Data != nil {
 				if data, err := h.open(kindEntry, log, e.Data); err == nil {
 					entries = append(entries, Entry{e.Position, data})
 				}
 			}
+		}
+		if after == before { // no more, or a backend that repeats itself
+			break
 		}
 	}
 	return entries, nil

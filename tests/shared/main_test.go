@@ -27,8 +27,8 @@ type replicas struct {
 	pages  []http.Handler
 }
 
-// with runs a test in a bubble with n replicas, whose sessions began more than Doubt
-// after the backend did.
+// with runs a test in a bubble with n replicas, whose sessions began after Doubt, and
+// after positions count.
 func with(t *testing.T, n int, f func(t *testing.T, r *replicas), changes ...func(*msauth.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func with(t *testing.T, n int, f func(t *testing.T, r *replicas), changes ...fun
 		for range n - 1 {
 			r.open()
 		}
-		time.Sleep(5 * time.Minute)
+		time.Sleep(15 * time.Minute)
 		f(t, r)
 	})
 }
@@ -112,6 +112,10 @@ type backend struct {
 	down  atomic.Bool // calls fail at once
 	hangs atomic.Bool // calls last until their context ends
 
+	lost    atomic.Int64 // so many calls of Swap are done, and never answered
+	full    atomic.Bool  // writes fail at once
+	repeats atomic.Bool  // lists of sessions are repeated without end
+
 	mu      sync.Mutex
 	appends []append_ // to the log that is followed
 }
@@ -154,6 +158,9 @@ func (b *backend) Append(ctx context.Context, log string, entry []byte, life tim
 	if err := b.fault(ctx); err != nil {
 		return 0, err
 	}
+	if b.full.Load() {
+		return 0, errDown
+	}
 	if strings.HasSuffix(log, ":log") {
 		b.mu.Lock()
 		b.appends = append(b.appends, append_{log, entry})
@@ -165,6 +172,9 @@ func (b *backend) Append(ctx context.Context, log string, entry []byte, life tim
 func (b *backend) Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]msauth.SharedEntry, error) {
 	if err := b.call(ctx, log); err != nil {
 		return nil, err
+	}
+	if b.repeats.Load() && !strings.HasSuffix(log, ":log") {
+		return []msauth.SharedEntry{{Position: 1, Entry: []byte("x")}}, nil
 	}
 	return b.shared().Read(ctx, log, after, wait)
 }
@@ -180,6 +190,9 @@ func (b *backend) Put(ctx context.Context, key string, value []byte, life time.D
 	if err := b.call(ctx, key); err != nil {
 		return err
 	}
+	if b.full.Load() {
+		return errDown
+	}
 	return b.shared().Put(ctx, key, value, life)
 }
 
@@ -187,7 +200,15 @@ func (b *backend) Swap(ctx context.Context, key string, old, value []byte, life 
 	if err := b.call(ctx, key); err != nil {
 		return nil, err
 	}
-	return b.shared().Swap(ctx, key, old, value, life)
+	if b.full.Load() {
+		return nil, errDown
+	}
+	before, err := b.shared().Swap(ctx, key, old, value, life)
+	if b.lost.Load() > 0 && b.lost.Add(-1) >= 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return before, err
 }
 
 func (b *backend) Wait(ctx context.Context, key string, old []byte, wait time.Duration) ([]byte, error) {
