@@ -129,27 +129,15 @@ func notAKey(what, userKey string) error {
 
 // endAccount ends all sessions of an account that have begun.
 func (m *Middleware) endAccount(ctx context.Context, key string) error {
-	before, _ := m.directory.Mark(ctx, key) // 0 if it fails: then the clock tells
-	if !m.positionsTell() {
-		before = 0
-	}
+	before, _ := m.directory.Mark(ctx, key) // zero if it fails: then the clock tells
 	ending, _ := m.ended.EndAccount(key, before)
 	return m.publish(ctx, ending)
-}
-
-// positionsTell reports whether positions tell which sessions of an account began
-// before. If Config.Shared has lost its memory of late, they may have begun anew.
-func (m *Middleware) positionsTell() bool {
-	return m.shared != nil && m.shared.Remembers(session.PositionsAfter)
 }
 
 // list adds a session that is about to be made to those of its account.
 func (m *Middleware) list(r *http.Request, rec *session.Record) {
 	browser, platform := web.Browser(r.UserAgent())
-	position, err := m.directory.Begin(context.WithoutCancel(r.Context()), rec, browser, platform)
-	if err == nil && m.positionsTell() {
-		rec.Position = position
-	}
+	rec.Place, _ = m.directory.Begin(context.WithoutCancel(r.Context()), rec, browser, platform)
 }
 
 // noteSID remembers the provider's id of a session, for when the provider says that
@@ -169,12 +157,12 @@ func (m *Middleware) endSID(ctx context.Context, sid, key string, proved bool) b
 		return false
 	}
 	ctx = context.WithoutCancel(ctx)
-	known, before := m.ended.Knows(sid) || proved, uint64(0)
+	known, before := m.ended.Knows(sid) || proved, session.Place{}
 	if m.shared != nil {
 		if key == "" {
 			key, _ = m.directory.SID(ctx, sid)
 		}
-		if known = known || key != ""; key != "" && m.positionsTell() {
+		if known = known || key != ""; key != "" {
 			before, _ = m.directory.Mark(ctx, key)
 		}
 	}

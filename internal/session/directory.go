@@ -31,6 +31,9 @@ type DirectoryStore interface {
 	Read(ctx context.Context, log string) ([]shared.Entry, error)
 	Get(ctx context.Context, name string) ([]byte, error)
 	Put(ctx context.Context, name string, value []byte, life time.Duration) error
+	// Era tells the positions of logs from those of before they were lost. ok is
+	// false if that is not known.
+	Era() (era uint16, ok bool)
 }
 
 var (
@@ -41,7 +44,7 @@ var (
 // Listed is a session in a list.
 type Listed struct {
 	ID                ID
-	Position          uint64
+	Place             Place
 	Begun, Used, Ends time.Time
 	Browser, Platform string
 }
@@ -51,28 +54,39 @@ const (
 	listedMark    = 2 // see Mark
 )
 
-// Begin adds a new session to the list of its account, and returns its place there.
-func (d *Directory) Begin(ctx context.Context, rec *Record, browser, platform string) (position uint64, err error) {
+// Begin adds a new session to the list of its account, and returns its place there,
+// zero if that is not known.
+func (d *Directory) Begin(ctx context.Context, rec *Record, browser, platform string) (Place, error) {
 	e := compact.Encoder{B: append([]byte{listedSession}, rec.ID[:]...)}
 	for _, t := range [...]int64{rec.SignedIn, rec.Ends(d.MaxAge).Unix()} {
 		e.B = binary.AppendUvarint(e.B, uint64(t)) // #nosec G115 -- Unix times
 	}
 	e.Text(browser)
 	e.Text(platform)
-	return d.Store.Append(ctx, d.logs(rec.User.Key())[0], e.B, d.MaxAge)
+	position, err := d.Store.Append(ctx, d.logs(rec.User.Key())[0], e.B, d.MaxAge)
+	return d.place(position), err
 }
 
 // Mark returns a place in the list of an account's sessions that is after all that
-// have begun.
-func (d *Directory) Mark(ctx context.Context, key string) (position uint64, err error) {
+// have begun, zero if it is not known.
+func (d *Directory) Mark(ctx context.Context, key string) (Place, error) {
+	var position uint64
 	for _, log := range d.logs(key) {
 		at, err := d.Store.Append(ctx, log, []byte{listedMark}, d.MaxAge)
 		if err != nil {
-			return 0, err
+			return Place{}, err
 		}
 		position = max(position, at)
 	}
-	return position, nil
+	return d.place(position), nil
+}
+
+func (d *Directory) place(position uint64) Place {
+	era, ok := d.Store.Era()
+	if !ok || position == 0 {
+		return Place{}
+	}
+	return Place{era, position}
 }
 
 // List returns the sessions of an account that have not ended by their age, the newest
@@ -85,6 +99,7 @@ func (d *Directory) List(ctx context.Context, key string) (list []Listed, err er
 		}
 		for _, e := range entries {
 			if s, ok := listedFrom(e); ok && time.Now().Before(s.Ends) {
+				s.Place = d.place(e.Position)
 				list = append(list, s)
 			}
 		}
@@ -109,7 +124,6 @@ func listedFrom(e shared.Entry) (s Listed, ok bool) {
 	copy(s.ID[:], d.Bytes(len(s.ID)))
 	begun, ends := d.Uvarint(), d.Uvarint()
 	s.Browser, s.Platform = d.Text(), d.Text()
-	s.Position = e.Position
 	s.Begun, s.Ends = time.Unix(int64(begun), 0), time.Unix(int64(ends), 0) // #nosec G115 -- we made them
 	s.Used = s.Begun
 	return s, d.Done()

@@ -16,14 +16,14 @@ const (
 	// package msauth).
 	FormatGob = 'g'
 	// formatSession begins the identity part of a Record, and formatPlaced that of
-	// one with a Position.
+	// one with a Place.
 	formatSession = 2
 	formatPlaced  = 3
 )
 
 // The identity part of a record is, after the format byte: ID, Attempt and
 // Nonce; a byte of the flags below; the number of rounds with flagSince, and the
-// digest Asked, where there are any; the times; Position, where the format says so;
+// digest Asked, where there are any; the times; Place, where the format says so;
 // the texts that every record has;
 // a byte that says which others follow; those; and the lists.
 const (
@@ -89,13 +89,13 @@ func flag(set bool, bit byte) byte {
 // The token part must have been opened: see open. Encode keeps it in Packed.
 func (r *Record) Encode() (identity, tokens []byte) {
 	format := byte(formatSession)
-	if r.Position != 0 {
+	if r.Place.Position != 0 {
 		format = formatPlaced
 	}
 	e := compact.Encoder{B: append(make([]byte, 0, 512), format)}
 	r.encodeFixed(&e)
-	if r.Position != 0 {
-		e.B = binary.AppendUvarint(e.B, r.Position)
+	if r.Place.Position != 0 {
+		e.B = binary.AppendUvarint(binary.BigEndian.AppendUint16(e.B, r.Place.Era), r.Place.Position)
 	}
 	r.encodeTexts(&e)
 	return e.B, r.tokens()
@@ -185,7 +185,7 @@ func (r *Record) decode(identity []byte, of *Layout) error {
 	d := compact.Decoder{B: identity[1:]}
 	flags := r.decodeFixed(&d)
 	if identity[0] == formatPlaced {
-		r.Position = d.Uvarint()
+		r.Place = decodePlace(&d)
 	}
 	if !r.decodeTexts(&d) {
 		return compact.ErrMalformed

@@ -48,9 +48,9 @@ type Record struct {
 	RefreshAt int64
 	// AuthTime is claim auth_time of the ID token, 0 if it had none.
 	AuthTime int64
-	// Position is where the sign-in stands in the log of its account's sessions
-	// (Config.Shared of package msauth), 0 if that was not known.
-	Position uint64
+	// Place is where the sign-in stands among those of its account, zero if that was
+	// not known.
+	Place Place
 
 	// Stored says that this is an entry of Config.Tokens, kept for one of the
 	// app's users, and not the session of a browser.

@@ -12,16 +12,28 @@ import (
 // clockLeeway is how much the clocks of two servers may differ, in seconds.
 const clockLeeway = 10 * 60
 
-// PositionsAfter is how old a log must be for its positions to tell what began before
-// and after: what began when it had not begun yet has ended by the clock then.
-const PositionsAfter = (clockLeeway + 60) * time.Second
+// A Place is where something stands among what has happened to an account, in a log
+// that all processes agree on (Config.Shared of package msauth). Places of two eras
+// cannot be compared: in between the log was lost, and began anew.
+type Place struct {
+	Era      uint16
+	Position uint64 // 0 if it is not known
+}
+
+func decodePlace(d *compact.Decoder) (p Place) {
+	if era := d.Bytes(2); len(era) == 2 {
+		p.Era = binary.BigEndian.Uint16(era)
+	}
+	p.Position = d.Uvarint()
+	return p
+}
 
 // A revocation says which sessions of an account, or of a session at the provider,
 // have ended. What began before or after is told by positions in the account's log,
 // which all processes agree on. Where there are none, clocks count, and of what
 // happened in the same second the session ends.
 type revocation struct {
-	before uint64 // sessions with a lesser position have ended; 0 if none is known
+	before Place  // sessions that stand before it have ended; zero if it is not known
 	at     int64  // when that was, in Unix seconds
 	clock  int64  // sessions that began until then, in Unix seconds, have ended
 	epoch  uint64 // when it was noted: see Restart
@@ -36,22 +48,19 @@ func (v revocation) ends(rec *Record) bool {
 	switch {
 	case began <= v.clock, began < v.at-clockLeeway:
 		return true
-	case rec.Position == 0 || v.before == 0:
+	case rec.Place.Position == 0 || v.before.Position == 0 || rec.Place.Era != v.before.Era:
 		return began <= v.at
 	}
-	return rec.Position < v.before && began <= v.at+clockLeeway
+	return rec.Place.Position < v.before.Position && began <= v.at+clockLeeway
 }
 
-// and returns what two revocations say. Of positions that are far apart in time the
-// later one counts, which may be of a log that has begun anew: all that the other one
-// ends has ended by the clock too.
+// and returns what two revocations say. Of places of two eras the later one counts:
+// all that the other one ends began before it.
 func (v revocation) and(w revocation) revocation {
-	both := revocation{max(v.before, w.before), max(v.at, w.at), max(v.clock, w.clock), w.epoch}
+	both := revocation{w.before, max(v.at, w.at), max(v.clock, w.clock), w.epoch}
 	switch {
-	case v.at > w.at+2*clockLeeway:
+	case v.before.Era == w.before.Era && v.before.Position > w.before.Position, w.before.Position == 0, v.before.Era != w.before.Era && v.at > w.at:
 		both.before = v.before
-	case w.at > v.at+2*clockLeeway:
-		both.before = w.before
 	}
 	return both
 }
@@ -63,9 +72,9 @@ type revokedName struct {
 }
 
 // revoke notes a revocation of now.
-func (s *Revoked) revoke(name revokedName, before uint64) (ending []byte) {
+func (s *Revoked) revoke(name revokedName, before Place) (ending []byte) {
 	v := revocation{before: before, at: time.Now().Unix()}
-	if before == 0 {
+	if before.Position == 0 {
 		v = revocation{clock: v.at}
 	}
 	s.note(name, v)
@@ -111,7 +120,8 @@ func (n revokedName) encode(v revocation) []byte {
 	if n.sid == "" {
 		e.B[0] = endingAccount
 	}
-	for _, number := range [...]uint64{v.before, uint64(v.at), uint64(v.clock)} { // #nosec G115 -- Unix times
+	e.B = binary.BigEndian.AppendUint16(e.B, v.before.Era)
+	for _, number := range [...]uint64{v.before.Position, uint64(v.at), uint64(v.clock)} { // #nosec G115 -- Unix times
 		e.B = binary.AppendUvarint(e.B, number)
 	}
 	if n.sid != "" {
@@ -148,7 +158,7 @@ func (s *Revoked) Apply(endings []byte) error {
 				s.sessions.add(e)
 			}
 		case endingAccount, endingSID:
-			v := revocation{before: d.Uvarint(), at: int64(d.Uvarint()), clock: int64(d.Uvarint())} // #nosec G115
+			v := revocation{before: decodePlace(&d), at: int64(d.Uvarint()), clock: int64(d.Uvarint())} // #nosec G115
 			var name revokedName
 			if kind == endingSID {
 				name.sid = d.Text()

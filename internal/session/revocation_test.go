@@ -23,21 +23,23 @@ func TestWhatARevocationEnds(t *testing.T) {
 		rec  Record
 		want bool
 	}{
-		{"before it in the log", revocation{before: 8, at: now}, Record{Position: 7, SignedIn: now}, true},
-		{"at the same place", revocation{before: 8, at: now}, Record{Position: 8, SignedIn: now}, false},
-		{"after it, in the same second", revocation{before: 8, at: now}, Record{Position: 9, SignedIn: now}, false},
-		{"before it, where its server's clock is fast", revocation{before: 8, at: now}, Record{Position: 7, SignedIn: now + 540}, true},
-		{"after it, where its server's clock is slow", revocation{before: 8, at: now}, Record{Position: 9, SignedIn: now - 540}, false},
-		{"long before it, in a log that was lost since", revocation{before: 8, at: now}, Record{Position: 900, SignedIn: now - 601}, true},
-		{"long after it, where somebody repeats the entry", revocation{before: 8, at: now}, Record{Position: 7, SignedIn: now + 601}, false},
-		{"no place, the second before", revocation{before: 8, at: now}, Record{SignedIn: now - 1}, true},
-		{"no place, the same second", revocation{before: 8, at: now}, Record{SignedIn: now}, true},
-		{"no place, the second after", revocation{before: 8, at: now}, Record{SignedIn: now + 1}, false},
-		{"by the clock, the second before", revocation{clock: now}, Record{Position: 7, SignedIn: now - 1}, true},
-		{"by the clock, the same second", revocation{clock: now}, Record{Position: 7, SignedIn: now}, true},
-		{"by the clock, the second after", revocation{clock: now}, Record{Position: 7, SignedIn: now + 1}, false},
-		{"both, after the place", revocation{before: 8, at: now, clock: now + 5}, Record{Position: 9, SignedIn: now + 5}, true},
-		{"both, after both", revocation{before: 8, at: now, clock: now + 5}, Record{Position: 9, SignedIn: now + 6}, false},
+		{"before it in the log", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 7}, SignedIn: now}, true},
+		{"at the same place", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 8}, SignedIn: now}, false},
+		{"after it, in the same second", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 9}, SignedIn: now}, false},
+		{"before it, where its server's clock is fast", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 7}, SignedIn: now + 540}, true},
+		{"after it, where its server's clock is slow", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 9}, SignedIn: now - 540}, false},
+		{"long before it, in a log that was lost since", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 900}, SignedIn: now - 601}, true},
+		{"long after it, where somebody repeats the entry", revocation{before: Place{1, 8}, at: now}, Record{Place: Place{1, 7}, SignedIn: now + 601}, false},
+		{"of another era, which began before", revocation{before: Place{2, 8}, at: now}, Record{Place: Place{1, 900}, SignedIn: now}, true},
+		{"of another era, which began after", revocation{before: Place{1, 900}, at: now}, Record{Place: Place{2, 1}, SignedIn: now + 1}, false},
+		{"no place, the second before", revocation{before: Place{1, 8}, at: now}, Record{SignedIn: now - 1}, true},
+		{"no place, the same second", revocation{before: Place{1, 8}, at: now}, Record{SignedIn: now}, true},
+		{"no place, the second after", revocation{before: Place{1, 8}, at: now}, Record{SignedIn: now + 1}, false},
+		{"by the clock, the second before", revocation{clock: now}, Record{Place: Place{1, 7}, SignedIn: now - 1}, true},
+		{"by the clock, the same second", revocation{clock: now}, Record{Place: Place{1, 7}, SignedIn: now}, true},
+		{"by the clock, the second after", revocation{clock: now}, Record{Place: Place{1, 7}, SignedIn: now + 1}, false},
+		{"both, after the place", revocation{before: Place{1, 8}, at: now, clock: now + 5}, Record{Place: Place{1, 9}, SignedIn: now + 5}, true},
+		{"both, after both", revocation{before: Place{1, 8}, at: now, clock: now + 5}, Record{Place: Place{1, 9}, SignedIn: now + 6}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,14 +59,14 @@ func TestEndingsApplyElsewhere(t *testing.T) {
 	now := time.Now().Unix()
 	single := &Record{ID: ID{1}, SignedIn: now, User: other}
 	leaving := &Record{ID: ID{2}, SignedIn: now, User: other}
-	bySID := &Record{ID: ID{3}, SignedIn: now, User: other, sid: "sid", Position: 4}
-	old := &Record{ID: ID{4}, SignedIn: now, User: user, Position: 4}
-	new := &Record{ID: ID{5}, SignedIn: now, User: user, Position: 6}
-	untouched := &Record{ID: ID{6}, SignedIn: now, User: other, sid: "another", Position: 4}
+	bySID := &Record{ID: ID{3}, SignedIn: now, User: other, sid: "sid", Place: Place{1, 4}}
+	old := &Record{ID: ID{4}, SignedIn: now, User: user, Place: Place{1, 4}}
+	new := &Record{ID: ID{5}, SignedIn: now, User: user, Place: Place{1, 6}}
+	untouched := &Record{ID: ID{6}, SignedIn: now, User: other, sid: "another", Place: Place{1, 4}}
 
 	here := NewRevoked(week)
-	endings := [][]byte{here.End(single, 0), here.End(leaving, time.Minute), here.EndSID("sid", 5)}
-	account, ok := here.EndAccount(user.Key(), 5)
+	endings := [][]byte{here.End(single, 0), here.End(leaving, time.Minute), here.EndSID("sid", Place{1, 5})}
+	account, ok := here.EndAccount(user.Key(), Place{1, 5})
 	if !ok {
 		t.Fatal("no key")
 	}
@@ -94,18 +96,41 @@ func TestRevocationsOfOneAccountAddUp(t *testing.T) {
 	t.Parallel()
 	user := provider.Account{Issuer: "https://id.example.com", Subject: "s"}
 	s := NewRevoked(week)
-	s.EndAccount(user.Key(), 9)
-	s.EndAccount(user.Key(), 5)
-	s.EndAccount(user.Key(), 0)
+	s.EndAccount(user.Key(), Place{1, 9})
+	s.EndAccount(user.Key(), Place{1, 5})
+	s.EndAccount(user.Key(), Place{})
 	now := time.Now().Unix()
-	if !s.Has(&Record{User: user, Position: 8, SignedIn: now + 1}) {
+	if !s.Has(&Record{User: user, Place: Place{1, 8}, SignedIn: now + 1}) {
 		t.Error("a session before the first one is valid again")
 	}
-	if !s.Has(&Record{User: user, Position: 12, SignedIn: now - 1}) {
+	if !s.Has(&Record{User: user, Place: Place{1, 12}, SignedIn: now - 1}) {
 		t.Error("a session that the clock has ended is valid")
 	}
-	if s.Has(&Record{User: user, Position: 12, SignedIn: now + 2}) {
+	if s.Has(&Record{User: user, Place: Place{1, 12}, SignedIn: now + 2}) {
 		t.Error("a session after all of them has ended")
+	}
+}
+
+// Where the log was lost in between, the later sign-out of an account counts: it ends
+// what the first one ended too.
+func TestRevocationsOfTwoErasAddUp(t *testing.T) {
+	t.Parallel()
+	const now = 1_800_000_000
+	first, second := revocation{before: Place{1, 900}, at: now - 100}, revocation{before: Place{2, 5}, at: now}
+	for i, v := range []revocation{first.and(second), second.and(first)} {
+		for _, test := range []struct {
+			rec  Record
+			want bool
+		}{
+			{Record{Place: Place{1, 899}, SignedIn: now - 200}, true},
+			{Record{Place: Place{1, 901}, SignedIn: now - 50}, true},
+			{Record{Place: Place{2, 4}, SignedIn: now}, true},
+			{Record{Place: Place{2, 6}, SignedIn: now}, false},
+		} {
+			if got := v.ends(&test.rec); got != test.want {
+				t.Errorf("order %d, %v: ended %t, want %t", i, test.rec.Place, got, test.want)
+			}
+		}
 	}
 }
 
@@ -117,15 +142,15 @@ func TestEndingsOfWrongClocks(t *testing.T) {
 	name := revokedName{account: nameOf(&user)}
 	now := time.Now().Unix()
 	s := NewRevoked(week)
-	if err := s.Apply(name.encode(revocation{before: 5, at: now + 90000})); err != nil {
+	if err := s.Apply(name.encode(revocation{before: Place{1, 5}, at: now + 90000})); err != nil {
 		t.Fatal(err)
 	}
-	if !s.Has(&Record{User: user, Position: 4, SignedIn: now}) || s.Has(&Record{User: user, Position: 6, SignedIn: now}) {
+	if !s.Has(&Record{User: user, Place: Place{1, 4}, SignedIn: now}) || s.Has(&Record{User: user, Place: Place{1, 6}, SignedIn: now}) {
 		t.Error("an ending of a clock that is a day fast is not by position")
 	}
 	s = NewRevoked(week)
 	old := now - int64(week/time.Second)
-	if err := s.Apply(name.encode(revocation{before: 5, at: old})); err != nil {
+	if err := s.Apply(name.encode(revocation{before: Place{1, 5}, at: old})); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.accounts.Len(); n != 0 {
@@ -168,9 +193,9 @@ func TestEndingsThatAreMissing(t *testing.T) {
 			back = append(back, ending)
 		}
 	}
-	first, _ := s.EndAccount("a#1", 7)
-	s.EndAccount("a#2", 7)
-	s.EndSID("sid", 7)
+	first, _ := s.EndAccount("a#1", Place{1, 7})
+	s.EndAccount("a#2", Place{1, 7})
+	s.EndSID("sid", Place{1, 7})
 	if got := missing(); got.sessions.count.Load() != 0 || got.accounts.Len()+got.sids.Len() != 0 {
 		t.Error("something is missing though nothing was lost")
 	}
@@ -185,7 +210,7 @@ func TestEndingsThatAreMissing(t *testing.T) {
 	if n := got.sessions.count.Load(); n != sessions-int64(len(back)) || got.accounts.Len() != 1 || got.sids.Len() != 1 {
 		t.Errorf("%d sessions, %d accounts, %d sids are still missing", n, got.accounts.Len(), got.sids.Len())
 	}
-	if !got.Has(&Record{SignedIn: now, Position: 6, User: provider.Account{Issuer: "a", Subject: "2"}}) {
+	if !got.Has(&Record{SignedIn: now, Place: Place{1, 6}, User: provider.Account{Issuer: "a", Subject: "2"}}) {
 		t.Error("the place in the log is lost")
 	}
 }
@@ -197,14 +222,14 @@ func TestSignOutUserCoversSingleSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		user := provider.Account{Issuer: "https://id.example.com", Subject: "s"}
 		s := NewRevoked(week)
-		early := &Record{ID: ID{1}, SignedIn: time.Now().Unix(), User: user, Position: 1}
+		early := &Record{ID: ID{1}, SignedIn: time.Now().Unix(), User: user, Place: Place{1, 1}}
 		other := &Record{ID: ID{2}, SignedIn: time.Now().Unix(), User: provider.Account{Issuer: "https://id.example.com", Subject: "t"}}
 		s.End(early, 0)
 		s.End(other, 0)
 		time.Sleep(11 * time.Minute)
-		s.EndAccount(user.Key(), 2)
+		s.EndAccount(user.Key(), Place{1, 2})
 		time.Sleep(time.Second)
-		late := &Record{ID: ID{3}, SignedIn: time.Now().Unix(), User: user, Position: 3}
+		late := &Record{ID: ID{3}, SignedIn: time.Now().Unix(), User: user, Place: Place{1, 3}}
 		s.End(late, 0)
 		time.Sleep(sweepEvery)
 		if n := s.sessions.count.Load(); n != 2 {
@@ -225,14 +250,14 @@ func TestALateEndingShortensNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		user := provider.Account{Issuer: "https://id.example.com", Subject: "s"}
 		here, there := NewRevoked(week), NewRevoked(week)
-		late, _ := there.EndAccount(user.Key(), 0)
-		lateSID := there.EndSID("sid", 0)
+		late, _ := there.EndAccount(user.Key(), Place{})
+		lateSID := there.EndSID("sid", Place{})
 		time.Sleep(24 * time.Hour)
 		rec := &Record{ID: ID{1}, SignedIn: time.Now().Unix(), User: user}
 		other := &Record{ID: ID{2}, SignedIn: time.Now().Unix(), User: provider.Account{Issuer: "https://id.example.com", Subject: "t"}, sid: "sid"}
 		time.Sleep(time.Second)
-		here.EndAccount(user.Key(), 0)
-		here.EndSID("sid", 0)
+		here.EndAccount(user.Key(), Place{})
+		here.EndSID("sid", Place{})
 		for _, ending := range [][]byte{late, lateSID} {
 			if err := here.Apply(ending); err != nil {
 				t.Fatal(err)
@@ -252,9 +277,9 @@ func TestALateEndingShortensNothing(t *testing.T) {
 func FuzzEndings(f *testing.F) {
 	s := NewRevoked(week)
 	user := provider.Account{Issuer: "https://id.example.com", Subject: "s"}
-	account, _ := s.EndAccount(user.Key(), 1<<62)
+	account, _ := s.EndAccount(user.Key(), Place{1, 1 << 62})
 	session := s.End(&Record{ID: ID{1}, SignedIn: time.Now().Unix(), User: user}, 0)
-	for _, seed := range [][]byte{nil, account, session, s.EndSID("sid", 3), slices.Concat(account, session), {9}, {1, 2}, bytes.Repeat([]byte{0xff}, 40)} {
+	for _, seed := range [][]byte{nil, account, session, s.EndSID("sid", Place{1, 3}), slices.Concat(account, session), {9}, {1, 2}, bytes.Repeat([]byte{0xff}, 40)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, endings []byte) {

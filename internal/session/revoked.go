@@ -70,10 +70,9 @@ func (s *Revoked) EndID(id ID, key string) (ending []byte) {
 	return e.encode()
 }
 
-// EndAccount ends all sessions of an account that stand before a position in the
-// log of its sign-ins, or, if that is 0, that began until now. key is that of the
-// account. It reports whether key has the form of one.
-func (s *Revoked) EndAccount(key string, before uint64) (ending []byte, ok bool) {
+// EndAccount ends all sessions of an account that stand before a place among its
+// sign-ins, or, if that is zero, that began until now. key is that of the account. It reports whether key has the form of one.
+func (s *Revoked) EndAccount(key string, before Place) (ending []byte, ok bool) {
 	name, ok := accountNamed(key)
 	if !ok {
 		return nil, false
@@ -93,7 +92,7 @@ func (s *Revoked) Knows(sid string) bool {
 
 // EndSID ends all sessions with this id of the provider's as EndAccount does those
 // of an account. The id has at most 200 bytes.
-func (s *Revoked) EndSID(sid string, before uint64) (ending []byte) {
+func (s *Revoked) EndSID(sid string, before Place) (ending []byte) {
 	if sid == "" || len(sid) > MaxSID {
 		return nil
 	}
@@ -134,7 +133,7 @@ func (s *Revoked) Has(rec *Record) bool {
 // ended, as far as that does not take the provider's id.
 func (s *Revoked) HasListed(key string, l Listed) bool {
 	name, _ := accountNamed(key)
-	rec := Record{ID: l.ID, SignedIn: l.Begun.Unix(), Position: l.Position}
+	rec := Record{ID: l.ID, SignedIn: l.Begun.Unix(), Place: l.Place}
 	rec.User.Issuer, rec.User.Subject = name.first, name.second
 	return s.Has(&rec)
 }

@@ -127,7 +127,7 @@ func TestRevokedAccountsAndSIDs(t *testing.T) {
 			t.Error("a sid that nobody has is known")
 		}
 		for _, key := range []string{"", "x", tid, tid + "." + "x", "#s", "https://id.example.com#"} {
-			if _, ok := revoked.EndAccount(key, 0); ok {
+			if _, ok := revoked.EndAccount(key, Place{}); ok {
 				t.Errorf("%q is taken for the key of an account", key)
 			}
 		}
@@ -135,16 +135,16 @@ func TestRevokedAccountsAndSIDs(t *testing.T) {
 		if !revoked.Knows("one") || revoked.Knows("one") {
 			t.Error("a sid ends once")
 		}
-		revoked.EndSID("one", 0)
+		revoked.EndSID("one", Place{})
 		want("the sid", a, c)
-		if _, ok := revoked.EndAccount(strings.ToUpper(work.Key()), 0); !ok {
+		if _, ok := revoked.EndAccount(strings.ToUpper(work.Key()), Place{}); !ok {
 			t.Error("the key is not known")
 		}
 		want("the account", a, b, c)
 		time.Sleep(time.Second)
 		a, b, c = begun(4, "one", work), begun(5, "two", work), begun(6, "one", other)
 		want("sessions that begin later")
-		if _, ok := revoked.EndAccount(other.Key(), 0); !ok {
+		if _, ok := revoked.EndAccount(other.Key(), Place{}); !ok {
 			t.Error("the key is not known")
 		}
 		want("an account of another provider", c)
@@ -162,7 +162,7 @@ func TestNoteIsBounded(t *testing.T) {
 		t.Error("a long sid is remembered")
 	}
 	for range 1000 {
-		if revoked.EndSID(strings.Repeat("x", 1<<20), 0) != nil {
+		if revoked.EndSID(strings.Repeat("x", 1<<20), Place{}) != nil {
 			t.Fatal("a long sid is passed on")
 		}
 	}

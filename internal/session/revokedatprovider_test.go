@@ -24,7 +24,7 @@ func TestEndSID(t *testing.T) {
 		revoked.Note(known)
 		time.Sleep(time.Second)
 		for _, sid := range []string{"k", "un", ""} {
-			revoked.EndSID(sid, 0)
+			revoked.EndSID(sid, Place{})
 		}
 		if !revoked.Has(known) || !revoked.Has(unknown) || revoked.Has(other) || revoked.Has(none) {
 			t.Errorf("ended: %t %t %t %t, want the first two", revoked.Has(known), revoked.Has(unknown), revoked.Has(other), revoked.Has(none))

@@ -31,6 +31,9 @@ func (l Local) Get(ctx context.Context, name string) ([]byte, error) {
 	return l.Backend.Get(ctx, name)
 }
 
+// Era says that positions tell nothing: they begin anew with the process.
+func (Local) Era() (era uint16, ok bool) { return 0, false }
+
 // Put keeps a value under a name for the time of its life.
 func (l Local) Put(ctx context.Context, name string, value []byte, life time.Duration) error {
 	return l.Backend.Put(ctx, name, value, max(life, time.Second))

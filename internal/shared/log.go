@@ -264,12 +264,12 @@ func (f *follower) fill(ctx context.Context) {
 	c.Lease.Release(ctx)
 }
 
-// Remembers reports whether the backend has had its memory for a time at least, as
-// far as this process knows.
-func (h *Hub) Remembers(least time.Duration) bool {
+// Era tells the positions of logs from those of before the backend had lost its
+// memory. ok is false as long as that is not known.
+func (h *Hub) Era() (era uint16, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.epoch.id != [8]byte{} && time.Since(h.epoch.made) >= least
+	return binary.BigEndian.Uint16(h.epoch.id[:]), h.epoch.id != [8]byte{}
 }
 
 // Steady reports whether what is not known to the backend has not happened: it has

@@ -27,8 +27,8 @@ type replicas struct {
 	pages  []http.Handler
 }
 
-// with runs a test in a bubble with n replicas, whose sessions began after Doubt, and
-// after positions count.
+// with runs a test in a bubble with n replicas, whose sessions began more than Doubt
+// after the backend did.
 func with(t *testing.T, n int, f func(t *testing.T, r *replicas), changes ...func(*msauth.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func with(t *testing.T, n int, f func(t *testing.T, r *replicas), changes ...fun
 		for range n - 1 {
 			r.open()
 		}
-		time.Sleep(15 * time.Minute)
+		time.Sleep(5 * time.Minute)
 		f(t, r)
 	})
 }
