@@ -81,10 +81,11 @@ func (s *Revoked) revoke(name revokedName, before Place) (ending []byte) {
 	return name.encode(v)
 }
 
-// note adds a revocation to what is known. It cannot be of a later time than now.
+// note adds a revocation to what is known. It cannot be of a later time than now, but
+// for clocks that differ: one that counts by a clock ends what began by that clock.
 func (s *Revoked) note(name revokedName, v revocation) {
 	now := time.Now()
-	v.at, v.clock, v.epoch = min(v.at, now.Unix()), min(v.clock, now.Unix()), s.sessions.epoch.Load()
+	v.at, v.clock, v.epoch = min(v.at, now.Unix()), min(v.clock, now.Unix()+clockLeeway), s.sessions.epoch.Load()
 	if !now.Before(v.until(s.maxAge)) {
 		return
 	}

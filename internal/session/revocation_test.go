@@ -273,6 +273,34 @@ func TestALateEndingShortensNothing(t *testing.T) {
 	})
 }
 
+// Where clocks tell what began before, those of the process that ended it do: also in
+// one whose clock is three minutes behind.
+func TestAnEndingOfAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		user := provider.Account{Issuer: "https://id.example.com", Subject: "s"}
+		name, _ := accountNamed(user.Key())
+		ahead := time.Now().Add(3 * time.Minute).Unix()
+		rec := &Record{ID: ID{1}, SignedIn: ahead - 60, User: user}
+		s := NewRevoked(week)
+		if err := s.Apply(revokedName{account: name}.encode(revocation{clock: ahead})); err != nil {
+			t.Fatal(err)
+		}
+		if !s.Has(rec) {
+			t.Error("the session has not ended")
+		}
+		// A clock that is a day ahead keeps nobody out for a day.
+		if err := s.Apply(revokedName{account: name}.encode(revocation{clock: ahead + 24*60*60})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Minute)
+		if s.Has(&Record{ID: ID{2}, SignedIn: time.Now().Unix(), User: user}) {
+			t.Error("who signs in now has ended")
+		}
+		time.Sleep(week)
+	})
+}
+
 // What Apply does not understand changes nothing and is an error.
 func FuzzEndings(f *testing.F) {
 	s := NewRevoked(week)

@@ -316,3 +316,21 @@ func TestSharedRemovedAndAdded(t *testing.T) {
 		r.wantOn("out", v, testsite.HelloNobody)
 	})
 }
+
+// Two processes with nothing but keys of their own do not fill the log by turns.
+func TestProcessesWithOtherKeys(t *testing.T) {
+	t.Parallel()
+	with(t, 1, func(t *testing.T, r *replicas) {
+		signOut(t, r.SignIn())
+		keys := r.Cfg.Keys
+		r.Cfg.Keys = [][]byte{testsite.NewKey()}
+		i := r.open()
+		r.Cfg.Keys = keys
+		time.Sleep(time.Minute)
+		signOut(t, signInAt(t, r, i))
+		time.Sleep(10 * time.Minute)
+		if n := len(r.Log.With("event=shared_lost")); n > 25 {
+			t.Errorf("%d lines", n)
+		}
+	})
+}
