@@ -33,9 +33,10 @@ import (
 // docs/scale.md.
 type Shared interface {
 	// Append adds an entry to a log and returns its position: greater than 0, and
-	// than the positions of all entries that the log has or had. The entry is kept
-	// for life at least. Afterwards it, and what is older, may be dropped at any
-	// time.
+	// than the positions of all entries that the log has or had. It is not less than
+	// those that entries of other logs got before, as far as the clocks of the
+	// servers agree that Shared is on. The entry is kept for life at least. Afterwards
+	// it, and what is older, may be dropped at any time.
 	Append(ctx context.Context, log string, entry []byte, life time.Duration) (position uint64, err error)
 
 	// Read returns entries of a log, in order: the first of those whose position
@@ -94,7 +95,7 @@ func (m *Middleware) Close(ctx context.Context) error {
 // sessions, which this process has alone if there are none.
 func (m *Middleware) wireShared(cfg *Config, ring *seal.Keyring) {
 	m.directory = session.Directory{
-		Store: shared.Local{Backend: shared.NewMemory()}, MaxAge: cfg.MaxAge,
+		Store: shared.NewLocal(), MaxAge: cfg.MaxAge,
 		Names: ring.Names("msauth shared names v1").Of,
 	}
 	if cfg.Shared == nil {

@@ -22,6 +22,16 @@ var logChecks = []check{
 			last = position
 		}
 	}},
+	{"positions do not fall from log to log", func(t *clients) {
+		last := uint64(0)
+		for i := range 100 {
+			position := t.append([]msauth.Shared{t.one, t.other}[i%2], fmt.Sprint("log:", i%7), []byte("entry"), long)
+			if position < last {
+				t.Fatalf("position %d comes after %d", position, last)
+			}
+			last = position
+		}
+	}},
 	{"a log has what many have appended at once, in the order of positions", func(t *clients) {
 		var written entries
 		var group sync.WaitGroup

@@ -74,6 +74,17 @@ var faults = []struct {
 			return some, err
 		})
 	}, []string{"a log that was never"}},
+	{"each log counts for itself", func() *fault {
+		counts := map[string]uint64{}
+		return &fault{append: func(ctx context.Context, s msauth.Shared, log string, entry []byte, life time.Duration) (uint64, error) {
+			_, err := s.Append(ctx, log, entry, life)
+			if log == "log:0" {
+				counts[log] += 1000
+			}
+			counts[log]++
+			return counts[log], err
+		}}
+	}, []string{"positions do not fall"}},
 	{"names end at a colon", func() *fault { return named(func(name string) string { return strings.TrimRight(name, ":12") }) },
 		[]string{"two logs are apart", "all legal names"}},
 	{"names are in lower case", func() *fault { return named(strings.ToLower) },

@@ -129,7 +129,18 @@ func (h *Hub) Close(ctx context.Context) error {
 	err := h.queue.empty(ctx)
 	h.closed.Store(true)
 	h.stop()
-	h.done.Wait()
+	done := make(chan struct{})
+	go func() {
+		h.done.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(2 * callTime)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		err = errors.Join(err, errors.New("a call of Config.Shared goes on although its context is over"))
+	}
 	return err
 }
 

@@ -72,6 +72,7 @@ func (h *Hub) Claim(ctx context.Context, name string, good func(value []byte) bo
 func (h *Hub) Await(ctx context.Context, c Claimed, good func(value []byte) bool) (value []byte, err error) {
 	for until := time.Now().Add(LeaseTime); time.Now().Before(until); {
 		var now []byte
+		began := time.Now()
 		err := h.callFor(ctx, longestWait+callTime, func(ctx context.Context) (err error) {
 			now, err = h.Backend.Wait(ctx, h.prefix+c.name, c.held, longestWait)
 			return err
@@ -80,6 +81,9 @@ func (h *Hub) Await(ctx context.Context, c Claimed, good func(value []byte) bool
 			return nil, err
 		}
 		if bytes.Equal(now, c.held) {
+			if time.Since(began) < longestWait/2 {
+				pause(ctx, 100*time.Millisecond) // a backend that does not wait
+			}
 			continue
 		}
 		if value, err := h.open(kindValue, c.name, now); err == nil && good(value) {

@@ -9,6 +9,12 @@ import (
 // followed or passed on.
 type Local struct{ Backend Backend }
 
+// NewLocal returns an empty Local, which holds up to 100,000 entries and as many
+// values.
+func NewLocal() Local {
+	return Local{newMemory(limit{values: 100_000, logs: 100_000, entries: 100_000})}
+}
+
 // Append adds an entry to a log and returns its position.
 func (l Local) Append(ctx context.Context, log string, data []byte, life time.Duration) (position uint64, err error) {
 	return l.Backend.Append(ctx, log, data, max(life, time.Second))

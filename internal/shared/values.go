@@ -82,9 +82,12 @@ func (h *Hub) Append(ctx context.Context, log string, data []byte, life time.Dur
 	return position, err
 }
 
-// Read returns what a log holds, the oldest first. What does not open is left out.
+// Read returns what a log holds, the oldest first: the newest 10,000 entries of a
+// million at most. What does not open is left out.
 func (h *Hub) Read(ctx context.Context, log string) (entries []Entry, err error) {
-	for after := uint64(0); len(entries) < maxRead; {
+	after := uint64(0)
+	for range maxReads {
+		entries = entries[max(0, len(entries)-maxRead):]
 		var some []Entry
 		err := h.call(ctx, func(ctx context.Context) (err error) {
 			some, err = h.Backend.Read(ctx, h.prefix+log, after, 0)
@@ -108,5 +111,7 @@ func (h *Hub) Read(ctx context.Context, log string) (entries []Entry, err error)
 	return entries, nil
 }
 
-// maxRead is how many entries Read returns, about, at most.
-const maxRead = 10_000
+const (
+	maxRead  = 10_000 // entries that Read returns, about
+	maxReads = 1_000  // calls for it
+)
