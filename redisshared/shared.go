@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -193,13 +194,24 @@ func call[T any](ctx context.Context, f func() (T, error)) (answer T, err error)
 		err = ctx.Err()
 	}
 	if err != nil {
-		// Also where go-redis has noticed first, by another error.
+		// Also where go-redis has noticed first, by another error: it has the
+		// connection time out at the deadline, a moment before the context notices.
+		if failed, ok := errors.AsType[net.Error](err); ok && failed.Timeout() && almostOver(ctx) {
+			<-ctx.Done()
+		}
 		if over := ctx.Err(); over != nil && !errors.Is(err, over) {
 			return answer, fmt.Errorf("redisshared: %w (%w)", over, err)
 		}
 		return answer, fmt.Errorf("redisshared: %w", err)
 	}
 	return answer, nil
+}
+
+// almostOver reports whether a context's deadline is now, but for what timers and
+// schedulers take.
+func almostOver(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < 20*time.Millisecond
 }
 
 // value is a string of Redis as a value, nil if there is none.

@@ -106,7 +106,7 @@ func TestTokensOfFormsAreForOnePersonAndOneAction(t *testing.T) {
 			{"of somebody else", mine(bruno), made},
 			{"of nobody", mine(nobody), made},
 			{"cut", token[:len(token)-1], made},
-			{"altered", "A" + token[1:], made},
+			{"altered", testsite.Flip(token, 0), made},
 			{"of a link", strings.TrimPrefix(s.Auth.LoginURL(msauth.LoginOptions{AppState: "x"}), "/auth/login?sealed="), made},
 			{"long", strings.Repeat("A", 100<<10), made},
 			{"from another site", token, cross},
