@@ -19,6 +19,7 @@ const (
 // with a lock for itself: readers do not wait for each other. If it is full, one
 // that would have ended soon is forgotten.
 type endedSessions struct {
+	limit  int // maxEnded
 	shards [endShards]endShard
 	count  atomic.Int64  // 0 spares readers the rest
 	lost   atomic.Uint64 // how many were forgotten too early
@@ -78,7 +79,7 @@ func (s *endedSessions) add(e endedSession) {
 	before, known := shard.byID[e.id]
 	if known {
 		e.from, e.until = min(e.from, int64(before.from)), max(e.until, int64(before.until))
-	} else if s.count.Add(1); len(shard.byID) >= maxEnded/endShards {
+	} else if s.count.Add(1); len(shard.byID) >= s.limit/endShards {
 		s.forgetOne(shard)
 	}
 	if shard.byID == nil {

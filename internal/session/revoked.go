@@ -46,7 +46,7 @@ func NewRevoked(maxAge time.Duration) *Revoked {
 		maxAge: maxAge, accounts: ttl.New[accountName, revocation](maxRevoked),
 		sids: ttl.New[string, revocation](maxRevoked), known: ttl.New[string, struct{}](maxRevoked),
 	}
-	s.sessions.covered = s.covered
+	s.sessions.limit, s.sessions.covered = maxEnded, s.covered
 	return s
 }
 

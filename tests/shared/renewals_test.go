@@ -18,7 +18,7 @@ import (
 // expires, one renews it, at a provider that takes each refresh token once.
 func TestOneTokenRequestOverAllReplicas(t *testing.T) {
 	t.Parallel()
-	for range testsite.Times(3, 200) {
+	for range testsite.Times(2, 200) {
 		with(t, 3, func(t *testing.T, r *replicas) {
 			strict(r)
 			r.MS.Set(func(b *msauthtest.Behavior) {
