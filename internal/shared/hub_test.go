@@ -433,3 +433,29 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// What is missing from a log that has begun anew is published by one process at a time.
+func TestOneFillsAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &faulty{Memory: NewMemory()}
+		var fills atomic.Int64
+		missing := func(s *Settings) { s.Missing = func(func([]byte) bool) { fills.Add(1) } }
+		p, _ := start(t, b, missing), start(t, b, missing)
+		time.Sleep(time.Minute)
+		b.lose()
+		c, err := p.Claim(t.Context(), "refill", func([]byte) bool { return false })
+		if err != nil || c.Lease == nil {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		time.Sleep(10 * time.Second)
+		if n := fills.Load(); n != 0 {
+			t.Errorf("%d have filled the log while somebody else did", n)
+		}
+		c.Lease.Release(t.Context())
+		time.Sleep(10 * time.Second)
+		if n := fills.Load(); n != 2 {
+			t.Errorf("%d of 2 have looked at what is missing", n)
+		}
+	})
+}
