@@ -90,6 +90,10 @@ type Stats struct {
 	// waiting already.
 	SharedQueue   int
 	SharedDropped uint64
+	// EndingsForgotten counts the sessions that had ended and that this process has
+	// forgotten too early, because it remembers 1,048,576 of them: here a copy of such
+	// a cookie is valid again until it ends by its age.
+	EndingsForgotten uint64
 }
 
 // Stats returns the current counts.
@@ -105,6 +109,7 @@ func (m *Middleware) Stats() Stats {
 	if m.shared != nil {
 		s.SharedQueue = m.shared.Queued()
 	}
+	s.EndingsForgotten = m.ended.Forgotten()
 	s.Credentials, s.KeyIDs = credentials, slices.Clone(s.KeyIDs)
 	return s
 }

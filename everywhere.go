@@ -82,10 +82,10 @@ func (m *Middleware) SignOutSession(ctx context.Context, userKey, id string) err
 	}
 	for _, s := range list {
 		if s.ID == id {
-			var sid session.ID
-			_, _ = hex.Decode(sid[:], []byte(id)) // we have encoded it
+			var which session.ID
+			_, _ = hex.Decode(which[:], []byte(id)) // we have encoded it
 			ctx = context.WithoutCancel(ctx)
-			err := m.publish(ctx, m.ended.EndID(sid, userKey))
+			err := m.publish(ctx, m.ended.EndID(which, userKey))
 			m.events.sessionSignedOut(ctx, userKey)
 			return err
 		}

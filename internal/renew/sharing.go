@@ -40,6 +40,9 @@ type sharedOutcome struct {
 	Refused bool               `json:",omitempty"` // it gives nothing any more
 }
 
+// Format implements [fmt.Formatter]. It prints no token.
+func (sharedOutcome) Format(f fmt.State, _ rune) { fmt.Fprint(f, seal.Hidden) }
+
 // encode returns an outcome in bytes. The tokens are written apart: their type hides
 // them from encoding/json.
 func (o sharedOutcome) encode() []byte {
@@ -124,7 +127,7 @@ func (t turn) giveUp() {
 // flight: there is another refresh token, or none, or tokens that are new enough.
 func (f *flight) settles(value []byte) bool {
 	o, ok := decodeOutcome(value)
-	return ok && (o.Refused || o.Refresh != string(f.refresh) || f.want.Wanted == (TokenRequest{}) && !f.want.Due(o.Tokens))
+	return ok && (o.Refused || o.Refresh != string(f.refresh) || f.want.Wanted == (TokenRequest{}) && o.Tokens != nil && !f.want.Due(o.Tokens))
 }
 
 // learn remembers what another process has left.

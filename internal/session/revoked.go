@@ -123,6 +123,10 @@ func (s *Revoked) State(rec *Record, now time.Time) (ended, leaving bool) {
 	return ended, leaving && !ended
 }
 
+// Forgotten returns how many sessions that have ended were forgotten before they
+// would have ended anyway, for want of room.
+func (s *Revoked) Forgotten() uint64 { return s.sessions.lost.Load() }
+
 // Has reports whether a session has ended.
 func (s *Revoked) Has(rec *Record) bool {
 	ended, _ := s.State(rec, time.Now())

@@ -43,6 +43,9 @@ func TestMemoryOfRevokedSessionsIsBounded(t *testing.T) {
 		if got := revoked.sessions.count.Load(); got > limit || got < limit*9/10 {
 			t.Errorf("%d revoked sessions, want about %d", got, limit)
 		}
+		if revoked.Forgotten() == 0 {
+			t.Error("nobody is told that some were forgotten")
+		}
 		if second > first+first/10 || second > 64*limit {
 			t.Errorf("%d KB at the cap, %d KB when filled once more", first>>10, second>>10)
 		}
