@@ -1,0 +1,2 @@
+// Package graph is a small client for Microsoft Graph.
+package graph

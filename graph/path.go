@@ -1,0 +1,112 @@
+package graph
+
+import (
+	"net/url"
+	"path"
+	"strings"
+
+	"example.com/msauth/internal/web"
+)
+
+// Path joins segments to a path, and escapes each: a slash, a question mark or
+// dots within one cannot lead to another resource. An ID that came from outside
+// belongs into a segment of its own:
+//
+//	graph.Path("users", id, "messages")
+//
+// A segment that is empty, "." or ".." makes a path that every call refuses.
+func Path(segments ...string) string {
+	escaped := make([]string, len(segments))
+	for i, s := range segments {
+		escaped[i] = escape(s)
+	}
+	return strings.Join(escaped, "/")
+}
+
+// escape is url.PathEscape, of colons too: in the path of a drive they part what
+// is an ID from what is a name.
+func escape(segment string) string {
+	return strings.ReplaceAll(url.PathEscape(segment), ":", "%3A")
+}
+
+// maxPath is the length of a path or link in bytes. Delta links are long.
+const maxPath = 16 << 10
+
+// isLink tells an absolute URL from a path: that of an item begins with
+// something like "me/drive/root:/".
+func isLink(path string) bool {
+	scheme, rest, ok := strings.Cut(path, ":")
+	return ok && strings.HasPrefix(rest, "//") && !strings.Contains(scheme, "/")
+}
+
+// below returns the URL of a path relative to the base.
+func (c *Client) below(text string) (*url.URL, error) {
+	escaped, query, _ := strings.Cut(strings.TrimPrefix(text, "/"), "?")
+	bad := func(reason string) (*url.URL, error) {
+		return nil, &InvalidError{Field: "path", Value: web.OneLine(text, 200), Reason: reason}
+	}
+	if len(text) > maxPath {
+		return bad("is too long")
+	}
+	if hasControl(text) || strings.ContainsAny(text, `\#`) {
+		return bad(`contains a control character, "\" or "#"`)
+	}
+	decoded, err := url.PathUnescape(escaped)
+	if err != nil {
+		return bad("has a % that is not followed by two hexadecimal digits")
+	}
+	if hasControl(decoded) {
+		return bad("contains a control character")
+	}
+	for segment := range strings.SplitSeq(escaped, "/") {
+		name, _ := url.PathUnescape(segment)
+		switch strings.Trim(name, ":") {
+		case "", ".", "..":
+			if segment != "root:" {
+				return bad(`has a segment that is empty, "." or ".."`)
+			}
+		}
+		if strings.ContainsAny(name, `/\`) {
+			return bad("has a segment with a slash in it")
+		}
+	}
+	u := *c.base
+	u.Path, u.RawQuery = c.base.Path+"/"+decoded, query
+	u.RawPath = c.base.EscapedPath() + "/" + escaped
+	return &u, nil
+}
+
+// checkLink checks a link that came from Graph, or that an app has kept: it must
+// lead below the base, because the token is sent there.
+func (c *Client) checkLink(text string) (*url.URL, error) {
+	bad := func(reason string) (*url.URL, error) {
+		return nil, &InvalidError{Field: "link", Value: linkHost(text), Reason: reason}
+	}
+	if len(text) > maxPath || hasControl(text) {
+		return bad("is too long or contains a control character")
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return bad("is not a URL")
+	case u.Scheme != c.base.Scheme || web.HostPort(u) != web.HostPort(c.base) || u.User != nil || u.Opaque != "":
+		return bad("leads to another host than " + c.base.Host)
+	case !strings.HasPrefix(u.Path, c.base.Path+"/") || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/"):
+		return bad("does not lead below " + c.base.Path + "/")
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return u, nil
+}
+
+// linkHost returns the host of a link, for errors: what follows it may be secret.
+func linkHost(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return web.OneLine(u.Host, 100)
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 })
+}

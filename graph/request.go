@@ -1,0 +1,206 @@
+package graph
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"time"
+
+	"example.com/msauth/internal/web"
+)
+
+const (
+	// attemptTime bounds one request and its answer, where that is a document.
+	attemptTime = 30 * time.Second
+	// longestWait bounds what a call waits in all because it was asked to, or
+	// before it is repeated, and mostRepeats how often.
+	longestWait = 1 * time.Minute
+	mostRepeats = 5
+
+	maxDocument   = 8 << 20 // bytes of a JSON document
+	mostRedirects = 5       // from one storage host to another
+)
+
+var (
+	errManyRedirects    = errors.New("too many redirects")
+	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
+	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
+)
+
+// A repeatRule says when a request may be sent again. One that was refused with
+// 429 has not been processed and always may. Of others it is not known.
+type repeatRule int
+
+const (
+	ifRefused repeatRule = iota // after 429
+	ifFailed                    // after 503 and its like too: twice does what once does (RFC 9110 section 9.2.2)
+)
+
+// ruleOf returns the rule of a method.
+func ruleOf(method string) repeatRule {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
+		return ifFailed
+	}
+	return ifRefused
+}
+
+// A request is one to Graph or to a storage host. Its body is in memory, so that
+// it can be sent again.
+type request struct {
+	op     string // for errors
+	method string
+	url    *url.URL
+	header http.Header
+	body   []byte
+	sized  bool // a body that is empty is sent as such
+	repeat repeatRule
+	found  bool // status 302 and 303 are answers, not errors
+}
+
+func (r *request) http(ctx context.Context) (*http.Request, error) {
+	var body io.Reader
+	if r.sized || len(r.body) > 0 {
+		body = bytes.NewReader(r.body) // with GetBody and Content-Length
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url.String(), body)
+	if err != nil {
+		return nil, &InvalidError{Field: "path", Reason: "makes no URL"}
+	}
+	for name, values := range r.header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	return req, nil
+}
+
+// failed is the error of a request without an answer. A *url.Error is left out:
+// it contains the URL, which may be a secret.
+func (r *request) failed(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return &callError{r.op, cause}
+	}
+	for {
+		e, ok := err.(*url.Error)
+		if !ok {
+			return &callError{r.op, err}
+		}
+		err = e.Err
+	}
+}
+
+// A callError says which call has failed, of an error that is not Graph's.
+type callError struct {
+	op  string
+	err error
+}
+
+func (e *callError) Error() string { return "graph: " + e.op + ": " + e.err.Error() }
+func (e *callError) Unwrap() error { return e.err }
+
+// refused reads an answer that is an error.
+func (r *request) refused(res *http.Response) *Error {
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
+	return refusal(r.op, res.StatusCode, res.Header, body)
+}
+
+// document sends a request to Graph, repeats it where that may help, and returns
+// the answer's document and its header. The document is empty if there is none.
+func (c *Client) document(ctx context.Context, client *http.Client, r *request) (*http.Response, []byte, error) {
+	var waits waiting
+	for {
+		res, body, err := c.attempt(ctx, client, r)
+		if err == nil || !waits.again(ctx, r.repeat, err) {
+			return res, body, err
+		}
+	}
+}
+
+// attempt sends a request once.
+func (c *Client) attempt(ctx context.Context, client *http.Client, r *request) (*http.Response, []byte, error) {
+	within, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	res, err := c.roundTrip(within, client, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := web.ReadAtMost(res.Body, maxDocument)
+	switch {
+	case err != nil && within.Err() != nil:
+		return nil, nil, &callError{r.op, context.Cause(within)}
+	case err != nil && len(body) == 0:
+		return nil, nil, unreadable(r.op, res, err)
+	}
+	return res, body, nil
+}
+
+// decode reads a document into v. A *struct{} takes anything.
+func decode(op string, res *http.Response, body []byte, v any) error {
+	if _, ok := v.(*struct{}); ok {
+		return nil
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		if res.StatusCode == http.StatusNoContent || res.StatusCode == http.StatusAccepted {
+			return nil
+		}
+		return unreadable(op, res, errEmpty)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return unreadable(op, res, err)
+	}
+	return nil
+}
+
+// A waiting is what one call has waited so far.
+type waiting struct {
+	times int
+	total time.Duration
+}
+
+// again waits before a request is repeated. It reports false if it must not be,
+// or if waiting takes too long.
+func (w *waiting) again(ctx context.Context, rule repeatRule, err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Status {
+	case http.StatusTooManyRequests:
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 509:
+		if rule != ifFailed {
+			return false
+		}
+	default:
+		return false
+	}
+	return w.pause(ctx, e.RetryAfter)
+}
+
+// pause waits for at least the time that was asked for, or for one that grows with
+// each pause; with jitter, so that those who were refused together do not come
+// back together.
+func (w *waiting) pause(ctx context.Context, asked time.Duration) bool {
+	wait := asked
+	if wait == 0 {
+		wait = 500 * time.Millisecond << w.times
+	}
+	wait += rand.N(min(wait/4, 5*time.Second) + 1)
+	deadline, bounded := ctx.Deadline()
+	if w.times == mostRepeats || w.total+wait > longestWait || bounded && time.Until(deadline) < wait {
+		return false
+	}
+	w.times, w.total = w.times+1, w.total+wait
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
