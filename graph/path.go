@@ -62,9 +62,7 @@ func (c *Client) below(text string) (*url.URL, error) {
 		name, _ := url.PathUnescape(segment)
 		switch strings.Trim(name, ":") {
 		case "", ".", "..":
-			if segment != "root:" {
-				return bad(`has a segment that is empty, "." or ".."`)
-			}
+			return bad(`has a segment that is empty, "." or ".."`)
 		}
 		if strings.ContainsAny(name, `/\`) {
 			return bad("has a segment with a slash in it")

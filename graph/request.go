@@ -2,6 +2,7 @@ package graph
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,7 +59,8 @@ type request struct {
 	url    *url.URL
 	header http.Header
 	body   []byte
-	sized  bool // a body that is empty is sent as such
+	sized  bool          // a body that is empty is sent as such
+	time   time.Duration // of one attempt; attemptTime if 0
 	repeat repeatRule
 	found  bool // status 302 and 303 are answers, not errors
 }
@@ -122,7 +124,7 @@ func (c *Client) document(ctx context.Context, client *http.Client, r *request) 
 
 // attempt sends a request once.
 func (c *Client) attempt(ctx context.Context, client *http.Client, r *request) (*http.Response, []byte, error) {
-	within, cancel := context.WithTimeout(ctx, attemptTime)
+	within, cancel := context.WithTimeout(ctx, cmp.Or(r.time, attemptTime))
 	defer cancel()
 	res, err := c.roundTrip(within, client, r)
 	if err != nil {

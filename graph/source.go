@@ -1,0 +1,136 @@
+package graph
+
+import (
+	"errors"
+	"hash"
+	"io"
+	"strconv"
+)
+
+// A source is the content of an upload. It holds one chunk, and hashes what it
+// reads.
+type source struct {
+	r     io.Reader
+	seek  io.Seeker // nil if r can be read once only
+	first int64     // position of the content's first byte in seek
+	size  int64
+
+	buf   []byte
+	start int64 // offset of buf in the content
+
+	sum    hash.Hash
+	hashed int64 // bytes from the beginning that sum has seen
+}
+
+func newSource(r io.Reader, size int64) *source {
+	s := &source{r: r, size: size, sum: NewQuickXorHash()}
+	if seek, ok := r.(io.Seeker); ok {
+		if at, err := seek.Seek(0, io.SeekCurrent); err == nil { // a pipe cannot
+			s.seek, s.first = seek, at
+		}
+	}
+	return s
+}
+
+// canRewind reports whether the content can be read from its beginning again.
+func (s *source) canRewind() bool { return s.seek != nil || s.start == 0 }
+
+// chunk returns the bytes from offset on: n, or fewer at the end of the content.
+// They are valid until the next call. It is an error if the content is shorter or
+// longer than it should be; this is found before its last bytes are returned.
+func (s *source) chunk(offset int64, n int) ([]byte, error) {
+	n = int(min(int64(n), s.size-offset))
+	have := s.start + int64(len(s.buf))
+	switch {
+	case offset >= s.start && offset <= have:
+		kept := copy(s.buf, s.buf[offset-s.start:])
+		s.buf, s.start = s.buf[:kept], offset
+	case s.seek != nil:
+		if _, err := s.seek.Seek(s.first+offset, io.SeekStart); err != nil {
+			return nil, err
+		}
+		s.buf, s.start = s.buf[:0], offset
+	case offset < s.start:
+		return nil, ErrUploadExpired // the drive has lost bytes that are gone here too
+	default:
+		return nil, &InvalidError{Field: "upload session", Reason: "has bytes that were not sent"}
+	}
+	if cap(s.buf) < n {
+		s.buf = append(make([]byte, 0, n), s.buf...)
+	}
+	if got := len(s.buf); got < n {
+		s.buf = s.buf[:n]
+		read, err := io.ReadFull(s.r, s.buf[got:])
+		s.buf = s.buf[:got+read]
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && s.start+int64(got+read) < s.size:
+			return nil, &InvalidError{Field: "size", Value: strconv.FormatInt(s.size, 10), Reason: "is more than the content has"}
+		case err != nil:
+			return nil, err
+		}
+		s.add(s.start+int64(got), s.buf[got:])
+	}
+	if offset+int64(n) == s.size {
+		if err := s.atEnd(); err != nil {
+			return nil, err
+		}
+	}
+	return s.buf[:n], nil
+}
+
+// add hashes bytes, if they follow those that were hashed.
+func (s *source) add(offset int64, p []byte) {
+	if skip := s.hashed - offset; skip >= 0 && skip < int64(len(p)) {
+		s.sum.Write(p[skip:])
+		s.hashed += int64(len(p)) - skip
+	}
+}
+
+// atEnd checks that nothing follows.
+func (s *source) atEnd() error {
+	var more [1]byte
+	switch n, err := io.ReadFull(s.r, more[:]); {
+	case n > 0:
+		return &InvalidError{Field: "size", Value: strconv.FormatInt(s.size, 10), Reason: "is less than the content has"}
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+// check compares the item that the drive has made with the content. Where its size
+// is another, SharePoint has added properties to a document of Office
+// (OneDrive/onedrive-api-docs issue 935): that is no mistake.
+func (s *source) check(it DriveItem) (DriveItem, error) {
+	if it.Size != s.size {
+		return it, nil
+	}
+	if same, known := s.isContent(it); known && !same {
+		return DriveItem{}, ErrCorrupt
+	}
+	return it, nil
+}
+
+// isContent reports whether an item has this content, and whether that can be
+// known.
+func (s *source) isContent(it DriveItem) (same, known bool) {
+	if it.File == nil || it.Size != s.size {
+		return false, true
+	}
+	h := it.File.Hashes.quickXor()
+	if h != nil && s.hashed == s.size {
+		h.Hash = s.sum
+		return h.matches(), true
+	}
+	if h = it.File.Hashes.hasher(); h == nil || s.seek == nil {
+		return false, false
+	}
+	if _, err := s.seek.Seek(s.first, io.SeekStart); err != nil {
+		return false, false
+	}
+	s.buf, s.start = s.buf[:0], s.size+1 // what is read next must be sought
+	if n, err := io.Copy(h, io.LimitReader(s.r, s.size)); err != nil || n != s.size {
+		return false, false
+	}
+	return h.matches(), true
+}
