@@ -450,7 +450,7 @@ func TestOtherProvider(t *testing.T) {
 // The log contains neither tokens nor codes.
 func TestNoSecretsInTheLog(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.AnswerTime = time.Second })
 	b := s.signedIn()
 	link := b.get("/files").href(`class="file" href="([^"]+)"`)
 	b.get(link).want(http.StatusOK)

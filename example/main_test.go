@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/graph"
 )
 
 func TestSettings(t *testing.T) {
@@ -218,9 +219,9 @@ func TestWords(t *testing.T) {
 		{initials("123"), "?"},
 		{nameOf(msauth.User{Username: "u@example.com"}), "u@example.com"},
 		{nameOf(msauth.User{}), "Somebody"},
-		{kindOf(item{Name: "A.XLSX", File: &struct{ MimeType string }{"application/x"}}), "sheet"},
-		{kindOf(item{Name: "a.csv", File: &struct{ MimeType string }{"image/png"}}), "image"},
-		{kindOf(item{Name: "Notebook"}), "other"},
+		{kindOf(graph.DriveItem{Name: "A.XLSX", File: &graph.File{MimeType: "application/x"}}), "sheet"},
+		{kindOf(graph.DriveItem{Name: "a.csv", File: &graph.File{MimeType: "image/png"}}), "image"},
+		{kindOf(graph.DriveItem{Name: "Notebook"}), "other"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%q, want %q", tt.got, tt.want)
