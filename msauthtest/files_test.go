@@ -60,15 +60,24 @@ func (a *app) do(status int, method, url, token, content string, headers ...stri
 // refused requires an error document.
 func (a *app) refused(status int, code, method, url, token, content string, headers ...string) {
 	a.t.Helper()
+	a.refusedBy(status, code, "", method, url, token, content, headers...)
+}
+
+// refusedBy requires an error document with a code of innerError.
+func (a *app) refusedBy(status int, code, inner, method, url, token, content string, headers ...string) {
+	a.t.Helper()
 	res, text := a.send(method, url, token, content, headers...)
 	var doc struct {
-		Error struct{ Code, Message string }
+		Error struct {
+			Code, Message string
+			InnerError    struct{ Code string }
+		}
 	}
 	if err := json.Unmarshal([]byte(text), &doc); err != nil {
 		a.t.Fatalf("%s %s: %d %q", method, url, res.StatusCode, text)
 	}
-	if res.StatusCode != status || doc.Error.Code != code || doc.Error.Message == "" {
-		a.t.Errorf("%s %s: %d %s (%s), want %d %s", method, url, res.StatusCode, doc.Error.Code, doc.Error.Message, status, code)
+	if res.StatusCode != status || doc.Error.Code != code || doc.Error.Message == "" || inner != "" && doc.Error.InnerError.Code != inner {
+		a.t.Errorf("%s %s: %d %s %s (%s), want %d %s %s", method, url, res.StatusCode, doc.Error.Code, doc.Error.InnerError.Code, doc.Error.Message, status, code, inner)
 	}
 }
 

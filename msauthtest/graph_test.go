@@ -50,7 +50,10 @@ type item struct {
 	Name        string `json:"name"`
 	Size        int64  `json:"size"`
 	Folder      *struct{ ChildCount int }
-	File        *struct{ MimeType string }
+	File        *struct {
+		MimeType string
+		Hashes   map[string]string
+	}
 	DownloadURL string `json:"@microsoft.graph.downloadUrl"`
 	WebURL      string
 }
