@@ -30,7 +30,6 @@ const (
 var (
 	errManyRedirects    = errors.New("too many redirects")
 	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
-	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
 )
 
 // A repeatRule says when a request may be sent again. One that was refused with
@@ -135,7 +134,7 @@ func (c *Client) attempt(ctx context.Context, client *http.Client, r *request) (
 	switch {
 	case err != nil && within.Err() != nil:
 		return nil, nil, &callError{r.op, context.Cause(within)}
-	case err != nil && len(body) == 0:
+	case err != nil:
 		return nil, nil, unreadable(r.op, res, err)
 	}
 	return res, body, nil
@@ -162,6 +161,14 @@ func decode(op string, res *http.Response, body []byte, v any) error {
 type waiting struct {
 	times int
 	total time.Duration
+}
+
+// retryAfter returns how long an answer asks to wait; e may be nil.
+func retryAfter(e *Error) time.Duration {
+	if e == nil {
+		return 0
+	}
+	return e.RetryAfter
 }
 
 // again waits before a request is repeated. It reports false if it must not be,
