@@ -163,7 +163,7 @@ func (d *Download) connect() error {
 			return err
 		}
 		if !d.waits.pause(d.ctx, retryAfter(e)) {
-			return err
+			return ended(d.ctx, "download", err)
 		}
 	}
 }
@@ -344,13 +344,10 @@ func (d *Download) finish() error {
 }
 
 func (d *Download) broken(err error) error {
-	if d.ctx.Err() != nil {
-		return &callError{"download", context.Cause(d.ctx)}
-	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return &callError{"download", err}
+	return ended(d.ctx, "download", &callError{"download", err})
 }
 
 // Close ends the download.

@@ -103,6 +103,14 @@ type callError struct {
 func (e *callError) Error() string { return "graph: " + e.op + ": " + e.err.Error() }
 func (e *callError) Unwrap() error { return e.err }
 
+// ended returns the cause of the end of ctx or, if it has not ended, err.
+func ended(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil {
+		return &callError{op, context.Cause(ctx)}
+	}
+	return err
+}
+
 // refused reads an answer that is an error.
 func (r *request) refused(res *http.Response) *Error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
@@ -115,8 +123,11 @@ func (c *Client) document(ctx context.Context, client *http.Client, r *request) 
 	var waits waiting
 	for {
 		res, body, err := c.attempt(ctx, client, r)
-		if err == nil || !waits.again(ctx, r.repeat, err) {
-			return res, body, err
+		if err == nil {
+			return res, body, nil
+		}
+		if !waits.again(ctx, r.repeat, err) {
+			return nil, nil, ended(ctx, r.op, err)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func (c *Client) ResumeUpload(ctx context.Context, s UploadSession, content io.R
 	case err == nil:
 		return u.run(ctx, next)
 	case ok && gone(e):
-		return u.ended(ctx, err)
+		return u.lost(ctx, err)
 	}
 	return DriveItem{}, err
 }
@@ -229,7 +229,7 @@ func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 			u.cancel(ctx)
 			return DriveItem{}, err
 		case isAnswer && gone(e):
-			return u.ended(ctx, err)
+			return u.lost(ctx, err)
 		case isAnswer && !passes(e.Status):
 			u.cancel(ctx)
 			return DriveItem{}, err
@@ -241,7 +241,7 @@ func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 		e, isAnswer = errors.AsType[*Error](err)
 		switch {
 		case isAnswer && gone(e):
-			return u.ended(ctx, err)
+			return u.lost(ctx, err)
 		case err != nil && isAnswer && !passes(e.Status):
 			return DriveItem{}, u.givenUp(ctx, err)
 		case err != nil: // this connection too has failed: once more
@@ -283,16 +283,13 @@ func passes(status int) bool {
 
 // givenUp is the end of an upload that may go on later.
 func (u *upload) givenUp(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return &callError{"upload", context.Cause(ctx)}
-	}
 	if u.o.Session == nil {
 		u.cancel(ctx)
 	}
 	if err == nil {
 		err = &callError{"upload", errors.New("the drive takes no more bytes")}
 	}
-	return err
+	return ended(ctx, "upload", err)
 }
 
 // send sends the chunk at offset. It returns the item if the file is complete, and
@@ -332,9 +329,9 @@ func (u *upload) send(ctx context.Context, offset int64) (*DriveItem, int64, err
 	return &it, u.src.size, nil
 }
 
-// ended finds out what became of a session that is no more: the file is stored, or
+// lost finds out what became of a session that is no more: the file is stored, or
 // all begins again.
-func (u *upload) ended(ctx context.Context, cause error) (DriveItem, error) {
+func (u *upload) lost(ctx context.Context, cause error) (DriveItem, error) {
 	if u.lastSent {
 		it, err := u.stored(ctx)
 		if err != nil || it != nil {
@@ -379,10 +376,7 @@ func (u *upload) stored(ctx context.Context) (*DriveItem, error) {
 			return nil, nil
 		}
 	}
-	if ctx.Err() != nil {
-		return nil, &callError{"upload", context.Cause(ctx)}
-	}
-	return nil, ErrUploadUnknown
+	return nil, ended(ctx, "upload", ErrUploadUnknown)
 }
 
 // candidates are the items that may be the file of the upload.
