@@ -150,11 +150,16 @@ const (
 // done. After ten minutes the error is [ErrRunning]; Wait can be called again.
 func (o *Operation) Wait(ctx context.Context, progress func(percent float64)) (itemID string, err error) {
 	began, pause := time.Now(), firstLook
+	var waits waiting
 	for {
 		s, err := o.Status(ctx)
-		if err != nil {
-			return "", err
+		if _, isAnswer := errors.AsType[*Error](err); err != nil {
+			if isAnswer || isInvalid(err) || !waits.pause(ctx, 0) {
+				return "", err
+			}
+			continue // a connection has failed
 		}
+		waits = waiting{}
 		if progress != nil {
 			progress(s.Percent)
 		}

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"time"
 )
 
 // ErrChanged means that a file was changed while it was downloaded.
@@ -38,17 +37,18 @@ type Download struct {
 	Offset int64     // of the part that is downloaded
 	Length int64     // of that part
 
-	f      *Files
-	ctx    context.Context
-	o      DownloadOptions
-	url    *url.URL // of the storage host; nil if another is needed
-	eTag   string   // of the storage host
-	body   io.ReadCloser
-	pos    int64 // within the part
-	fresh  int   // URLs that were asked for without a byte in between
-	waits  waiting
-	sum    *hasher // nil if the part is not the whole, or there is no hash
-	failed error   // what every Read returns from now on
+	f       *Files
+	ctx     context.Context
+	o       DownloadOptions
+	url     *url.URL // of the storage host; nil if another is needed
+	eTag    string   // of the storage host
+	body    io.ReadCloser
+	pos     int64 // within the part
+	fresh   int   // URLs that were asked for without a byte in between
+	waits   waiting
+	endless bool    // the answer does not say how long it is
+	sum     *hasher // nil if the part is not the whole, or there is no hash
+	failed  error   // what every Read returns from now on
 }
 
 // mostFresh is how often a download asks for another URL without getting a byte.
@@ -140,39 +140,32 @@ func (f *Files) locate(ctx context.Context, item Ref) (DriveItem, *url.URL, erro
 // connect opens the content at the current position, however often that takes.
 func (d *Download) connect() error {
 	for {
+		if d.url == nil {
+			if err := d.locate(Ref{ID: d.Item.ID}); err != nil {
+				return err
+			}
+		}
 		err := d.try()
-		if err == nil {
-			return nil
-		}
-		if d.ctx.Err() != nil {
-			return &callError{"download", context.Cause(d.ctx)}
-		}
-		e, ok := errors.AsType[*Error](err)
+		e, isAnswer := errors.AsType[*Error](err)
 		switch {
-		case errors.Is(err, ErrChanged) || isInvalid(err):
+		case err == nil:
+			return nil
+		case d.ctx.Err() != nil:
+			return &callError{"download", context.Cause(d.ctx)}
+		case errors.Is(err, ErrChanged):
 			return err
-		case ok && expired(e) && d.fresh < mostFresh:
-			d.fresh++
+		case isAnswer && expired(e) && d.fresh < mostFresh:
 			d.url = nil
-			if d.fresh == 1 {
+			if d.fresh++; d.fresh == 1 {
 				continue
 			}
-		case ok && !passes(e.Status), ok && e.Status == http.StatusRequestedRangeNotSatisfiable:
+		case isAnswer && (!passes(e.Status) || e.Status == http.StatusRequestedRangeNotSatisfiable):
 			return err
 		}
-		var asked time.Duration
-		if ok {
-			asked = e.RetryAfter
-		}
-		if !d.waits.pause(d.ctx, asked) {
-			return err
+		if !d.waits.pause(d.ctx, retryAfter(e)) {
+			return ended(d.ctx, "download", err)
 		}
 	}
-}
-
-func isInvalid(err error) bool {
-	_, ok := errors.AsType[*InvalidError](err)
-	return ok
 }
 
 // expired reports whether another URL may help.
@@ -186,11 +179,6 @@ func expired(e *Error) bool {
 
 // try sends one request for the rest of the part.
 func (d *Download) try() error {
-	if d.url == nil {
-		if err := d.locate(Ref{ID: d.Item.ID}); err != nil {
-			return err
-		}
-	}
 	from := d.Offset + d.pos
 	r := &request{op: "download", method: http.MethodGet, url: d.url, header: identity()}
 	if to := d.end(); from > 0 || to >= 0 {
@@ -240,6 +228,9 @@ func (d *Download) accept(res *http.Response, from int64) error {
 		return bad("the content is encoded, and nobody asked for that")
 	}
 	size, skip := d.Item.Size, int64(0)
+	if d.Length > 0 {
+		size = d.Size
+	}
 	switch res.StatusCode {
 	case http.StatusOK:
 		if res.ContentLength >= 0 {
@@ -256,10 +247,8 @@ func (d *Download) accept(res *http.Response, from int64) error {
 		if fields[3] != "*" {
 			size, _ = strconv.ParseInt(fields[3], 10, 64)
 		}
-		if first != from || last < first || last >= size || res.ContentLength >= 0 && res.ContentLength != last-first+1 {
-			return bad("Content-Range is not what was asked for")
-		}
-		if want := d.end(); want >= 0 && last != min(want, size-1) || want < 0 && last != size-1 {
+		if want := d.end(); first != from || last < first || last >= size || want >= 0 && last > want ||
+			res.ContentLength >= 0 && res.ContentLength != last-first+1 {
 			return bad("Content-Range is not what was asked for")
 		}
 	default:
@@ -282,6 +271,7 @@ func (d *Download) accept(res *http.Response, from int64) error {
 	if d.pos == 0 {
 		d.measure(size)
 	}
+	d.endless = res.ContentLength < 0
 	return nil
 }
 
@@ -344,17 +334,20 @@ func (d *Download) finish() error {
 	if d.sum != nil && !d.sum.matches() {
 		return ErrCorrupt
 	}
+	if d.endless && d.Offset+d.Length == d.Size {
+		var more [1]byte
+		if n, _ := io.ReadFull(d.body, more[:]); n > 0 {
+			return ErrChanged
+		}
+	}
 	return nil
 }
 
 func (d *Download) broken(err error) error {
-	if d.ctx.Err() != nil {
-		return &callError{"download", context.Cause(d.ctx)}
-	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return &callError{"download", err}
+	return ended(d.ctx, "download", &callError{"download", err})
 }
 
 // Close ends the download.

@@ -114,6 +114,11 @@ func (e *InvalidError) Error() string {
 	return fmt.Sprintf("graph: %s %q %s", e.Field, e.Value, e.Reason)
 }
 
+func isInvalid(err error) bool {
+	_, ok := errors.AsType[*InvalidError](err)
+	return ok
+}
+
 const (
 	maxErrorBody = 64 << 10
 	maxMessage   = 500

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"hash"
 )
@@ -36,15 +37,10 @@ func (q *quickXor) Write(p []byte) (int, error) {
 	n := len(p)
 	q.total += uint64(n)
 	for len(p) > 0 {
-		part := q.cells[q.next:]
-		part = part[:min(len(part), len(p))]
-		for i, b := range p[:len(part)] {
-			part[i] ^= b
-		}
-		p = p[len(part):]
-		if q.next += len(part); q.next == quickXorBlock {
-			q.next = 0
-		}
+		cells := q.cells[q.next:]
+		done := subtle.XORBytes(cells, cells, p) // as many as the shorter one has
+		p = p[done:]
+		q.next = (q.next + done) % quickXorBlock
 	}
 	return n, nil
 }

@@ -30,7 +30,6 @@ const (
 var (
 	errManyRedirects    = errors.New("too many redirects")
 	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
-	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
 )
 
 // A repeatRule says when a request may be sent again. One that was refused with
@@ -104,6 +103,14 @@ type callError struct {
 func (e *callError) Error() string { return "graph: " + e.op + ": " + e.err.Error() }
 func (e *callError) Unwrap() error { return e.err }
 
+// ended returns the cause of the end of ctx or, if it has not ended, err.
+func ended(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil {
+		return &callError{op, context.Cause(ctx)}
+	}
+	return err
+}
+
 // refused reads an answer that is an error.
 func (r *request) refused(res *http.Response) *Error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
@@ -116,8 +123,11 @@ func (c *Client) document(ctx context.Context, client *http.Client, r *request) 
 	var waits waiting
 	for {
 		res, body, err := c.attempt(ctx, client, r)
-		if err == nil || !waits.again(ctx, r.repeat, err) {
-			return res, body, err
+		if err == nil {
+			return res, body, nil
+		}
+		if !waits.again(ctx, r.repeat, err) {
+			return nil, nil, ended(ctx, r.op, err)
 		}
 	}
 }
@@ -135,7 +145,7 @@ func (c *Client) attempt(ctx context.Context, client *http.Client, r *request) (
 	switch {
 	case err != nil && within.Err() != nil:
 		return nil, nil, &callError{r.op, context.Cause(within)}
-	case err != nil && len(body) == 0:
+	case err != nil:
 		return nil, nil, unreadable(r.op, res, err)
 	}
 	return res, body, nil
@@ -162,6 +172,14 @@ func decode(op string, res *http.Response, body []byte, v any) error {
 type waiting struct {
 	times int
 	total time.Duration
+}
+
+// retryAfter returns how long an answer asks to wait; e may be nil.
+func retryAfter(e *Error) time.Duration {
+	if e == nil {
+		return 0
+	}
+	return e.RetryAfter
 }
 
 // again waits before a request is repeated. It reports false if it must not be,

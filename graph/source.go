@@ -2,10 +2,14 @@ package graph
 
 import (
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"strconv"
 )
+
+// errContent means that the content of an upload cannot be read.
+var errContent = errors.New("graph: upload: cannot read the content")
 
 // A source is the content of an upload. It holds one chunk, and hashes what it
 // reads.
@@ -47,11 +51,11 @@ func (s *source) chunk(offset int64, n int) ([]byte, error) {
 		s.buf, s.start = s.buf[:kept], offset
 	case s.seek != nil:
 		if _, err := s.seek.Seek(s.first+offset, io.SeekStart); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errContent, err)
 		}
 		s.buf, s.start = s.buf[:0], offset
 	case offset < s.start:
-		return nil, ErrUploadExpired // the drive has lost bytes that are gone here too
+		return nil, fmt.Errorf("%w: %w", errContent, ErrUploadExpired) // the drive has lost bytes that are gone here too
 	default:
 		return nil, &InvalidError{Field: "upload session", Reason: "has bytes that were not sent"}
 	}
@@ -66,7 +70,7 @@ func (s *source) chunk(offset int64, n int) ([]byte, error) {
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && s.start+int64(got+read) < s.size:
 			return nil, &InvalidError{Field: "size", Value: strconv.FormatInt(s.size, 10), Reason: "is more than the content has"}
 		case err != nil:
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errContent, err)
 		}
 		s.add(s.start+int64(got), s.buf[got:])
 	}
@@ -93,7 +97,7 @@ func (s *source) atEnd() error {
 	case n > 0:
 		return &InvalidError{Field: "size", Value: strconv.FormatInt(s.size, 10), Reason: "is less than the content has"}
 	case !errors.Is(err, io.EOF):
-		return err
+		return fmt.Errorf("%w: %w", errContent, err)
 	}
 	return nil
 }

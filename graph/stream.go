@@ -39,8 +39,11 @@ func (c *Client) streamed(ctx context.Context, client *http.Client, r *request) 
 	var waits waiting
 	for {
 		res, err := c.begin(ctx, client, r)
-		if err == nil || !waits.again(ctx, r.repeat, err) {
-			return res, err
+		if err == nil {
+			return res, nil
+		}
+		if !waits.again(ctx, r.repeat, err) {
+			return nil, ended(ctx, r.op, err)
 		}
 	}
 }

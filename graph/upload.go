@@ -112,7 +112,7 @@ func (c *Client) ResumeUpload(ctx context.Context, s UploadSession, content io.R
 	case err == nil:
 		return u.run(ctx, next)
 	case ok && gone(e):
-		return u.ended(ctx)
+		return u.lost(ctx, err)
 	}
 	return DriveItem{}, err
 }
@@ -196,9 +196,10 @@ func (u *upload) start(ctx context.Context) error {
 	return nil
 }
 
+// cancel ends the session, if one request does it: it expires anyway.
 func (u *upload) cancel(ctx context.Context) {
-	if ctx.Err() == nil {
-		_ = u.f.c.CancelUpload(ctx, u.session) // it expires anyway
+	if r, err := u.f.c.sessionRequest(http.MethodDelete, u.session); err == nil && ctx.Err() == nil {
+		_, _, _ = u.f.c.attempt(ctx, u.f.c.storage, r)
 	}
 }
 
@@ -206,51 +207,67 @@ func (u *upload) cancel(ctx context.Context) {
 func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 	var waits waiting
 	for {
-		chunk, err := u.src.chunk(offset, u.o.ChunkSize)
-		if err != nil { // the content is not what was promised
-			u.cancel(ctx)
-			return DriveItem{}, err
+		var err error
+		if offset < u.src.size {
+			var it *DriveItem
+			var next int64
+			it, next, err = u.send(ctx, offset)
+			switch {
+			case err == nil && it != nil:
+				return u.done(*it)
+			case err == nil && next > offset && next < u.src.size:
+				offset, waits = next, waiting{}
+				u.o.Progress(offset, u.src.size)
+				continue
+			}
 		}
-		end := offset + int64(len(chunk))
-		u.lastSent = u.lastSent || end == u.src.size
-		it, next, err := u.send(ctx, chunk, offset)
+		e, isAnswer := errors.AsType[*Error](err)
 		switch {
-		case err == nil && it != nil:
-			u.o.Progress(u.src.size, u.src.size)
-			return u.src.check(*it)
-		case err == nil && next > offset && next < u.src.size:
-			offset, waits = next, waiting{}
-			u.o.Progress(offset, u.src.size)
-			continue
 		case ctx.Err() != nil:
 			return DriveItem{}, &callError{"upload", context.Cause(ctx)}
-		}
-		e, ok := errors.AsType[*Error](err)
-		switch {
-		case ok && gone(e):
-			return u.ended(ctx)
-		case ok && !passes(e.Status):
+		case isInvalid(err) || errors.Is(err, errContent):
+			u.cancel(ctx)
+			return DriveItem{}, err
+		case isAnswer && gone(e):
+			return u.lost(ctx, err)
+		case isAnswer && !passes(e.Status):
 			u.cancel(ctx)
 			return DriveItem{}, err
 		}
-		var asked time.Duration
-		if ok {
-			asked = e.RetryAfter
-		}
-		if !waits.pause(ctx, asked) {
+		if !waits.pause(ctx, retryAfter(e)) {
 			return DriveItem{}, u.givenUp(ctx, err)
 		}
-		switch offset, err = u.f.c.UploadStatus(ctx, u.session); {
-		case err == nil && offset < u.src.size:
-		case err == nil: // all bytes have arrived: the file is made, or about to be
-			return u.ended(ctx)
-		default:
-			if e, ok := errors.AsType[*Error](err); ok && gone(e) {
-				return u.ended(ctx)
+		next, err := u.f.c.UploadStatus(ctx, u.session)
+		e, isAnswer = errors.AsType[*Error](err)
+		switch {
+		case isAnswer && gone(e):
+			return u.lost(ctx, err)
+		case err != nil && isAnswer && !passes(e.Status):
+			return DriveItem{}, u.givenUp(ctx, err)
+		case err != nil: // this connection too has failed: once more
+		case next == u.src.size: // all has arrived: the file is made, or about to be
+			it, err := u.stored(ctx)
+			if err != nil || it != nil {
+				return u.outcome(it, err)
 			}
-			return DriveItem{}, u.givenUp(ctx, err)
+			offset = next
+		default:
+			offset = next
 		}
 	}
+}
+
+func (u *upload) done(it DriveItem) (DriveItem, error) {
+	u.o.Progress(u.src.size, u.src.size)
+	return u.src.check(it)
+}
+
+// outcome is what stored has found, if it has found anything.
+func (u *upload) outcome(it *DriveItem, err error) (DriveItem, error) {
+	if err != nil {
+		return DriveItem{}, err
+	}
+	return u.done(*it)
 }
 
 // passes reports whether a chunk that was answered so may be taken later.
@@ -266,26 +283,28 @@ func passes(status int) bool {
 
 // givenUp is the end of an upload that may go on later.
 func (u *upload) givenUp(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return &callError{"upload", context.Cause(ctx)}
-	}
 	if u.o.Session == nil {
 		u.cancel(ctx)
 	}
 	if err == nil {
-		err = errors.New("graph: upload: the drive takes no more bytes")
+		err = &callError{"upload", errors.New("the drive takes no more bytes")}
 	}
-	return err
+	return ended(ctx, "upload", err)
 }
 
-// send sends one chunk. It returns the item if the file is complete, and otherwise
-// the next byte that the drive wants.
-func (u *upload) send(ctx context.Context, chunk []byte, offset int64) (*DriveItem, int64, error) {
+// send sends the chunk at offset. It returns the item if the file is complete, and
+// otherwise the next byte that the drive wants.
+func (u *upload) send(ctx context.Context, offset int64) (*DriveItem, int64, error) {
 	r, err := u.f.c.sessionRequest(http.MethodPut, u.session)
 	if err != nil {
 		return nil, 0, err
 	}
+	chunk, err := u.src.chunk(offset, u.o.ChunkSize)
+	if err != nil {
+		return nil, 0, err
+	}
 	end := offset + int64(len(chunk))
+	u.lastSent = u.lastSent || end == u.src.size
 	r.body, r.sized, r.time = chunk, true, chunkTime
 	r.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, end-1, u.src.size))
 	r.header.Set("Content-Type", "application/octet-stream")
@@ -310,22 +329,19 @@ func (u *upload) send(ctx context.Context, chunk []byte, offset int64) (*DriveIt
 	return &it, u.src.size, nil
 }
 
-// ended finds out what became of a session that is no more: the file is stored, or
+// lost finds out what became of a session that is no more: the file is stored, or
 // all begins again.
-func (u *upload) ended(ctx context.Context) (DriveItem, error) {
+func (u *upload) lost(ctx context.Context, cause error) (DriveItem, error) {
 	if u.lastSent {
 		it, err := u.stored(ctx)
 		if err != nil || it != nil {
-			if err != nil {
-				return DriveItem{}, err
-			}
-			u.o.Progress(u.src.size, u.src.size)
-			return *it, nil
+			return u.outcome(it, err)
 		}
 	}
 	if u.starts >= mostStarts || !u.src.canRewind() {
-		return DriveItem{}, ErrUploadExpired
+		return DriveItem{}, fmt.Errorf("%w: %w", ErrUploadExpired, cause)
 	}
+	u.cancel(ctx) // the drive may refuse a second session for the same file
 	if err := u.start(ctx); err != nil {
 		return DriveItem{}, err
 	}
@@ -360,10 +376,7 @@ func (u *upload) stored(ctx context.Context) (*DriveItem, error) {
 			return nil, nil
 		}
 	}
-	if ctx.Err() != nil {
-		return nil, &callError{"upload", context.Cause(ctx)}
-	}
-	return nil, ErrUploadUnknown
+	return nil, ended(ctx, "upload", ErrUploadUnknown)
 }
 
 // candidates are the items that may be the file of the upload.

@@ -118,12 +118,7 @@ func (f *Files) checkTarget(at Ref) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := CheckName(name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return CheckName(names[len(names)-1])
 }
 
 // UploadStatus asks how many bytes of an upload have arrived. A session that has
