@@ -104,8 +104,11 @@ func (a *app) storeForm(r *http.Request, f *graph.Files) (it graph.DriveItem, fo
 	if err := graph.CheckName(form.name); err != nil {
 		return it, form, err
 	}
+	// Not r.Context(): when the browser goes away, reading the content fails, and the
+	// upload session is cancelled. Left open, it could keep the name taken.
+	ctx := context.WithoutCancel(r.Context())
 	at := graph.Ref{ID: form.fields["in"], Path: form.name}
-	it, err = f.Upload(r.Context(), at, form.content, form.size, graph.UploadOptions{Conflict: conflict})
+	it, err = f.Upload(ctx, at, form.content, form.size, graph.UploadOptions{Conflict: conflict})
 	if invalid, ok := errors.AsType[*graph.InvalidError](err); ok && invalid.Field == "size" {
 		err = errors.Join(errFrame, err) // something follows the file, or is missing
 	}

@@ -91,6 +91,9 @@ func (a *app) startUpload(r *http.Request) (any, error) {
 	if ask.Size > maxFile {
 		return nil, errLargeFile
 	}
+	if err := graph.CheckName(ask.Name); err != nil {
+		return nil, err
+	}
 	s, err := f.StartUpload(r.Context(), graph.Ref{ID: ask.In, Path: ask.Name}, ask.Size, graph.UploadOptions{
 		Conflict: conflict, LastModified: ask.Modified,
 	})
