@@ -99,14 +99,12 @@ func TestDownloadCut(t *testing.T) {
 	// Another connection brings the rest.
 	cut := msauthtest.Failure{Handler: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "99999999")
-		io.WriteString(w, whole[:1000])
-		_ = http.NewResponseController(w).Flush()
+		io.WriteString(w, whole[:50_000]) // more than buffers hold
 		panic(http.ErrAbortHandler)
 	}}
 	half := msauthtest.Failure{Handler: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
-		io.WriteString(w, whole[:1000])
-		_ = http.NewResponseController(w).Flush()
+		io.WriteString(w, whole[:50_000]) // more than buffers hold
 		panic(http.ErrAbortHandler)
 	}}
 	s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Download] = []msauthtest.Failure{half} })
