@@ -83,8 +83,9 @@ async function call(url, document, signal) {
 // 9457). If signing in helps, login_url is where, and leads back to this page.
 function refused(status, answer) {
   if (status === 0) return new Failure("The app did not respond.");
+  if (status === 409) return new Failure("There is already a file of this name.", { exists: true });
   const text = [answer.title, answer.detail].filter(Boolean).join(". ");
-  return new Failure(text || `The app answered with status ${status}.`, { exists: status === 409, login: answer.login_url });
+  return new Failure(text || `The app answered with status ${status}.`, { login: answer.login_url });
 }
 
 // firstMissing is the first byte that the storage host asks for.
@@ -123,6 +124,7 @@ class Upload {
     if (place >= 0) {
       waiting.splice(place, 1);
       this.end("Cancelled");
+      this.offer({});
     }
     this.stopper.abort();
   }
@@ -152,8 +154,8 @@ class Upload {
       this.bar.value = this.bar.max;
       this.end(name === this.file.name ? "Uploaded" : `Uploaded as “${name}”`);
     } catch (failure) {
-      if (this.stopper.signal.aborted) return this.end("Cancelled");
-      this.end(failure instanceof Failure ? failure.message : "The file could not be read.", true);
+      if (this.stopper.signal.aborted) this.end("Cancelled");
+      else this.end(failure instanceof Failure ? failure.message : "The file could not be read.", true);
       this.offer(failure);
     }
   }
@@ -191,7 +193,8 @@ class Upload {
         const name = await this.direct(session);
         if (name !== undefined) return name;
       } catch (failure) {
-        this.forget(session);
+        if (this.stopper.signal.aborted) this.say("Cancelling");
+        await this.forget(session);
         throw failure;
       }
     }
@@ -236,7 +239,7 @@ class Upload {
       }
       if (status === 0 && !reached) {
         throughApp = true;
-        await this.forget(session); // or the same name would be taken
+        await this.forget(session);
         return undefined;
       }
       if (end === file.size && status !== 0 && status < 500) {
@@ -246,10 +249,11 @@ class Upload {
     }
   }
 
-  // forget ends a session: at the host, or else by the app.
+  // forget ends a session: at the host, or else by the app. While it is open, the
+  // name may count as taken.
   async forget({ url, id }) {
     const { signal } = new AbortController();
-    const { status } = await send("DELETE", url, null, { signal });
+    const { status } = await send("DELETE", url, null, { signal, timeout: 10000 });
     if (status === 0) await call(form.dataset.sessions + "/cancel", { id }, signal).catch(() => {});
   }
 
