@@ -109,7 +109,7 @@ func TestErrorsThatOtherPackagesKnow(t *testing.T) {
 		{graph.Error{Status: 200, Err: io.ErrUnexpectedEOF}, []error{io.ErrUnexpectedEOF}},
 	} {
 		err := fmt.Errorf("x: %w", &test.err)
-		for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrExist, io.ErrUnexpectedEOF} {
+		for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrExist, io.ErrUnexpectedEOF, graph.ErrResync} {
 			if got := errors.Is(err, target); got != slices.Contains(test.want, target) {
 				t.Errorf("%v is %q: %v", err, target, got)
 			}
