@@ -255,6 +255,10 @@ func TestBatchAnswersThatCannotBeRight(t *testing.T) {
 			}
 		})
 	}
+	byHand := graph.BatchResponse{Status: 404, Body: []byte(`{"error":{"code":"itemNotFound"}}`)}
+	wantError(t, byHand.Err(), 404, "itemNotFound")
+	byHand.Body = append(byHand.Body, make([]byte, 64<<10)...)
+	wantError(t, byHand.Err(), 404, "")
 	var zero graph.BatchResponse
 	if _, err := graph.Decode[struct{}](zero); err == nil || !strings.Contains(err.Error(), "there is no response") {
 		t.Errorf("a response that is not there: %v", err)

@@ -2,7 +2,12 @@ package graph
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
 	"testing"
 
 	"example.com/msauth"
@@ -54,6 +59,78 @@ func TestAsciiPath(t *testing.T) {
 	} {
 		if got := asciiPath(test.path); got != test.want {
 			t.Errorf("%q: %q, want %q", test.path, got, test.want)
+		}
+	}
+}
+
+// A new sign-in makes no storage host accept its URL again.
+func TestStatus401OfStorageIsNoRejection(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	c := New(server.Client(), server.URL)
+	u, _ := url.Parse(server.URL)
+	for _, test := range []struct {
+		client *http.Client
+		want   int
+	}{{c.api, 1}, {c.storage, 0}, {c.WithStorage(http.DefaultTransport).storage, 0}} {
+		_, err := c.roundTrip(t.Context(), test.client, &request{op: "download", method: http.MethodGet, url: u})
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Status != http.StatusUnauthorized || len(e.WWWAuthenticate()) != test.want || (e.WWWAuthenticate() == nil) != (test.want == 0) {
+			t.Errorf("%v, with %q", err, e.WWWAuthenticate())
+		}
+	}
+}
+
+func TestStorageURLs(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		base, url string
+		ok        bool
+	}{
+		{DefaultBase, "https://contoso-my.sharepoint.com/x?tempauth=y", true},
+		{DefaultBase, "http://contoso-my.sharepoint.com/x?tempauth=y", false},
+		{DefaultBase, "http://127.0.0.1/x", false},
+		{"http://127.0.0.1/v1.0", "http://localhost:9/x", true},
+		{"http://127.0.0.1/v1.0", "http://contoso-my.sharepoint.com/x", false},
+		{DefaultBase, "https://u:p@contoso-my.sharepoint.com/x", false},
+		{DefaultBase, "file:///etc/passwd", false},
+		{DefaultBase, "https:///x", false},
+		{DefaultBase, "/x?tempauth=y", false},
+		{DefaultBase, "https://contoso\x00/?tempauth=y", false},
+	} {
+		u, err := New(nil, test.base).storageURL(test.url)
+		if (err == nil) != test.ok || test.ok && u.String() != test.url || err != nil && strings.Contains(err.Error(), "tempauth") {
+			t.Errorf("%s: %v, %v", test.url, u, err)
+		}
+	}
+}
+
+func TestRedirectsOfStorageHosts(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		from, to string
+		hops     int
+		want     error
+	}{
+		{"https://a.example/?tempauth=x", "https://b.example/", 1, nil},
+		{"https://a.example/?tempauth=x", "https://b.example/", 4, nil},
+		{"https://a.example/?tempauth=x", "https://b.example/", 5, errManyRedirects},
+		{"https://a.example/?tempauth=x", "http://a.example/", 1, errInsecureRedirect},
+		{"https://a.example/?tempauth=x", "http://127.0.0.1/", 1, errInsecureRedirect},
+		{"http://127.0.0.1/?tempauth=x", "http://localhost/", 1, nil},
+		{"http://127.0.0.1/?tempauth=x", "http://b.example/", 1, errInsecureRedirect},
+		{"https://a.example/?tempauth=x", "ftp://a.example/", 1, errInsecureRedirect},
+	} {
+		first, _ := http.NewRequest(http.MethodGet, test.from, nil)
+		next, _ := http.NewRequest(http.MethodGet, test.to, nil)
+		next.Header.Set("Referer", test.from)
+		err := New(nil, "").storage.CheckRedirect(next, slices.Repeat([]*http.Request{first}, test.hops))
+		if !errors.Is(err, test.want) || next.Header.Get("Referer") != "" {
+			t.Errorf("%s to %s: %v, with Referer %q, want %v", test.from, test.to, err, next.Header.Get("Referer"), test.want)
 		}
 	}
 }
