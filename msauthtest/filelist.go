@@ -55,14 +55,24 @@ var orders = map[string]func(a, b *item) int{
 	"createddatetime":      func(a, b *item) int { return a.created.Compare(b.created) },
 }
 
-func (c *driveCall) children(w http.ResponseWriter, r *http.Request, it *item, metadata string) {
+// children serves GET children.
+func (c *driveCall) children(w http.ResponseWriter, r *http.Request, p place) {
+	if !p.item.folder {
+		badRequest("The item is not a folder.").write(w, r)
+		return
+	}
+	c.list(w, r, p.item.children, c.metadata()+"/items('"+url.PathEscape(p.item.id)+"')/children")
+}
+
+// list answers with a page of items, in the order of $orderby.
+func (c *driveCall) list(w http.ResponseWriter, r *http.Request, items []*item, metadata string) {
 	q := r.URL.Query()
 	top, skip, bad := paging(q, pageSize)
 	if bad != nil {
 		bad.write(w, r)
 		return
 	}
-	all := slices.Clone(it.children)
+	all := slices.Clone(items)
 	if text := q.Get("$orderby"); text != "" {
 		fields := strings.Fields(strings.ToLower(text))
 		var order func(a, b *item) int
@@ -82,13 +92,12 @@ func (c *driveCall) children(w http.ResponseWriter, r *http.Request, it *item, m
 	}
 	part, next := cut(c.exchange, r, all, top, skip)
 	list := []map[string]any{}
-	for _, child := range part {
-		list = append(list, selected(c.itemDoc(c.user, child), q.Get("$select")))
+	for _, it := range part {
+		doc := selected(c.itemDoc(c.user, it), q.Get("$select"))
+		c.expand(doc, it, q)
+		list = append(list, doc)
 	}
-	doc := map[string]any{
-		"@odata.context": c.URL + "/v1.0/$metadata#" + metadata + "/items('" + url.PathEscape(it.id) + "')/children",
-		"value":          list,
-	}
+	doc := map[string]any{"@odata.context": c.URL + "/v1.0/$metadata#" + metadata, "value": list}
 	if next != "" {
 		doc["@odata.nextLink"] = next
 	}

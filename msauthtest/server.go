@@ -102,7 +102,6 @@
 package msauthtest
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -137,7 +136,12 @@ type Server struct {
 	signer   []byte      // key of pre-signed URLs
 	secret   *Credential // that of ClientSecret
 	closed   atomic.Bool
-	stop     func() // stops a server that listens; nil for others
+
+	downloadEra atomic.Uint64 // of pre-signed URLs: see ExpireDownloads
+	deltaEra    atomic.Uint64 // of tokens of delta: see ExpireDeltaTokens
+	temporary   tempFiles     // contents of large files
+
+	stop func() // stops a server that listens; nil for others
 
 	// mu guards everything below. It is never held while a request waits.
 	mu         sync.Mutex
@@ -166,7 +170,7 @@ type Server struct {
 	files    sync.Mutex
 	drives   map[string]*drive // by object id
 	uploads  map[string]*upload
-	monitors map[string]monitor
+	monitors map[string]*monitor
 }
 
 // NewServer starts a server on a free port of 127.0.0.1, over plain http. It
@@ -235,7 +239,7 @@ func New(origin string) *Server {
 		consents:     map[string][]permission{},
 		drives:       map[string]*drive{},
 		uploads:      map[string]*upload{},
-		monitors:     map[string]monitor{},
+		monitors:     map[string]*monitor{},
 		counts:       map[Kind]int{},
 		assertions:   map[string]time.Time{},
 	}
@@ -255,6 +259,7 @@ func (s *Server) Close() {
 	if s.stop != nil {
 		s.stop()
 	}
+	s.temporary.close()
 }
 
 // RollKeys publishes new signing keys and uses them from now on. The previous
@@ -300,13 +305,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
+	s.dispatch(w, r)
+}
 
+// dispatch serves a request from a network, or a part of a batch.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	kind, handle := s.route(r)
 	switch r.Method {
 	case http.MethodPut, http.MethodPatch, http.MethodDelete:
-		r.Body = http.MaxBytesReader(w, r.Body, maxFragment)
+		r.Body = http.MaxBytesReader(w, r.Body, maxSimple)
 	case http.MethodPost:
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		limit := int64(maxForm)
+		if kind == Batch {
+			limit = maxBatch
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		if err := r.ParseForm(); err != nil {
 			http.Error(w, "msauthtest: cannot read the form: "+err.Error(), http.StatusBadRequest)
 			return
@@ -333,6 +346,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle
 		name, _ := tenantPath(r)
 		e.tenant, _ = s.tenant(name)
 	}
+	e.allowOrigin(sw, r)
 	if f.LoseReply {
 		handle(e, &recorder{}, r)
 		panic(http.ErrAbortHandler)
@@ -356,60 +370,6 @@ type exchange struct {
 }
 
 type handler func(e *exchange, w http.ResponseWriter, r *http.Request)
-
-// route returns the kind and the handler of a request.
-func (s *Server) route(r *http.Request) (Kind, handler) {
-	path := r.URL.Path
-	switch {
-	case s.origin(r) != s.URL: // a standard name serves its provider only
-	case path == "/":
-		return Other, (*exchange).welcome
-	case path == "/error":
-		return Other, (*exchange).explain
-	case path == "/oidc/userinfo":
-		return Graph, (*exchange).userinfo
-	case strings.HasPrefix(path, "/v1.0/"):
-		return Graph, (*exchange).graph
-	case strings.HasPrefix(path, "/download/"):
-		return Download, (*exchange).download
-	case strings.HasPrefix(path, "/upload/"):
-		return Upload, (*exchange).upload
-	case strings.HasPrefix(path, "/monitor/"):
-		return Other, (*exchange).monitor
-	}
-	name, rest := tenantPath(r)
-	var kind Kind
-	var handle handler
-	// The plain provider has the same endpoints except discovery, which OpenID
-	// Connect Discovery section 4 puts directly below the issuer.
-	discovery := "v2.0/.well-known/openid-configuration"
-	if name == "generic" {
-		discovery = ".well-known/openid-configuration"
-	}
-	switch rest {
-	case discovery:
-		kind, handle = Discovery, (*exchange).discover
-	case "discovery/v2.0/keys":
-		kind, handle = Keys, (*exchange).keys
-	case "oauth2/v2.0/authorize":
-		kind, handle = Authorize, (*exchange).authorize
-	case "signin":
-		kind, handle = Picked, (*exchange).picked
-	case "oauth2/v2.0/token":
-		kind, handle = TokenOther, (*exchange).token
-	case "oauth2/v2.0/logout":
-		kind, handle = Logout, (*exchange).logout
-	default:
-		return Other, func(_ *exchange, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
-	}
-	return kind, func(e *exchange, w http.ResponseWriter, r *http.Request) {
-		if e.tenant.name == "" || !e.tenant.served(e.origin) {
-			e.refuse(w, r, 90002, "'"+name+"'")
-			return
-		}
-		handle(e, w, r)
-	}
-}
 
 // loopback reports whether a host, with or without a port, is a loopback name
 // or address.
@@ -449,53 +409,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// A statusWriter remembers the status of an answer.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// A recorder keeps an answer in memory.
-type recorder struct {
-	header http.Header
-	status int
-	sent   http.Header // header as it was when the answer began
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header {
-	if r.header == nil {
-		r.header = http.Header{}
-	}
-	return r.header
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 && status >= 200 {
-		r.status = status
-		r.sent = r.Header().Clone()
-	}
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(p)
 }
