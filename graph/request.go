@@ -28,6 +28,7 @@ const (
 var (
 	errManyRedirects    = errors.New("too many redirects")
 	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
+	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
 )
 
 // A repeatRule says when a request may be sent again. One that was refused with
