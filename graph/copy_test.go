@@ -27,7 +27,7 @@ func copying(t *testing.T, answers ...func() *http.Response) *drive {
 			n++
 			return answers[min(n, len(answers))-1](), nil
 		case strings.HasSuffix(r.URL.Path, "/root"):
-			return reply(200, map[string]any{"id": "ROOT", "parentReference": map[string]any{"driveId": "D"}}), nil
+			return answerDoc(200, map[string]any{"id": "ROOT", "parentReference": map[string]any{"driveId": "D"}}), nil
 		}
 		return nil, nil
 	}
@@ -36,7 +36,7 @@ func copying(t *testing.T, answers ...func() *http.Response) *drive {
 
 func answering(status int, doc any, header ...string) func() *http.Response {
 	return func() *http.Response {
-		res := reply(status, doc)
+		res := answerDoc(status, doc)
 		for i := 0; i+1 < len(header); i += 2 {
 			res.Header.Set(header[i], header[i+1])
 		}

@@ -71,7 +71,7 @@ func FuzzCheckName(f *testing.F) {
 		var got string
 		c := graph.New(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			got = strings.TrimPrefix(r.URL.Path, "/v1.0/me/drive/root:/folder/")
-			return reply(200, doc{"id": "x"}), nil
+			return answerDoc(200, doc{"id": "x"}), nil
 		})}, graphBase)
 		if graph.CheckName(name) != nil {
 			return
@@ -91,7 +91,7 @@ func asked(t *testing.T, status int, answer any) (*graph.Client, *[]string) {
 			body, _ = io.ReadAll(r.Body)
 		}
 		seen = append(seen, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+string(body)))
-		return reply(status, answer), nil
+		return answerDoc(status, answer), nil
 	})}, graphBase)
 	return c, &seen
 }
