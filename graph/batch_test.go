@@ -168,6 +168,11 @@ func TestBatchResponses(t *testing.T) {
 					t.Fatal(err)
 				}
 				r := responses[0]
+				for name, values := range r.Header {
+					if strings.ContainsAny(name+values[0], "\r\n") {
+						t.Errorf("the field %s: %q", name, values)
+					}
+				}
 				if r.Status != test.status || test.body != "" && string(r.Body) != test.body {
 					t.Errorf("status %d, body %q, want %q", r.Status, r.Body, test.body)
 				}
@@ -247,8 +252,8 @@ func TestBatchAnswersThatCannotBeRight(t *testing.T) {
 			if len(w.got) != 1 || len(responses) != 2 {
 				t.Fatalf("%d requests, %d responses", len(w.got), len(responses))
 			}
-			if err := responses[0].Err(); (err == nil) != test.first {
-				t.Errorf("the first response: %v", err)
+			if first := responses[0].Err(); (first == nil) != test.first || first != nil && first.Error() != err.Error() {
+				t.Errorf("the first response: %v", first)
 			}
 			if test.err != `unknown id "3 "` && (responses[1].Status != 0 || responses[1].Err() == nil) {
 				t.Errorf("the second response: %+v", responses[1])
@@ -336,6 +341,31 @@ func TestBatchRepeatsWhatWasRefused(t *testing.T) {
 					t.Errorf("statuses %s, want %s", got, test.want)
 				}
 			})
+		})
+	}
+}
+
+// In the answer to a repeat, a request that was not repeated is unknown.
+func TestBatchRepeatsAreAnsweredByThemselves(t *testing.T) {
+	t.Parallel()
+	throttled := `{"id":"1","status":429}`
+	for _, test := range []struct {
+		answer answerFunc
+		err    string
+		status [2]int
+	}{
+		{batchOf(`{"id":"1","status":204}`, `{"id":"2","status":500}`), `unknown id "2"`, [2]int{204, 204}},
+		{batchOf(), `no response to request "1"`, [2]int{0, 204}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := clientOf(batchOf(throttled, `{"id":"2","status":204}`), test.answer)
+			responses, err := c.Batch(t.Context(), graph.BatchRequest{Path: "me"}, graph.BatchRequest{Path: "me/drive"})
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("error %v, want %q", err, test.err)
+			}
+			if got := [2]int{responses[0].Status, responses[1].Status}; got != test.status || (responses[0].Err() == nil) != (got[0] != 0) {
+				t.Errorf("statuses %v, want %v; %v", got, test.status, responses[0].Err())
+			}
 		})
 	}
 }
