@@ -310,12 +310,12 @@ func TestDeltaForgetsOldDeletions(t *testing.T) {
 	m := &mirror{app: a, token: token, link: drive + "/root/delta?token=latest", items: map[string]deltaItem{}}
 	m.follow()
 	old := m.link
-	for range 50 {
+	for range 100 {
 		a.do(201, "PUT", drive+"/root:/many/x:/content?@microsoft.graph.conflictBehavior=rename", token, "x")
 	}
 	m.follow()
 	many := a.do(200, "GET", drive+"/root:/many", token, "")
-	for i := range 110 {
+	for i := range 52 {
 		folder := []string{"Pictures", "Documents"}[i%2]
 		a.do(200, "PATCH", drive+"/items/"+url.PathEscape(many.ID), token, fmt.Sprintf(`{"parentReference":{"path":"/drive/root:/%s"}}`, folder))
 	}
