@@ -132,5 +132,9 @@ func (c *Client) roundTrip(ctx context.Context, client *http.Client, r *request)
 		return res, nil
 	}
 	defer res.Body.Close()
-	return nil, r.refused(res)
+	refused := r.refused(res)
+	if client != c.api {
+		refused.challenges = nil // no sign-in makes a storage host accept its URL again
+	}
+	return nil, refused
 }

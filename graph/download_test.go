@@ -504,10 +504,10 @@ func TestDownloadOfWhatIsNoFile(t *testing.T) {
 		answer *http.Response
 		field  string
 	}{
-		{"a folder", reply(200, map[string]any{"id": "x", "name": "Documents", "folder": map[string]any{}}), "item"},
-		{"a URL that is not https", reply(200, map[string]any{"id": "x", "file": map[string]any{}, "@microsoft.graph.downloadUrl": "http://storage.example/x"}), "storage URL"},
-		{"a URL of a file system", reply(200, map[string]any{"id": "x", "file": map[string]any{}, "@microsoft.graph.downloadUrl": "file:///etc/passwd"}), "storage URL"},
-		{"a URL with a password", reply(200, map[string]any{"id": "x", "file": map[string]any{}, "@microsoft.graph.downloadUrl": "https://a:b@storage.example/x"}), "storage URL"},
+		{"a folder", answerDoc(200, map[string]any{"id": "x", "name": "Documents", "folder": map[string]any{}}), "item"},
+		{"a URL that is not https", answerDoc(200, map[string]any{"id": "x", "file": map[string]any{}, "@microsoft.graph.downloadUrl": "http://storage.example/x"}), "storage URL"},
+		{"a URL of a file system", answerDoc(200, map[string]any{"id": "x", "file": map[string]any{}, "@microsoft.graph.downloadUrl": "file:///etc/passwd"}), "storage URL"},
+		{"a URL with a password", answerDoc(200, map[string]any{"id": "x", "file": map[string]any{}, "@microsoft.graph.downloadUrl": "https://a:b@storage.example/x"}), "storage URL"},
 	} {
 		d := newDrive(t)
 		d.before = func(r *http.Request) (*http.Response, error) { return test.answer, nil }

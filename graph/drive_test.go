@@ -78,10 +78,6 @@ func (d *drive) client() *graph.Client {
 
 func (d *drive) myFiles() *graph.Files { return d.client().Files("") }
 
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 var errDropped = errors.New("connection reset by peer")
 
 func (d *drive) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -156,7 +152,7 @@ func (d *drive) answer(r *http.Request, body []byte) *http.Response {
 				value = append(value, doc)
 			}
 		}
-		return reply(200, map[string]any{"value": value})
+		return answerDoc(200, map[string]any{"value": value})
 	case "PUT content":
 		return d.store(name, r.URL.Query().Get("@microsoft.graph.conflictBehavior"), body)
 	case "POST createUploadSession":
@@ -172,7 +168,7 @@ func (d *drive) answer(r *http.Request, body []byte) *http.Response {
 		d.bins++
 		id := fmt.Sprint("session-", d.bins)
 		d.sessions[id] = &session{path: name, conflict: ask.Item.Conflict}
-		return reply(200, map[string]any{
+		return answerDoc(200, map[string]any{
 			"uploadUrl": "https://storage.example/upload/" + id, "expirationDateTime": time.Now().Add(time.Hour), "nextExpectedRanges": []string{"0-"},
 		})
 	}
@@ -185,14 +181,14 @@ func (d *drive) upload(r *http.Request, id string, body []byte) *http.Response {
 		return fault(404, "itemNotFound")
 	}
 	status := func(code int) *http.Response {
-		return reply(code, map[string]any{"expirationDateTime": time.Now().Add(time.Hour), "nextExpectedRanges": []string{fmt.Sprint(len(s.got), "-")}})
+		return answerDoc(code, map[string]any{"expirationDateTime": time.Now().Add(time.Hour), "nextExpectedRanges": []string{fmt.Sprint(len(s.got), "-")}})
 	}
 	switch r.Method {
 	case "GET":
 		return status(200)
 	case "DELETE":
 		delete(d.sessions, id)
-		return reply(204, nil)
+		return answerDoc(204, nil)
 	}
 	var first, last, size int
 	if n, _ := fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size); n != 3 || last-first+1 != len(body) || last >= size || last < first {
@@ -253,7 +249,7 @@ func (d *drive) item(status int, name string) *http.Response {
 	if d.noHash {
 		doc["file"] = map[string]any{}
 	}
-	return reply(status, doc)
+	return answerDoc(status, doc)
 }
 
 func quickXor(content []byte) string {
@@ -262,8 +258,8 @@ func quickXor(content []byte) string {
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// reply is an answer with a JSON document, or none.
-func reply(status int, doc any) *http.Response {
+// answerDoc is an answer with a JSON document, or none.
+func answerDoc(status int, doc any) *http.Response {
 	var body []byte
 	if doc != nil {
 		body, _ = json.Marshal(doc)
@@ -272,7 +268,7 @@ func reply(status int, doc any) *http.Response {
 }
 
 func fault(status int, code string) *http.Response {
-	return reply(status, map[string]any{"error": map[string]any{"code": code, "message": "A message."}})
+	return answerDoc(status, map[string]any{"error": map[string]any{"code": code, "message": "A message."}})
 }
 
 func text(status int, body string, header ...string) *http.Response {

@@ -48,6 +48,7 @@ type Error struct {
 	Err error
 
 	challenges []string
+	location   string // of an answer with status 410
 }
 
 // Error returns a description in one line.
@@ -93,9 +94,9 @@ func (e *Error) HasCode(code string) bool {
 	return same(e.Code) || slices.ContainsFunc(e.InnerCodes, same)
 }
 
-// WWWAuthenticate returns the WWW-Authenticate fields of an answer with status
-// 401, which may contain a claims challenge. msauth's Middleware.Challenge reads
-// them.
+// WWWAuthenticate returns the WWW-Authenticate fields of an answer of Graph with
+// status 401, which may contain a claims challenge: an empty slice if it has none,
+// and nil if e is anything else. msauth's Middleware.Challenge reads them.
 func (e *Error) WWWAuthenticate() []string { return slices.Clone(e.challenges) }
 
 // An InvalidError means that a request was not made, or an answer not followed,
@@ -134,13 +135,17 @@ func refusal(op string, status int, header http.Header, body []byte) *Error {
 		RetryAfter:      web.RetryAfter(header.Get("Retry-After"), time.Now()),
 	}
 	if e.Date, _ = http.ParseTime(header.Get("Date")); status == http.StatusUnauthorized {
-		e.challenges = slices.Clone(header.Values("WWW-Authenticate"))
+		e.challenges = append([]string{}, header.Values("WWW-Authenticate")...)
+	}
+	if status == http.StatusGone {
+		e.location = header.Get("Location")
 	}
 	var doc struct{ Error *errorDocument }
-	if json.Unmarshal(body, &doc) != nil || doc.Error == nil {
+	err := json.Unmarshal(body, &doc)
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !ok || doc.Error == nil {
 		return e // a proxy's page, or nothing
 	}
-	e.read(doc.Error)
+	e.read(doc.Error) // without what is of another type
 	return e
 }
 

@@ -21,7 +21,6 @@ func CheckName(name string) error {
 		return &InvalidError{Field: "name", Value: web.OneLine(name, maxName), Reason: reason}
 	}
 	lower := strings.ToLower(name)
-	stem, _, _ := strings.Cut(lower, ".")
 	switch {
 	case name == "":
 		return bad("is empty")
@@ -41,7 +40,7 @@ func CheckName(name string) error {
 		return bad("begins with ~$")
 	case strings.Contains(lower, "_vti_"):
 		return bad("contains _vti_")
-	case lower == ".lock", lower == "desktop.ini", isDevice(stem) && stem == lower:
+	case lower == ".lock", lower == "desktop.ini", isDevice(lower):
 		return bad("is reserved")
 	}
 	return nil

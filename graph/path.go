@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"strings"
@@ -42,6 +43,7 @@ func isLink(path string) bool {
 // below returns the URL of a path relative to the base.
 func (c *Client) below(text string) (*url.URL, error) {
 	escaped, query, _ := strings.Cut(strings.TrimPrefix(text, "/"), "?")
+	escaped, query = asciiPath(escaped), web.ASCIIURL(query)
 	bad := func(reason string) (*url.URL, error) {
 		return nil, &InvalidError{Field: "path", Value: web.OneLine(text, 200), Reason: reason}
 	}
@@ -87,13 +89,33 @@ func (c *Client) checkLink(text string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return bad("is not a URL")
-	case u.Scheme != c.base.Scheme || web.HostPort(u) != web.HostPort(c.base) || u.User != nil || u.Opaque != "":
+	// Other letters than ASCII's have lower-case forms that are ASCII, such as
+	// U+0130: they make another name of a host.
+	case u.Scheme != c.base.Scheme || !web.IsASCII(u.Host) || web.HostPort(u) != web.HostPort(c.base) || u.User != nil:
 		return bad("leads to another host than " + c.base.Host)
+	case hasControl(u.Path) || strings.Contains(u.Path, `\`):
+		return bad(`has a control character or "\" in its path`)
 	case !strings.HasPrefix(u.Path, c.base.Path+"/") || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/"):
 		return bad("does not lead below " + c.base.Path + "/")
 	}
-	u.Fragment, u.RawFragment = "", ""
+	u.Host, u.Fragment, u.RawFragment = c.base.Host, "", ""
+	u.RawQuery = web.ASCIIURL(u.RawQuery)
 	return u, nil
+}
+
+// asciiPath percent-encodes what net/url does not accept in a path. It would
+// encode such a path anew otherwise, and make a colon of a %3A.
+func asciiPath(escaped string) string {
+	var b strings.Builder
+	for i := range len(escaped) {
+		c := escaped[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@[]%/", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // linkHost returns the host of a link, for errors: what follows it may be secret.

@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"example.com/msauth/internal/web"
 )
 
 const (
@@ -30,6 +28,7 @@ const (
 var (
 	errManyRedirects    = errors.New("too many redirects")
 	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
+	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
 )
 
 // A repeatRule says when a request may be sent again. One that was refused with
@@ -40,6 +39,17 @@ const (
 	ifRefused repeatRule = iota // after 429
 	ifFailed                    // after 503 and its like too: twice does what once does (RFC 9110 section 9.2.2)
 )
+
+// allows reports whether a request may be sent again after a status.
+func (rule repeatRule) allows(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests:
+		return true
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 509:
+		return rule == ifFailed
+	}
+	return false
+}
 
 // ruleOf returns the rule of a method.
 func ruleOf(method string) repeatRule {
@@ -120,7 +130,11 @@ func (r *request) refused(res *http.Response) *Error {
 // document sends a request to Graph, repeats it where that may help, and returns
 // the answer's document and its header. The document is empty if there is none.
 func (c *Client) document(ctx context.Context, client *http.Client, r *request) (*http.Response, []byte, error) {
-	var waits waiting
+	return c.documentWithin(ctx, client, r, &waiting{})
+}
+
+// documentWithin is document for a call that may have waited already.
+func (c *Client) documentWithin(ctx context.Context, client *http.Client, r *request, waits *waiting) (*http.Response, []byte, error) {
 	for {
 		res, body, err := c.attempt(ctx, client, r)
 		if err == nil {
@@ -141,12 +155,17 @@ func (c *Client) attempt(ctx context.Context, client *http.Client, r *request) (
 		return nil, nil, err
 	}
 	defer res.Body.Close()
-	body, err := web.ReadAtMost(res.Body, maxDocument)
+	if res.ContentLength > maxDocument {
+		return nil, nil, unreadable(r.op, res, errDocumentTooLarge)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
 	switch {
 	case err != nil && within.Err() != nil:
 		return nil, nil, &callError{r.op, context.Cause(within)}
 	case err != nil:
 		return nil, nil, unreadable(r.op, res, err)
+	case len(body) > maxDocument:
+		return nil, nil, unreadable(r.op, res, errDocumentTooLarge)
 	}
 	return res, body, nil
 }
@@ -186,19 +205,7 @@ func retryAfter(e *Error) time.Duration {
 // or if waiting takes too long.
 func (w *waiting) again(ctx context.Context, rule repeatRule, err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	if !ok {
-		return false
-	}
-	switch e.Status {
-	case http.StatusTooManyRequests:
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 509:
-		if rule != ifFailed {
-			return false
-		}
-	default:
-		return false
-	}
-	return w.pause(ctx, e.RetryAfter)
+	return ok && rule.allows(e.Status) && w.pause(ctx, e.RetryAfter)
 }
 
 // pause waits for at least the time that was asked for, or for one that grows with

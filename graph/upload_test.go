@@ -261,8 +261,8 @@ func TestUploadWhoseSessionIsLost(t *testing.T) {
 	t.Parallel()
 	expired := map[string]*http.Response{
 		"404":              fault(404, "itemNotFound"),
-		"401 expiredToken": reply(401, map[string]any{"error": map[string]any{"code": "unauthenticated", "innererror": map[string]any{"code": "expiredToken"}}}),
-		"400 of old":       reply(400, map[string]any{"error": map[string]any{"code": "invalidRequest", "innererror": map[string]any{"code": "uploadSessionFailed"}}}),
+		"401 expiredToken": answerDoc(401, map[string]any{"error": map[string]any{"code": "unauthenticated", "innererror": map[string]any{"code": "expiredToken"}}}),
+		"400 of old":       answerDoc(400, map[string]any{"error": map[string]any{"code": "invalidRequest", "innererror": map[string]any{"code": "uploadSessionFailed"}}}),
 	}
 	for name, answer := range expired {
 		body, _ := io.ReadAll(answer.Body)

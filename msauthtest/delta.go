@@ -12,9 +12,9 @@ import (
 	"slices"
 )
 
-// maxGone is the number of deletions and moves that a drive remembers for
-// delta. A token from before them is answered with 410.
-const maxGone = 5000
+// maxGone is the number of deletions and moves that a drive remembers for delta
+// at least. A token from before them is answered with 410.
+const maxGone = 2500
 
 // A gone is an item that was deleted, or that was moved out of folders.
 type gone struct {
@@ -63,7 +63,7 @@ func (d *drive) leaves(it *item) {
 		g.above = append(g.above, up.id)
 	}
 	d.gone = append(d.gone, g)
-	if len(d.gone) > maxGone {
+	if len(d.gone) > 2*maxGone {
 		d.forgot = d.gone[len(d.gone)-maxGone-1].serial
 		d.gone = slices.Clone(d.gone[len(d.gone)-maxGone:])
 	}

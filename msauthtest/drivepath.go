@@ -37,7 +37,7 @@ func parseTarget(path string) (t target, ok bool) {
 	if before, after, byPath := strings.Cut(path, ":"); byPath {
 		head = before
 		names, action, _ = strings.Cut(after, ":")
-		if !strings.HasPrefix(names, "/") {
+		if after != "" && !strings.HasPrefix(names, "/") { // "root:" is the root itself
 			return t, false
 		}
 	}

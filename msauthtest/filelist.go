@@ -67,6 +67,9 @@ func (c *driveCall) children(w http.ResponseWriter, r *http.Request, p place) {
 // list answers with a page of items, in the order of $orderby.
 func (c *driveCall) list(w http.ResponseWriter, r *http.Request, items []*item, metadata string) {
 	q := r.URL.Query()
+	if n, err := strconv.Atoi(q.Get("$top")); err == nil && n > 999 { // a page has fewer than were asked for
+		q.Set("$top", "999")
+	}
 	top, skip, bad := paging(q, pageSize)
 	if bad != nil {
 		bad.write(w, r)

@@ -57,6 +57,14 @@ func writeError(w http.ResponseWriter, r *http.Request, p problem) {
 		clientID = text
 	}
 	w.Header().Set("Request-Id", id)
+	if strings.HasPrefix(r.URL.Path, "/upload/") { // the storage host spells it so, and has no ids
+		doc := map[string]any{"code": p.code, "message": p.message}
+		if p.inner != "" {
+			doc["innererror"] = map[string]any{"code": p.inner}
+		}
+		writeJSON(w, p.status, map[string]any{"error": doc})
+		return
+	}
 	inner := map[string]any{
 		"date":              time.Now().UTC().Format("2006-01-02T15:04:05"),
 		"request-id":        id,

@@ -46,11 +46,11 @@ func (a *app) json2(url, token string, into any) {
 }
 
 type item struct {
-	ID          string `json:"id"`
-	Name        string `json:"name"`
-	Size        int64  `json:"size"`
-	Folder      *struct{ ChildCount int }
-	File        *struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	Folder *struct{ ChildCount int }
+	File   *struct {
 		MimeType string
 		Hashes   map[string]string
 	}

@@ -59,15 +59,26 @@
 // The server is stricter than Microsoft in what RFC 9700 asks of clients: an
 // authorize request must have state, nonce and a PKCE challenge (S256).
 //
-// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/checkMemberGroups,
-// /me/getMemberObjects, /me/getMemberGroups, /me/transitiveMemberOf and
-// /me/memberOf, /me/events and /me/calendarView, and for each person a small
-// OneDrive below /me/drive and /drives/{id}: folders, uploads with and without
-// a session, moves, copies and deletions, up to 10,000 items and 256 MB, in
-// memory. Each resource requires the documented scopes. As with Microsoft, the
-// content of a file is a redirect to a pre-signed URL on another host name.
-// Pre-signed URLs, those of upload sessions and those of a copy's progress
-// refuse requests with an Authorization header.
+// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/photos/48x48/$value and
+// those of /users/{id}, /me/checkMemberGroups, /me/getMemberObjects,
+// /me/getMemberGroups, /me/transitiveMemberOf and /me/memberOf, /me/events and
+// /me/calendarView, $batch, and for each person a OneDrive below /me/drive and
+// /drives/{id}. Each resource requires the documented scopes.
+//
+// # OneDrive
+//
+// A drive has folders, uploads with and without a session, moves, copies,
+// deletions, search, thumbnails, sharing links and delta, for up to 10,000 items
+// and 5 GB. Files of more than 256 KB are in temporary files. Names, hashes and
+// what only personal or only work accounts can do (restore, embed links, delta
+// below a folder, @microsoft.graph.sourceUrl) are as documented, or as captured.
+//
+// As with Microsoft, the content of a file is a redirect to a pre-signed URL on
+// another host name. Pre-signed URLs, those of upload sessions and those of a
+// copy's progress refuse requests with an Authorization header. Pages of other
+// origins may use them as far as Microsoft's storage hosts allow it.
+// [Server.ExpireUploads], [Server.ExpireDownloads] and
+// [Server.ExpireDeltaTokens] end what would end in time.
 //
 // # Client credentials
 //

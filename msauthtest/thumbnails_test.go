@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -30,12 +31,12 @@ type thumbnailSets struct{ Value []thumbnailSet }
 func painted(t *testing.T, format string, width, height int) string {
 	t.Helper()
 	red, blue := color.RGBA{255, 0, 0, 255}, color.RGBA{0, 0, 255, 255}
-	img := image.NewPaletted(image.Rect(0, 0, width, height), color.Palette{blue, red})
-	for y := range height {
-		for x := range width / 2 {
-			img.SetColorIndex(x, y, 1)
-		}
+	img := draw.Image(image.NewRGBA(image.Rect(0, 0, width, height)))
+	if format == "gif" {
+		img = image.NewPaletted(img.Bounds(), color.Palette{blue, red})
 	}
+	draw.Draw(img, img.Bounds(), image.NewUniform(blue), image.Point{}, draw.Src)
+	draw.Draw(img, image.Rect(0, 0, width/2, height), image.NewUniform(red), image.Point{}, draw.Src)
 	var b bytes.Buffer
 	var err error
 	switch format {
@@ -79,7 +80,11 @@ func TestThumbnails(t *testing.T) {
 	a := newApp(t, ms)
 	drive, token := a.writer(msauthtest.Ada)
 	for _, format := range []string{"png", "jpeg", "gif"} {
-		it := a.do(201, "PUT", drive+"/root:/halves."+format+":/content", token, painted(t, format, 900, 450))
+		width := 300
+		if format == "png" {
+			width = 900
+		}
+		it := a.do(201, "PUT", drive+"/root:/halves."+format+":/content", token, painted(t, format, width, width/2))
 		address := drive + "/items/" + it.ID + "/thumbnails"
 		var sets thumbnailSets
 		a.json2(address, token, &sets)
@@ -87,6 +92,9 @@ func TestThumbnails(t *testing.T) {
 			t.Fatalf("%s: %+v", format, sets)
 		}
 		checkThumbnail(t, a, sets.Value[0].Small, 96, 48)
+		if format != "png" {
+			continue
+		}
 		checkThumbnail(t, a, sets.Value[0].Medium, 176, 88)
 		checkThumbnail(t, a, sets.Value[0].Large, 800, 400)
 

@@ -41,6 +41,10 @@ type Transport struct {
 	Base http.RoundTripper
 }
 
+// WithoutToken returns Base: it is for URLs that carry their own permission, to
+// which a token must not go.
+func (t *Transport) WithoutToken() http.RoundTripper { return t.Base }
+
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	scopes, ok := t.mayCarry(r)
