@@ -41,7 +41,8 @@ var notFound = webapp.Failure{Status: http.StatusNotFound, Title: "Not found",
 	Text: "It may have been moved or deleted, or you may not have access to it."}
 
 // explain returns the failure to show for an error. Errors that only the user can
-// resolve do not get here: [msauth.Middleware.Challenge] handles them.
+// resolve, and Graph's answers with status 401, do not get here:
+// [msauth.Middleware.Challenge] handles them.
 func explain(err error) webapp.Failure {
 	if errors.Is(err, msauth.ErrTokenUnavailable) {
 		f := webapp.Failure{Status: http.StatusServiceUnavailable, Retry: true, Title: "Microsoft is not responding",
@@ -71,9 +72,6 @@ var notResponding = webapp.Failure{Status: http.StatusBadGateway, Retry: true, T
 // explainGraph returns the failure for an answer of Microsoft's.
 func explainGraph(e *graph.Error) webapp.Failure {
 	switch e.Status {
-	case http.StatusUnauthorized:
-		return webapp.Failure{Status: http.StatusUnauthorized, SignIn: true, Title: "Please sign in again",
-			Text: "Microsoft needs you to confirm your sign-in. You will return to this page."}
 	case http.StatusForbidden:
 		return webapp.Failure{Status: http.StatusForbidden, Title: "Access denied",
 			Text: "This app does not have the permission it needs from you or your organization, or this account has no OneDrive. Another account may work."}
@@ -94,9 +92,6 @@ func (a *app) failed(w http.ResponseWriter, r *http.Request, err error) webapp.F
 	f.Log(a.log, r, err)
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
-	}
-	if f.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Cookie realm="msauth"`) // required by RFC 9110 section 15.5.2
 	}
 	return f
 }
@@ -149,11 +144,9 @@ func (a *app) problem(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	f := a.failed(w, r, err)
-	problem := map[string]any{"status": f.Status, "title": f.Title, "detail": f.Text, "id": f.ID}
-	if f.SignIn {
-		problem["login_url"] = a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/session"})
-	}
-	writeJSON(w, f.Status, "application/problem+json", problem)
+	writeJSON(w, f.Status, "application/problem+json", map[string]any{
+		"status": f.Status, "title": f.Title, "detail": f.Text, "id": f.ID,
+	})
 }
 
 func (a *app) notFound(http.ResponseWriter, *http.Request) error { return errNotFound }

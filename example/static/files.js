@@ -112,7 +112,7 @@ class Upload {
 
   queue() {
     this.stopper = new AbortController();
-    this.cancel.hidden = false;
+    this.cancel.hidden = this.bar.hidden = false;
     this.choices.replaceChildren();
     this.say("Waiting");
     waiting.push(this);
@@ -143,6 +143,7 @@ class Upload {
   end(text, bad = false) {
     const focused = document.activeElement === this.cancel;
     this.cancel.hidden = true;
+    this.bar.hidden = this.bar.value < this.bar.max;
     this.say(text, bad);
     announcer.textContent = `${this.file.name}: ${text}`;
     if (focused) document.getElementById("back").focus();
