@@ -35,6 +35,8 @@ import (
 //	MSAUTH_SCOPES    by default "User.Read Files.Read"
 //	PORT             by default 8080
 //
+// Files.ReadWrite and Calendars.Read are requested when they are first needed.
+//
 // At Microsoft the registration also needs the optional claim auth_time (in ID
 // tokens), for /security, and an app role "Admin", for /admin.
 type settings struct {

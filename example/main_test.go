@@ -191,6 +191,21 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestUploadHosts(t *testing.T) {
+	t.Parallel()
+	for graph, want := range map[string]string{
+		"https://graph.microsoft.com/v1.0":             "https://*.sharepoint.com https://my.microsoftpersonalcontent.com https://*.up.1drv.com https://api.onedrive.com",
+		"https://graph.microsoft.us/v1.0":              "https://*.sharepoint.us https://*.sharepoint-mil.us",
+		"https://microsoftgraph.chinacloudapi.cn/v1.0": "https://*.sharepoint.cn",
+		"http://127.0.0.1:9999/v1.0":                   "http://localhost:9999 http://127.0.0.1:9999",
+		"":                                             "",
+	} {
+		if got := strings.Join(uploadHosts(graph), " "); got != want {
+			t.Errorf("%s: %q, want %q", graph, got, want)
+		}
+	}
+}
+
 func TestAttachment(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, want string }{
