@@ -17,6 +17,9 @@ func (a *app) itemOf(r *http.Request) (*graph.Files, graph.DriveItem, error) {
 		return nil, graph.DriveItem{}, err
 	}
 	it, err := f.Stat(r.Context(), graph.Ref{ID: r.PathValue("id")}, graph.Query{Select: itemFields})
+	if err == nil && it.Root != nil {
+		err = errNotFound // nothing can be done to the drive as a whole
+	}
 	return f, it, err
 }
 

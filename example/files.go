@@ -46,6 +46,7 @@ func (a *app) fileRoutes(mux *http.ServeMux) {
 	form("/files/new-folder", a.newFolder, a.createFolder)
 	form("/files/{id}/rename", a.renamePage, a.rename)
 	form("/files/{id}/move", a.movePage, a.move)
+	form("/files/{id}/copy", a.copyPage, a.copyItem)
 	form("/files/{id}/share", a.sharePage, a.share)
 	button("/files/{id}/unshare", a.unshare)
 	button("/files/{id}/delete", a.deleteItem)

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth/msauthtest"
 )
@@ -119,6 +120,21 @@ func TestMove(t *testing.T) {
 	b.get("/files/"+documents+"/move?to="+file).want(http.StatusNotFound, "Not found")
 }
 
+func TestCopy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.AnswerTime = 3 * time.Second })
+	b := s.writer(msauthtest.Mia)
+	path := "/files/" + b.get("/files").id("Documents") + "/copy"
+	b.get(path).want(http.StatusOK, `value="Documents (2)"`)
+	b.submit(path, url.Values{"name": {"Documents (2)"}}).want(http.StatusOK, "The copy is called “Documents (2)”.").link("Documents (2)")
+	b.submit(path, url.Values{"name": {"documents (2)"}}).want(http.StatusConflict, `value="documents (3)"`)
+	b.submit(path, url.Values{"name": {"a?"}}).want(http.StatusBadRequest, "This name contains one of")
+
+	s.ms.Set(func(b *msauthtest.Behavior) { b.CopyTime = time.Minute })
+	b.submit(path, url.Values{"name": {"Later"}}).want(http.StatusOK, "OneDrive is still making the copy “Later”.")
+	b.submit("/files/root/copy", url.Values{"name": {"x"}}).want(http.StatusNotFound)
+}
+
 func TestDeleteAndRestore(t *testing.T) {
 	t.Parallel()
 	t.Run("personal", func(t *testing.T) {
@@ -220,7 +236,7 @@ func TestFileFormsOfOtherSites(t *testing.T) {
 	id := b.get("/files").id("Shopping list.txt")
 	before := s.ms.Count(msauthtest.Graph)
 	for _, path := range []string{
-		"/files/new-folder", "/files/" + id + "/rename", "/files/" + id + "/move", "/files/" + id + "/share", "/files/" + id + "/unshare",
+		"/files/new-folder", "/files/" + id + "/rename", "/files/" + id + "/move", "/files/" + id + "/copy", "/files/" + id + "/share", "/files/" + id + "/unshare",
 		"/files/" + id + "/delete", "/files/restore", "/files/upload", "/files/upload-session", "/files/upload-session/cancel",
 	} {
 		b.submit(path, url.Values{"id": {id}, "name": {"x"}, "to": {""}}, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example").want(http.StatusForbidden, "The form was posted by another site")

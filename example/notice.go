@@ -10,7 +10,7 @@ import (
 // A notice says on the next page what a form has done. It goes through a cookie,
 // because whoever makes a link could write any text into an address.
 type notice struct {
-	Done string `json:"d"` // "created", "uploaded", "renamed", "moved", "deleted", "restored", "in-bin" or "unshared"
+	Done string `json:"d"` // "created", "uploaded", "renamed", "moved", "copied", "copying", "deleted", "restored", "in-bin" or "unshared"
 	Name string `json:"n"` // of the item
 	ID   string `json:"i,omitempty"`
 }
