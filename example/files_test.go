@@ -51,6 +51,18 @@ func TestPermissionForChanges(t *testing.T) {
 	b.get("/session").want(http.StatusOK, "Files.ReadWrite")
 }
 
+// A script learns where to allow changes.
+func TestPermissionForChangesByScript(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn()
+	start := func() *answer {
+		return b.body("/files/upload-session", "application/json", strings.NewReader(`{"name":"x","size":1}`), s.script()...)
+	}
+	b.get(start().loginURL()).want(http.StatusOK, "Files.ReadWrite")
+	start().want(http.StatusOK, `"url"`)
+}
+
 func TestNewFolder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

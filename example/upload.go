@@ -8,13 +8,18 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"time"
 
 	"example.com/msauth/graph"
 )
 
 const (
-	maxFile  = 250 << 30 // bytes of a file in OneDrive
-	maxDrain = 32 << 20  // bytes of a refused upload that are read all the same
+	maxFile = 250 << 30 // bytes of a file in OneDrive
+
+	// What is read of a refused upload all the same: browsers differ in whether they
+	// read an answer while they are sending.
+	maxDrain  = 32 << 20
+	drainTime = 5 * time.Second
 )
 
 var (
@@ -69,15 +74,12 @@ func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	control := http.NewResponseController(w)
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{patientReader{r.Body, control}, r.Body}
+	control, body := http.NewResponseController(w), r.Body
+	r.Body = io.NopCloser(patientReader{body, control})
 	it, form, err := a.storeForm(r, f)
 	if err != nil {
-		// A browser that is still sending may not read the answer.
-		_, _ = io.CopyN(io.Discard, r.Body, maxDrain)
+		_ = control.SetReadDeadline(time.Now().Add(drainTime))
+		_, _ = io.CopyN(io.Discard, body, maxDrain)
 		return a.notStored(w, r, form, err)
 	}
 	if isScript(r) {
