@@ -236,13 +236,16 @@ func TestLargeDocuments(t *testing.T) {
 	t.Parallel()
 	const most = 8 << 20
 	for _, size := range []int{most, most + 1} {
-		body := `"` + strings.Repeat("x", size-2) + `"`
-		c, _ := clientOf(reply(200, body))
-		text, err := graph.Get[string](t.Context(), c, "x")
-		if size == most && (err != nil || len(text) != size-2) {
-			t.Errorf("8 MiB: %v", err)
-		} else if size > most && (err == nil || !strings.Contains(err.Error(), "the answer is larger than 8 MiB") || text != "") {
-			t.Errorf("8 MiB and a byte: %v", err)
+		for _, length := range []int64{int64(size), -1} { // known in advance, or not
+			c, _ := clientOf(func(sent) *http.Response {
+				body := io.NopCloser(strings.NewReader(strings.Repeat("x", size)))
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: body, ContentLength: length}
+			})
+			// Documents that are read take seconds with the race detector.
+			_, err := graph.Get[struct{}](t.Context(), c, "x")
+			if tooLarge := err != nil && strings.Contains(err.Error(), "the answer is larger than 8 MiB"); tooLarge != (size > most) {
+				t.Errorf("%d bytes: %v", size, err)
+			}
 		}
 	}
 	body := &endless{}
