@@ -22,6 +22,7 @@ type Changes[T any] struct {
 	c     *Client
 	err   error  // of the arguments
 	query Query  // of a first request
+	first string // the URL of a first request, "" if a link was given
 	link  string // what is read next
 }
 
@@ -35,7 +36,7 @@ type Changes[T any] struct {
 //		}
 //		...
 //	}
-//	saved = changes.Link()
+//	saved = changes.Link() // after an error too
 //
 // The parameters of the query, at most one, go with the first request only: links
 // contain them. Its header fields go with each. Give the query with a link too, for
@@ -54,7 +55,9 @@ func Delta[T any](c *Client, start string, query ...Query) *Changes[T] {
 		d.err = err
 		return d
 	}
-	d.link = u.String()
+	if d.link = u.String(); !isLink(start) {
+		d.first = d.link
+	}
 	return d
 }
 
@@ -71,7 +74,7 @@ func (d *Changes[T]) Link() string { return d.link }
 // call goes on at [Changes.Link].
 //
 // If the error matches [ErrResync], Link is where everything begins again, as Graph
-// said or, if it did not, the start without what it knew. The app must then read
+// said or, if it did not, the start that was given: of a link, its path. The app must then read
 // all items anew, and take those that it has and that do not come for deleted. The
 // [Error] in its chain may have a code that says how to treat the app's own changes:
 // resyncChangesApplyDifferences, if Graph's state is the one to keep, or
@@ -138,11 +141,16 @@ func (d *Changes[T]) page(ctx context.Context) (Page[T], error) {
 	return page, err
 }
 
-// restart sets the link to where Graph says that everything begins again, or to
-// the path of the query without its token.
+// restart sets the link to where Graph says that everything begins again, or else
+// to the first request or, if that is not known, to the path of a link without its
+// token.
 func (d *Changes[T]) restart(at *url.URL, location string) {
 	if _, err := d.c.checkLink(location); err == nil {
 		d.link = location
+		return
+	}
+	if d.first != "" {
+		d.link = d.first
 		return
 	}
 	u := *at
