@@ -73,13 +73,14 @@ func (d *Changes[T]) Link() string { return d.link }
 // that it yields. An item can come several times; its last state counts. Another
 // call goes on at [Changes.Link].
 //
-// If the error matches [ErrResync], Link is where everything begins again, as Graph
-// said or, if it did not, the start that was given: of a link, its path. The app must then read
-// all items anew, and take those that it has and that do not come for deleted. The
-// [Error] in its chain may have a code that says how to treat the app's own changes:
-// resyncChangesApplyDifferences, if Graph's state is the one to keep, or
-// resyncChangesUploadDifferences, if items that only the app has are to be kept;
-// both have been seen without "Changes" in them.
+// If the error matches [ErrResync], Graph cannot tell what has changed. Link then
+// leads to all items there are: it is what Graph said or, if it said nothing, the
+// start that was given, without the token if that was a link. The app must read all
+// items anew, and treat those that it knows and that do not come as deleted. The
+// [Error] in the chain may have a code about changes that the app has made itself
+// and not sent ("driveItem: delta"): resyncChangesApplyDifferences, if Graph's state
+// counts, or resyncChangesUploadDifferences, if items that only the app has are to
+// be kept. Both have been seen without "Changes" in them.
 //
 // Links to another host are an [InvalidError], and are not followed.
 func (d *Changes[T]) All(ctx context.Context) iter.Seq2[T, error] {
