@@ -288,6 +288,28 @@ func TestAnswersWithoutContent(t *testing.T) {
 	}
 }
 
+// A sharing link is a permission, and a delta token is long.
+func TestErrorsDoNotHaveAllOfThePath(t *testing.T) {
+	t.Parallel()
+	c, _ := clientOf(reply(404, ""))
+	for path, want := range map[string]string{
+		"shares/u!secret/driveItem":      "graph: GET /shares/[hidden]/driveItem: HTTP status 404",
+		"/Shares/s!secret?x":             "graph: GET /Shares/[hidden]: HTTP status 404",
+		"shares/u!secret/":               `graph: path "shares/[hidden]/" has a segment that is empty, "." or ".."`,
+		base + "/shares/u!secret":        "graph: GET /shares/[hidden]: HTTP status 404",
+		"me/drive/root:/shares/plan.txt": "graph: GET /me/drive/root:/shares/plan.txt: HTTP status 404",
+		strings.Repeat("a", 400):         "graph: GET /" + strings.Repeat("a", 295) + "...: HTTP status 404",
+	} {
+		if _, err := graph.Get[struct{}](t.Context(), c, path); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+	}
+	responses, err := c.Batch(t.Context(), graph.BatchRequest{Path: "shares/u!secret"})
+	if err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, responses), "secret") {
+		t.Errorf("%v, %+v", err, responses)
+	}
+}
+
 // What is known of a connection's failure does not include the URL.
 func TestConnectionErrors(t *testing.T) {
 	t.Parallel()
