@@ -116,6 +116,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -340,6 +341,10 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.serve(w, r, kind, handle)
+	if r.Method == http.MethodPut {
+		// Clients that are still sending may not see an early answer.
+		io.Copy(io.Discard, r.Body)
+	}
 }
 
 // serve answers a request of a kind as the behavior requires.
