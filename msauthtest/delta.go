@@ -160,7 +160,7 @@ func (c *driveCall) delta(w http.ResponseWriter, r *http.Request, p place) {
 		notSupported(http.StatusBadRequest, "Delta is supported on the root folder only.").write(w, r)
 		return
 	}
-	page, _, bad := paging(url.Values{"$top": q["$top"]}, pageSize)
+	page, _, bad := drivePaging(url.Values{"$top": q["$top"]})
 	if bad != nil {
 		bad.write(w, r)
 		return

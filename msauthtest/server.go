@@ -151,7 +151,7 @@ type Server struct {
 
 	downloadEra atomic.Uint64 // of pre-signed URLs: see ExpireDownloads
 	deltaEra    atomic.Uint64 // of tokens of delta: see ExpireDeltaTokens
-	temporary   tempFiles     // contents of large files
+	temporary   *tempFiles    // contents of large files; it refers to nothing here
 
 	stop func() // stops a server that listens; nil for others
 
@@ -249,6 +249,7 @@ func New(origin string) *Server {
 		refresh:      map[[32]byte]*refreshToken{},
 		access:       map[[32]byte]accessToken{},
 		consents:     map[string][]permission{},
+		temporary:    &tempFiles{},
 		drives:       map[string]*drive{},
 		uploads:      map[string]*upload{},
 		monitors:     map[string]*monitor{},
