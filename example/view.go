@@ -12,6 +12,7 @@ import (
 
 	"example.com/msauth"
 	"example.com/msauth/example/internal/webapp"
+	"example.com/msauth/graph"
 )
 
 //go:embed templates static
@@ -19,7 +20,8 @@ var files embed.FS
 
 var pages = webapp.NewPages(files, template.FuncMap{
 	"device": deviceOf, "hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment, "name": nameOf,
-}, "home", "profile", "files", "calendar", "session", "sessions", "ended", "security", "admin")
+	"picture": isPicture, "place": placeOf, "row": newRow,
+}, "home", "profile", "files", "name", "move", "share", "preview", "upload", "calendar", "session", "sessions", "ended", "security", "admin")
 
 // defaultPhoto is the picture of people who have none: their initials.
 var defaultPhoto = template.Must(template.ParseFS(files, "templates/photo.svg"))
@@ -97,7 +99,7 @@ func initials(name string) string {
 }
 
 // kindOf returns the name of an item's icon, by its media type and file name.
-func kindOf(it item) string {
+func kindOf(it graph.DriveItem) string {
 	if it.Folder != nil {
 		return "folder"
 	}
@@ -122,6 +124,14 @@ func kindOf(it item) string {
 	}
 	return "file"
 }
+
+// A row is an item in a list of items.
+type row struct {
+	graph.DriveItem
+	ShowPlace bool // say in which folder it is
+}
+
+func newRow(it graph.DriveItem, place bool) row { return row{it, place} }
 
 // A moment is a time on the session page.
 type moment struct {
