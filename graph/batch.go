@@ -48,18 +48,22 @@ type BatchRequest struct {
 //	me, err := graph.Decode[graph.User](responses[0])
 //
 // Requests that were answered with status 429 are sent again, after the longest
-// time that Graph asks for, and so are GET, PUT and DELETE requests after 502, 503
-// and 504, and requests that were not made because they depend on one of these.
-// Requests that have succeeded are not repeated: those that depend on them come
-// later in any case. A call waits one minute in all and makes five repeats at
-// most; what is refused then is in the responses. The answer to a batch can have 8
-// MiB.
+// time that Graph asks for: they were not processed. So are GET, PUT and DELETE
+// requests after 502, 503, 504 and 509, and requests that were not made because
+// they depend on one of these. What they depend on and has succeeded is not
+// repeated. A call waits at most one minute in all, and repeats at most five times;
+// what is still refused then is in the responses. A batch that is refused as a
+// whole is repeated after 429 only. The answer to a batch may have 8 MiB.
 //
-// The error is an [InvalidError], and nothing was sent, if there are more
-// requests, two with the same id, one that depends on an unknown id or on itself,
-// or one that would be invalid by itself. After any other error, some requests may
-// have been made: the responses are returned too, and Err of those that are missing
-// says why.
+// A request that was answered with status 401 is not made again with another
+// token, even if the HTTP client does that otherwise: pass its Err to msauth's
+// Middleware.Challenge.
+//
+// The error is an [InvalidError], and nothing was sent, if there are more than 20
+// requests, if two have the same id, if one depends on an unknown id or on itself,
+// or if one would be invalid outside of a batch. After any other error, some
+// requests may have been made: the responses are returned too, and Err of those
+// that are missing says why.
 func (c *Client) Batch(ctx context.Context, requests ...BatchRequest) ([]BatchResponse, error) {
 	b, err := c.newBatch(requests)
 	if err != nil || len(requests) == 0 {

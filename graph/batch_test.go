@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"example.com/msauth/graph"
 )
@@ -438,5 +439,33 @@ func TestHowLongABatchWaits(t *testing.T) {
 		if !errors.Is(err, errConnection) || responses[0].Status != 0 || !errors.Is(responses[0].Err(), errConnection) || responses[1].Err() != nil {
 			t.Errorf("a lost connection: %v, %+v", err, responses)
 		}
+	})
+}
+
+// Whatever the answer to a batch is, each request has a response with a status or
+// an error, and what the error says is one line.
+func FuzzBatch(f *testing.F) {
+	f.Add(`{"responses":[{"id":"2","status":200,"headers":{"Content-Type":"image/jpeg"},"body":"AAAA"},{"id":"1","status":429,"headers":{"Retry-After":"1"}}]}`)
+	f.Add(`{"responses":[{"id":"1","status":302,"headers":{"location":"https://storage.example/"}},null,{"id":"1","status":204}]}`)
+	f.Add(`{"responses":{"id":5}}`)
+	f.Add(`{"RESPONSES":[{"ID":"2","Status":424,"headers":[],"body":{"error":{"code":"a\n"}}},{"id":"1","status":503}]}`)
+	f.Fuzz(func(t *testing.T, answer string) {
+		synctest.Test(t, func(t *testing.T) {
+			c, w := clientOf(reply(200, answer))
+			responses, err := c.Batch(t.Context(), graph.BatchRequest{Path: "me"}, graph.BatchRequest{Path: "me/drive", DependsOn: []string{"1"}})
+			if len(responses) != 2 || len(w.got) > 6 {
+				t.Fatalf("%d responses after %d requests: %v", len(responses), len(w.got), err)
+			}
+			for _, r := range responses {
+				if r.Status == 0 && (r.Err() == nil || err == nil) || r.Status != 0 && (r.Status < 200 || r.Status > 599) || r.Header.Get("Location") != "" {
+					t.Errorf("%+v, error %v", r, err)
+				}
+				for _, err := range []error{err, r.Err()} {
+					if err != nil && (len(err.Error()) > 2500 || strings.ContainsFunc(err.Error(), unicode.IsControl)) {
+						t.Errorf("%q", err)
+					}
+				}
+			}
+		})
 	})
 }

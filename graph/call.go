@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+
+	"example.com/msauth/internal/web"
 )
 
 // Get reads the resource at path, relative to the base URL:
@@ -66,7 +68,7 @@ func (c *Client) newRequest(method, path string, body any, query []Query) (*requ
 		return nil, err
 	}
 	r := &request{
-		op:     method + " " + u.Path[len(c.base.Path):],
+		op:     web.OneLine(method+" "+hideShare(u.Path[len(c.base.Path):]), maxOp),
 		method: method, url: u, repeat: ruleOf(method), header: http.Header{},
 	}
 	for name, values := range q.Header {

@@ -22,6 +22,7 @@ type Changes[T any] struct {
 	c     *Client
 	err   error  // of the arguments
 	query Query  // of a first request
+	first string // the URL of a first request, "" if a link was given
 	link  string // what is read next
 }
 
@@ -35,7 +36,7 @@ type Changes[T any] struct {
 //		}
 //		...
 //	}
-//	saved = changes.Link()
+//	saved = changes.Link() // after an error too
 //
 // The parameters of the query, at most one, go with the first request only: links
 // contain them. Its header fields go with each. Give the query with a link too, for
@@ -54,7 +55,9 @@ func Delta[T any](c *Client, start string, query ...Query) *Changes[T] {
 		d.err = err
 		return d
 	}
-	d.link = u.String()
+	if d.link = u.String(); !isLink(start) {
+		d.first = d.link
+	}
 	return d
 }
 
@@ -70,13 +73,14 @@ func (d *Changes[T]) Link() string { return d.link }
 // that it yields. An item can come several times; its last state counts. Another
 // call goes on at [Changes.Link].
 //
-// If the error matches [ErrResync], Link is where everything begins again, as Graph
-// said or, if it did not, the start without what it knew. The app must then read
-// all items anew, and take those that it has and that do not come for deleted. The
-// [Error] in its chain may have a code that says how to treat the app's own changes:
-// resyncChangesApplyDifferences, if Graph's state is the one to keep, or
-// resyncChangesUploadDifferences, if items that only the app has are to be kept;
-// both have been seen without "Changes" in them.
+// If the error matches [ErrResync], Graph cannot tell what has changed. Link then
+// leads to all items there are: it is what Graph said or, if it said nothing, the
+// start that was given, without the token if that was a link. The app must read all
+// items anew, and treat those that it knows and that do not come as deleted. The
+// [Error] in the chain may have a code about changes that the app has made itself
+// and not sent ("driveItem: delta"): resyncChangesApplyDifferences, if Graph's state
+// counts, or resyncChangesUploadDifferences, if items that only the app has are to
+// be kept. Both have been seen without "Changes" in them.
 //
 // Links to another host are an [InvalidError], and are not followed.
 func (d *Changes[T]) All(ctx context.Context) iter.Seq2[T, error] {
@@ -138,11 +142,16 @@ func (d *Changes[T]) page(ctx context.Context) (Page[T], error) {
 	return page, err
 }
 
-// restart sets the link to where Graph says that everything begins again, or to
-// the path of the query without its token.
+// restart sets the link to where Graph says that everything begins again, or else
+// to the first request or, if that is not known, to the path of a link without its
+// token.
 func (d *Changes[T]) restart(at *url.URL, location string) {
 	if _, err := d.c.checkLink(location); err == nil {
 		d.link = location
+		return
+	}
+	if d.first != "" {
+		d.link = d.first
 		return
 	}
 	u := *at

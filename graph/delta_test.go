@@ -151,6 +151,8 @@ func TestDeltaBeginsAgain(t *testing.T) {
 		{"a function of a namespace", base + "/me/drive/root/microsoft.graph.delta(token='x')", gone(""), base + "/me/drive/root/microsoft.graph.delta?$select=id"},
 		{"a path with escapes", base + "/me/drive/root:/a%3Ab%20c:/delta?token=x", gone(""), base + "/me/drive/root:/a%3Ab%20c:/delta?$select=id"},
 		{"a path", "me/drive/root/delta", gone(""), base + "/me/drive/root/delta?$select=id"},
+		{"a path with a query", "me/drive/root/delta?$top=5", gone(""), base + "/me/drive/root/delta?$top=5&$select=id"},
+		{"a path, where Graph says", "me/drive/root/delta", gone(fresh), fresh},
 		{"another status", base + "/me/drive/root/delta?token=old", reply(400, `{"error":{"code":"resyncRequired"}}`), base + "/me/drive/root/delta?$select=id"},
 		{"no document", base + "/me/drive/root/delta?token=old", reply(410, ""), base + "/me/drive/root/delta?$select=id"},
 	} {

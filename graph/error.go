@@ -22,8 +22,9 @@ import (
 // [errors.Is] finds fs.ErrNotExist in one with status 404 or 410, fs.ErrExist in
 // one with code nameAlreadyExists, and fs.ErrPermission in one with status 403.
 type Error struct {
-	// Op is the method and the path of the request, or what was asked of a
-	// storage host: "upload", "download", "monitor".
+	// Op is the method and the path of the request, at most 300 bytes and without
+	// a sharing link, or what was asked of a storage host: "upload", "download",
+	// "monitor".
 	Op string
 
 	// Status is the HTTP status. If it is below 300, the request has succeeded
@@ -122,6 +123,7 @@ func isInvalid(err error) bool {
 
 const (
 	maxErrorBody = 64 << 10
+	maxOp        = 300
 	maxMessage   = 500
 	maxCodes     = 8
 )

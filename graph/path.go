@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 
 	"example.com/msauth/internal/web"
@@ -30,6 +31,13 @@ func escape(segment string) string {
 	return strings.ReplaceAll(url.PathEscape(segment), ":", "%3A")
 }
 
+// share is a sharing link in a path ("shares/u!..."). It can be all that somebody
+// needs to open a file.
+var share = regexp.MustCompile(`(?i)^(/?shares/)[^/?]+`)
+
+// hideShare makes a path fit for errors.
+func hideShare(path string) string { return share.ReplaceAllString(path, "${1}"+hidden) }
+
 // maxPath is the length of a path or link in bytes. Delta links are long.
 const maxPath = 16 << 10
 
@@ -45,7 +53,7 @@ func (c *Client) below(text string) (*url.URL, error) {
 	escaped, query, _ := strings.Cut(strings.TrimPrefix(text, "/"), "?")
 	escaped, query = asciiPath(escaped), web.ASCIIURL(query)
 	bad := func(reason string) (*url.URL, error) {
-		return nil, &InvalidError{Field: "path", Value: web.OneLine(text, 200), Reason: reason}
+		return nil, &InvalidError{Field: "path", Value: web.OneLine(hideShare(text), 200), Reason: reason}
 	}
 	if len(text) > maxPath {
 		return bad("is too long")

@@ -74,12 +74,11 @@ func (d *drive) leaves(it *item) {
 
 // A deltaToken is a position in the changes of a drive below an item.
 type deltaToken struct {
-	era    uint64 // see Server.ExpireDeltaTokens
-	from   uint64 // the round is about changes after this one
-	next   uint64 // of the round, this one is the last that was on a page
-	to     uint64 // and this one its last
-	ended  bool   // the round has ended: the token is that of a deltaLink
-	sealed string // of everything, with the owner and the item
+	era   uint64 // see Server.ExpireDeltaTokens
+	from  uint64 // the round is about changes after this one
+	next  uint64 // of the round, this one is the last that was on a page
+	to    uint64 // and this one its last
+	ended bool   // the round has ended: the token is that of a deltaLink
 }
 
 func (c *driveCall) sealToken(t deltaToken, it *item) string {
@@ -161,7 +160,7 @@ func (c *driveCall) delta(w http.ResponseWriter, r *http.Request, p place) {
 		notSupported(http.StatusBadRequest, "Delta is supported on the root folder only.").write(w, r)
 		return
 	}
-	page, _, bad := paging(url.Values{"$top": q["$top"]}, pageSize)
+	page, _, bad := drivePaging(url.Values{"$top": q["$top"]})
 	if bad != nil {
 		bad.write(w, r)
 		return

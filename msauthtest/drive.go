@@ -33,6 +33,7 @@ type item struct {
 	parent   *item
 	created  time.Time
 	modified time.Time
+	times    fileTimes
 	changed  uint64 // serial of the latest change
 	links    []*link
 }

@@ -107,7 +107,7 @@ func (c *driveCall) finish(s *slowCopy) (id string, bad *problem) {
 }
 
 func (c *driveCall) duplicate(it, folder *item, name string) *item {
-	twin := &item{name: name, folder: it.folder, mime: it.mime, content: it.content}
+	twin := &item{name: name, folder: it.folder, mime: it.mime, content: it.content, times: it.times}
 	children := slices.Clone(it.children)
 	c.add(folder, twin)
 	for _, child := range children {

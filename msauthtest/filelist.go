@@ -13,6 +13,15 @@ import (
 // pageSize is the number of children in an answer without $top.
 const pageSize = 200
 
+// drivePaging is paging for lists of items. It accepts a larger $top, as
+// OneDrive does, but pages are no larger.
+func drivePaging(q url.Values) (top, skip int, bad *problem) {
+	if n, err := strconv.Atoi(q.Get("$top")); err == nil && n > 999 {
+		q = url.Values{"$top": {"999"}, "$skiptoken": q["$skiptoken"]}
+	}
+	return paging(q, pageSize)
+}
+
 // paging parses $top, between 1 and 999, and $skiptoken.
 func paging(q url.Values, standard int) (top, skip int, bad *problem) {
 	top = standard
@@ -67,10 +76,7 @@ func (c *driveCall) children(w http.ResponseWriter, r *http.Request, p place) {
 // list answers with a page of items, in the order of $orderby.
 func (c *driveCall) list(w http.ResponseWriter, r *http.Request, items []*item, metadata string) {
 	q := r.URL.Query()
-	if n, err := strconv.Atoi(q.Get("$top")); err == nil && n > 999 { // a page has fewer than were asked for
-		q.Set("$top", "999")
-	}
-	top, skip, bad := paging(q, pageSize)
+	top, skip, bad := drivePaging(q)
 	if bad != nil {
 		bad.write(w, r)
 		return

@@ -138,7 +138,7 @@ func (c *driveCall) store(p place, behavior conflict, content *content) (it *ite
 			}
 			return c.storeNamed(p.item.parent, p.item.name, behavior, content)
 		}
-		p.item.content = content
+		p.item.content, p.item.times = content, fileTimes{}
 		p.item.touch(time.Now())
 		c.drive.changed(p.item)
 		return p.item, false, nil
@@ -215,18 +215,22 @@ func (c *driveCall) parentFor(it *item, ref *reference) (*item, *problem) {
 	return c.resolve(*ref)
 }
 
-// update serves PATCH: another name, another folder.
+// update serves PATCH: another name, another folder, other times.
 func (c *driveCall) update(w http.ResponseWriter, r *http.Request, p place) {
 	it := p.item
 	ask := struct {
 		Name     *string    `json:"name"`
 		Parent   *reference `json:"parentReference"`
+		Times    *fileTimes `json:"fileSystemInfo"`
 		Conflict conflict   `json:"@microsoft.graph.conflictBehavior"`
 	}{Conflict: "fail"}
 	bad := readDocument(c.body, &ask)
 	folder, name := it.parent, it.name
 	if bad == nil {
 		bad = ask.Conflict.check()
+	}
+	if bad == nil {
+		bad = ask.Times.check()
 	}
 	if bad == nil && it == c.drive.root {
 		bad = forbidden("The root folder cannot be changed.")
@@ -263,6 +267,7 @@ func (c *driveCall) update(w http.ResponseWriter, r *http.Request, p place) {
 		c.drive.changedBelow(it)
 	}
 	it.name = name
+	it.times.set(ask.Times)
 	if !it.folder {
 		it.mime = typeOf(name)
 	}

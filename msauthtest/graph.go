@@ -252,7 +252,7 @@ func (e *exchange) itemDoc(u User, it *item) map[string]any {
 		"cTag":                 fmt.Sprintf(`"c:{%s},%d"`, strings.ToUpper(derivedGUID("ctag "+it.id)), it.version),
 		"createdBy":            identity(u),
 		"lastModifiedBy":       identity(u),
-		"fileSystemInfo":       map[string]any{"createdDateTime": created, "lastModifiedDateTime": modified},
+		"fileSystemInfo":       it.times.doc(created, modified),
 		"parentReference":      map[string]any{"driveId": driveID(u), "driveType": driveType(u)},
 	}
 	if it.parent == nil {

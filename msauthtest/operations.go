@@ -90,9 +90,10 @@ func (c *driveCall) metadata() string {
 
 // show serves GET of an item.
 func (c *driveCall) show(w http.ResponseWriter, r *http.Request, p place) {
-	doc := c.itemDoc(c.user, p.item)
+	doc := selected(c.itemDoc(c.user, p.item), r.URL.Query().Get("$select"))
 	c.expand(doc, p.item, r.URL.Query())
-	c.graphJSON(w, r, c.metadata()+"/root/$entity", doc)
+	doc["@odata.context"] = c.URL + "/v1.0/$metadata#" + c.metadata() + "/root/$entity"
+	writeJSON(w, http.StatusOK, doc)
 }
 
 // redirect serves GET content.

@@ -76,7 +76,7 @@ func (c *driveCall) permanentDelete(w http.ResponseWriter, r *http.Request, p pl
 		return
 	}
 	c.recycle(p.item)
-	c.drive.bin = c.drive.bin[:len(c.drive.bin)-1]
+	c.drive.bin = slices.Delete(c.drive.bin, len(c.drive.bin)-1, len(c.drive.bin))
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -116,6 +116,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -150,7 +151,7 @@ type Server struct {
 
 	downloadEra atomic.Uint64 // of pre-signed URLs: see ExpireDownloads
 	deltaEra    atomic.Uint64 // of tokens of delta: see ExpireDeltaTokens
-	temporary   tempFiles     // contents of large files
+	temporary   *tempFiles    // contents of large files; it refers to nothing here
 
 	stop func() // stops a server that listens; nil for others
 
@@ -248,6 +249,7 @@ func New(origin string) *Server {
 		refresh:      map[[32]byte]*refreshToken{},
 		access:       map[[32]byte]accessToken{},
 		consents:     map[string][]permission{},
+		temporary:    &tempFiles{},
 		drives:       map[string]*drive{},
 		uploads:      map[string]*upload{},
 		monitors:     map[string]*monitor{},
@@ -340,6 +342,10 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.serve(w, r, kind, handle)
+	if r.Method == http.MethodPut {
+		// Clients that are still sending may not see an early answer.
+		io.Copy(io.Discard, r.Body)
+	}
 }
 
 // serve answers a request of a kind as the behavior requires.

@@ -165,7 +165,6 @@ func (e *exchange) receive(w http.ResponseWriter, r *http.Request, id string) {
 		bad = e.begin(id, p)
 	}
 	if bad != nil {
-		io.Copy(io.Discard, r.Body) // clients read an answer after they have sent everything
 		bad.write(w, r)
 		return
 	}

@@ -1,6 +1,7 @@
 package msauthtest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ type upload struct {
 	size     int64 // of the file; -1 until the first part, if it was not announced
 	fixed    bool  // a part has said the size
 	deferred bool  // the file is added on request
+	times    fileTimes
 	expires  time.Time
 
 	got    int64 // bytes that are here
@@ -68,38 +70,41 @@ func (s *Server) ExpireUploads() {
 // An uploadRequest is the body of createUploadSession.
 type uploadRequest struct {
 	Item *struct {
-		Name     string   `json:"name"`
-		FileSize *int64   `json:"fileSize"`
-		Conflict conflict `json:"@microsoft.graph.conflictBehavior"`
+		Name     string     `json:"name"`
+		FileSize *int64     `json:"fileSize"`
+		Times    *fileTimes `json:"fileSystemInfo"`
+		Conflict conflict   `json:"@microsoft.graph.conflictBehavior"`
 	} `json:"item"`
 	Defer bool `json:"deferCommit"`
 }
 
 // readUpload decodes the body of createUploadSession.
-func readUpload(body []byte) (name string, size int64, behavior conflict, deferred bool, bad *problem) {
+func readUpload(body []byte) (name string, up *upload, bad *problem) {
 	var ask uploadRequest
 	bad = readDocument(body, &ask)
-	size, behavior = -1, "replace"
+	up = &upload{size: -1, behavior: "replace", deferred: ask.Defer, sum: newSums()}
 	if ask.Item != nil {
 		name = ask.Item.Name
 		if ask.Item.FileSize != nil {
-			if size = *ask.Item.FileSize; size < 0 && bad == nil {
+			if up.size = *ask.Item.FileSize; up.size < 0 && bad == nil {
 				bad = badRequest("The value of fileSize is not valid.")
 			}
 		}
-		if ask.Item.Conflict != "" {
-			behavior = ask.Item.Conflict
+		if bad == nil {
+			bad = ask.Item.Times.check()
 		}
+		up.times.set(ask.Item.Times)
+		up.behavior = cmp.Or(ask.Item.Conflict, up.behavior)
 	}
 	if bad == nil {
-		bad = behavior.check()
+		bad = up.behavior.check()
 	}
-	return name, size, behavior, ask.Defer, bad
+	return name, up, bad
 }
 
 // createUpload starts an upload session.
 func (c *driveCall) createUpload(w http.ResponseWriter, r *http.Request, p place) {
-	name, size, behavior, deferred, bad := readUpload(c.body)
+	name, up, bad := readUpload(c.body)
 	if bad == nil && p.item == nil {
 		bad = c.placeProblem(p.base, false, p.missing...)
 	}
@@ -107,14 +112,14 @@ func (c *driveCall) createUpload(w http.ResponseWriter, r *http.Request, p place
 	case bad != nil:
 	case name != "" && len(p.names) > 0 && !strings.EqualFold(name, p.names[len(p.names)-1]):
 		bad = badRequest("The name in the path does not match the name in the body.")
-	case size >= 0 && c.behavior.RefuseFileSize:
+	case up.size >= 0 && c.behavior.RefuseFileSize:
 		bad = badRequest("The property 'fileSize' is not supported here.")
 	case p.item != nil && p.item.folder, p.item == nil && !p.base.folder:
 		bad = badRequest("An upload session is for files only.")
-	case p.item != nil && behavior == "fail", c.uploading(p):
+	case p.item != nil && up.behavior == "fail", c.uploading(p):
 		bad = problemExists
 	default:
-		bad = c.room(1+len(p.missing), max(size, 0))
+		bad = c.room(1+len(p.missing), max(up.size, 0))
 	}
 	if bad != nil {
 		bad.write(w, r)
@@ -127,7 +132,7 @@ func (c *driveCall) createUpload(w http.ResponseWriter, r *http.Request, p place
 		}
 	}
 	id := randomText(43)
-	up := &upload{owner: c.user.ObjectID, at: p, behavior: behavior, size: size, deferred: deferred, expires: c.uploadExpiry(), sum: newSums()}
+	up.owner, up.at, up.expires = c.user.ObjectID, p, c.uploadExpiry()
 	c.uploads[id] = up
 	doc := up.status()
 	address := c.otherURL + "/upload/" + id
@@ -177,6 +182,7 @@ func (c *driveCall) commit(w http.ResponseWriter, r *http.Request, id string, p 
 		bad.write(w, r)
 		return
 	}
+	it.times.set(&up.times)
 	delete(c.uploads, id)
 	if c.user.personal() {
 		c.stored(w, it, created)

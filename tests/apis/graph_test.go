@@ -1,6 +1,7 @@
 package apis_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,14 +16,19 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// graphSite is a site whose page /do asks Graph with a client that knows nothing
-// of claims challenges.
-func graphSite(t *testing.T) (*testsite.Site, *testsite.Browser) {
+// plain returns a client that knows nothing of claims challenges.
+func plain(ctx context.Context, s *msauth.Session) *http.Client {
+	return oauth2.NewClient(ctx, s.TokenSource(ctx))
+}
+
+func own(ctx context.Context, s *msauth.Session) *http.Client { return s.Client(ctx) }
+
+// graphSite is a site whose page /do asks Graph with a client.
+func graphSite(t *testing.T, client func(context.Context, *msauth.Session) *http.Client) (*testsite.Site, *testsite.Browser) {
 	t.Helper()
 	var s *testsite.Site
 	s = testsite.Orders(t, func(w http.ResponseWriter, r *http.Request, session *msauth.Session, _ string) {
-		plain := oauth2.NewClient(r.Context(), session.TokenSource(r.Context()))
-		me, err := graph.Get[graph.User](r.Context(), graph.New(plain, s.MS.URL+"/v1.0"), "me")
+		me, err := graph.Get[graph.User](r.Context(), graph.New(client(r.Context(), session), s.MS.URL+"/v1.0"), "me")
 		if err != nil {
 			err = fmt.Errorf("reading the profile: %w", err)
 		}
@@ -45,7 +51,7 @@ func graphSite(t *testing.T) (*testsite.Site, *testsite.Browser) {
 
 func TestChallengeReadsTheClaimsChallengeOfAGraphError(t *testing.T) {
 	t.Parallel()
-	s, b := graphSite(t)
+	s, b := graphSite(t, plain)
 	s.MS.Challenge(msauthtest.Challenge{ACRS: "c1"})
 	if p := b.WantProblem(b.Fetch("/do"), http.StatusUnauthorized); !strings.Contains(p.LoginURL, "/auth/login?") {
 		t.Errorf("a script is told %+v", p)
@@ -62,7 +68,7 @@ func TestChallengeReadsTheClaimsChallengeOfAGraphError(t *testing.T) {
 
 func TestChallengeReadsAGraphErrorWithoutAChallenge(t *testing.T) {
 	t.Parallel()
-	s, b := graphSite(t)
+	s, b := graphSite(t, plain)
 	refused := msauthtest.Failure{Status: http.StatusUnauthorized}
 	s.MS.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Graph] = []msauthtest.Failure{refused} })
 	if res := b.Get("/do"); res.Text != msauthtest.Ada {
@@ -70,6 +76,25 @@ func TestChallengeReadsAGraphErrorWithoutAChallenge(t *testing.T) {
 	}
 	s.WantCalls(t, msauthtest.Authorize, 1)
 	if got := s.Asked(t).Get("claims"); strings.Contains(got, "acrs") || strings.Contains(got, "nbf") {
+		t.Errorf("asked with claims %s", got)
+	}
+}
+
+// What the session's own client finds out comes through package graph.
+func TestChallengeReadsTheSessionsErrorsThroughPackageGraph(t *testing.T) {
+	t.Parallel()
+	s, b := graphSite(t, own)
+	s.MS.Challenge(msauthtest.Challenge{}) // is met without the person
+	if res := b.Still().Get("/do"); res.Text != msauthtest.Ada {
+		t.Fatalf("status %d, %.200q; log:\n%s", res.StatusCode, res.Text, s.Log)
+	}
+	s.WantCalls(t, msauthtest.Authorize, 0)
+	s.MS.Challenge(msauthtest.Challenge{ACRS: "c1"}) // is not
+	if res := b.Get("/do"); res.Text != msauthtest.Ada {
+		t.Fatalf("status %d, %.200q; log:\n%s", res.StatusCode, res.Text, s.Log)
+	}
+	s.WantCalls(t, msauthtest.Authorize, 1)
+	if got := s.Asked(t).Get("claims"); !strings.Contains(got, `"acrs"`) {
 		t.Errorf("asked with claims %s", got)
 	}
 }
@@ -87,7 +112,7 @@ func TestGraphErrorsSendNobodyRoundInCircles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, b := graphSite(t)
+			s, b := graphSite(t, plain)
 			refuse(s)
 			if res := b.Get("/do"); res.StatusCode != http.StatusForbidden || res.Kind() != "not-enough" {
 				t.Errorf("status %d, page %q; log:\n%s", res.StatusCode, res.Kind(), s.Log)
