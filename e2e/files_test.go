@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"example.com/msauth/msauthtest"
 )
@@ -87,6 +89,9 @@ func TestChangesAreAskedForOnTheFirstVisit(t *testing.T) {
 	b.look("files-notice")
 	b.narrow("files")
 	wantAsked(t, ms, 2)
+	b.open(strings.Replace(eval[string](b, "document.querySelector('#files > li form').action"), "/delete", "/delete?", 1))
+	b.shows("#submit")
+	b.look("delete")
 }
 
 // All that can be done with a mouse and without scripts.
@@ -154,6 +159,23 @@ func TestFileManagerWithoutScripts(t *testing.T) {
 			b.notice("Uploaded “Picture 1.txt”.")
 		})
 	}
+}
+
+func TestMenuWithAKeyboard(t *testing.T) {
+	parallel(t)
+	_, _, b := writer(t, msauthtest.Ada)
+	press := func(key string) {
+		if _, err := do(b, chromedp.KeyEvent(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eval[bool](b, "document.querySelector('#files > li:nth-child(2) summary').focus(), true")
+	press(kb.Enter)
+	b.until("document.querySelector('#files > li:nth-child(2) details').open")
+	press(kb.Tab)
+	b.until("document.activeElement.innerText === 'Rename'")
+	press(kb.Enter)
+	b.until("location.pathname.endsWith('/rename') && document.querySelector('#name')?.value === 'Documents'")
 }
 
 func TestPagesOfTheFileManager(t *testing.T) {

@@ -84,8 +84,21 @@ func (a *app) rename(w http.ResponseWriter, r *http.Request) error {
 	return a.after(w, r, folderURL(it.Parent), notice{Done: "renamed", Name: renamed.Name})
 }
 
-// deleteItem moves an item to the recycle bin. Nobody is asked first, because the
-// next page can bring the item back or says where it is.
+// deletePage asks whether to delete an item. Who has the permission for changes does
+// not see it: in the list, Delete is then a button.
+func (a *app) deletePage(w http.ResponseWriter, r *http.Request) error {
+	_, it, err := a.itemOf(r)
+	if err != nil {
+		return err
+	}
+	return a.render(w, r, http.StatusOK, "delete", "Delete", struct {
+		Item graph.DriveItem
+		Back string
+	}{it, folderURL(it.Parent)})
+}
+
+// deleteItem moves an item to the recycle bin. The next page can bring it back, or
+// says where it is.
 func (a *app) deleteItem(w http.ResponseWriter, r *http.Request) error {
 	f, it, err := a.itemOf(r)
 	if err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
+	"example.com/msauth"
 	"example.com/msauth/graph"
 )
 
@@ -23,7 +25,7 @@ var itemFields = []string{"id", "name", "size", "lastModifiedDateTime", "folder"
 // which people grant when they sign in. Files.ReadWrite is asked for on the first
 // page that leads to a change, before anything is typed there.
 func (a *app) fileRoutes(mux *http.ServeMux) {
-	read, write := a.auth.Require, a.auth.RequireScopes("Files.ReadWrite")
+	read, write := a.auth.Require, a.auth.RequireScopes(writeScope)
 	if a.set.Graph == "" {
 		write = read // other providers do not know the scope
 	}
@@ -47,9 +49,9 @@ func (a *app) fileRoutes(mux *http.ServeMux) {
 	form("/files/{id}/rename", a.renamePage, a.rename)
 	form("/files/{id}/move", a.movePage, a.move)
 	form("/files/{id}/copy", a.copyPage, a.copyItem)
+	form("/files/{id}/delete", a.deletePage, a.deleteItem)
 	form("/files/{id}/share", a.sharePage, a.share)
 	button("/files/{id}/unshare", a.unshare)
-	button("/files/{id}/delete", a.deleteItem)
 	button("/files/restore", a.restore)
 
 	mux.Handle("GET /files/upload", write(a.page(a.uploadPage)))
@@ -69,6 +71,31 @@ type listing struct {
 	Notice *notice
 	Search string // what was searched for
 	Cut    bool   // the search has found more
+
+	CanWrite bool // the session has the permission for changes
+}
+
+// Rows returns the items as the list shows them.
+func (l listing) Rows() (rows []row) {
+	for _, it := range l.Items {
+		rows = append(rows, row{DriveItem: it, ShowPlace: l.Search != "", CanWrite: l.CanWrite})
+	}
+	return rows
+}
+
+// A row is an item in a list of items.
+type row struct {
+	graph.DriveItem
+	ShowPlace bool // say in which folder it is
+	CanWrite  bool
+}
+
+const writeScope = "Files.ReadWrite"
+
+// canWrite reports whether the session has the permission for changes.
+func canWrite(r *http.Request) bool {
+	s, ok := msauth.FromContext(r.Context())
+	return ok && slices.Contains(s.Scopes(), writeScope)
 }
 
 // files shows a folder: the root of the drive, or the one with the ID of the path.
@@ -78,7 +105,7 @@ func (a *app) files(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx, id, query := r.Context(), r.PathValue("id"), r.URL.Query().Get("next")
-	data := listing{Paged: query != ""}
+	data := listing{Paged: query != "", CanWrite: canWrite(r)}
 	title := "Files"
 	if id == "" {
 		if data.Quota, err = quota(ctx, f); err != nil {
@@ -171,7 +198,7 @@ func (a *app) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data := listing{Search: strings.TrimSpace(r.URL.Query().Get("q"))}
+	data := listing{Search: strings.TrimSpace(r.URL.Query().Get("q")), CanWrite: canWrite(r)}
 	if data.Search == "" {
 		http.Redirect(w, r, "/files", http.StatusSeeOther)
 		return nil

@@ -41,7 +41,9 @@ func TestPermissionForChanges(t *testing.T) {
 
 	// A form that arrives without it changes nothing.
 	list := b.get("/files")
-	b.submit("/files/"+list.id("Shopping list.txt")+"/delete", nil).want(http.StatusUnauthorized)
+	remove := "/files/" + list.id("Shopping list.txt") + "/delete"
+	list.want(http.StatusOK, `<a href="`+remove+`">Delete</a>`)
+	b.submit(remove, nil).want(http.StatusUnauthorized)
 	b.get("/files").want(http.StatusOK, "Shopping list.txt")
 
 	a := b.get("/files/new-folder?in=").want(http.StatusOK, "<h1>New folder</h1>")
@@ -49,6 +51,8 @@ func TestPermissionForChanges(t *testing.T) {
 		t.Errorf("the way to Microsoft and back leads to %s", a.Request.URL)
 	}
 	b.get("/session").want(http.StatusOK, "Files.ReadWrite")
+	b.get("/files").want(http.StatusOK, `<form method="post" action="`+remove+`"><button>Delete</button></form>`)
+	b.get(remove).want(http.StatusOK, "Delete “Shopping list.txt”?", "The item goes to the recycle bin", `method="post" action="`+remove+`"`)
 }
 
 // A script learns where to allow changes.

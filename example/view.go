@@ -20,8 +20,8 @@ var files embed.FS
 
 var pages = webapp.NewPages(files, template.FuncMap{
 	"device": deviceOf, "hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment, "name": nameOf,
-	"picture": isPicture, "place": placeOf, "row": newRow,
-}, "home", "profile", "files", "name", "move", "share", "preview", "upload", "calendar", "session", "sessions", "ended", "security", "admin")
+	"picture": isPicture, "place": placeOf,
+}, "home", "profile", "files", "name", "move", "delete", "share", "preview", "upload", "calendar", "session", "sessions", "ended", "security", "admin")
 
 // defaultPhoto is the picture of people who have none: their initials.
 var defaultPhoto = template.Must(template.ParseFS(files, "templates/photo.svg"))
@@ -124,14 +124,6 @@ func kindOf(it graph.DriveItem) string {
 	}
 	return "file"
 }
-
-// A row is an item in a list of items.
-type row struct {
-	graph.DriveItem
-	ShowPlace bool // say in which folder it is
-}
-
-func newRow(it graph.DriveItem, place bool) row { return row{it, place} }
 
 // A moment is a time on the session page.
 type moment struct {
