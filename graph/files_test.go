@@ -153,7 +153,7 @@ func TestFilesAskForWhatTheyShould(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c, seen := asked(t, 200, doc{"id": "ID", "link": doc{"webUrl": "https://1drv.example/x"}})
+			c, seen := asked(t, 200, doc{"id": "ID", "value": []doc{}, "link": doc{"webUrl": "https://1drv.example/x"}})
 			if err := test.call(c.Files("")); err != nil && test.want != nil {
 				t.Error(err)
 			}

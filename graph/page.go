@@ -2,7 +2,9 @@ package graph
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"net/http"
 )
 
 // A Page is one page of a collection.
@@ -43,7 +45,7 @@ func List[T any](ctx context.Context, c *Client, path string, query ...Query) it
 		}
 		next := Query{Header: q.Header}
 		for {
-			page, err := Get[Page[T]](ctx, c, path, q)
+			page, err := readPage[T](ctx, c, path, q)
 			if err != nil {
 				yield(zero, err)
 				return
@@ -63,4 +65,23 @@ func List[T any](ctx context.Context, c *Client, path string, query ...Query) it
 			path, q = page.NextLink, next
 		}
 	}
+}
+
+var errNoCollection = errors.New("the answer is not a page of a collection")
+
+// readPage reads a page. An answer without the list is not one of an empty
+// collection, but of something else.
+func readPage[T any](ctx context.Context, c *Client, path string, q Query) (page Page[T], err error) {
+	r, err := c.newRequest(http.MethodGet, path, nil, []Query{q})
+	if err != nil {
+		return page, err
+	}
+	res, doc, err := c.document(ctx, c.api, r)
+	if err == nil {
+		err = decode(r.op, res, doc, &page)
+	}
+	if err == nil && page.Value == nil {
+		err = unreadable(r.op, res, errNoCollection)
+	}
+	return page, err
 }

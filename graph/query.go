@@ -82,6 +82,12 @@ func (q Query) addTo(u *url.URL) error {
 	if len(values) == 0 {
 		return nil
 	}
+	already, _ := url.ParseQuery(u.RawQuery)
+	for name := range values {
+		if already.Has(name) {
+			return &InvalidError{Field: "query", Value: name, Reason: "is in the path too"}
+		}
+	}
 	// Encode writes spaces as plus signs, which OData services need not read as
 	// spaces. A $ need not be escaped.
 	text := strings.NewReplacer("+", "%20", "%24", "$").Replace(values.Encode())

@@ -312,33 +312,6 @@ func TestListTurnsPages(t *testing.T) {
 	})
 }
 
-func TestPlain(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.visit(t, s.browser(t), func(ctx context.Context, session *msauth.Session) {
-		if name, err := graphsdk.PlainMe(ctx, session, s.graph); name != session.User.Name || err != nil {
-			t.Errorf("me is %q (%v)", name, err)
-		}
-		content := random(50_000)
-		item, err := graphsdk.PlainUpload(ctx, session, s.graph, "Pläne/a & b.bin", bytes.NewReader(content))
-		if err != nil || item.Name != "a & b.bin" || item.Size != int64(len(content)) {
-			t.Errorf("uploaded %+v (%v)", item, err)
-		}
-		var got bytes.Buffer
-		if err := graphsdk.PlainDownload(ctx, session, s.graph, "Pläne/a & b.bin", &got); err != nil || !bytes.Equal(got.Bytes(), content) {
-			t.Errorf("downloaded %d bytes (%v)", got.Len(), err)
-		}
-		list, err := graphsdk.PlainList(ctx, session, s.graph)
-		if err != nil || !slices.ContainsFunc(list, func(it graphsdk.Item) bool { return it.Name == "Pläne" }) {
-			t.Errorf("list: %+v (%v)", list, err)
-		}
-		if err := graphsdk.PlainDownload(ctx, session, s.graph, "none", io.Discard); err == nil || !strings.Contains(err.Error(), "404") {
-			t.Errorf("missing file: %v", err)
-		}
-	})
-	s.tokensStayed(t, msauthtest.Download)
-}
-
 // One client serves several users at once, each with their own tokens.
 func TestOneClientServesEverybody(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,160 @@
+package graph_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"example.com/msauth/graph"
+)
+
+func TestUploadWhoseSessionIsLost(t *testing.T) {
+	t.Parallel()
+	expired := map[string]*http.Response{
+		"404":              fault(404, "itemNotFound"),
+		"401 expiredToken": answerDoc(401, map[string]any{"error": map[string]any{"code": "unauthenticated", "innererror": map[string]any{"code": "expiredToken"}}}),
+		"400 of old":       answerDoc(400, map[string]any{"error": map[string]any{"code": "invalidRequest", "innererror": map[string]any{"code": "uploadSessionFailed"}}}),
+	}
+	for name, answer := range expired {
+		body, _ := io.ReadAll(answer.Body)
+		for kind, source := range sources {
+			for chunk := 1; chunk <= 3; chunk++ {
+				t.Run(fmt.Sprint(name, ", ", kind, ", chunk ", chunk), func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						d := newDrive(t)
+						put := 0
+						d.before = func(r *http.Request) (*http.Response, error) {
+							if isChunk(r) {
+								if put++; put == chunk {
+									clear(d.sessions)
+									return text(answer.StatusCode, string(body)), nil
+								}
+							}
+							return nil, nil
+						}
+						want := content(3 * unit)
+						_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a.bin"}, source(want), int64(len(want)), graph.UploadOptions{ChunkSize: unit})
+						if kind == "a stream" && chunk > 1 { // its beginning is gone
+							if e, ok := errors.AsType[*graph.Error](err); !errors.Is(err, graph.ErrUploadExpired) || !ok || e.Status != answer.StatusCode {
+								t.Errorf("error %v, want ErrUploadExpired and why", err)
+							}
+							d.has(t, nil)
+							return
+						}
+						if err != nil {
+							t.Error(err)
+						}
+						d.has(t, map[string][]byte{"a.bin": want})
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestUploadGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	want := content(5*unit + 9)
+	for _, test := range []struct {
+		name   string
+		stop   int // chunks that arrive before the process ends
+		loses  bool
+		starts int
+	}{
+		{"at the beginning", 0, false, 1},
+		{"in the middle", 3, false, 1},
+		{"before the last bytes", 5, false, 1},
+		{"when the file is complete", 6, false, 1},
+		{"when the session has expired", 3, true, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDrive(t)
+				var saved []byte
+				ctx, cancel := context.WithCancel(t.Context())
+				put := 0
+				d.before = func(r *http.Request) (*http.Response, error) {
+					if isChunk(r) {
+						if put++; put > test.stop {
+							cancel()
+							return nil, context.Canceled
+						}
+					}
+					return nil, nil
+				}
+				if test.stop == 6 {
+					d.after = func(r *http.Request, res *http.Response) (*http.Response, error) {
+						if isChunk(r) && put == 6 {
+							cancel()
+							return nil, context.Canceled
+						}
+						return res, nil
+					}
+				}
+				_, err := d.myFiles().Upload(ctx, graph.Ref{Path: "a.bin"}, bytes.NewReader(want), int64(len(want)), graph.UploadOptions{
+					ChunkSize: unit,
+					Session: func(s graph.UploadSession) (err error) {
+						saved, err = s.MarshalBinary()
+						return err
+					},
+				})
+				if err == nil || saved == nil {
+					t.Fatalf("the first process has ended with %v", err)
+				}
+				d.before, d.after = nil, nil
+				if test.loses {
+					clear(d.sessions)
+				}
+				var s graph.UploadSession
+				if err := s.UnmarshalBinary(saved); err != nil {
+					t.Fatal(err)
+				}
+				it, err := d.client().ResumeUpload(t.Context(), s, bytes.NewReader(want), graph.UploadOptions{ChunkSize: unit})
+				if err != nil || it.Size != int64(len(want)) {
+					t.Errorf("%+v, %v", it, err)
+				}
+				d.has(t, map[string][]byte{"a.bin": want})
+				if got := d.count("POST"); got != test.starts {
+					t.Errorf("%d sessions, want %d", got, test.starts)
+				}
+			})
+		})
+	}
+}
+
+func TestUploadSessionDoesNotPrint(t *testing.T) {
+	t.Parallel()
+	d := newDrive(t)
+	s, err := d.myFiles().StartUpload(t.Context(), graph.Ref{Path: "a"}, 10, graph.UploadOptions{})
+	if err != nil || s.URL == "" {
+		t.Fatal(s, err)
+	}
+	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%+v", s), fmt.Sprintf("%#v", s), fmt.Sprintf("%q", s.URL)} {
+		if strings.Contains(text, "storage.example") {
+			t.Errorf("it prints: %s", text)
+		}
+	}
+	if err := d.client().CancelUpload(t.Context(), s); err != nil || len(d.sessions) != 0 {
+		t.Errorf("cancelled: %v, %d sessions", err, len(d.sessions))
+	}
+	if err := d.client().CancelUpload(t.Context(), s); err != nil {
+		t.Errorf("cancelled again: %v", err)
+	}
+	if _, err := d.client().UploadStatus(t.Context(), s); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its status: %v", err)
+	}
+	for _, bad := range []string{"", "{}", `{"Version":2}`, `{"Version":1,"Size":-1}`, `{"Version":1,"Conflict":7}`} {
+		if err := new(graph.UploadSession).UnmarshalBinary([]byte(bad)); err == nil {
+			t.Errorf("a session of %q", bad)
+		}
+	}
+}
