@@ -34,11 +34,16 @@ type site struct {
 // newSite starts both, after changes have adjusted the settings.
 func newSite(t *testing.T, changes ...func(*settings, *msauthtest.Server)) *site {
 	t.Helper()
+	return newSiteOn(t, httptest.NewUnstartedServer(nil), changes...)
+}
+
+// newSiteOn is newSite on a server that has not started.
+func newSiteOn(t *testing.T, server *httptest.Server, changes ...func(*settings, *msauthtest.Server)) *site {
+	t.Helper()
 	s := &site{t: t, ms: msauthtest.NewServer(), log: &lockedBuffer{}}
 	t.Cleanup(s.ms.Close)
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
 
-	server := httptest.NewUnstartedServer(nil)
 	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
 	var err error
 	if s.set, err = readSettings(env{"PORT": port}.get); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
@@ -172,6 +173,45 @@ func TestUploadCut(t *testing.T) {
 	if !cancelled {
 		t.Error("the upload session was not cancelled")
 	}
+}
+
+// What takes longer than the server allows for a request goes on as long as bytes
+// come.
+func TestSlowTransfers(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond
+	s := newSiteOn(t, server)
+	b := s.writer(msauthtest.Ada)
+	head, tail, contentType := uploadBody("", "ask", "Slow.txt")
+	const content = "0123456789"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload",
+		io.MultiReader(strings.NewReader(head), &slowReader{content}, strings.NewReader(tail)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = int64(len(head) + len(content) + len(tail))
+	a := b.do(req, "Content-Type", contentType, "Sec-Fetch-Site", "same-origin").want(http.StatusOK, "Uploaded “Slow.txt”.")
+
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.Download: time.Second}
+	})
+	if got := b.get(a.link("Slow.txt")).want(http.StatusOK).body; got != content {
+		t.Errorf("%q is stored, want %q", got, content)
+	}
+}
+
+// A slowReader takes a tenth of a second for each byte.
+type slowReader struct{ rest string }
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	if s.rest == "" {
+		return 0, io.EOF
+	}
+	time.Sleep(100 * time.Millisecond)
+	n := copy(p[:1], s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
 }
 
 type zeros struct{}
