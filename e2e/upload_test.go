@@ -130,6 +130,32 @@ func TestUploadThroughTheApp(t *testing.T) {
 	b.forgetProblems() // the browser says that CORS has blocked the requests
 }
 
+// Where the page's policy does not name the storage host, the browser blocks it.
+func TestUploadToAHostThatThePolicyLacks(t *testing.T) {
+	parallel(t)
+	ms := newMicrosoft(t)
+	ms.Consent(msauthtest.Ada, "Files.ReadWrite")
+	f := newFront(t, false)
+	f.answer = func(res *http.Response) {
+		if policy := res.Header.Get("Content-Security-Policy"); policy != "" {
+			res.Header.Set("Content-Security-Policy", strings.ReplaceAll(policy, "http://localhost:", "https://x.example:"))
+		}
+	}
+	f.start(newApp(t, ms, "MSAUTH_BASE_URL="+f.url+"/auth"))
+	b := newPerson(t)
+	b.open(f.url + "/files/upload")
+	b.pick(msauthtest.Ada)
+	b.choose("#file", b.file("Blocked.txt", "blocked"))
+	b.click("#submit")
+	if got := b.uploaded(1); got[0].Way != "app" {
+		t.Errorf("%+v", got)
+	}
+	if browser, app := atStorage(t, ms); len(browser) != 0 || !slices.Equal(app, []string{"DELETE", "PUT"}) {
+		t.Errorf("requests of the browser %q and of the app %q, want none; DELETE, PUT", browser, app)
+	}
+	b.forgetProblems() // the browser says that the policy has blocked the requests
+}
+
 func TestUploadIsDroppedShowsProgressAndIsCancelled(t *testing.T) {
 	parallel(t)
 	ms, a, b := writer(t, msauthtest.Ada)

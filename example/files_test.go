@@ -311,6 +311,7 @@ func TestUnknownQuota(t *testing.T) {
 	t.Parallel()
 	for quota, want := range map[string]string{
 		`{"total":0,"used":0}`:      "",
+		`{"total":4096,"used":-1}`:  "0 bytes of 4 KB used",
 		`{"total":0,"used":2048}`:   "2 KB used",
 		`{"total":4096,"used":512}`: "512 bytes of 4 KB used",
 		`null`:                      "",

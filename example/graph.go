@@ -43,6 +43,9 @@ func quota(ctx context.Context, f *graph.Files) (*graph.Quota, error) {
 	if e, ok := errors.AsType[*graph.Error](err); ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotFound) {
 		err = fmt.Errorf("%w: %w", errNoDrive, err) // no license, or never used
 	}
+	if drive.Quota != nil {
+		drive.Quota.Used = max(drive.Quota.Used, 0) // some drives say less
+	}
 	return drive.Quota, err
 }
 
