@@ -14,7 +14,7 @@ var errNoSharing = errors.New("sharing is not allowed")
 
 // sharePage shows the links to an item, and a button that makes one.
 func (a *app) sharePage(w http.ResponseWriter, r *http.Request) error {
-	_, it, err := a.itemOf(r)
+	f, it, err := a.itemOf(r)
 	if err != nil {
 		return err
 	}
@@ -24,8 +24,7 @@ func (a *app) sharePage(w http.ResponseWriter, r *http.Request) error {
 		Links  []graph.Permission
 		Notice *notice
 	}{Item: it, Back: folderURL(it.Parent), Notice: a.noticeOf(w, r)}
-	path := "me/drive/" + graph.Path("items", it.ID, "permissions")
-	for p, err := range graph.List[graph.Permission](r.Context(), a.graph(r), path) {
+	for p, err := range f.Permissions(r.Context(), graph.Ref{ID: it.ID}) {
 		if err != nil {
 			return err
 		}

@@ -148,6 +148,12 @@ func TestFilesAskForWhatTheyShould(t *testing.T) {
 			_, err := f.CreateLink(t.Context(), file, graph.LinkOptions{Type: "edit", Scope: "anonymous", Password: "p", Expires: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)})
 			return err
 		}, []string{`POST /v1.0/me/drive/items/F%212/createLink {"expirationDateTime":"2027-01-02T03:04:05Z","password":"p","scope":"anonymous","type":"edit"}`}},
+		{"Permissions", func(f *graph.Files) error {
+			for _, err := range f.Permissions(t.Context(), file) {
+				return err
+			}
+			return nil
+		}, []string{"GET /v1.0/me/drive/items/F%212/permissions"}},
 		{"DeletePermission", func(f *graph.Files) error { return f.DeletePermission(t.Context(), file, "a/b") }, nil},
 		{"Thumbnails", func(f *graph.Files) error { _, err := f.Thumbnails(t.Context(), file); return err }, []string{"GET /v1.0/me/drive/items/F%212/thumbnails"}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"time"
 )
@@ -101,6 +102,15 @@ func (f *Files) CreateLink(ctx context.Context, item Ref, o LinkOptions) (Permis
 		return Permission{}, &Error{Op: "POST " + path, Status: http.StatusOK, Err: errors.New("the answer has no link")}
 	}
 	return p, err
+}
+
+// Permissions returns who can do what with an item, its sharing links among them.
+func (f *Files) Permissions(ctx context.Context, item Ref) iter.Seq2[Permission, error] {
+	path, err := f.at(item, "permissions")
+	if err != nil {
+		return failing[Permission](err)
+	}
+	return List[Permission](ctx, f.c, path)
 }
 
 // DeletePermission takes back a sharing link, or another permission of an item.

@@ -79,8 +79,10 @@ type UploadOptions struct {
 // Fail, errors.Is(err, fs.ErrExist). An item whose hash is not that of the content
 // is [ErrCorrupt].
 //
-// When ctx is done, Upload returns its error without another request. What has
-// arrived is forgotten by the drive when the session expires.
+// When ctx is done, Upload returns its error without another request, and the drive
+// forgets what has arrived when the session expires. Until then it may refuse the
+// name to others, of work accounts for about 15 minutes: to avoid that, let reading
+// content fail in place of ctx, or keep the Session and call [Client.CancelUpload].
 func (f *Files) Upload(ctx context.Context, at Ref, content io.Reader, size int64, o UploadOptions) (DriveItem, error) {
 	if size == 0 || size > 0 && size <= smallFile && o.Conflict == Replace && o.Created.IsZero() && o.LastModified.IsZero() {
 		return f.put(ctx, at, content, size, o)

@@ -158,3 +158,119 @@ func TestUploadSessionDoesNotPrint(t *testing.T) {
 		}
 	}
 }
+
+// Sessions that get lost again and again are an error in the end.
+func TestUploadWhoseSessionsAreAllLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDrive(t)
+		d.before = func(r *http.Request) (*http.Response, error) {
+			if isChunk(r) {
+				clear(d.sessions)
+			}
+			return nil, nil
+		}
+		want := content(3 * unit)
+		_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a.bin"}, bytes.NewReader(want), int64(len(want)), graph.UploadOptions{ChunkSize: unit})
+		if !errors.Is(err, graph.ErrUploadExpired) || d.count("POST") != 3 {
+			t.Errorf("%v after %d sessions, want ErrUploadExpired after 3", err, d.count("POST"))
+		}
+	})
+}
+
+// Some drives allow one session for a file: the one that is of no use is cancelled
+// before the next begins.
+func TestUploadCancelsTheSessionThatItGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDrive(t)
+		put := 0
+		d.before = func(r *http.Request) (*http.Response, error) {
+			switch {
+			case isChunk(r):
+				if put++; put == 2 {
+					return fault(401, "unauthenticated"), nil
+				}
+			case r.Method == "POST" && len(d.sessions) > 0:
+				return fault(409, "nameAlreadyExists"), nil
+			}
+			return nil, nil
+		}
+		want := content(3 * unit)
+		_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a.bin"}, bytes.NewReader(want), int64(len(want)), graph.UploadOptions{ChunkSize: unit})
+		if err != nil {
+			t.Error(err)
+		}
+		d.has(t, map[string][]byte{"a.bin": want})
+	})
+}
+
+// A drive that claims to have what was not sent is not believed.
+func TestUploadDoesNotBelieveTheDrive(t *testing.T) {
+	t.Parallel()
+	for name, claim := range map[string]func(d *drive) *http.Response{
+		"that the file is complete": func(d *drive) *http.Response {
+			d.put("other.bin", content(3*unit))
+			res := d.item(201, "other.bin")
+			delete(d.files, "other.bin")
+			return res
+		},
+		"more bytes": func(*drive) *http.Response {
+			return answerDoc(202, map[string]any{"nextExpectedRanges": []string{fmt.Sprint(2*unit, "-")}})
+		},
+		"ranges that are none": func(*drive) *http.Response {
+			return answerDoc(202, map[string]any{"nextExpectedRanges": []string{"-5", "x"}})
+		},
+		"bytes beyond the end": func(*drive) *http.Response {
+			return answerDoc(202, map[string]any{"nextExpectedRanges": []string{"99999999999-"}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDrive(t)
+				put := 0
+				d.after = func(r *http.Request, res *http.Response) (*http.Response, error) {
+					if isChunk(r) {
+						if put++; put == 1 {
+							return claim(d), nil
+						}
+					}
+					return res, nil
+				}
+				want := content(3 * unit)
+				_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a.bin"}, bytes.NewReader(want), int64(len(want)), graph.UploadOptions{ChunkSize: unit})
+				if err != nil {
+					t.Error(err)
+				}
+				d.has(t, map[string][]byte{"a.bin": want})
+			})
+		})
+	}
+}
+
+// A request that makes a file is sent again only where that cannot make two.
+func TestEmptyFileIsSentOnceUnlessItReplaces(t *testing.T) {
+	t.Parallel()
+	for conflict, want := range map[graph.Conflict]int{graph.Fail: 1, graph.Rename: 1, graph.Replace: 2} {
+		t.Run(conflict.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDrive(t)
+				lost := false
+				d.after = func(r *http.Request, res *http.Response) (*http.Response, error) {
+					if r.Method == "PUT" && !lost {
+						lost = true
+						return text(503, ""), nil
+					}
+					return res, nil
+				}
+				_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a"}, strings.NewReader(""), 0, graph.UploadOptions{Conflict: conflict})
+				if got := d.count("PUT"); got != want || (err == nil) != (conflict == graph.Replace) {
+					t.Errorf("%d requests, %v; want %d", got, err, want)
+				}
+				d.has(t, map[string][]byte{"a": nil})
+			})
+		})
+	}
+}
