@@ -274,3 +274,28 @@ func TestEmptyFileIsSentOnceUnlessItReplaces(t *testing.T) {
 		})
 	}
 }
+
+// The content of a file begins where the file is, also when it is read again.
+func TestUploadFromTheMiddleOfAFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDrive(t)
+		put := 0
+		d.before = func(r *http.Request) (*http.Response, error) {
+			if isChunk(r) {
+				if put++; put == 3 {
+					clear(d.sessions)
+				}
+			}
+			return nil, nil
+		}
+		all := content(3*unit + 100)
+		file := bytes.NewReader(all)
+		file.Seek(100, io.SeekStart)
+		_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a.bin"}, file, 3*unit, graph.UploadOptions{ChunkSize: unit})
+		if err != nil {
+			t.Error(err)
+		}
+		d.has(t, map[string][]byte{"a.bin": all[100:]})
+	})
+}
