@@ -23,7 +23,7 @@ type Client struct {
 }
 
 // New returns a client for the Graph at base, such as [DefaultBase], which an
-// empty text means too. http makes the requests and adds the access token to
+// empty text means too. client makes the requests and adds the access token to
 // them: it is usually what msauth's Session.Client returns. If base is not an
 // https URL, or an http URL of a loopback host, every call fails with an
 // [InvalidError].

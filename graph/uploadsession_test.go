@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/msauth/graph"
 )
@@ -297,5 +298,25 @@ func TestUploadFromTheMiddleOfAFile(t *testing.T) {
 			t.Error(err)
 		}
 		d.has(t, map[string][]byte{"a.bin": all[100:]})
+	})
+}
+
+// Nobody is harmed by a session that is not used: it expires.
+func TestStartUploadIsRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDrive(t)
+		n := 0
+		d.before = func(r *http.Request) (*http.Response, error) {
+			if n++; n == 1 {
+				return text(503, "", "Retry-After", "3"), nil
+			}
+			return nil, nil
+		}
+		began := time.Now()
+		s, err := d.myFiles().StartUpload(t.Context(), graph.Ref{Path: "a"}, 10, graph.UploadOptions{})
+		if err != nil || s.URL == "" || time.Since(began) < 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
 	})
 }
