@@ -30,7 +30,7 @@ type Client struct {
 //
 // Files are not transferred by Graph itself but by storage hosts, at
 // pre-authenticated URLs. Requests to them are made without the token, by a
-// client of their own: with the same proxy and certificates if http is from
+// client of their own: with the same proxy and certificates if client is from
 // Session.Client, and with [http.DefaultTransport] otherwise. See
 // [Client.WithStorage].
 func New(client *http.Client, base string) *Client {
