@@ -191,3 +191,22 @@ func TestDownloadOfWhatIsNoFile(t *testing.T) {
 		}
 	}
 }
+
+// A file that Microsoft does not hand out is refused at once.
+func TestDownloadOfMalware(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDrive(t)
+		d.put("a.bin", content(300))
+		d.before = func(r *http.Request) (*http.Response, error) {
+			if isDownload(r) {
+				return fault(403, "malwareDetected"), nil
+			}
+			return nil, nil
+		}
+		_, _, err := fetch(t.Context(), d, graph.DownloadOptions{})
+		if e, ok := errors.AsType[*graph.Error](err); !ok || !e.HasCode("malwareDetected") || d.count("GET /download/") != 1 {
+			t.Errorf("%v after %d requests", err, d.count("GET /download/"))
+		}
+	})
+}

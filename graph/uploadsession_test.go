@@ -301,6 +301,29 @@ func TestUploadFromTheMiddleOfAFile(t *testing.T) {
 	})
 }
 
+// A drive may want several ranges, in any order.
+func TestUploadStatusIsTheFirstByteThatIsMissing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		ranges []string
+		want   int64
+	}{
+		{[]string{"0-"}, 0}, {[]string{"77829-99375", "12345-55232"}, 12345}, {[]string{"5-", "9-"}, 5}, {nil, 100_000},
+	} {
+		d := newDrive(t)
+		s, err := d.myFiles().StartUpload(t.Context(), graph.Ref{Path: "a"}, 100_000, graph.UploadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.before = func(r *http.Request) (*http.Response, error) {
+			return answerDoc(200, map[string]any{"nextExpectedRanges": test.ranges}), nil
+		}
+		if got, err := d.client().UploadStatus(t.Context(), s); got != test.want || err != nil {
+			t.Errorf("%q: %d, %v, want %d", test.ranges, got, err, test.want)
+		}
+	}
+}
+
 // Nobody is harmed by a session that is not used: it expires.
 func TestStartUploadIsRepeated(t *testing.T) {
 	t.Parallel()
