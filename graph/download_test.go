@@ -200,6 +200,12 @@ func TestDownloadToASlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDrive(t)
 		d.put("a.bin", content(300))
+		d.after = func(r *http.Request, res *http.Response) (*http.Response, error) {
+			if isDownload(r) {
+				res.Body = io.NopCloser(connected{r.Context(), res.Body})
+			}
+			return res, nil
+		}
 		down, err := d.myFiles().Download(t.Context(), graph.Ref{Path: "a.bin"}, graph.DownloadOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -216,6 +222,19 @@ func TestDownloadToASlowReader(t *testing.T) {
 			t.Errorf("%d requests", n)
 		}
 	})
+}
+
+// A connected body ends with its request.
+type connected struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c connected) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.Reader.Read(p)
 }
 
 func TestDownloadEndsWithItsContext(t *testing.T) {

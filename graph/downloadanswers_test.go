@@ -72,10 +72,12 @@ func TestDownloadOfAFileThatChanges(t *testing.T) {
 		name   string
 		change func(d *drive)
 		url    bool // the first URL has expired by then
+		eTag   bool // the host sends ETag
 	}{
-		{"of the same size", func(d *drive) { d.put("a.bin", content(301)[:300]) }, false},
-		{"of another size", func(d *drive) { d.put("a.bin", content(200)) }, false},
-		{"and its URL expires", func(d *drive) { d.put("a.bin", content(301)[:300]) }, true},
+		{"of the same size", func(d *drive) { d.put("a.bin", content(301)[:300]) }, false, true},
+		{"of another size", func(d *drive) { d.put("a.bin", content(200)) }, false, true},
+		{"of another size, without ETag", func(d *drive) { d.put("a.bin", content(200)) }, false, false},
+		{"and its URL expires", func(d *drive) { d.put("a.bin", content(301)[:300]) }, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,6 +97,9 @@ func TestDownloadOfAFileThatChanges(t *testing.T) {
 					return nil, nil
 				}
 				d.after = func(r *http.Request, res *http.Response) (*http.Response, error) {
+					if !test.eTag {
+						res.Header.Del("ETag")
+					}
 					if isDownload(r) && n == 1 {
 						return cut(res, 100), nil
 					}
