@@ -1,5 +1,5 @@
 // Package graph is a small client for Microsoft Graph and the files in OneDrive. It
-// uses the standard library only, and takes no time to compile. For the parts of
+// uses the standard library only. For the parts of
 // Graph without a type here there are maps, or types of your own.
 //
 //	s, _ := msauth.FromContext(r.Context())
