@@ -1,6 +1,6 @@
 // Package graph is a small client for Microsoft Graph and the files in OneDrive. It
-// uses the standard library only. For the parts of
-// Graph without a type here there are maps, or types of your own.
+// uses the standard library only. For the parts of Graph without a type here there
+// are maps, or types of your own.
 //
 //	s, _ := msauth.FromContext(r.Context())
 //	c := graph.New(s.Client(r.Context()), graph.DefaultBase)
