@@ -1,7 +1,6 @@
 package graph_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,25 +118,6 @@ func ExampleClient_ResumeUpload() {
 		},
 	})
 	fmt.Println(item.Name, err)
-}
-
-// A worker that keeps up with a drive. It keeps the link, and begins again where
-// Graph asks for that.
-func ExampleDelta() {
-	ctx, c := context.Background(), exampleClient()
-	saved := "" // from a database
-	changes := graph.Delta[graph.DriveItem](c, cmp.Or(saved, "me/drive/root/delta"))
-	for item, err := range changes.All(ctx) {
-		if errors.Is(err, graph.ErrResync) {
-			fmt.Println("read everything again, from", changes.Link())
-			return
-		}
-		if err != nil {
-			return
-		}
-		fmt.Println(item.Name, item.Deleted != nil)
-	}
-	saved = changes.Link()
 }
 
 // Items of a collection for which there is no type here, and a filter with values
