@@ -124,9 +124,15 @@ func (c *Client) roundTrip(ctx context.Context, client *http.Client, r *request)
 	if err != nil {
 		return nil, err
 	}
-	res, err := client.Do(req)
+	readable := *client
+	readable.Transport = readableLocations{client.Transport}
+	res, err := readable.Do(req)
 	if err != nil {
 		return nil, r.failed(ctx, err)
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, which no context ends
+		res.Body.Close()
+		return nil, refusal(r.op, res.StatusCode, res.Header, nil)
 	}
 	if res.StatusCode >= 200 && res.StatusCode < 300 || res.StatusCode == http.StatusFound && r.found || res.StatusCode == http.StatusSeeOther && r.found {
 		return res, nil
@@ -137,4 +143,23 @@ func (c *Client) roundTrip(ctx context.Context, client *http.Client, r *request)
 		refused.challenges = nil // no sign-in makes a storage host accept its URL again
 	}
 	return nil, refused
+}
+
+// A readableLocations leaves out a Location that is no URL. net/http would write
+// it into an error, and it may be a secret.
+type readableLocations struct{ base http.RoundTripper }
+
+func (t readableLocations) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	res, err := base.RoundTrip(r)
+	if err != nil {
+		return res, err
+	}
+	if _, err := r.URL.Parse(res.Header.Get("Location")); err != nil {
+		res.Header.Del("Location")
+	}
+	return res, nil
 }
