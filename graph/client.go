@@ -44,6 +44,9 @@ func New(client *http.Client, base string) *Client {
 	if t, ok := client.Transport.(interface{ WithoutToken() http.RoundTripper }); ok {
 		c.storage = storageClient(t.WithoutToken())
 	}
+	if t, ok := client.Transport.(interface{ WithoutWaiting() http.RoundTripper }); ok {
+		c.api.Transport = t.WithoutWaiting() // which requests may be repeated is known here
+	}
 	if base == "" {
 		base = DefaultBase
 	}
