@@ -85,7 +85,7 @@ func (f *Files) Upload(ctx context.Context, at Ref, content io.Reader, size int6
 	if size == 0 || size > 0 && size <= smallFile && o.Conflict == Replace && o.Created.IsZero() && o.LastModified.IsZero() {
 		return f.put(ctx, at, content, size, o)
 	}
-	u, err := newUpload(f, at, content, size, o)
+	u, err := newUpload(ctx, f, at, content, size, o)
 	if err != nil {
 		return DriveItem{}, err
 	}
@@ -101,7 +101,7 @@ func (f *Files) Upload(ctx context.Context, at Ref, content io.Reader, size int6
 // the upload begins again.
 func (c *Client) ResumeUpload(ctx context.Context, s UploadSession, content io.ReadSeeker, o UploadOptions) (DriveItem, error) {
 	o.Conflict = s.conflict
-	u, err := newUpload(c.Files(s.drive), s.at, content, s.Size, o)
+	u, err := newUpload(ctx, c.Files(s.drive), s.at, content, s.Size, o)
 	if err != nil {
 		return DriveItem{}, err
 	}
@@ -123,10 +123,10 @@ func (f *Files) put(ctx context.Context, at Ref, content io.Reader, size int64, 
 	if err := f.checkTarget(at); err != nil {
 		return zero, err
 	}
-	src := newSource(content, size)
+	src := newSource(ctx, content, size)
 	body, err := src.chunk(0, int(size))
 	if err != nil {
-		return zero, err
+		return zero, ended(ctx, "upload", err)
 	}
 	target, err := f.at(at, "content")
 	if err != nil {
@@ -166,7 +166,7 @@ type upload struct {
 	lastSent bool // the last bytes may have been sent, so that the file may be there
 }
 
-func newUpload(f *Files, at Ref, content io.Reader, size int64, o UploadOptions) (*upload, error) {
+func newUpload(ctx context.Context, f *Files, at Ref, content io.Reader, size int64, o UploadOptions) (*upload, error) {
 	if o.ChunkSize == 0 {
 		o.ChunkSize = defaultChunk
 	}
@@ -176,7 +176,7 @@ func newUpload(f *Files, at Ref, content io.Reader, size int64, o UploadOptions)
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
-	return &upload{f: f, at: at, o: o, src: newSource(content, size)}, nil
+	return &upload{f: f, at: at, o: o, src: newSource(ctx, content, size)}, nil
 }
 
 // start begins an upload session.
