@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -134,11 +135,16 @@ func (s steadyReader) Read(p []byte) (int, error) {
 	return 0, fmt.Errorf("%w: %w", errContent, io.ErrNoProgress)
 }
 
-// check compares the item that the drive has made with the content. Where its size
-// is another, SharePoint has added properties to a document of Office
-// (OneDrive/onedrive-api-docs issue 935): that is no mistake.
+// check compares the item that the drive has made with the content. Where it is
+// larger, SharePoint has added properties to a document of Office, or OneDrive to a
+// picture (OneDrive/onedrive-api-docs issue 935, microsoft-graph-docs-contrib issue
+// 8903): that is no mistake. A document of Office is packed anew then, and may get
+// smaller; of any other file, bytes are missing.
 func (s *source) check(it DriveItem) (DriveItem, error) {
-	if it.Size != s.size {
+	switch {
+	case it.Size < s.size && (it.Size == 0 || !isOffice(it.Name)):
+		return DriveItem{}, ErrCorrupt
+	case it.Size != s.size:
 		return it, nil
 	}
 	if same, known := s.isContent(it); known && !same {
@@ -169,4 +175,13 @@ func (s *source) isContent(it DriveItem) (same, known bool) {
 		return false, false
 	}
 	return h.matches(), true
+}
+
+// isOffice reports whether SharePoint may write properties into a file.
+func isOffice(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".docx", ".docm", ".dotx", ".dotm", ".xlsx", ".xlsm", ".xltx", ".xltm", ".xlsb", ".pptx", ".pptm", ".potx", ".potm", ".ppsx", ".ppsm", ".vsdx", ".doc", ".xls", ".ppt":
+		return true
+	}
+	return false
 }

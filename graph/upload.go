@@ -206,6 +206,7 @@ func (u *upload) cancel(ctx context.Context) {
 // run sends the bytes from offset on, until the file is stored.
 func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 	var waits waiting
+	furthest := offset // bytes that get lost and arrive again are no progress
 	for {
 		var err error
 		if offset < u.src.size {
@@ -216,7 +217,9 @@ func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 			case err == nil && it != nil:
 				return u.done(*it)
 			case err == nil && next > offset && next < u.src.size:
-				offset, waits = next, waiting{}
+				if offset = next; next > furthest {
+					furthest, waits = next, waiting{}
+				}
 				u.o.Progress(offset, u.src.size)
 				continue
 			}
@@ -351,30 +354,36 @@ func (u *upload) lost(ctx context.Context, cause error) (DriveItem, error) {
 // stored looks for the file of a session whose last answer was lost. It returns nil
 // if the file was not stored.
 func (u *upload) stored(ctx context.Context) (*DriveItem, error) {
+	unsure := false
 	for attempt := range 3 {
-		if attempt > 0 { // hashes may come later than files
+		if attempt > 0 { // hashes may come later than files, and files than answers
 			var w waiting
 			if !w.pause(ctx, time.Second<<attempt) {
 				break
 			}
 		}
-		unsure := false
+		unsure = false
 		for it, err := range u.candidates(ctx) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
-			if err != nil || u.o.Conflict == Rename && it.Created.Before(u.session.began.Add(-clockSkew)) {
+			isNew := it.Created.IsZero() || !it.Created.Before(u.session.began.Add(-clockSkew))
+			if err != nil || u.o.Conflict == Rename && !isNew {
 				continue
 			}
 			same, known := u.src.isContent(it)
 			if same {
 				return &it, nil
 			}
-			unsure = unsure || !known
+			// What is larger may be this file: drives add to some (see check).
+			unsure = unsure || !known || u.o.Conflict != Replace && isNew && it.File != nil && it.Size > u.src.size
 		}
-		if !unsure {
+		if !unsure && u.o.Conflict == Replace { // to send it again does no harm
 			return nil, nil
 		}
+	}
+	if !unsure {
+		return nil, ended(ctx, "upload", nil)
 	}
 	return nil, ended(ctx, "upload", ErrUploadUnknown)
 }
@@ -389,7 +398,7 @@ func (u *upload) candidates(ctx context.Context) func(yield func(DriveItem, erro
 		folder, name := path.Split(strings.Trim(u.at.Path, "/"))
 		ext := path.Ext(name)
 		for it, err := range u.f.List(ctx, Ref{u.at.ID, strings.Trim(folder, "/")}) {
-			if err == nil && (!strings.HasPrefix(it.Name, strings.TrimSuffix(name, ext)) || path.Ext(it.Name) != ext || it.Name == name) {
+			if err == nil && (!hasPrefixFold(it.Name, strings.TrimSuffix(name, ext)) || !strings.EqualFold(path.Ext(it.Name), ext) || strings.EqualFold(it.Name, name)) {
 				continue
 			}
 			if !yield(it, err) {
@@ -397,4 +406,9 @@ func (u *upload) candidates(ctx context.Context) func(yield func(DriveItem, erro
 			}
 		}
 	}
+}
+
+// hasPrefixFold reports whether a name begins with prefix, as drives compare names.
+func hasPrefixFold(name, prefix string) bool {
+	return strings.HasPrefix(strings.ToLower(name), strings.ToLower(prefix))
 }
