@@ -144,6 +144,10 @@ func (c *Client) roundTrip(ctx context.Context, client *http.Client, r *request)
 	refused := r.refused(res)
 	if client != c.api {
 		refused.challenges = nil // no sign-in makes a storage host accept its URL again
+		refused.hide(req.URL)
+		if res.Request != nil {
+			refused.hide(res.Request.URL) // after redirects
+		}
 	}
 	return nil, refused
 }

@@ -117,6 +117,7 @@ func (o *Operation) Status(ctx context.Context) (Status, error) {
 			answer.Error = &errorDocument{Code: answer.ErrorCode}
 		}
 		e.read(answer.Error)
+		e.hide(u)
 		e.Status = statusOf(e)
 		return Status{}, e
 	case answer.Status == "":
