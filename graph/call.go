@@ -72,6 +72,9 @@ func (c *Client) newRequest(method, path string, body any, query []Query) (*requ
 		method: method, url: u, repeat: ruleOf(method), header: http.Header{},
 	}
 	for name, values := range q.Header {
+		if err := checkHeader(name, values); err != nil {
+			return nil, err
+		}
 		r.header[http.CanonicalHeaderKey(name)] = values
 	}
 	if r.header.Get("Accept") == "" {

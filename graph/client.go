@@ -92,11 +92,19 @@ func parseBase(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// ready reports what makes every call fail.
+func (c *Client) ready() error {
+	if c == nil || c.api == nil {
+		return &InvalidError{Field: "client", Reason: "was not made by New"}
+	}
+	return c.bad
+}
+
 // resolve returns the URL of a path below the base, or of a link from Graph to
 // the same place.
 func (c *Client) resolve(path string, q Query) (*url.URL, error) {
-	if c.bad != nil {
-		return nil, c.bad
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	var u *url.URL
 	var err error

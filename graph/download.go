@@ -320,6 +320,8 @@ func (d *Download) Read(p []byte) (int, error) {
 		switch {
 		case d.failed != nil:
 			return 0, d.failed
+		case d.f == nil:
+			return 0, &InvalidError{Field: "download", Reason: "was not made by Files.Download"}
 		case d.pos == d.Length:
 			d.failed = io.EOF
 			continue

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
@@ -130,6 +131,9 @@ func (c *Client) UploadStatus(ctx context.Context, s UploadSession) (int64, erro
 		return 0, err
 	}
 	res, doc, err := c.document(ctx, c.storage, r)
+	if e, ok := errors.AsType[*Error](err); ok && gone(e) && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -151,8 +155,8 @@ func (c *Client) CancelUpload(ctx context.Context, s UploadSession) error {
 }
 
 func (c *Client) sessionRequest(method string, s UploadSession) (*request, error) {
-	if c.bad != nil {
-		return nil, c.bad
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	u, err := c.storageURL(string(s.URL))
 	if err != nil {
