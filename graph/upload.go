@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"path"
 	"strconv"
@@ -141,9 +142,13 @@ func (f *Files) put(ctx context.Context, at Ref, content io.Reader, size int64, 
 	if o.Conflict != Replace { // twice might be two files
 		r.repeat = ifRefused
 	}
-	res, doc, err := f.c.document(ctx, f.c.api, r)
+	var waits waiting
+	res, doc, err := f.c.documentWithin(ctx, f.c.api, r, &waits)
+	for o.Conflict == Replace && isConnection(err) && waits.pause(ctx, 0) { // twice is once
+		res, doc, err = f.c.documentWithin(ctx, f.c.api, r, &waits)
+	}
 	if err != nil {
-		return zero, err
+		return zero, ended(ctx, r.op, err)
 	}
 	var it DriveItem
 	if err := decode(r.op, res, doc, &it); err != nil {
@@ -153,6 +158,14 @@ func (f *Files) put(ctx context.Context, at Ref, content io.Reader, size int64, 
 		o.Progress(size, size)
 	}
 	return src.check(it)
+}
+
+// isConnection reports whether err is that of a connection that has failed, and not
+// of an attempt that took too long, or of a client that has no token.
+func isConnection(err error) bool {
+	_, isNet := errors.AsType[net.Error](err)
+	_, isAnswer := errors.AsType[*Error](err)
+	return !isAnswer && !errors.Is(err, context.DeadlineExceeded) && (isNet || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // An upload is one call of Upload or ResumeUpload.
