@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -686,5 +687,129 @@ func TestASlashIsTheRoot(t *testing.T) {
 	c, _ := clientOf(reply(200, `{"id":"1"}`))
 	if _, err := c.Files("").Stat(t.Context(), graph.Ref{Path: "/"}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	d := newDrive(t)
+	f := d.myFiles()
+	var g sync.WaitGroup
+	for i := range 8 {
+		g.Add(1)
+		go func() {
+			defer g.Done()
+			b := content(2*unit + i)
+			name := fmt.Sprint("f", i%4)
+			_, err := f.Upload(t.Context(), graph.Ref{Path: name}, bytes.NewReader(b), int64(len(b)), graph.UploadOptions{Conflict: graph.Rename, ChunkSize: unit})
+			if err != nil {
+				t.Error(err)
+			}
+			down, err := f.Download(t.Context(), graph.Ref{Path: name}, graph.DownloadOptions{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.Copy(io.Discard, down)
+			down.Close()
+		}()
+	}
+	g.Wait()
+	if len(d.files) != 8 {
+		t.Errorf("%d files", len(d.files))
+	}
+}
+
+func TestCopyThrough(t *testing.T) {
+	d := newDrive(t)
+	want := content(5*unit + 3)
+	d.put("a", want)
+	f := d.myFiles()
+	down, err := f.Download(t.Context(), graph.Ref{Path: "a"}, graph.DownloadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer down.Close()
+	if _, err := f.Upload(t.Context(), graph.Ref{Path: "b"}, down, down.Length, graph.UploadOptions{ChunkSize: unit}); err != nil {
+		t.Fatal(err)
+	}
+	d.has(t, map[string][]byte{"a": want, "b": want})
+	down2, _ := f.Download(t.Context(), graph.Ref{Path: "a"}, graph.DownloadOptions{})
+	defer down2.Close()
+	if _, err := f.Upload(t.Context(), graph.Ref{Path: "a"}, down2, down2.Length, graph.UploadOptions{ChunkSize: unit, Conflict: graph.Replace, Created: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestContextsThatAreDone(t *testing.T) {
+	d := newDrive(t)
+	d.put("a", content(10))
+	cause := errors.New("cause")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	c, f := d.client(), d.myFiles()
+	for name, do := range map[string]func() error{
+		"get": func() error { _, err := graph.Get[struct{}](ctx, c, "me"); return err },
+		"up": func() error {
+			_, err := f.Upload(ctx, graph.Ref{Path: "b"}, strings.NewReader("a"), 1, graph.UploadOptions{})
+			return err
+		},
+		"up0": func() error {
+			_, err := f.Upload(ctx, graph.Ref{Path: "b"}, strings.NewReader(""), 0, graph.UploadOptions{})
+			return err
+		},
+		"upR": func() error {
+			_, err := f.Upload(ctx, graph.Ref{Path: "b"}, strings.NewReader("a"), 1, graph.UploadOptions{Conflict: graph.Replace})
+			return err
+		},
+		"down":  func() error { _, err := f.Download(ctx, graph.Ref{Path: "a"}, graph.DownloadOptions{}); return err },
+		"batch": func() error { _, err := c.Batch(ctx, graph.BatchRequest{Path: "me"}); return err },
+		"photo": func() error { _, err := c.Photo(ctx, "me", 0); return err },
+		"copy":  func() error { _, err := f.Copy(ctx, graph.Ref{Path: "a"}, graph.Ref{}, "", graph.Fail); return err },
+		"wait":  func() error { o, _ := c.Operation("https://storage.example/x"); _, err := o.Wait(ctx, nil); return err },
+		"list": func() error {
+			for _, err := range f.List(ctx, graph.Ref{}) {
+				return err
+			}
+			return nil
+		},
+		"delta": func() error {
+			for _, err := range graph.Delta[int](c, "me/drive/root/delta").All(ctx) {
+				return err
+			}
+			return nil
+		},
+		"resume": func() error {
+			_, err := c.ResumeUpload(ctx, graph.UploadSession{URL: "https://storage.example/upload/1", Size: 1}, strings.NewReader("a"), graph.UploadOptions{})
+			return err
+		},
+		"cancel": func() error {
+			return c.CancelUpload(ctx, graph.UploadSession{URL: "https://storage.example/upload/1", Size: 1})
+		},
+	} {
+		if err := do(); !errors.Is(err, cause) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// net/http makes a GET of a PUT that is redirected with 301, 302 or 303. What that
+// finds is no answer to the PUT.
+func TestARedirectStoresNothing(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 303} {
+		d := newDrive(t)
+		d.before = func(r *http.Request) (*http.Response, error) {
+			switch {
+			case isChunk(r):
+				return text(status, "", "Location", "https://storage.example/elsewhere"), nil
+			case r.URL.Path == "/elsewhere":
+				return answerDoc(200, map[string]any{"id": "1", "size": 10, "file": map[string]any{}}), nil
+			}
+			return nil, nil
+		}
+		_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a"}, bytes.NewReader(content(10)), 10, graph.UploadOptions{})
+		if e, ok := errors.AsType[*graph.Error](err); !ok || e.Status != status {
+			t.Errorf("%d: %v", status, err)
+		}
 	}
 }

@@ -73,6 +73,8 @@ func storageClient(t http.RoundTripper) *http.Client {
 			return errManyRedirects
 		case r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && via[0].URL.Scheme == "http" && web.IsLoopback(r.URL.Hostname())):
 			return errInsecureRedirect
+		case r.Method != via[0].Method: // a GET in place of a PUT stores nothing
+			return http.ErrUseLastResponse
 		}
 		return nil
 	}}

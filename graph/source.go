@@ -125,7 +125,7 @@ func (s steadyReader) Read(p []byte) (int, error) {
 		if n < 0 || n > len(p) {
 			return 0, fmt.Errorf("%w: Read returned %d for %d bytes", errContent, n, len(p))
 		}
-		if err != nil && err != io.EOF { //nolint:errorlint // another error may wrap io.EOF
+		if err != nil && err != io.EOF {
 			err = fmt.Errorf("%w: %w", errContent, err)
 		}
 		if n > 0 || err != nil || len(p) == 0 {
