@@ -23,14 +23,14 @@ type Client struct {
 }
 
 // New returns a client for the Graph at base, such as [DefaultBase], which an
-// empty text means too. http makes the requests and adds the access token to
-// them: it is usually what msauth's Session.Client returns. If base is not an
-// https URL, or an http URL of a loopback host, every call fails with an
-// [InvalidError].
+// empty text means too. client makes the requests and adds the access token to
+// them: it is usually what msauth's Session.Client returns, which leaves waiting and
+// repeating to this package then. If base is not an https URL, or an http URL of a
+// loopback host, every call fails with an [InvalidError].
 //
 // Files are not transferred by Graph itself but by storage hosts, at
 // pre-authenticated URLs. Requests to them are made without the token, by a
-// client of their own: with the same proxy and certificates if http is from
+// client of their own: with the same proxy and certificates if client is from
 // Session.Client, and with [http.DefaultTransport] otherwise. See
 // [Client.WithStorage].
 func New(client *http.Client, base string) *Client {

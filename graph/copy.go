@@ -62,7 +62,8 @@ func (f *Files) Copy(ctx context.Context, item, folder Ref, name string, conflic
 	return f.c.Operation(SecretURL(res.Header.Get("Location")))
 }
 
-// Operation returns the operation that is watched at a URL.
+// Operation returns the operation that is watched at a URL, which must be one that
+// the app has kept, and not what somebody sends: it is asked for, if it is https.
 func (c *Client) Operation(address SecretURL) (*Operation, error) {
 	if err := c.ready(); err != nil {
 		return nil, err

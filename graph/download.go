@@ -33,7 +33,8 @@ type DownloadOptions struct {
 	Progress func(done, total int64)
 }
 
-// A Download is the content of a file. It must be closed.
+// A Download is the content of a file. It must be closed, and must not be used by
+// several goroutines at once.
 type Download struct {
 	Item   DriveItem // the file
 	Size   int64     // of all its content, in bytes

@@ -33,7 +33,8 @@ const (
 
 var (
 	// ErrUploadExpired means that an upload session has ended before the file was
-	// complete, and the content cannot be read from its beginning again.
+	// complete, and the content cannot be read from its beginning again, or that
+	// this has happened to three sessions.
 	ErrUploadExpired = errors.New("graph: the upload session has expired")
 	// ErrUploadUnknown means that the answer to the last bytes of an upload was
 	// lost, and the drive does not tell whether the file was stored.
@@ -77,8 +78,8 @@ type UploadOptions struct {
 // the drive asks for, and one call waits a minute at most without any progress.
 // If a session is lost, the upload begins again where content is an [io.Seeker],
 // and fails with [ErrUploadExpired] where not. If the file exists and Conflict is
-// Fail, errors.Is(err, fs.ErrExist). An item whose hash is not that of the content
-// is [ErrCorrupt].
+// Fail, errors.Is(err, fs.ErrExist). An item that is shorter than the content, or
+// whose hash is not that of the content, is [ErrCorrupt]; it is not deleted.
 //
 // When ctx is done, Upload returns its error without another request. What has
 // arrived is forgotten by the drive when the session expires.

@@ -14,8 +14,10 @@ import (
 )
 
 // An UploadSession is an upload that has begun ("driveItem: createUploadSession").
-// To go on with it after a restart, keep what MarshalBinary returns, as a secret:
-// whoever has it can write this file until the session expires.
+// To go on with it after a restart, keep what MarshalBinary returns, as a secret, and
+// where nobody can change it: whoever reads it can write this file until the session
+// expires, and whoever changes it decides where the content is sent. JSON does not
+// keep it.
 type UploadSession struct {
 	// URL is where the file's bytes go, without a token. A page may send them
 	// there from the browser, if the storage host allows that (CORS).
