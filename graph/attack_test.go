@@ -813,3 +813,42 @@ func TestARedirectStoresNothing(t *testing.T) {
 		}
 	}
 }
+
+// Graph, too, can be out of reach for a moment when it is asked for another URL.
+func TestDownloadSurvivesALostConnectionToGraph(t *testing.T) {
+	t.Parallel()
+	for _, eTag := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDrive(t)
+			want := content(1000)
+			d.put("a.bin", want)
+			storage, asked := 0, 0
+			d.before = func(r *http.Request) (*http.Response, error) {
+				if r.URL.Host == "graph.example" {
+					if asked++; asked == 2 || asked == 3 {
+						return nil, io.ErrUnexpectedEOF
+					}
+				} else if storage++; storage == 2 && eTag {
+					return fault(401, "expiredToken"), nil
+				}
+				return nil, nil
+			}
+			d.after = func(r *http.Request, res *http.Response) (*http.Response, error) {
+				if r.URL.Host != "storage.example" {
+					return nil, nil
+				}
+				if !eTag {
+					res.Header.Del("ETag")
+				}
+				if storage == 1 {
+					return cut(res, 100), nil
+				}
+				return res, nil
+			}
+			got, err := download(t, d, graph.DownloadOptions{})
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+}

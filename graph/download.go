@@ -146,7 +146,11 @@ func (f *Files) locate(ctx context.Context, item Ref) (DriveItem, *url.URL, erro
 func (d *Download) connect() error {
 	for {
 		if d.url == nil {
-			if err := d.locate(Ref{ID: d.Item.ID}); err != nil {
+			err := d.locate(Ref{ID: d.Item.ID})
+			if isConnection(err) && d.waits.pause(d.ctx, 0) {
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}
