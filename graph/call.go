@@ -22,8 +22,9 @@ func Get[T any](ctx context.Context, c *Client, path string, query ...Query) (T,
 }
 
 // Post sends body as JSON, and returns what the answer contains: the new resource,
-// or what an action returns. If body is nil, no body is sent. An answer without
-// content gives the zero T; struct{} ignores the content.
+// or what an action returns. If body is nil, no body is sent. An answer
+// with status 202 or 204 and without content gives the zero T; struct{} ignores the
+// content.
 func Post[T any](ctx context.Context, c *Client, path string, body any, query ...Query) (T, error) {
 	return call[T](ctx, c, http.MethodPost, path, body, query)
 }
@@ -72,6 +73,9 @@ func (c *Client) newRequest(method, path string, body any, query []Query) (*requ
 		method: method, url: u, repeat: ruleOf(method), header: http.Header{},
 	}
 	for name, values := range q.Header {
+		if err := checkHeader(name, values); err != nil {
+			return nil, err
+		}
 		r.header[http.CanonicalHeaderKey(name)] = values
 	}
 	if r.header.Get("Accept") == "" {

@@ -24,9 +24,9 @@ type Client struct {
 
 // New returns a client for the Graph at base, such as [DefaultBase], which an
 // empty text means too. client makes the requests and adds the access token to
-// them: it is usually what msauth's Session.Client returns. If base is not an
-// https URL, or an http URL of a loopback host, every call fails with an
-// [InvalidError].
+// them: it is usually what msauth's Session.Client returns, which leaves waiting and
+// repeating to this package then. If base is not an https URL, or an http URL of a
+// loopback host, every call fails with an [InvalidError].
 //
 // Files are not transferred by Graph itself but by storage hosts, at
 // pre-authenticated URLs. Requests to them are made without the token, by a
@@ -43,6 +43,9 @@ func New(client *http.Client, base string) *Client {
 	}
 	if t, ok := client.Transport.(interface{ WithoutToken() http.RoundTripper }); ok {
 		c.storage = storageClient(t.WithoutToken())
+	}
+	if t, ok := client.Transport.(interface{ WithoutWaiting() http.RoundTripper }); ok {
+		c.api.Transport = t.WithoutWaiting() // which requests may be repeated is known here
 	}
 	if base == "" {
 		base = DefaultBase
@@ -70,6 +73,8 @@ func storageClient(t http.RoundTripper) *http.Client {
 			return errManyRedirects
 		case r.URL.Scheme != "https" && !(r.URL.Scheme == "http" && via[0].URL.Scheme == "http" && web.IsLoopback(r.URL.Hostname())):
 			return errInsecureRedirect
+		case r.Method != via[0].Method: // a GET in place of a PUT stores nothing
+			return http.ErrUseLastResponse
 		}
 		return nil
 	}}
@@ -89,11 +94,19 @@ func parseBase(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// ready reports what makes every call fail.
+func (c *Client) ready() error {
+	if c == nil || c.api == nil {
+		return &InvalidError{Field: "client", Reason: "was not made by New"}
+	}
+	return c.bad
+}
+
 // resolve returns the URL of a path below the base, or of a link from Graph to
 // the same place.
 func (c *Client) resolve(path string, q Query) (*url.URL, error) {
-	if c.bad != nil {
-		return nil, c.bad
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	var u *url.URL
 	var err error
@@ -124,9 +137,15 @@ func (c *Client) roundTrip(ctx context.Context, client *http.Client, r *request)
 	if err != nil {
 		return nil, err
 	}
-	res, err := client.Do(req)
+	readable := *client
+	readable.Transport = readableLocations{client.Transport}
+	res, err := readable.Do(req)
 	if err != nil {
 		return nil, r.failed(ctx, err)
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, which no context ends
+		res.Body.Close()
+		return nil, refusal(r.op, res.StatusCode, res.Header, nil)
 	}
 	if res.StatusCode >= 200 && res.StatusCode < 300 || res.StatusCode == http.StatusFound && r.found || res.StatusCode == http.StatusSeeOther && r.found {
 		return res, nil
@@ -135,6 +154,29 @@ func (c *Client) roundTrip(ctx context.Context, client *http.Client, r *request)
 	refused := r.refused(res)
 	if client != c.api {
 		refused.challenges = nil // no sign-in makes a storage host accept its URL again
+		refused.hide(req.URL)
+		if res.Request != nil {
+			refused.hide(res.Request.URL) // after redirects
+		}
 	}
 	return nil, refused
+}
+
+// A readableLocations leaves out a Location that is no URL. net/http would write
+// it into an error, and it may be a secret.
+type readableLocations struct{ base http.RoundTripper }
+
+func (t readableLocations) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	res, err := base.RoundTrip(r)
+	if err != nil {
+		return res, err
+	}
+	if _, err := r.URL.Parse(res.Header.Get("Location")); err != nil {
+		res.Header.Del("Location")
+	}
+	return res, nil
 }

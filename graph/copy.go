@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -61,15 +62,16 @@ func (f *Files) Copy(ctx context.Context, item, folder Ref, name string, conflic
 	return f.c.Operation(SecretURL(res.Header.Get("Location")))
 }
 
-// Operation returns the operation that is watched at a URL.
-func (c *Client) Operation(url SecretURL) (*Operation, error) {
-	if c.bad != nil {
-		return nil, c.bad
-	}
-	if _, err := c.storageURL(string(url)); err != nil {
+// Operation returns the operation that is watched at a URL, which must be one that
+// the app has kept, and not what somebody sends: it is asked for, if it is https.
+func (c *Client) Operation(address SecretURL) (*Operation, error) {
+	if err := c.ready(); err != nil {
 		return nil, err
 	}
-	return &Operation{url, c}, nil
+	if _, err := c.storageURL(string(address)); err != nil {
+		return nil, err
+	}
+	return &Operation{address, c}, nil
 }
 
 // A Status is how far an operation is.
@@ -82,6 +84,9 @@ type Status struct {
 // Status asks how far the operation is. If it has failed, that is the error: an
 // [Error] with the operation's code.
 func (o *Operation) Status(ctx context.Context) (Status, error) {
+	if err := o.c.ready(); err != nil {
+		return Status{}, err
+	}
 	u, err := o.c.storageURL(string(o.URL))
 	if err != nil {
 		return Status{}, err
@@ -108,7 +113,7 @@ func (o *Operation) Status(ctx context.Context) (Status, error) {
 	case moved || strings.EqualFold(answer.Status, "completed"):
 		s.Done, s.Percent = true, 100
 		if s.ItemID == "" && moved {
-			s.ItemID = path.Base(res.Header.Get("Location"))
+			s.ItemID = itemIn(res.Header.Get("Location"))
 		}
 		return s, nil
 	case strings.EqualFold(answer.Status, "failed"), strings.EqualFold(answer.Status, "deleteFailed"), answer.Error != nil:
@@ -117,12 +122,27 @@ func (o *Operation) Status(ctx context.Context) (Status, error) {
 			answer.Error = &errorDocument{Code: answer.ErrorCode}
 		}
 		e.read(answer.Error)
+		e.hide(u)
 		e.Status = statusOf(e)
 		return Status{}, e
 	case answer.Status == "":
 		return Status{}, unreadable(r.op, res, errors.New("there is no status"))
 	}
 	return s, nil
+}
+
+// itemIn returns the ID at the end of the URL of an item, or "". Its query may be a
+// secret.
+func itemIn(location string) string {
+	u, err := url.Parse(location)
+	if err != nil {
+		return ""
+	}
+	parent, id := path.Split(u.Path)
+	if path.Base(parent) != "items" || checkID(id) != nil {
+		return ""
+	}
+	return id
 }
 
 // statusOf returns the HTTP status that Graph has for a code, for operations that

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // ErrChanged means that a file was changed while it was downloaded.
@@ -30,7 +33,8 @@ type DownloadOptions struct {
 	Progress func(done, total int64)
 }
 
-// A Download is the content of a file. It must be closed.
+// A Download is the content of a file. It must be closed, and must not be used by
+// several goroutines at once.
 type Download struct {
 	Item   DriveItem // the file
 	Size   int64     // of all its content, in bytes
@@ -61,9 +65,10 @@ const mostFresh = 3
 //
 // The last bytes are not returned before all were checked: of a whole file that has
 // a hash, content that does not have it is [ErrCorrupt]; and a transfer that ends
-// too early is never io.EOF. Where the storage host sends another size than the
-// item has, which it does for some pictures (OneDrive/onedrive-api-docs issue
-// 1723), the hash is not that of the content, and is not checked.
+// too early is never io.EOF. A picture or a document of Office may come in another
+// size than the item has (OneDrive/onedrive-api-docs issues 1066 and 1723): the
+// hash is not that of the content then, and is not checked. Of any other file that
+// is an [Error].
 //
 // An Offset beyond the end is an [Error] with status 416, and what is not a file an
 // [InvalidError]. The download ends with ctx.
@@ -141,7 +146,11 @@ func (f *Files) locate(ctx context.Context, item Ref) (DriveItem, *url.URL, erro
 func (d *Download) connect() error {
 	for {
 		if d.url == nil {
-			if err := d.locate(Ref{ID: d.Item.ID}); err != nil {
+			err := d.locate(Ref{ID: d.Item.ID})
+			if isConnection(err) && d.waits.pause(d.ctx, 0) {
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -257,6 +266,10 @@ func (d *Download) accept(res *http.Response, from int64) error {
 	if d.Length > 0 && size != d.Size {
 		return ErrChanged
 	}
+	if d.Length == 0 && size != d.Item.Size && !d.mayDiffer(res) {
+		d.url = nil // has it changed?
+		return bad("the size is not that of the item")
+	}
 	if from > size || from == size && size > 0 {
 		return &Error{Op: "download", Status: http.StatusRequestedRangeNotSatisfiable, Code: "invalidRange"}
 	}
@@ -271,8 +284,28 @@ func (d *Download) accept(res *http.Response, from int64) error {
 	if d.pos == 0 {
 		d.measure(size)
 	}
-	d.endless = res.ContentLength < 0
+	if d.endless = res.ContentLength < 0; d.endless && size == 0 {
+		if n, _ := io.ReadFull(res.Body, make([]byte, 1)); n > 0 {
+			return ErrChanged
+		}
+	}
 	return nil
+}
+
+// mayDiffer reports whether the content may have another size than the item: of
+// pictures another form is sent, and documents of Office change while they are
+// edited (OneDrive/onedrive-api-docs issues 1066 and 1723). A page of HTML is neither.
+func (d *Download) mayDiffer(res *http.Response) bool {
+	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	return kind != "text/html" && (isOffice(d.Item.Name) || isPicture(d.Item))
+}
+
+func isPicture(it DriveItem) bool {
+	switch strings.ToLower(path.Ext(it.Name)) {
+	case ".heic", ".heif", ".hif", ".jpg", ".jpeg", ".png", ".dng", ".mov":
+		return true
+	}
+	return it.Image != nil || strings.HasPrefix(it.File.MimeType, "image/")
 }
 
 // measure sets the sizes, once the storage host has told that of the content.
@@ -292,6 +325,8 @@ func (d *Download) Read(p []byte) (int, error) {
 		switch {
 		case d.failed != nil:
 			return 0, d.failed
+		case d.f == nil:
+			return 0, &InvalidError{Field: "download", Reason: "was not made by Files.Download"}
 		case d.pos == d.Length:
 			d.failed = io.EOF
 			continue
@@ -318,7 +353,9 @@ func (d *Download) Read(p []byte) (int, error) {
 		}
 		if err != nil { // cut off, or ended too early
 			d.body.Close()
-			d.body = nil
+			if d.body = nil; d.eTag == "" {
+				d.url = nil // the item's CTag tells whether it has changed
+			}
 			if !d.waits.pause(d.ctx, 0) {
 				d.failed = d.broken(err)
 			}

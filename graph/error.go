@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -178,6 +180,27 @@ func (e *Error) read(doc *errorDocument) {
 				e.Date = at
 			}
 		}
+	}
+}
+
+// hide removes texts that have a URL in them: a storage host, or a proxy in front of
+// it, may repeat the one that it was asked for. Texts can be cut off.
+func (e *Error) hide(u *url.URL) {
+	secrets := []string{"://"}
+	for _, s := range []string{u.RequestURI(), u.RawQuery, path.Base(u.EscapedPath())} {
+		if len(s) >= 8 {
+			secrets = append(secrets, s[:min(len(s), 20)])
+		}
+	}
+	clean := func(text string) string {
+		if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(text, s) }) {
+			return hidden
+		}
+		return text
+	}
+	e.Code, e.Message, e.RequestID, e.ClientRequestID = clean(e.Code), clean(e.Message), clean(e.RequestID), clean(e.ClientRequestID)
+	for i, code := range e.InnerCodes {
+		e.InnerCodes[i] = clean(code)
 	}
 }
 

@@ -27,11 +27,17 @@ func (c *Client) Files(drive string) *Files {
 
 // A Ref refers to an item of a drive. The zero Ref is the root folder; ID is an
 // item's ID; Path, such as "Documents/Report.txt", is relative to the item with
-// the ID or, without one, to the root. Neither is escaped.
+// the ID or, without one, to the root. Neither is escaped. The path "/" is like "".
 type Ref struct{ ID, Path string }
 
 // at returns the path of an item, and of something below it: "", "children".
 func (f *Files) at(ref Ref, below string) (string, error) {
+	switch {
+	case f == nil || f.c == nil:
+		return "", &InvalidError{Field: "files", Reason: "were not made by Client.Files"}
+	case strings.ContainsAny(f.drive, "?#"): // what follows would not be part of the path
+		return "", &InvalidError{Field: "drive", Value: web.OneLine(hideShare(f.drive), 200), Reason: "has a query"}
+	}
 	path := f.drive + "/root"
 	if ref.ID != "" {
 		if err := checkID(ref.ID); err != nil {
@@ -39,7 +45,7 @@ func (f *Files) at(ref Ref, below string) (string, error) {
 		}
 		path = f.drive + "/items/" + escape(ref.ID)
 	}
-	if ref.Path != "" {
+	if ref.Path != "" && ref.Path != "/" {
 		names, err := splitPath(ref.Path)
 		if err != nil {
 			return "", err
@@ -88,6 +94,9 @@ func splitPath(path string) ([]string, error) {
 
 // Drive returns the drive itself, with its quota.
 func (f *Files) Drive(ctx context.Context, query ...Query) (Drive, error) {
+	if _, err := f.at(Ref{}, ""); err != nil {
+		return Drive{}, err
+	}
 	return Get[Drive](ctx, f.c, f.drive, query...)
 }
 

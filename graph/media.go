@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"strings"
 	"time"
+
+	"example.com/msauth/internal/web"
 )
 
 // ErrNoPhoto means that nobody has set a photo. Most people have none.
@@ -17,6 +20,9 @@ var ErrNoPhoto = errors.New("graph: there is no photo")
 // or 648, or 0 for the largest that there is. If there is none, the error is
 // [ErrNoPhoto] ("Get profilePhoto").
 func (c *Client) Photo(ctx context.Context, path string, size int) (*Stream, error) {
+	if strings.ContainsAny(path, "?#") {
+		return nil, &InvalidError{Field: "path", Value: web.OneLine(hideShare(path), 200), Reason: "has a query"}
+	}
 	photo := "/photo/$value"
 	if size != 0 {
 		photo = fmt.Sprintf("/photos/%dx%d/$value", size, size)
@@ -99,7 +105,7 @@ func (f *Files) CreateLink(ctx context.Context, item Ref, o LinkOptions) (Permis
 	}
 	p, err := Post[Permission](ctx, f.c, path, body)
 	if err == nil && (p.Link == nil || p.Link.WebURL == "") {
-		return Permission{}, &Error{Op: "POST " + path, Status: http.StatusOK, Err: errors.New("the answer has no link")}
+		return Permission{}, &Error{Op: web.OneLine("POST /"+hideShare(path), maxOp), Status: http.StatusOK, Err: errors.New("the answer has no link")}
 	}
 	return p, err
 }

@@ -5,9 +5,12 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/msauth/internal/web"
 )
 
 // A Query refines a request ("Use query parameters to customize Microsoft Graph
@@ -140,4 +143,18 @@ func literal(v any) (string, bool) {
 		return fmt.Sprint(v), true
 	}
 	return "", false
+}
+
+// checkHeader refuses a header field that HTTP cannot carry (RFC 9110 section 5).
+func checkHeader(name string, values []string) error {
+	isToken := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isToken(r) }) {
+		return &InvalidError{Field: "header", Value: web.OneLine(name, maxID), Reason: "is not the name of a field"}
+	}
+	if slices.ContainsFunc(values, hasControl) {
+		return &InvalidError{Field: "header", Value: web.OneLine(name, maxID), Reason: "contains a control character"}
+	}
+	return nil
 }

@@ -6,8 +6,7 @@ import (
 	"hash"
 )
 
-// NewQuickXorHash returns the hash that work and school accounts have for files
-// ("Code Snippets: QuickXorHash Algorithm"): 20 bytes, base64 in [Hashes]. It
+// NewQuickXorHash returns the hash that all kinds of accounts have for files ("Code Snippets: QuickXorHash Algorithm"): 20 bytes, base64 in [Hashes]. It
 // finds mistakes of a transfer, not those that somebody makes on purpose.
 func NewQuickXorHash() hash.Hash { return new(quickXor) }
 

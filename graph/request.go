@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,7 @@ const (
 var (
 	errManyRedirects    = errors.New("too many redirects")
 	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
+	errOver             = errors.New("the request is over")
 	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
 )
 
@@ -72,6 +74,8 @@ type request struct {
 	time   time.Duration // of one attempt; attemptTime if 0
 	repeat repeatRule
 	found  bool // status 302 and 303 are answers, not errors
+
+	sent *sending // the last attempt's body
 }
 
 func (r *request) http(ctx context.Context) (*http.Request, error) {
@@ -83,11 +87,55 @@ func (r *request) http(ctx context.Context) (*http.Request, error) {
 	if err != nil {
 		return nil, &InvalidError{Field: "path", Reason: "makes no URL"}
 	}
+	if req.Body != nil && req.Body != http.NoBody {
+		sent := &sending{}
+		r.sent, req.Body = sent, sent.reader(r.body)
+		req.GetBody = func() (io.ReadCloser, error) { return sent.reader(r.body), nil }
+	}
 	for name, values := range r.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	return req, nil
 }
+
+// A sending is the body of one attempt. A RoundTripper may go on reading it when
+// it has returned, where the host has answered early, and the bytes are a chunk of
+// which the buffer is used again: once the attempt is over, they are not touched.
+type sending struct {
+	mu   sync.Mutex
+	over bool
+}
+
+func (s *sending) end() {
+	if s != nil {
+		s.mu.Lock()
+		s.over = true
+		s.mu.Unlock()
+	}
+}
+
+func (s *sending) reader(body []byte) io.ReadCloser { return &sentBody{s, body} }
+
+type sentBody struct {
+	*sending
+	rest []byte
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.over:
+		return 0, errOver
+	case len(b.rest) == 0:
+		return 0, io.EOF
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+func (b *sentBody) Close() error { return nil }
 
 // failed is the error of a request without an answer. A *url.Error is left out:
 // it contains the URL, which may be a secret.
@@ -150,6 +198,7 @@ func (c *Client) documentWithin(ctx context.Context, client *http.Client, r *req
 func (c *Client) attempt(ctx context.Context, client *http.Client, r *request) (*http.Response, []byte, error) {
 	within, cancel := context.WithTimeout(ctx, cmp.Or(r.time, attemptTime))
 	defer cancel()
+	defer func() { r.sent.end() }()
 	res, err := c.roundTrip(within, client, r)
 	if err != nil {
 		return nil, nil, err

@@ -6,7 +6,9 @@ import (
 )
 
 // A SecretURL is a pre-authenticated URL: whoever has it can do what it is for,
-// without a token. It does not print; convert it to a string to use it.
+// without a token. It does not print, neither in JSON nor in templates; convert it to
+// a string to use it. It does print where fmt cannot call its methods: as a field
+// that is not exported.
 type SecretURL string
 
 const hidden = "[hidden]"

@@ -1,11 +1,14 @@
 package graph
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"path"
 	"strconv"
+	"strings"
 )
 
 // errContent means that the content of an upload cannot be read.
@@ -26,8 +29,11 @@ type source struct {
 	hashed int64 // bytes from the beginning that sum has seen
 }
 
-func newSource(r io.Reader, size int64) *source {
-	s := &source{r: r, size: size, sum: NewQuickXorHash()}
+func newSource(ctx context.Context, r io.Reader, size int64) *source {
+	if r == nil {
+		r = strings.NewReader("")
+	}
+	s := &source{r: steadyReader{ctx, r}, size: size, sum: NewQuickXorHash()}
 	if seek, ok := r.(io.Seeker); ok {
 		if at, err := seek.Seek(0, io.SeekCurrent); err == nil { // a pipe cannot
 			s.seek, s.first = seek, at
@@ -67,10 +73,10 @@ func (s *source) chunk(offset int64, n int) ([]byte, error) {
 		read, err := io.ReadFull(s.r, s.buf[got:])
 		s.buf = s.buf[:got+read]
 		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && s.start+int64(got+read) < s.size:
+		case errors.Is(err, errContent):
+			return nil, err
+		case err != nil: // io.ReadFull's
 			return nil, &InvalidError{Field: "size", Value: strconv.FormatInt(s.size, 10), Reason: "is more than the content has"}
-		case err != nil:
-			return nil, fmt.Errorf("%w: %w", errContent, err)
 		}
 		s.add(s.start+int64(got), s.buf[got:])
 	}
@@ -96,17 +102,49 @@ func (s *source) atEnd() error {
 	switch n, err := io.ReadFull(s.r, more[:]); {
 	case n > 0:
 		return &InvalidError{Field: "size", Value: strconv.FormatInt(s.size, 10), Reason: "is less than the content has"}
-	case !errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: %w", errContent, err)
+	case errors.Is(err, errContent):
+		return err
 	}
 	return nil
 }
 
-// check compares the item that the drive has made with the content. Where its size
-// is another, SharePoint has added properties to a document of Office
-// (OneDrive/onedrive-api-docs issue 935): that is no mistake.
+// A steadyReader marks the errors of a reader other than io.EOF, so that they are
+// not taken for those of io.ReadFull. It ends with its context, and makes errors of
+// what an io.Reader must not do.
+type steadyReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s steadyReader) Read(p []byte) (int, error) {
+	for range 100 {
+		if s.ctx.Err() != nil {
+			return 0, fmt.Errorf("%w: %w", errContent, context.Cause(s.ctx))
+		}
+		n, err := s.r.Read(p)
+		if n < 0 || n > len(p) {
+			return 0, fmt.Errorf("%w: Read returned %d for %d bytes", errContent, n, len(p))
+		}
+		if err != nil && err != io.EOF {
+			err = fmt.Errorf("%w: %w", errContent, err)
+		}
+		if n > 0 || err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+	return 0, fmt.Errorf("%w: %w", errContent, io.ErrNoProgress)
+}
+
+// check compares the item that the drive has made with the content. Where it is
+// larger, SharePoint has added properties to a document of Office, or OneDrive to a
+// picture (OneDrive/onedrive-api-docs issue 935, microsoft-graph-docs-contrib issue
+// 8903): that is no mistake. A document of Office is packed anew then, and may get
+// smaller; of any other file, bytes are missing.
 func (s *source) check(it DriveItem) (DriveItem, error) {
-	if it.Size != s.size {
+	switch {
+	case it.Size < s.size && (it.Size == 0 || !isOffice(it.Name)):
+		return DriveItem{}, ErrCorrupt
+	case it.Size != s.size:
 		return it, nil
 	}
 	if same, known := s.isContent(it); known && !same {
@@ -137,4 +175,13 @@ func (s *source) isContent(it DriveItem) (same, known bool) {
 		return false, false
 	}
 	return h.matches(), true
+}
+
+// isOffice reports whether SharePoint may write properties into a file.
+func isOffice(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".docx", ".docm", ".dotx", ".dotm", ".xlsx", ".xlsm", ".xltx", ".xltm", ".xlsb", ".pptx", ".pptm", ".potx", ".potm", ".ppsx", ".ppsm", ".vsdx", ".doc", ".xls", ".ppt":
+		return true
+	}
+	return false
 }

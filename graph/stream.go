@@ -19,7 +19,7 @@ type Stream struct {
 func (c *Client) open(ctx context.Context, r *request) (*http.Response, error) {
 	r.found = true
 	res, err := c.streamed(ctx, c.api, r)
-	if err != nil || res.StatusCode != http.StatusFound {
+	if err != nil || res.StatusCode < 300 {
 		return res, err
 	}
 	res.Body.Close()

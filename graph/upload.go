@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"path"
 	"strconv"
@@ -32,7 +33,8 @@ const (
 
 var (
 	// ErrUploadExpired means that an upload session has ended before the file was
-	// complete, and the content cannot be read from its beginning again.
+	// complete, and the content cannot be read from its beginning again, or that
+	// this has happened to three sessions.
 	ErrUploadExpired = errors.New("graph: the upload session has expired")
 	// ErrUploadUnknown means that the answer to the last bytes of an upload was
 	// lost, and the drive does not tell whether the file was stored.
@@ -76,8 +78,8 @@ type UploadOptions struct {
 // the drive asks for, and one call waits a minute at most without any progress.
 // If a session is lost, the upload begins again where content is an [io.Seeker],
 // and fails with [ErrUploadExpired] where not. If the file exists and Conflict is
-// Fail, errors.Is(err, fs.ErrExist). An item whose hash is not that of the content
-// is [ErrCorrupt].
+// Fail, errors.Is(err, fs.ErrExist). An item that is shorter than the content, or
+// whose hash is not that of the content, is [ErrCorrupt]; it is not deleted.
 //
 // When ctx is done, Upload returns its error without another request, and the drive
 // forgets what has arrived when the session expires. Until then it may refuse the
@@ -87,7 +89,7 @@ func (f *Files) Upload(ctx context.Context, at Ref, content io.Reader, size int6
 	if size == 0 || size > 0 && size <= smallFile && o.Conflict == Replace && o.Created.IsZero() && o.LastModified.IsZero() {
 		return f.put(ctx, at, content, size, o)
 	}
-	u, err := newUpload(f, at, content, size, o)
+	u, err := newUpload(ctx, f, at, content, size, o)
 	if err != nil {
 		return DriveItem{}, err
 	}
@@ -103,7 +105,7 @@ func (f *Files) Upload(ctx context.Context, at Ref, content io.Reader, size int6
 // the upload begins again.
 func (c *Client) ResumeUpload(ctx context.Context, s UploadSession, content io.ReadSeeker, o UploadOptions) (DriveItem, error) {
 	o.Conflict = s.conflict
-	u, err := newUpload(c.Files(s.drive), s.at, content, s.Size, o)
+	u, err := newUpload(ctx, c.Files(s.drive), s.at, content, s.Size, o)
 	if err != nil {
 		return DriveItem{}, err
 	}
@@ -125,10 +127,10 @@ func (f *Files) put(ctx context.Context, at Ref, content io.Reader, size int64, 
 	if err := f.checkTarget(at); err != nil {
 		return zero, err
 	}
-	src := newSource(content, size)
+	src := newSource(ctx, content, size)
 	body, err := src.chunk(0, int(size))
 	if err != nil {
-		return zero, err
+		return zero, ended(ctx, "upload", err)
 	}
 	target, err := f.at(at, "content")
 	if err != nil {
@@ -143,9 +145,13 @@ func (f *Files) put(ctx context.Context, at Ref, content io.Reader, size int64, 
 	if o.Conflict != Replace { // twice might be two files
 		r.repeat = ifRefused
 	}
-	res, doc, err := f.c.document(ctx, f.c.api, r)
+	var waits waiting
+	res, doc, err := f.c.documentWithin(ctx, f.c.api, r, &waits)
+	for o.Conflict == Replace && isConnection(err) && waits.pause(ctx, 0) { // twice is once
+		res, doc, err = f.c.documentWithin(ctx, f.c.api, r, &waits)
+	}
 	if err != nil {
-		return zero, err
+		return zero, ended(ctx, r.op, err)
 	}
 	var it DriveItem
 	if err := decode(r.op, res, doc, &it); err != nil {
@@ -155,6 +161,14 @@ func (f *Files) put(ctx context.Context, at Ref, content io.Reader, size int64, 
 		o.Progress(size, size)
 	}
 	return src.check(it)
+}
+
+// isConnection reports whether err is that of a connection that has failed, and not
+// of an attempt that took too long, or of a client that has no token.
+func isConnection(err error) bool {
+	_, isNet := errors.AsType[net.Error](err)
+	_, isAnswer := errors.AsType[*Error](err)
+	return !isAnswer && !errors.Is(err, context.DeadlineExceeded) && (isNet || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // An upload is one call of Upload or ResumeUpload.
@@ -168,7 +182,7 @@ type upload struct {
 	lastSent bool // the last bytes may have been sent, so that the file may be there
 }
 
-func newUpload(f *Files, at Ref, content io.Reader, size int64, o UploadOptions) (*upload, error) {
+func newUpload(ctx context.Context, f *Files, at Ref, content io.Reader, size int64, o UploadOptions) (*upload, error) {
 	if o.ChunkSize == 0 {
 		o.ChunkSize = defaultChunk
 	}
@@ -178,7 +192,7 @@ func newUpload(f *Files, at Ref, content io.Reader, size int64, o UploadOptions)
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
-	return &upload{f: f, at: at, o: o, src: newSource(content, size)}, nil
+	return &upload{f: f, at: at, o: o, src: newSource(ctx, content, size)}, nil
 }
 
 // start begins an upload session.
@@ -208,6 +222,7 @@ func (u *upload) cancel(ctx context.Context) {
 // run sends the bytes from offset on, until the file is stored.
 func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 	var waits waiting
+	furthest := offset // bytes that get lost and arrive again are no progress
 	for {
 		var err error
 		if offset < u.src.size {
@@ -218,7 +233,9 @@ func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 			case err == nil && it != nil:
 				return u.done(*it)
 			case err == nil && next > offset && next < u.src.size:
-				offset, waits = next, waiting{}
+				if offset = next; next > furthest {
+					furthest, waits = next, waiting{}
+				}
 				u.o.Progress(offset, u.src.size)
 				continue
 			}
@@ -353,30 +370,36 @@ func (u *upload) lost(ctx context.Context, cause error) (DriveItem, error) {
 // stored looks for the file of a session whose last answer was lost. It returns nil
 // if the file was not stored.
 func (u *upload) stored(ctx context.Context) (*DriveItem, error) {
+	unsure := false
 	for attempt := range 3 {
-		if attempt > 0 { // hashes may come later than files
+		if attempt > 0 { // hashes may come later than files, and files than answers
 			var w waiting
 			if !w.pause(ctx, time.Second<<attempt) {
 				break
 			}
 		}
-		unsure := false
+		unsure = false
 		for it, err := range u.candidates(ctx) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
-			if err != nil || u.o.Conflict == Rename && it.Created.Before(u.session.began.Add(-clockSkew)) {
+			isNew := it.Created.IsZero() || !it.Created.Before(u.session.began.Add(-clockSkew))
+			if err != nil || u.o.Conflict == Rename && !isNew {
 				continue
 			}
 			same, known := u.src.isContent(it)
 			if same {
 				return &it, nil
 			}
-			unsure = unsure || !known
+			// What is larger may be this file: drives add to some (see check).
+			unsure = unsure || !known || u.o.Conflict != Replace && isNew && it.File != nil && it.Size > u.src.size
 		}
-		if !unsure {
+		if !unsure && u.o.Conflict == Replace { // to send it again does no harm
 			return nil, nil
 		}
+	}
+	if !unsure {
+		return nil, ended(ctx, "upload", nil)
 	}
 	return nil, ended(ctx, "upload", ErrUploadUnknown)
 }
@@ -391,7 +414,7 @@ func (u *upload) candidates(ctx context.Context) func(yield func(DriveItem, erro
 		folder, name := path.Split(strings.Trim(u.at.Path, "/"))
 		ext := path.Ext(name)
 		for it, err := range u.f.List(ctx, Ref{u.at.ID, strings.Trim(folder, "/")}) {
-			if err == nil && (!strings.HasPrefix(it.Name, strings.TrimSuffix(name, ext)) || path.Ext(it.Name) != ext || it.Name == name) {
+			if err == nil && (!hasPrefixFold(it.Name, strings.TrimSuffix(name, ext)) || !strings.EqualFold(path.Ext(it.Name), ext) || strings.EqualFold(it.Name, name)) {
 				continue
 			}
 			if !yield(it, err) {
@@ -399,4 +422,9 @@ func (u *upload) candidates(ctx context.Context) func(yield func(DriveItem, erro
 			}
 		}
 	}
+}
+
+// hasPrefixFold reports whether a name begins with prefix, as drives compare names.
+func hasPrefixFold(name, prefix string) bool {
+	return strings.HasPrefix(strings.ToLower(name), strings.ToLower(prefix))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,8 +14,10 @@ import (
 )
 
 // An UploadSession is an upload that has begun ("driveItem: createUploadSession").
-// To go on with it after a restart, keep what MarshalBinary returns, as a secret:
-// whoever has it can write this file until the session expires.
+// To go on with it after a restart, keep what MarshalBinary returns, as a secret, and
+// where nobody can change it: whoever reads it can write this file until the session
+// expires, and whoever changes it decides where the content is sent. JSON does not
+// keep it.
 type UploadSession struct {
 	// URL is where the file's bytes go, without a token. A page may send them
 	// there from the browser, if the storage host allows that (CORS).
@@ -130,6 +133,9 @@ func (c *Client) UploadStatus(ctx context.Context, s UploadSession) (int64, erro
 		return 0, err
 	}
 	res, doc, err := c.document(ctx, c.storage, r)
+	if e, ok := errors.AsType[*Error](err); ok && gone(e) && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -151,8 +157,8 @@ func (c *Client) CancelUpload(ctx context.Context, s UploadSession) error {
 }
 
 func (c *Client) sessionRequest(method string, s UploadSession) (*request, error) {
-	if c.bad != nil {
-		return nil, c.bad
+	if err := c.ready(); err != nil {
+		return nil, err
 	}
 	u, err := c.storageURL(string(s.URL))
 	if err != nil {
