@@ -866,3 +866,19 @@ func TestACodeIsNotHidden(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestAStreamThatIsEncoded(t *testing.T) {
+	t.Parallel()
+	c, _ := clientOf(reply(200, "xxx", "Content-Encoding", "gzip"))
+	if _, err := c.Photo(t.Context(), "me", 0); err == nil {
+		t.Error("what nobody asked for is taken for a picture")
+	}
+}
+
+// It must not look as if nothing had happened.
+func TestACopyThatCannotBeWatched(t *testing.T) {
+	t.Parallel()
+	c, _ := clientOf(reply(200, `{"id":"1"}`), reply(202, ""))
+	_, err := c.Files("").Copy(t.Context(), graph.Ref{Path: "a"}, graph.Ref{}, "", graph.Fail)
+	wantError(t, err, 202, "")
+}
