@@ -852,3 +852,33 @@ func TestDownloadSurvivesALostConnectionToGraph(t *testing.T) {
 		})
 	}
 }
+
+// Work accounts have upload URLs whose last name begins codes too.
+func TestACodeIsNotHidden(t *testing.T) {
+	t.Parallel()
+	c, _ := clientOf(reply(500, ""))
+	host := roundTripper(func(*http.Request) (*http.Response, error) {
+		return answerDoc(400, map[string]any{"error": map[string]any{"code": "invalidRequest", "message": "No.", "innererror": map[string]any{"code": "uploadSessionFailed"}}}), nil
+	})
+	_, err := c.WithStorage(host).UploadStatus(t.Context(), graph.UploadSession{URL: "https://contoso.example/items/1/uploadSession?guid=1&tempauth=SECRET", Size: 1})
+	e, ok := errors.AsType[*graph.Error](err)
+	if !ok || e.Code != "invalidRequest" || e.Message != "No." || !e.HasCode("uploadSessionFailed") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAStreamThatIsEncoded(t *testing.T) {
+	t.Parallel()
+	c, _ := clientOf(reply(200, "xxx", "Content-Encoding", "gzip"))
+	if _, err := c.Photo(t.Context(), "me", 0); err == nil {
+		t.Error("what nobody asked for is taken for a picture")
+	}
+}
+
+// It must not look as if nothing had happened.
+func TestACopyThatCannotBeWatched(t *testing.T) {
+	t.Parallel()
+	c, _ := clientOf(reply(200, `{"id":"1"}`), reply(202, ""))
+	_, err := c.Files("").Copy(t.Context(), graph.Ref{Path: "a"}, graph.Ref{}, "", graph.Fail)
+	wantError(t, err, 202, "")
+}

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -59,7 +60,11 @@ func (f *Files) Copy(ctx context.Context, item, folder Ref, name string, conflic
 	if err != nil {
 		return nil, err
 	}
-	return f.c.Operation(SecretURL(res.Header.Get("Location")))
+	o, err := f.c.Operation(SecretURL(res.Header.Get("Location")))
+	if err != nil {
+		return nil, unreadable(r.op, res, fmt.Errorf("the copy has begun, and cannot be watched: %w", err))
+	}
+	return o, nil
 }
 
 // Operation returns the operation that is watched at a URL, which must be one that

@@ -234,7 +234,7 @@ func (d *Download) accept(res *http.Response, from int64) error {
 		return ErrChanged
 	}
 	if res.Header.Get("Content-Encoding") != "" && res.Header.Get("Content-Encoding") != "identity" {
-		return bad("the content is encoded, and nobody asked for that")
+		return unreadable("download", res, errEncoded)
 	}
 	size, skip := d.Item.Size, int64(0)
 	if d.Length > 0 {

@@ -187,8 +187,9 @@ func (e *Error) read(doc *errorDocument) {
 // it, may repeat the one that it was asked for. Texts can be cut off.
 func (e *Error) hide(u *url.URL) {
 	secrets := []string{"://"}
+	// Short ones are words, such as "uploadSession", which begins codes too.
 	for _, s := range []string{u.RequestURI(), u.RawQuery, path.Base(u.EscapedPath())} {
-		if len(s) >= 8 {
+		if len(s) >= 20 || len(s) >= 8 && strings.ContainsAny(s, "/=") {
 			secrets = append(secrets, s[:min(len(s), 20)])
 		}
 	}

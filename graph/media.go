@@ -34,6 +34,8 @@ func (c *Client) Photo(ctx context.Context, path string, size int) (*Stream, err
 	return s, err
 }
 
+var errEncoded = errors.New("the content is encoded, and nobody asked for that")
+
 func (c *Client) stream(ctx context.Context, path string) (*Stream, error) {
 	r, err := c.newRequest(http.MethodGet, path, nil, nil)
 	if err != nil {
@@ -44,6 +46,10 @@ func (c *Client) stream(ctx context.Context, path string) (*Stream, error) {
 	res, err := c.open(ctx, r)
 	if err != nil {
 		return nil, err
+	}
+	if encoding := res.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		res.Body.Close()
+		return nil, unreadable(r.op, res, errEncoded)
 	}
 	return &Stream{res.Body, res.Header.Get("Content-Type"), res.ContentLength}, nil
 }
