@@ -107,9 +107,11 @@ func TestDownloadCut(t *testing.T) {
 		io.WriteString(w, whole[:50_000]) // more than buffers hold
 		panic(http.ErrAbortHandler)
 	}}
-	s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Download] = []msauthtest.Failure{half} })
-	if a := b.get(link).want(http.StatusOK); a.body != whole {
-		t.Errorf("%d bytes, want %d", len(a.body), len(whole))
+	for name, failures := range map[string][]msauthtest.Failure{"half of it": {half}, "another size": {cut}} {
+		s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Download] = failures })
+		if a := b.get(link).want(http.StatusOK); a.body != whole {
+			t.Errorf("%s: %d bytes, want %d", name, len(a.body), len(whole))
+		}
 	}
 
 	// The content changes on its way.
@@ -117,17 +119,15 @@ func TestDownloadCut(t *testing.T) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
 		io.WriteString(w, strings.Repeat("x", len(whole)))
 	}}
-	for name, failures := range map[string][]msauthtest.Failure{"another size": {cut}, "another content": {wrong}} {
-		s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Download] = failures })
-		res, err := b.Get(s.URL + link)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(res.Body)
-		res.Body.Close()
-		if !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%s: %d bytes with error %v, want %v", name, len(body), err, io.ErrUnexpectedEOF)
-		}
+	s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Download] = []msauthtest.Failure{wrong} })
+	res, err := b.Get(s.URL + link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%d bytes with error %v, want %v", len(body), err, io.ErrUnexpectedEOF)
 	}
 	b.get(link).want(http.StatusOK)
 }

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -124,6 +125,9 @@ func (c *Client) resolve(path string, q Query) (*url.URL, error) {
 // storageURL checks a pre-authenticated URL from Graph.
 func (c *Client) storageURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
+	if err == nil && !web.IsLoopback(c.base.Hostname()) && !isName(u.Hostname()) {
+		return nil, &InvalidError{Field: "storage URL", Reason: "must have the name of a host on the Internet"}
+	}
 	if err != nil || u.Host == "" || u.User != nil ||
 		u.Scheme != "https" && !(u.Scheme == "http" && c.base.Scheme == "http" && web.IsLoopback(u.Hostname())) {
 		return nil, &InvalidError{Field: "storage URL", Reason: "must be an https URL"} // its text is a secret
@@ -179,4 +183,11 @@ func (t readableLocations) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Header.Del("Location")
 	}
 	return res, nil
+}
+
+// isName reports whether a host is a name that may be one of Microsoft's: URLs that an
+// app has kept, or got from a browser, must not lead into its own network.
+func isName(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err != nil && strings.Contains(strings.Trim(host, "."), ".")
 }

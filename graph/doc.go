@@ -39,7 +39,7 @@
 // A request that is refused with status 429 is repeated after the time that
 // Retry-After asks for; one that can be repeated without harm (GET, PUT, DELETE)
 // also after 502, 503 and 504. A call waits one minute in all, and repeats a request
-// five times, at most. One request takes 30 seconds at most, that of a chunk five
+// five times, at most; a transfer repeats as often as fits into a minute. One request takes 30 seconds at most, that of a chunk five
 // minutes. Every call ends when its context does, and none leaves a goroutine
 // behind.
 //

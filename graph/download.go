@@ -79,7 +79,7 @@ func (f *Files) Download(ctx context.Context, item Ref, o DownloadOptions) (*Dow
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
-	d := &Download{f: f, ctx: ctx, o: o, Offset: o.Offset}
+	d := &Download{f: f, ctx: ctx, o: o, Offset: o.Offset, waits: waiting{patient: true}}
 	if err := d.locate(item); err != nil {
 		return nil, err
 	}
@@ -340,7 +340,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		}
 		n, err := d.body.Read(p[:min(int64(len(p)), d.Length-d.pos)])
 		if n > 0 {
-			d.waits, d.fresh = waiting{}, 0
+			d.waits, d.fresh = waiting{patient: true}, 0
 			d.pos += int64(n)
 			if d.sum != nil {
 				d.sum.Write(p[:n])

@@ -21,8 +21,11 @@ const (
 	// before it is repeated, and mostRepeats how often.
 	longestWait = 1 * time.Minute
 	mostRepeats = 5
+	// longestStep bounds what is waited before a repeat that nobody has timed.
+	longestStep = 16 * time.Second
 
 	maxDocument   = 8 << 20 // bytes of a JSON document
+	maxElements   = 100_000 // of all lists in it
 	mostRedirects = 5       // from one storage host to another
 )
 
@@ -30,6 +33,7 @@ var (
 	errManyRedirects    = errors.New("too many redirects")
 	errInsecureRedirect = errors.New("a redirect to a URL that is not https")
 	errOver             = errors.New("the request is over")
+	errManyElements     = errors.New("the answer has more than 100,000 elements")
 	errDocumentTooLarge = errors.New("the answer is larger than 8 MiB")
 )
 
@@ -230,16 +234,46 @@ func decode(op string, res *http.Response, body []byte, v any) error {
 		}
 		return unreadable(op, res, errEmpty)
 	}
+	if elements(body) > maxElements {
+		return unreadable(op, res, errManyElements)
+	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return unreadable(op, res, err)
 	}
 	return nil
 }
 
+// elements counts the elements of all lists in a document: an element of two bytes
+// may become a struct of hundreds.
+func elements(doc []byte) (n int) {
+	var lists []bool // whether each of those that are open is a list, and not an object
+	text := false
+	for i := 0; i < len(doc); i++ {
+		switch c := doc[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '[' || c == '{':
+			lists = append(lists, c == '[')
+			if c == '[' {
+				n++
+			}
+		case (c == ']' || c == '}') && len(lists) > 0:
+			lists = lists[:len(lists)-1]
+		case c == ',' && len(lists) > 0 && lists[len(lists)-1]:
+			n++
+		}
+	}
+	return n
+}
+
 // A waiting is what one call has waited so far.
 type waiting struct {
-	times int
-	total time.Duration
+	times   int
+	total   time.Duration
+	patient bool // a transfer: only the time counts, not how often
 }
 
 // retryAfter returns how long an answer asks to wait; e may be nil.
@@ -263,11 +297,11 @@ func (w *waiting) again(ctx context.Context, rule repeatRule, err error) bool {
 func (w *waiting) pause(ctx context.Context, asked time.Duration) bool {
 	wait := asked
 	if wait == 0 {
-		wait = 500 * time.Millisecond << w.times
+		wait = min(500*time.Millisecond<<w.times, longestStep)
 	}
 	wait += rand.N(min(wait/4, 5*time.Second) + 1)
 	deadline, bounded := ctx.Deadline()
-	if w.times == mostRepeats || w.total+wait > longestWait || bounded && time.Until(deadline) < wait {
+	if w.times == mostRepeats && !w.patient || w.total+wait > longestWait || bounded && time.Until(deadline) < wait {
 		return false
 	}
 	w.times, w.total = w.times+1, w.total+wait

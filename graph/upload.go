@@ -21,7 +21,9 @@ const (
 	defaultChunk = 16 * ChunkUnit // 5 MiB
 	maxChunk     = 60 << 20
 	maxFile      = 250 << 30
-	smallFile    = 4 << 20 // bytes that are sent in one request
+	// smallFile is how many bytes are sent in one request. Graph allows more, but cuts
+	// requests that take ten seconds (OneDrive/onedrive-api-docs issue 1230).
+	smallFile = 1 << 20
 
 	// chunkTime bounds the transfer of one chunk.
 	chunkTime = 5 * time.Minute
@@ -221,7 +223,7 @@ func (u *upload) cancel(ctx context.Context) {
 
 // run sends the bytes from offset on, until the file is stored.
 func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
-	var waits waiting
+	waits := waiting{patient: true}
 	furthest := offset // bytes that get lost and arrive again are no progress
 	for {
 		var err error
@@ -234,7 +236,7 @@ func (u *upload) run(ctx context.Context, offset int64) (DriveItem, error) {
 				return u.done(*it)
 			case err == nil && next > offset && next < u.src.size:
 				if offset = next; next > furthest {
-					furthest, waits = next, waiting{}
+					furthest, waits = next, waiting{patient: true}
 				}
 				u.o.Progress(offset, u.src.size)
 				continue

@@ -87,7 +87,13 @@ func (f *Files) StartUpload(ctx context.Context, at Ref, size int64, o UploadOpt
 		return zero, err
 	}
 	r.repeat = ifFailed // a session that nobody knows of expires
-	res, doc, err := f.c.document(ctx, f.c.api, r)
+	var waits waiting
+	res, doc, err := f.c.documentWithin(ctx, f.c.api, r, &waits)
+	if waits.times > 0 && errors.Is(err, fs.ErrExist) && o.Conflict == Fail {
+		if _, missing := f.Stat(ctx, at); errors.Is(missing, fs.ErrNotExist) { // a session whose answer was lost holds the name
+			return zero, &callError{r.op, errNameHeld}
+		}
+	}
 	if err != nil {
 		return zero, err
 	}
@@ -107,6 +113,8 @@ func (f *Files) StartUpload(ctx context.Context, at Ref, size int64, o UploadOpt
 	}
 	return UploadSession{SecretURL(answer.UploadURL), size, answer.Expires, f.drive, at, o.Conflict, began}, nil
 }
+
+var errNameHeld = errors.New("an upload session whose answer was lost holds the name, for some minutes")
 
 // checkTarget checks where a file is to be: a path whose last name is allowed, or
 // the ID of a file that gets new content.
