@@ -191,7 +191,7 @@ func (o *Operation) Wait(ctx context.Context, progress func(percent float64)) (i
 		if s.Done {
 			return s.ItemID, nil
 		}
-		wait := pause + rand.N(pause/4)
+		wait := pause + rand.N(pause/4) // #nosec G404 -- jitter
 		if time.Since(began)+wait > waitAtMost {
 			return "", ErrRunning
 		}

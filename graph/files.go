@@ -17,7 +17,8 @@ type Files struct {
 
 // Files returns the files of a drive: "me/drive" for the person's own OneDrive,
 // which an empty text means too, "drives/{id}", "groups/{id}/drive",
-// "sites/{id}/drive" and others for the rest. Escape IDs with [Path].
+// "sites/{id}/drive" and others for the rest. Escape IDs with [Path]. What is in an
+// app's own folder is below the item whose ID Get of "me/drive/special/approot" has.
 func (c *Client) Files(drive string) *Files {
 	if drive = strings.Trim(drive, "/"); drive == "" {
 		drive = "me/drive"

@@ -299,7 +299,7 @@ func (w *waiting) pause(ctx context.Context, asked time.Duration) bool {
 	if wait == 0 {
 		wait = min(500*time.Millisecond<<w.times, longestStep)
 	}
-	wait += rand.N(min(wait/4, 5*time.Second) + 1)
+	wait += rand.N(min(wait/4, 5*time.Second) + 1) // #nosec G404 -- jitter
 	deadline, bounded := ctx.Deadline()
 	if w.times == mostRepeats && !w.patient || w.total+wait > longestWait || bounded && time.Until(deadline) < wait {
 		return false

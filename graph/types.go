@@ -98,7 +98,8 @@ type File struct {
 }
 
 // Hashes are those of a file's content. Which there are depends on the drive; a
-// file that was just written may have none yet.
+// file that was just written may have none yet. SHA-1 is not used where FIPS 140-3
+// is enforced.
 type Hashes struct {
 	QuickXor string `json:"quickXorHash,omitempty"` // base64
 	SHA1     string `json:"sha1Hash,omitempty"`     // hexadecimal

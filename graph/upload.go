@@ -104,7 +104,8 @@ func (f *Files) Upload(ctx context.Context, at Ref, content io.Reader, size int6
 // ResumeUpload goes on with an upload that an earlier call, or an earlier process,
 // has begun. content is the same as then, from its beginning. If the session has
 // ended because the file is complete, its item is returned; if it has expired,
-// the upload begins again.
+// the upload begins again. Another file of the same size would make a mixture of
+// both, which is [ErrCorrupt] where the drive tells its hash.
 func (c *Client) ResumeUpload(ctx context.Context, s UploadSession, content io.ReadSeeker, o UploadOptions) (DriveItem, error) {
 	o.Conflict = s.conflict
 	u, err := newUpload(ctx, c.Files(s.drive), s.at, content, s.Size, o)

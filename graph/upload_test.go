@@ -442,3 +442,15 @@ func TestUploadNoticesAnotherContent(t *testing.T) {
 		}
 	}
 }
+
+// A file that may replace another is sent in one request if it is small.
+func TestSmallFilesAreOneRequest(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]int{0: 0, 1: 0, mib: 0, mib + 1: 1} { // upload sessions
+		d := newDrive(t)
+		_, err := d.myFiles().Upload(t.Context(), graph.Ref{Path: "a"}, bytes.NewReader(content(size)), int64(size), graph.UploadOptions{Conflict: graph.Replace})
+		if got := d.count("POST"); err != nil || got != want {
+			t.Errorf("%d bytes: %d sessions, %v, want %d", size, got, err, want)
+		}
+	}
+}
