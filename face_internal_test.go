@@ -238,3 +238,28 @@ type ownError struct{ err error }
 
 func (e *ownError) Error() string { return "own: " + e.err.Error() }
 func (e *ownError) Unwrap() error { return e.err }
+
+// A rejection is an error with the answer of an API.
+type rejected []string
+
+func (rejected) Error() string               { return "rejected" }
+func (r rejected) WWWAuthenticate() []string { return r }
+
+func TestARequirementIsReadFromAnAPIsAnswer(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err    error
+		claims string
+		nobody bool // can help
+	}{
+		{rejected{`Bearer error="insufficient_claims", claims="eyJhIjoxfQ=="`}, `{"a":1}`, false},
+		{rejected{}, "", false},
+		{rejected(nil), "", true},
+		{errors.Join(rejected{`Bearer error="insufficient_claims", claims="eyJhIjoxfQ=="`}, &AuthError{Class: ClassStepUp, Claims: `{"b":2}`}), `{"b":2}`, false},
+	} {
+		short := shortOf(fmt.Errorf("x: %w", test.err), []string{"Mail.Read"})
+		if (short.err != nil) != test.nobody || short.requirement.Claims != test.claims || !test.nobody && len(short.requirement.Scopes) != 1 {
+			t.Errorf("%#v: %+v", test.err, short)
+		}
+	}
+}

@@ -247,8 +247,16 @@ func shortOf(err error, scopes []string) *shortfall {
 		if scopes == nil {
 			short.requirement.Scopes = failure.Scopes
 		}
+	} else {
+		short.requirement.Claims = challengeOf(err)
 	}
 	return short
+}
+
+// challengeOf returns the claims challenge of an API's answer in the chain of err,
+// or "" if it has none.
+func challengeOf(err error) string {
+	return provider.ChallengeIn(http.Header{"Www-Authenticate": rejection(err)})
 }
 
 // forbidden is the shortfall of people who have none of the accepted values.
@@ -292,6 +300,11 @@ func (m *Middleware) deliver(w http.ResponseWriter, r *http.Request, v *visit) {
 //		return
 //	}
 //
+// err may also be, or wrap, an API's answer with status 401: an error with a
+// method WWWAuthenticate() []string that returns its WWW-Authenticate fields, and
+// nil for answers with any other status, as that of graph.Error does. If there is a
+// claims challenge in them, the sign-in carries it.
+//
 // Challenge reports whether it answered the request. For any other error, nil
 // included, it does nothing and returns false, and the handler must answer.
 // Call it before writing anything to w.
@@ -311,6 +324,8 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 			m.appError(w, r, err)
 			return true
 		}
+	} else {
+		d.Claims = challengeOf(err)
 	}
 	m.ask(w, r, v.rec, d)
 	return true

@@ -363,5 +363,27 @@ func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
 
 // forPerson reports whether only the user can resolve err, or nobody can.
 func forPerson(err error) bool {
-	return errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession)
+	return errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrNoSession) || rejection(err) != nil
+}
+
+// rejection returns the WWW-Authenticate fields of an API's answer with status 401
+// if the chain of err has one, and nil otherwise. errors.As would stop at the first
+// answer of any status.
+func rejection(err error) []string {
+	if api, ok := err.(interface{ WWWAuthenticate() []string }); ok {
+		if fields := api.WWWAuthenticate(); fields != nil {
+			return fields
+		}
+	}
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		return rejection(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range err.Unwrap() {
+			if fields := rejection(err); fields != nil {
+				return fields
+			}
+		}
+	}
+	return nil
 }

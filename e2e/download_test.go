@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/chromedp"
@@ -31,16 +32,24 @@ func download(b *tab, name string) downloaded {
 	begun := chromedp.BrowserEvents(ctx, browser.DownloadWillBegin)
 	going := chromedp.BrowserEvents(ctx, browser.DownloadProgress)
 	b.until("[...document.querySelectorAll('#files a.file')].some(a => a.querySelector('.name').innerText === " + quote(name) + " && (a.id = 'wanted'))")
+	origin := eval[string](b, "location.origin")
 	b.click("#wanted")
 	var d downloaded
+	var guid string
 	for ev, err := range begun {
 		if err != nil {
 			b.t.Fatal("no download: ", err)
 		}
-		d.name = ev.SuggestedFilename
+		if !strings.HasPrefix(ev.URL, origin+"/") { // of another test
+			continue
+		}
+		d.name, guid = ev.SuggestedFilename, ev.GUID
 		break
 	}
 	for ev, err := range going {
+		if err == nil && ev.GUID != guid {
+			continue
+		}
 		if err != nil || ev.State == browser.DownloadProgressStateCanceled {
 			b.t.Fatal("the download broke off: ", err)
 		}

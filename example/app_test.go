@@ -34,11 +34,16 @@ type site struct {
 // newSite starts both, after changes have adjusted the settings.
 func newSite(t *testing.T, changes ...func(*settings, *msauthtest.Server)) *site {
 	t.Helper()
+	return newSiteOn(t, httptest.NewUnstartedServer(nil), changes...)
+}
+
+// newSiteOn is newSite on a server that has not started.
+func newSiteOn(t *testing.T, server *httptest.Server, changes ...func(*settings, *msauthtest.Server)) *site {
+	t.Helper()
 	s := &site{t: t, ms: msauthtest.NewServer(), log: &lockedBuffer{}}
 	t.Cleanup(s.ms.Close)
 	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })
 
-	server := httptest.NewUnstartedServer(nil)
 	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
 	var err error
 	if s.set, err = readSettings(env{"PORT": port}.get); err != nil {
@@ -117,15 +122,33 @@ func (b *browser) get(path string, headers ...string) *answer {
 }
 
 func (b *browser) send(method, path string, headers ...string) *answer {
+	b.site.t.Helper()
+	req, err := http.NewRequestWithContext(b.site.t.Context(), method, b.site.URL+path, nil)
+	if err != nil {
+		b.site.t.Fatal(err)
+	}
+	return b.do(req, headers...)
+}
+
+// body posts a body.
+func (b *browser) body(path, contentType string, body io.Reader, headers ...string) *answer {
+	b.site.t.Helper()
+	req, err := http.NewRequestWithContext(b.site.t.Context(), http.MethodPost, b.site.URL+path, body)
+	if err != nil {
+		b.site.t.Fatal(err)
+	}
+	return b.do(req, append([]string{"Content-Type", contentType, "Sec-Fetch-Site", "same-origin"}, headers...)...)
+}
+
+func (b *browser) do(req *http.Request, headers ...string) *answer {
 	t := b.site.t
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, b.site.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	req.Header.Set("Accept", "text/html")
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
+		if headers[i+1] == "" {
+			req.Header.Del(headers[i])
+		}
 	}
 	res, err := b.Do(req)
 	if err != nil {
@@ -450,7 +473,7 @@ func TestOtherProvider(t *testing.T) {
 // The log contains neither tokens nor codes.
 func TestNoSecretsInTheLog(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, func(set *settings, _ *msauthtest.Server) { set.AnswerTime = time.Second })
 	b := s.signedIn()
 	link := b.get("/files").href(`class="file" href="([^"]+)"`)
 	b.get(link).want(http.StatusOK)

@@ -35,21 +35,51 @@ import (
 //	MSAUTH_SCOPES    by default "User.Read Files.Read"
 //	PORT             by default 8080
 //
+// Files.ReadWrite and Calendars.Read are requested when they are first needed.
+//
 // At Microsoft the registration also needs the optional claim auth_time (in ID
 // tokens), for /security, and an app role "Admin", for /admin.
-type settings struct{ webapp.Settings } // Graph is empty at other providers
+type settings struct {
+	webapp.Settings // Graph is empty at other providers
+
+	// UploadHosts are the storage hosts that the upload page may send files to: its
+	// Content-Security-Policy names them.
+	UploadHosts []string
+
+	// AnswerTime is how long Microsoft may take for a page, or until a file begins.
+	AnswerTime time.Duration
+}
+
+// uploadHosts returns the hosts of upload URLs in the cloud of a Graph: OneDrive of
+// work accounts, and the hosts that personal accounts are at or were lately. A host
+// that is missing costs a detour: the script then sends files through this app.
+func uploadHosts(graph string) []string {
+	u, err := url.Parse(graph)
+	switch {
+	case graph == "" || err != nil:
+		return nil
+	case webapp.IsLoopback(u.Hostname()): // the stand-in has another name for its storage
+		return []string{"http://localhost:" + u.Port(), "http://127.0.0.1:" + u.Port()}
+	case strings.HasSuffix(u.Host, ".us"):
+		return []string{"https://*.sharepoint.us", "https://*.sharepoint-mil.us"}
+	case strings.HasSuffix(u.Host, ".cn"):
+		return []string{"https://*.sharepoint.cn"}
+	}
+	return []string{"https://*.sharepoint.com", "https://my.microsoftpersonalcontent.com", "https://*.up.1drv.com", "https://api.onedrive.com"}
+}
 
 func readSettings(getenv func(string) string) (*settings, error) {
 	common, err := webapp.ReadSettings(getenv)
 	if err != nil {
 		return nil, err
 	}
-	set := &settings{common}
+	set := &settings{Settings: common, AnswerTime: 15 * time.Second}
 	c := &set.Auth
 	c.Issuer = getenv("MSAUTH_ISSUER")
 	if c.Issuer != "" {
 		set.Graph = ""
 	}
+	set.UploadHosts = uploadHosts(set.Graph)
 	c.Scopes = strings.FieldsFunc(getenv("MSAUTH_SCOPES"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(c.Scopes) == 0 && c.Issuer == "" {
 		c.Scopes = []string{"User.Read", "Files.Read"}
@@ -74,6 +104,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 // useLocal configures the app to run on a local stand-in for Microsoft.
 func (set *settings) useLocal(microsoft *msauthtest.Server) {
 	set.UseLocal(microsoft)
+	set.UploadHosts = uploadHosts(set.Graph)
 	for _, u := range microsoft.Users() {
 		if u.SignInName == msauthtest.Ada {
 			u.Roles = []string{adminRole}

@@ -1,82 +1,88 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"math"
 	"net/http"
 	"strconv"
 
 	"example.com/msauth"
-	"example.com/msauth/example/internal/msgraph"
 	"example.com/msauth/example/internal/webapp"
+	"example.com/msauth/graph"
 )
 
+// errNotFound means that an address leads nowhere.
+var errNotFound = errors.New("no such page")
+
+// failures are the failures to show for errors of this app itself.
+var failures = []struct {
+	err     error
+	failure webapp.Failure
+}{
+	{errNotFound, notFound},
+	{errNoDrive, webapp.Failure{Status: http.StatusNotFound, Title: "No files found",
+		Text: "This account has no OneDrive. Another account may have one."}},
+	{errNoCalendar, webapp.Failure{Status: http.StatusNotFound, Title: "No calendar found",
+		Text: "This account has no Microsoft mailbox. Another account may have one."}},
+	{errOtherSite, webapp.Failure{Status: http.StatusForbidden, Title: "Form not accepted",
+		Text: "The form was posted by another site. Nothing has changed."}},
+	{errBadForm, webapp.Failure{Status: http.StatusBadRequest, Title: "Form not accepted",
+		Text: "The form could not be read. Nothing has changed."}},
+	{errThisBrowser, webapp.Failure{Status: http.StatusConflict, Title: "This is the browser that you are using",
+		Text: "Nothing has changed. To sign out here, use “Sign out” at the top of the page."}},
+	{errNoList, webapp.Failure{Status: http.StatusServiceUnavailable, Retry: true, Title: "The list of your sessions is not available",
+		Text: "Nothing has changed, and you are still signed in. Please try again in a moment."}},
+	{errNoSharing, webapp.Failure{Status: http.StatusForbidden, Title: "Sharing is not allowed",
+		Text: "Your organization, or this OneDrive, does not allow links to this item."}},
+}
+
+var notFound = webapp.Failure{Status: http.StatusNotFound, Title: "Not found",
+	Text: "It may have been moved or deleted, or you may not have access to it."}
+
 // explain returns the failure to show for an error. Errors that only the user can
-// resolve do not get here: [msauth.Middleware.Challenge] handles them.
+// resolve, and Graph's answers with status 401, do not get here:
+// [msauth.Middleware.Challenge] handles them.
 func explain(err error) webapp.Failure {
-	var f webapp.Failure
-	refusal, _ := errors.AsType[*msgraph.Error](err)
-	status := 0
-	if refusal != nil {
-		status, f.RetryAfter = refusal.Status, refusal.RetryAfter
-	}
-	switch {
-	case status == http.StatusUnauthorized:
-		f.Status, f.SignIn = http.StatusUnauthorized, true
-		f.Title = "Please sign in again"
-		f.Text = "Microsoft needs you to confirm your sign-in. You will return to this page."
-	case errors.Is(err, msauth.ErrTokenUnavailable):
-		f.Status, f.Retry = http.StatusServiceUnavailable, true
-		f.Title = "Microsoft is not responding"
-		f.Text = "You are still signed in. Please try again in a moment."
+	if errors.Is(err, msauth.ErrTokenUnavailable) {
+		f := webapp.Failure{Status: http.StatusServiceUnavailable, Retry: true, Title: "Microsoft is not responding",
+			Text: "You are still signed in. Please try again in a moment."}
 		if e, ok := errors.AsType[*msauth.AuthError](err); ok {
 			f.RetryAfter = e.RetryAfter
 		}
-	case errors.Is(err, errNoDrive):
-		f.Status = http.StatusNotFound
-		f.Title = "No files found"
-		f.Text = "This account has no OneDrive. Another account may have one."
-	case errors.Is(err, errNoCalendar):
-		f.Status = http.StatusNotFound
-		f.Title = "No calendar found"
-		f.Text = "This account has no Microsoft mailbox. Another account may have one."
-	case errors.Is(err, errOtherSite):
-		f.Status = http.StatusForbidden
-		f.Title = "Form not accepted"
-		f.Text = "The form was posted by another site. Nothing has changed."
-	case errors.Is(err, errBadForm):
-		f.Status = http.StatusBadRequest
-		f.Title = "Form not accepted"
-		f.Text = "The form could not be read. Nothing has changed."
-	case errors.Is(err, errThisBrowser):
-		f.Status = http.StatusConflict
-		f.Title = "This is the browser that you are using"
-		f.Text = "Nothing has changed. To sign out here, use “Sign out” at the top of the page."
-	case errors.Is(err, errNoList):
-		f.Status, f.Retry = http.StatusServiceUnavailable, true
-		f.Title = "The list of your sessions is not available"
-		f.Text = "Nothing has changed, and you are still signed in. Please try again in a moment."
-	case status == http.StatusForbidden:
-		f.Status = http.StatusForbidden
-		f.Title = "Access denied"
-		f.Text = "This app does not have the permission it needs from you or your organization, or this account has no OneDrive. Another account may work."
-	case status == http.StatusNotFound:
-		f.Status = http.StatusNotFound
-		f.Title = "Not found"
-		f.Text = "It may have been moved or deleted, or you may not have access to it."
-	case status == http.StatusRequestedRangeNotSatisfiable:
-		f.Status = status
-		f.Title = "The file is shorter than requested"
-		f.Text = "The requested part of the file does not exist. Download the file from the start."
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable, status == 509:
-		f.Status, f.Retry = http.StatusServiceUnavailable, true
-		f.Title = "Microsoft is busy"
-		f.Text = "Microsoft is limiting requests from this app. Please try again in a moment."
-	default:
-		f.Status, f.Retry = http.StatusBadGateway, true
-		f.Title = "Microsoft is not responding"
-		f.Text = "There was no response, or one that this app does not understand. Please try again in a moment."
+		return f
 	}
+	for _, one := range failures {
+		if errors.Is(err, one.err) {
+			return one.failure
+		}
+	}
+	if f, ok := explainFile(err); ok {
+		return f
+	}
+	if e, ok := errors.AsType[*graph.Error](err); ok {
+		return explainGraph(e)
+	}
+	return notResponding
+}
+
+var notResponding = webapp.Failure{Status: http.StatusBadGateway, Retry: true, Title: "Microsoft is not responding",
+	Text: "There was no response, or one that this app does not understand. Please try again in a moment."}
+
+// explainGraph returns the failure for an answer of Microsoft's.
+func explainGraph(e *graph.Error) webapp.Failure {
+	switch e.Status {
+	case http.StatusForbidden:
+		return webapp.Failure{Status: http.StatusForbidden, Title: "Access denied",
+			Text: "This app does not have the permission it needs from you or your organization, or this account has no OneDrive. Another account may work."}
+	case http.StatusNotFound, http.StatusGone:
+		return notFound
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, 509:
+		return webapp.Failure{Status: http.StatusServiceUnavailable, Retry: true, RetryAfter: e.RetryAfter, Title: "Microsoft is busy",
+			Text: "Microsoft is limiting requests from this app. Please try again in a moment."}
+	}
+	f := notResponding
+	f.RetryAfter = e.RetryAfter
 	return f
 }
 
@@ -87,14 +93,24 @@ func (a *app) failed(w http.ResponseWriter, r *http.Request, err error) webapp.F
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
 	}
-	if f.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Cookie realm="msauth"`) // required by RFC 9110 section 15.5.2
-	}
 	return f
 }
 
-// page makes a handler of a function that returns an error if it has written nothing.
-func (a *app) page(h func(http.ResponseWriter, *http.Request) error) http.Handler {
+// A handler writes a page. If it returns an error, it has written nothing.
+type handler func(http.ResponseWriter, *http.Request) error
+
+// page makes an http.Handler of a handler whose requests to Microsoft may take
+// settings.AnswerTime in all.
+func (a *app) page(h handler) http.Handler {
+	return a.transfer(func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), a.set.AnswerTime)
+		defer cancel()
+		return h(w, r.WithContext(ctx))
+	})
+}
+
+// transfer makes an http.Handler of one that takes as long as a file does.
+func (a *app) transfer(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
 		if err == nil || a.auth.Challenge(w, r, err) { // redirects to Microsoft, and then back to this page
@@ -111,23 +127,26 @@ func (a *app) page(h func(http.ResponseWriter, *http.Request) error) http.Handle
 // with a problem (RFC 9457), as Require does.
 func (a *app) api(get func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, err := get(r)
+		ctx, cancel := context.WithTimeout(r.Context(), a.set.AnswerTime)
+		defer cancel()
+		answer, err := get(r.WithContext(ctx))
 		if err == nil {
 			writeJSON(w, http.StatusOK, "application/json", answer)
 			return
 		}
-		if a.auth.Challenge(w, r, err) { // responds with 401 and the URL to sign in at
-			return
-		}
-		f := a.failed(w, r, err)
-		problem := map[string]any{"status": f.Status, "title": f.Title, "detail": f.Text, "id": f.ID}
-		if f.SignIn {
-			problem["login_url"] = a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/session"})
-		}
-		writeJSON(w, f.Status, "application/problem+json", problem)
+		a.problem(w, r, err)
 	})
 }
 
-func (a *app) notFound(w http.ResponseWriter, r *http.Request) error {
-	return &msgraph.Error{Status: http.StatusNotFound, Message: "no such page"}
+// problem responds to a script with an error.
+func (a *app) problem(w http.ResponseWriter, r *http.Request, err error) {
+	if a.auth.Challenge(w, r, err) { // responds with 401 and the URL to sign in at
+		return
+	}
+	f := a.failed(w, r, err)
+	writeJSON(w, f.Status, "application/problem+json", map[string]any{
+		"status": f.Status, "title": f.Title, "detail": f.Text, "id": f.ID,
+	})
 }
+
+func (a *app) notFound(http.ResponseWriter, *http.Request) error { return errNotFound }

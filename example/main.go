@@ -1,7 +1,9 @@
-// Command example is "OneDrive at a glance", a small web app that signs people
-// in with package msauth and shows them their Microsoft profile, files and
-// calendar. Some of its pages require more than a sign-in: a permission that is
-// requested on the first visit, a password entered a moment ago, a role.
+// Command example is "OneDrive at a glance", a small web app that signs people in
+// with package msauth and shows them their Microsoft profile, calendar and files. It
+// is a small file manager, on package graph: uploads and downloads of any size,
+// folders, search, pictures, links. Some of its pages require more than a sign-in: a
+// permission that is requested on the first visit, a password entered a moment ago,
+// a role.
 //
 //	go run ./example
 //
@@ -9,9 +11,10 @@
 // try it without an account. If AZURE_CLIENT_ID and the other variables described
 // in env.go are set, it runs on the real one.
 //
-// What to copy is in app.go (one handler mounted, the others wrapped) and in
-// failure.go (errors that only the user can resolve). Package webapp, below
-// internal, holds what any web app needs.
+// What to copy is in app.go (one handler mounted, the others wrapped), in
+// failure.go (errors that only the user can resolve) and, for files, in download.go,
+// uploadform.go and upload.go. Package webapp, below internal, holds what any web app
+// needs.
 package main
 
 import (

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/msauth"
+	"example.com/msauth/graph"
 )
 
 func TestSettings(t *testing.T) {
@@ -190,6 +191,21 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestUploadHosts(t *testing.T) {
+	t.Parallel()
+	for graph, want := range map[string]string{
+		"https://graph.microsoft.com/v1.0":             "https://*.sharepoint.com https://my.microsoftpersonalcontent.com https://*.up.1drv.com https://api.onedrive.com",
+		"https://graph.microsoft.us/v1.0":              "https://*.sharepoint.us https://*.sharepoint-mil.us",
+		"https://microsoftgraph.chinacloudapi.cn/v1.0": "https://*.sharepoint.cn",
+		"http://127.0.0.1:9999/v1.0":                   "http://localhost:9999 http://127.0.0.1:9999",
+		"":                                             "",
+	} {
+		if got := strings.Join(uploadHosts(graph), " "); got != want {
+			t.Errorf("%s: %q, want %q", graph, got, want)
+		}
+	}
+}
+
 func TestAttachment(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, want string }{
@@ -218,9 +234,9 @@ func TestWords(t *testing.T) {
 		{initials("123"), "?"},
 		{nameOf(msauth.User{Username: "u@example.com"}), "u@example.com"},
 		{nameOf(msauth.User{}), "Somebody"},
-		{kindOf(item{Name: "A.XLSX", File: &struct{ MimeType string }{"application/x"}}), "sheet"},
-		{kindOf(item{Name: "a.csv", File: &struct{ MimeType string }{"image/png"}}), "image"},
-		{kindOf(item{Name: "Notebook"}), "other"},
+		{kindOf(graph.DriveItem{Name: "A.XLSX", File: &graph.File{MimeType: "application/x"}}), "sheet"},
+		{kindOf(graph.DriveItem{Name: "a.csv", File: &graph.File{MimeType: "image/png"}}), "image"},
+		{kindOf(graph.DriveItem{Name: "Notebook"}), "other"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%q, want %q", tt.got, tt.want)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/example/internal/msgraph"
 )
 
 // What some pages of this file require beyond a sign-in.
@@ -31,11 +30,11 @@ func (a *app) readWeek(r *http.Request) (wk week, err error) {
 	wk.From = a.set.firstDay()
 	if text := r.URL.Query().Get("from"); text != "" {
 		if wk.From, err = time.Parse(time.DateOnly, text); err != nil || wk.From.Year() < 1900 || wk.From.Year() > 2200 {
-			return wk, &msgraph.Error{Status: http.StatusNotFound, Message: "not a date"}
+			return wk, errNotFound
 		}
 	}
 	wk.To = wk.From.AddDate(0, 0, 7)
-	wk.Appointments, err = a.graph(r).appointments(r.Context(), wk.From, wk.To)
+	wk.Appointments, err = a.appointments(r, wk.From, wk.To)
 	return wk, err
 }
 

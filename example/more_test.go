@@ -154,12 +154,12 @@ func TestCalendarOfGraph(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, body)
 		}
 	}
-	if want := "/me/calendarView?startDateTime=2026-03-02T00:00:00Z&endDateTime=2026-03-09T00:00:00Z&$orderby=start/dateTime&$top=100&$select=subject,start,end,isAllDay,location"; asked != want {
+	if want := "/me/calendarView?$orderby=start%2FdateTime&$select=subject%2Cstart%2Cend%2CisAllDay%2Clocation&$top=100&endDateTime=2026-03-09T00%3A00%3A00Z&startDateTime=2026-03-02T00%3A00%3A00Z"; asked != want {
 		t.Errorf("asked Graph for %s, want %s", asked, want)
 	}
 
 	// With the real Microsoft it is the coming week.
-	real := &settings{webapp.Settings{Graph: "https://graph.microsoft.com/v1.0"}}
+	real := &settings{Settings: webapp.Settings{Graph: "https://graph.microsoft.com/v1.0"}}
 	if got, now := real.firstDay(), time.Now().UTC(); got.After(now) || now.Sub(got) > 24*time.Hour+time.Minute {
 		t.Errorf("the calendar opens with %v", got)
 	}

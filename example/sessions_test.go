@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,28 +35,8 @@ func (s *site) ours() []string {
 
 // post posts a form with an id.
 func (b *browser) post(path, id string, headers ...string) *answer {
-	t := b.site.t
-	t.Helper()
-	form := url.Values{"id": {id}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.site.URL+path, strings.NewReader(form.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "text/html")
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := b.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &answer{res, t, string(body)}
+	b.site.t.Helper()
+	return b.submit(path, url.Values{"id": {id}}, append([]string{"Sec-Fetch-Site", ""}, headers...)...)
 }
 
 const otherID = `name="id" value="([^"]+)"`

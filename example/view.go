@@ -12,6 +12,7 @@ import (
 
 	"example.com/msauth"
 	"example.com/msauth/example/internal/webapp"
+	"example.com/msauth/graph"
 )
 
 //go:embed templates static
@@ -19,7 +20,8 @@ var files embed.FS
 
 var pages = webapp.NewPages(files, template.FuncMap{
 	"device": deviceOf, "hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment, "name": nameOf,
-}, "home", "profile", "files", "calendar", "session", "sessions", "ended", "security", "admin")
+	"picture": isPicture, "place": placeOf,
+}, "home", "profile", "files", "name", "move", "delete", "share", "preview", "upload", "calendar", "session", "sessions", "ended", "security", "admin")
 
 // defaultPhoto is the picture of people who have none: their initials.
 var defaultPhoto = template.Must(template.ParseFS(files, "templates/photo.svg"))
@@ -97,7 +99,7 @@ func initials(name string) string {
 }
 
 // kindOf returns the name of an item's icon, by its media type and file name.
-func kindOf(it item) string {
+func kindOf(it graph.DriveItem) string {
 	if it.Folder != nil {
 		return "folder"
 	}

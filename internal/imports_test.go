@@ -165,6 +165,23 @@ func TestTestsAreImportedByTestsAlone(t *testing.T) {
 	}
 }
 
+// Package graph can be used without the rest, and with any client.
+func TestGraphStandsAlone(t *testing.T) {
+	t.Parallel()
+	files := importsOf(t, filepath.Join("..", "graph"))
+	if len(files) == 0 {
+		t.Fatal("package graph is not found")
+	}
+	for file, imports := range files {
+		for _, path := range imports {
+			host, _, _ := strings.Cut(path, "/")
+			if path != module+"/internal/web" && strings.Contains(host, ".") {
+				t.Errorf("%s imports %s: only the standard library and internal/web may be", file, path)
+			}
+		}
+	}
+}
+
 // A reader who begins at the bottom meets nothing that was not explained before.
 func TestRoomsKnowOnlyThoseBelowThem(t *testing.T) {
 	t.Parallel()

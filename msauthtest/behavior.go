@@ -244,6 +244,27 @@ type Behavior struct {
 	// URI: a wrong iss, a second code, no state.
 	AuthorizeAnswer func(answer url.Values)
 
+	// CopyTime is how long copies in a OneDrive take. Until then their monitor
+	// answers 202, and the copy does not exist.
+	CopyTime time.Duration
+
+	// UploadExpires is how long an upload session lasts after its latest
+	// request. Zero means 15 minutes for work accounts and a week for personal
+	// ones. See also [Server.ExpireUploads].
+	UploadExpires time.Duration
+
+	// DownloadExpires is how long pre-signed URLs of files and thumbnails are
+	// valid. Zero means an hour. See also [Server.ExpireDownloads].
+	DownloadExpires time.Duration
+
+	// UploadNoCORS refuses the preflights of upload URLs, so that pages of other
+	// origins cannot send files to them.
+	UploadNoCORS bool
+
+	// RefuseFileSize refuses upload sessions that announce fileSize with 400
+	// invalidRequest, as users report of work accounts.
+	RefuseFileSize bool
+
 	// Delay is how long requests of a kind wait before they are processed. If
 	// the client disconnects during that time, they are not processed.
 	Delay map[Kind]time.Duration

@@ -19,10 +19,14 @@ const (
 	TokenRefresh Kind = "token:refresh_token"
 	TokenOther   Kind = "token:other" // another request to the token endpoint
 	Logout       Kind = "logout"
-	Graph        Kind = "graph"    // below /v1.0, and the userinfo endpoint
-	Download     Kind = "download" // a file at its pre-signed URL
-	Upload       Kind = "upload"   // the URL of an upload session
-	OwnAPI       Kind = "api"      // a handler of Server.Protect
+	Graph        Kind = "graph"     // below /v1.0, and the userinfo endpoint; also each part of a batch
+	Batch        Kind = "batch"     // /v1.0/$batch itself
+	Download     Kind = "download"  // a file at its pre-signed URL
+	Thumbnail    Kind = "thumbnail" // a thumbnail at its pre-signed URL
+	Upload       Kind = "upload"    // the URL of an upload session
+	Monitor      Kind = "monitor"   // the URL of a copy's progress
+	Preflight    Kind = "preflight" // a browser asks whether a page may use one of these URLs
+	OwnAPI       Kind = "api"       // a handler of Server.Protect
 	Other        Kind = "other"
 )
 

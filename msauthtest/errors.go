@@ -103,15 +103,15 @@ func (e *exchange) fail(w http.ResponseWriter, r *http.Request, f Failure) {
 		}
 		w.WriteHeader(cmp.Or(f.Status, http.StatusOK))
 		w.Write([]byte(f.Body))
-	case f.Claims != "" && (e.kind == Graph || e.kind == OwnAPI):
+	case f.Claims != "" && (e.kind == Graph || e.kind == Batch || e.kind == OwnAPI):
 		e.challengeWith(w, r, ChallengeBearer, f.Claims, cmp.Or(f.Description, "Continuous access evaluation resulted in challenge."))
 	case f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == OwnAPI,
-		f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && e.kind == Graph && f.Error == "":
+		f.Status == http.StatusUnauthorized && f.Header.Get("WWW-Authenticate") == "" && (e.kind == Graph || e.kind == Batch) && f.Error == "":
 		e.deny(w, r, cmp.Or(f.Description, "Invalid access token."))
-	case e.kind == Graph || e.kind == Upload:
+	case e.kind == Graph || e.kind == Batch || e.kind == Upload || e.kind == Monitor:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
 		code := graphCode(status)
-		if status == http.StatusTooManyRequests && (e.kind == Upload || inDrive(r)) {
+		if status == http.StatusTooManyRequests && (e.kind == Upload || e.kind == Monitor || inDrive(r)) {
 			code = "activityLimitReached" // OneDrive's code
 		}
 		graphError(w, r, status, cmp.Or(f.Error, code), cmp.Or(f.Description, http.StatusText(status)))

@@ -2,21 +2,37 @@ package msauthtest
 
 import (
 	"cmp"
+	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 )
 
-// A monitor is the outcome of a copy ("Working with long running actions").
+// A monitor is the progress of a copy ("Working with long running actions").
 type monitor struct {
-	resource string // id of the new item
-	problem  *problem
+	owner    string // object id
+	began    time.Time
+	ends     time.Time
+	done     bool
+	resource string   // id of the new item
+	problem  *problem // why there is none
 	until    time.Time
 }
 
-// copy copies an item at once. The answer refers to a monitor URL.
-func (c *driveCall) copy(w http.ResponseWriter, r *http.Request, it *item) {
+// A slowCopy is a copy that is not finished.
+type slowCopy struct {
+	item, folder *item
+	name         string
+	behavior     conflict
+	monitor      *monitor
+}
+
+// copy copies an item, at once or in [Behavior.CopyTime]. The answer refers to a
+// monitor URL.
+func (c *driveCall) copy(w http.ResponseWriter, r *http.Request, p place) {
+	it := p.item
 	ask := struct {
 		Name   string     `json:"name"`
 		Parent *reference `json:"parentReference"`
@@ -40,30 +56,58 @@ func (c *driveCall) copy(w http.ResponseWriter, r *http.Request, it *item) {
 		bad.write(w, r)
 		return
 	}
-	m := monitor{until: time.Now().Add(presignedLife)}
-	name, there, failed := settle(folder, cmp.Or(ask.Name, it.name), behavior, nil)
-	if failed == nil && there != nil && it.within(there) {
-		failed = problemExists
-	}
-	if m.problem = failed; failed == nil {
-		if there != nil {
-			there.remove()
-		}
-		m.resource = c.duplicate(it, folder, name).id
-	}
-	id := randomText(43)
+	now := time.Now()
 	for old, m := range c.monitors {
-		if len(c.monitors) >= maxUploads || time.Now().After(m.until) {
+		if len(c.monitors) >= maxUploads || now.After(m.until) {
 			delete(c.monitors, old)
 		}
 	}
+	ends := now.Add(c.behavior.CopyTime)
+	m := &monitor{owner: c.user.ObjectID, began: now, ends: ends, until: ends.Add(presignedLife)}
+	id := randomText(43)
 	c.monitors[id] = m
+	c.drive.copies = append(c.drive.copies, &slowCopy{it, folder, cmp.Or(ask.Name, it.name), behavior, m})
+	c.finishCopies()
 	w.Header().Set("Location", c.otherURL+"/monitor/"+id)
 	w.WriteHeader(http.StatusAccepted)
 }
 
+// finishCopies finishes the copies of the drive whose time has come.
+func (c *driveCall) finishCopies() {
+	now := time.Now()
+	for _, s := range slices.Clone(c.drive.copies) {
+		if s.monitor.ends.After(now) {
+			continue
+		}
+		c.drive.copies = without(c.drive.copies, func(other *slowCopy) bool { return other == s })
+		s.monitor.done = true
+		s.monitor.resource, s.monitor.problem = c.finish(s)
+	}
+}
+
+// finish makes the items of a copy.
+func (c *driveCall) finish(s *slowCopy) (id string, bad *problem) {
+	if !s.item.within(c.drive.root) || !s.folder.within(c.drive.root) || s.folder.within(s.item) {
+		return "", problemMissing // deleted or moved in the meantime
+	}
+	if bad := c.room(s.item.count(), s.item.size()); bad != nil {
+		return "", bad
+	}
+	name, there, bad := c.settle(s.folder, s.name, s.item.folder, s.behavior, nil)
+	if bad == nil && there != nil && s.item.within(there) {
+		bad = problemExists
+	}
+	if bad != nil {
+		return "", bad
+	}
+	if there != nil {
+		c.recycle(there)
+	}
+	return c.duplicate(s.item, s.folder, name).id, nil
+}
+
 func (c *driveCall) duplicate(it, folder *item, name string) *item {
-	twin := &item{name: name, folder: it.folder, mime: it.mime, content: it.content, hash: it.hash}
+	twin := &item{name: name, folder: it.folder, mime: it.mime, content: it.content, times: it.times}
 	children := slices.Clone(it.children)
 	c.add(folder, twin)
 	for _, child := range children {
@@ -72,28 +116,53 @@ func (c *driveCall) duplicate(it, folder *item, name string) *item {
 	return twin
 }
 
-// monitor serves the outcome of a copy. It refuses requests with a token: their
+// monitor serves the progress of a copy. It refuses requests with a token: their
 // client has sent it to a host that must not have it.
 func (e *exchange) monitor(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(w, r) || !e.noToken(w, r) {
 		return
 	}
-	e.files.Lock()
-	m, ok := e.monitors[strings.TrimPrefix(r.URL.Path, "/monitor/")]
-	e.files.Unlock()
-	switch {
-	case !ok || time.Now().After(m.until):
-		problemMissing.write(w, r)
-	case m.problem != nil:
-		writeJSON(w, http.StatusOK, map[string]any{
-			"operation": "ItemCopy", "percentageComplete": 0, "status": "failed",
-			"error": map[string]any{"code": m.problem.code, "message": m.problem.message},
-		})
-	default:
-		writeJSON(w, http.StatusOK, map[string]any{
-			"operation": "ItemCopy", "percentageComplete": 100, "status": "completed", "resourceId": m.resource,
-		})
+	e.withFiles(w, func(w http.ResponseWriter) {
+		m, ok := e.monitors[strings.TrimPrefix(r.URL.Path, "/monitor/")]
+		now := time.Now()
+		if !ok || now.After(m.until) {
+			problemMissing.write(w, r)
+			return
+		}
+		c := &driveCall{exchange: e, user: e.userWith(m.owner), drive: e.drives[m.owner]}
+		c.finishCopies()
+		doc := map[string]any{"operation": "ItemCopy", "percentageComplete": 100.0, "status": "completed"}
+		switch {
+		case !m.done:
+			share := float64(now.Sub(m.began)) / float64(m.ends.Sub(m.began))
+			doc["percentageComplete"], doc["status"] = math.Floor(share*1000)/10, "inProgress"
+			if share < .1 {
+				doc["percentageComplete"], doc["status"] = 0.0, "notStarted"
+			}
+			writeJSON(w, http.StatusAccepted, doc)
+		case m.problem != nil:
+			doc["percentageComplete"], doc["status"] = 0.0, "failed"
+			doc["error"] = map[string]any{"code": m.problem.code, "message": m.problem.message}
+			writeJSON(w, http.StatusOK, doc)
+		case c.user.personal(): // it redirects to the item, which needs a token
+			doc["resourceId"] = m.resource
+			w.Header().Set("Location", e.URL+"/v1.0/drives/"+driveID(c.user)+"/items/"+url.PathEscape(m.resource))
+			writeJSON(w, http.StatusSeeOther, doc)
+		default:
+			doc["resourceId"] = m.resource
+			writeJSON(w, http.StatusOK, doc)
+		}
+	})
+}
+
+// userWith returns the person with an object ID.
+func (s *Server) userWith(objectID string) User {
+	for _, u := range s.Users() {
+		if u.ObjectID == objectID {
+			return u
+		}
 	}
+	return User{}
 }
 
 // noToken refuses a request to a pre-authenticated URL that carries an access

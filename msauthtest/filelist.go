@@ -13,6 +13,15 @@ import (
 // pageSize is the number of children in an answer without $top.
 const pageSize = 200
 
+// drivePaging is paging for lists of items. It accepts a larger $top, as
+// OneDrive does, but pages are no larger.
+func drivePaging(q url.Values) (top, skip int, bad *problem) {
+	if n, err := strconv.Atoi(q.Get("$top")); err == nil && n > 999 {
+		q = url.Values{"$top": {"999"}, "$skiptoken": q["$skiptoken"]}
+	}
+	return paging(q, pageSize)
+}
+
 // paging parses $top, between 1 and 999, and $skiptoken.
 func paging(q url.Values, standard int) (top, skip int, bad *problem) {
 	top = standard
@@ -55,14 +64,24 @@ var orders = map[string]func(a, b *item) int{
 	"createddatetime":      func(a, b *item) int { return a.created.Compare(b.created) },
 }
 
-func (c *driveCall) children(w http.ResponseWriter, r *http.Request, it *item, metadata string) {
+// children serves GET children.
+func (c *driveCall) children(w http.ResponseWriter, r *http.Request, p place) {
+	if !p.item.folder {
+		badRequest("The item is not a folder.").write(w, r)
+		return
+	}
+	c.list(w, r, p.item.children, c.metadata()+"/items('"+url.PathEscape(p.item.id)+"')/children")
+}
+
+// list answers with a page of items, in the order of $orderby.
+func (c *driveCall) list(w http.ResponseWriter, r *http.Request, items []*item, metadata string) {
 	q := r.URL.Query()
-	top, skip, bad := paging(q, pageSize)
+	top, skip, bad := drivePaging(q)
 	if bad != nil {
 		bad.write(w, r)
 		return
 	}
-	all := slices.Clone(it.children)
+	all := slices.Clone(items)
 	if text := q.Get("$orderby"); text != "" {
 		fields := strings.Fields(strings.ToLower(text))
 		var order func(a, b *item) int
@@ -82,13 +101,12 @@ func (c *driveCall) children(w http.ResponseWriter, r *http.Request, it *item, m
 	}
 	part, next := cut(c.exchange, r, all, top, skip)
 	list := []map[string]any{}
-	for _, child := range part {
-		list = append(list, selected(c.itemDoc(c.user, child), q.Get("$select")))
+	for _, it := range part {
+		doc := selected(c.itemDoc(c.user, it), q.Get("$select"))
+		c.expand(doc, it, q)
+		list = append(list, doc)
 	}
-	doc := map[string]any{
-		"@odata.context": c.URL + "/v1.0/$metadata#" + metadata + "/items('" + url.PathEscape(it.id) + "')/children",
-		"value":          list,
-	}
+	doc := map[string]any{"@odata.context": c.URL + "/v1.0/$metadata#" + metadata, "value": list}
 	if next != "" {
 		doc["@odata.nextLink"] = next
 	}

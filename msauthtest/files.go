@@ -7,17 +7,16 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 )
 
-// Limits of a drive, which is held in memory. Requests beyond them are refused,
-// most of them with 507 quotaLimitReached.
+// Limits of a drive. Requests beyond them are refused, most of them with 507
+// quotaLimitReached.
 const (
 	maxItems     = 10_000
-	maxDriveSize = 256 << 20 // bytes
-	maxFragment  = 60 << 20  // bytes of one request, as documented for upload sessions
+	maxDriveSize = 5 << 30   // bytes: the quota
+	maxSimple    = 250 << 20 // bytes of an upload without a session, as documented
+	maxFragment  = 60 << 20  // bytes of one request of an upload session, as documented
 	maxDocument  = 64 << 10  // bytes of a JSON body
 )
 
@@ -25,30 +24,50 @@ const (
 type problem struct {
 	status        int
 	code, message string
+	inner         string // the code of innerError, if there is one
 }
 
 func (p *problem) write(w http.ResponseWriter, r *http.Request) {
-	graphError(w, r, p.status, p.code, p.message)
+	writeError(w, r, *p)
 }
 
 func badRequest(message string) *problem {
-	return &problem{http.StatusBadRequest, "invalidRequest", message}
+	return &problem{http.StatusBadRequest, "invalidRequest", message, ""}
+}
+
+func forbidden(message string) *problem {
+	return &problem{http.StatusForbidden, "accessDenied", message, ""}
+}
+
+func notSupported(status int, message string) *problem {
+	return &problem{status, "notSupported", message, ""}
+}
+
+// within returns a copy of the problem with the code of innerError.
+func (p problem) within(inner string) *problem {
+	p.inner = inner
+	return &p
 }
 
 var (
-	problemMissing  = &problem{http.StatusNotFound, "itemNotFound", "The resource could not be found."}
-	problemExists   = &problem{http.StatusConflict, "nameAlreadyExists", "An item with the same name already exists under the parent."}
-	problemQuota    = &problem{http.StatusInsufficientStorage, "quotaLimitReached", "The user has reached their quota limit."}
-	problemChanged  = &problem{http.StatusPreconditionFailed, "resourceModified", "ETag does not match current item's value."}
-	problemTooLarge = &problem{http.StatusRequestEntityTooLarge, "invalidRequest", "The request body is too large."}
+	problemMissing  = &problem{http.StatusNotFound, "itemNotFound", "The resource could not be found.", ""}
+	problemExists   = &problem{http.StatusConflict, "nameAlreadyExists", "An item with the same name already exists under the parent.", ""}
+	problemName     = badRequest("The name provided is not valid.").within("nameContainsInvalidCharacters")
+	problemPath     = badRequest("The path is longer than 400 characters.").within("pathIsTooLong")
+	problemQuota    = &problem{http.StatusInsufficientStorage, "quotaLimitReached", "Insufficient Space Available", ""}
+	problemChanged  = &problem{http.StatusPreconditionFailed, "resourceModified", "ETag does not match current item's value.", ""}
+	problemTooLarge = &problem{http.StatusRequestEntityTooLarge, "invalidRequest", "The request body is too large.", ""}
+	problemCut      = badRequest("The body is not as long as its headers say.")
+	problemStorage  = &problem{http.StatusInternalServerError, "generalException", "The temporary directory of the local Microsoft is not available.", ""}
 )
 
 // A driveCall is a request to a drive. e.files is held.
 type driveCall struct {
 	*exchange
-	user  User
-	drive *drive
-	body  []byte
+	user    User
+	drive   *drive
+	body    []byte   // a document
+	content *content // that of PUT content
 }
 
 // drive serves /v1.0/me/drive, /v1.0/drives/{id} and everything below.
@@ -70,24 +89,36 @@ func (e *exchange) drive(w http.ResponseWriter, r *http.Request, full string) {
 		}
 		rest = below
 	}
-	limit := int64(maxDocument)
-	if r.Method == http.MethodPut {
-		limit = maxFragment
+	c := &driveCall{exchange: e, user: u}
+	rest = strings.Trim(rest, "/")
+	t, known := parseTarget(rest)
+	var bad *problem
+	if r.Method == http.MethodPut && t.action == "content" {
+		c.content, bad = e.readContent(r)
+	} else {
+		c.body, bad = readBody(r, maxDocument)
 	}
-	body, bad := readBody(r, limit)
 	if bad != nil {
 		bad.write(w, r)
 		return
 	}
 	e.withFiles(w, func(w http.ResponseWriter) {
-		c := &driveCall{exchange: e, user: u, drive: e.driveOf(u), body: body}
-		if full == "me/drives" {
+		c.drive = e.driveOf(u)
+		c.finishCopies()
+		switch {
+		case full == "me/drives":
 			if readOnly(w, r) {
-				writeJSON(w, http.StatusOK, map[string]any{"value": []any{e.driveDoc(u, c.drive.root)}})
+				writeJSON(w, http.StatusOK, map[string]any{"value": []any{e.driveDoc(u, c.drive)}})
 			}
-			return
+		case rest == "":
+			if readOnly(w, r) {
+				c.graphJSON(w, r, "drives/$entity", c.driveDoc(u, c.drive))
+			}
+		case !known:
+			problemMissing.write(w, r)
+		default:
+			c.answer(w, r, t)
 		}
-		c.answer(w, r, strings.Trim(rest, "/"))
 	})
 }
 
@@ -103,39 +134,80 @@ func (e *exchange) withFiles(w http.ResponseWriter, answer func(w http.ResponseW
 	rec.replay(w)
 }
 
-// replay writes the recorded answer to w.
-func (r *recorder) replay(w http.ResponseWriter) {
-	r.WriteHeader(http.StatusOK)
-	for name, values := range r.sent {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(r.status)
-	w.Write(r.body.Bytes())
-}
-
-// readBody reads a body, which clients of Graph may compress.
-func readBody(r *http.Request, limit int64) ([]byte, *problem) {
-	var from io.Reader = r.Body
+// decoded returns a reader of a body, which clients of Graph may compress.
+func decoded(r *http.Request) (io.Reader, *problem) {
 	switch r.Header.Get("Content-Encoding") {
 	case "", "identity":
+		return &wholeBody{r.Body, r.ContentLength}, nil
 	case "gzip":
 		z, err := gzip.NewReader(r.Body)
 		if err != nil {
 			return nil, badRequest("The body is not gzip.")
 		}
-		from = z
-	default:
-		return nil, &problem{http.StatusUnsupportedMediaType, "invalidRequest", "The content encoding is not supported."}
+		return z, nil
+	}
+	return nil, &problem{http.StatusUnsupportedMediaType, "invalidRequest", "The content encoding is not supported.", ""}
+}
+
+// A wholeBody reads a body and fails at its end if that is not where
+// Content-Length says. net/http does so for requests from a network.
+type wholeBody struct {
+	io.Reader
+	left int64 // negative if the length is not known
+}
+
+func (b *wholeBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.left >= 0 {
+		b.left -= int64(n)
+		if b.left < 0 || err == io.EOF && b.left > 0 {
+			return n, io.ErrUnexpectedEOF
+		}
+	}
+	return n, err
+}
+
+// readProblem returns the problem with a body that cannot be read.
+func readProblem(err error) *problem {
+	var tooLarge *http.MaxBytesError
+	var storage errStorage
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooLarge):
+		return problemTooLarge
+	case errors.As(err, &storage):
+		return problemStorage
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return problemCut
+	}
+	return badRequest("The body cannot be read.")
+}
+
+// readBody reads a body of at most limit bytes.
+func readBody(r *http.Request, limit int64) ([]byte, *problem) {
+	from, bad := decoded(r)
+	if bad != nil {
+		return nil, bad
 	}
 	body, err := io.ReadAll(io.LimitReader(from, limit+1))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge) || int64(len(body)) > limit:
+	if err == nil && int64(len(body)) > limit {
 		return nil, problemTooLarge
-	case err != nil:
-		return nil, badRequest("The body cannot be read.")
 	}
-	return body, nil
+	return body, readProblem(err)
+}
+
+// readContent reads the content of a file. One that is cut is not stored.
+func (e *exchange) readContent(r *http.Request) (*content, *problem) {
+	from, bad := decoded(r)
+	if bad != nil {
+		return nil, bad
+	}
+	c, err := e.temporary.collect(io.LimitReader(from, maxSimple+1))
+	if err == nil && c.size > maxSimple {
+		return nil, problemTooLarge
+	}
+	return c, readProblem(err)
 }
 
 // readDocument decodes a JSON body. An empty one leaves into unchanged.
@@ -144,133 +216,7 @@ func readDocument(body []byte, into any) *problem {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return &problem{http.StatusBadRequest, "BadRequest", "Unable to read JSON request payload."}
+		return &problem{http.StatusBadRequest, "BadRequest", "Unable to read JSON request payload.", ""}
 	}
 	return nil
-}
-
-// A place is what a path of a drive refers to.
-type place struct {
-	item    *item    // nil if there is none
-	base    *item    // the deepest item on the path that exists
-	missing []string // the names below base that do not exist
-	action  string   // such as children or content
-}
-
-// locate finds an item by ID ("items/ID", "root"), by path
-// ("root:/Documents/a.txt:"), or by both ("items/ID:/a.txt:"). It returns false
-// if the item that the path starts at does not exist.
-func locate(root *item, path string) (p place, ok bool) {
-	head, names, byPath := path, "", false
-	if before, after, found := strings.Cut(path, ":"); found {
-		head, byPath = before, true
-		names, p.action, _ = strings.Cut(after, ":")
-		if !strings.HasPrefix(names, "/") {
-			return p, false
-		}
-	}
-	id, below, _ := strings.Cut(strings.TrimPrefix(head, "items/"), "/")
-	switch {
-	case head == path && !byPath:
-		p.action = below
-	case below != "":
-		return p, false
-	}
-	switch {
-	case id == "root":
-		p.base = root
-	case strings.HasPrefix(head, "items/"):
-		p.base = root.find(id)
-	}
-	if p.base == nil {
-		return p, false
-	}
-	p.action = strings.TrimPrefix(strings.Trim(p.action, "/"), "microsoft.graph.")
-	p.descend(without(strings.Split(names, "/"), func(name string) bool { return name == "" }))
-	return p, true
-}
-
-// descend follows names from p.base as far as they exist.
-func (p *place) descend(names []string) {
-	p.item, p.missing = p.base, nil
-	for _, name := range names {
-		if p.item != nil {
-			if p.item = p.item.child(name); p.item != nil {
-				p.base = p.item
-				continue
-			}
-		}
-		p.missing = append(p.missing, name)
-	}
-}
-
-// methods are the allowed methods of an item, by action.
-var methods = map[string]string{
-	"": "GET, HEAD, PATCH, DELETE", "children": "GET, HEAD, POST", "content": "GET, HEAD, PUT",
-	"createUploadSession": "POST", "copy": "POST",
-}
-
-// answer serves a request to a drive.
-func (c *driveCall) answer(w http.ResponseWriter, r *http.Request, path string) {
-	u, root := c.user, c.drive.root
-	metadata := "users('" + url.PathEscape(u.ObjectID) + "')/drive"
-	if path == "" {
-		if readOnly(w, r) {
-			c.graphJSON(w, r, "drives/$entity", c.driveDoc(u, root))
-		}
-		return
-	}
-	p, ok := locate(root, path)
-	creates := (r.Method == http.MethodPut && p.action == "content") || p.action == "createUploadSession"
-	if !ok || p.item == nil && !creates {
-		problemMissing.write(w, r)
-		return
-	}
-	allow, known := methods[p.action]
-	switch {
-	case !known:
-		graphError(w, r, http.StatusBadRequest, "BadRequest", "Resource not found for the segment '"+p.action+"'.")
-		return
-	case !slices.Contains(strings.Split(allow, ", "), r.Method):
-		w.Header().Set("Allow", allow)
-		graphError(w, r, http.StatusMethodNotAllowed, "notSupported", "The method is not allowed here.")
-		return
-	}
-	if want := r.Header.Get("If-Match"); want != "" && want != "*" && p.item != nil && r.Method != http.MethodGet && r.Method != http.MethodHead && want != p.item.eTag() {
-		problemChanged.write(w, r)
-		return
-	}
-	switch r.Method + " " + p.action {
-	case "POST children":
-		c.createFolder(w, r, p.item)
-	case "POST createUploadSession":
-		c.createUpload(w, r, p)
-	case "POST copy":
-		c.copy(w, r, p.item)
-	case "PUT content":
-		c.put(w, r, p)
-	case "PATCH ":
-		c.update(w, r, p.item)
-	case "DELETE ":
-		if p.item == root {
-			(&problem{http.StatusForbidden, "accessDenied", "The root folder cannot be deleted."}).write(w, r)
-			return
-		}
-		p.item.remove()
-		w.WriteHeader(http.StatusNoContent)
-	default: // GET and HEAD
-		switch p.action {
-		case "":
-			c.graphJSON(w, r, metadata+"/root/$entity", c.itemDoc(u, p.item))
-		case "children":
-			c.children(w, r, p.item, metadata)
-		case "content":
-			if p.item.folder {
-				badRequest("Cannot get the content of a folder.").write(w, r)
-				return
-			}
-			w.Header().Set("Location", c.presigned(u, p.item))
-			w.WriteHeader(http.StatusFound)
-		}
-	}
 }

@@ -60,15 +60,24 @@ func (a *app) do(status int, method, url, token, content string, headers ...stri
 // refused requires an error document.
 func (a *app) refused(status int, code, method, url, token, content string, headers ...string) {
 	a.t.Helper()
+	a.refusedBy(status, code, "", method, url, token, content, headers...)
+}
+
+// refusedBy requires an error document with a code of innerError.
+func (a *app) refusedBy(status int, code, inner, method, url, token, content string, headers ...string) {
+	a.t.Helper()
 	res, text := a.send(method, url, token, content, headers...)
 	var doc struct {
-		Error struct{ Code, Message string }
+		Error struct {
+			Code, Message string
+			InnerError    struct{ Code string }
+		}
 	}
 	if err := json.Unmarshal([]byte(text), &doc); err != nil {
 		a.t.Fatalf("%s %s: %d %q", method, url, res.StatusCode, text)
 	}
-	if res.StatusCode != status || doc.Error.Code != code || doc.Error.Message == "" {
-		a.t.Errorf("%s %s: %d %s (%s), want %d %s", method, url, res.StatusCode, doc.Error.Code, doc.Error.Message, status, code)
+	if res.StatusCode != status || doc.Error.Code != code || doc.Error.Message == "" || inner != "" && doc.Error.InnerError.Code != inner {
+		a.t.Errorf("%s %s: %d %s %s (%s), want %d %s %s", method, url, res.StatusCode, doc.Error.Code, doc.Error.InnerError.Code, doc.Error.Message, status, code, inner)
 	}
 }
 
@@ -139,6 +148,26 @@ func checkListing(t *testing.T, a *app, drive, token string) {
 	}
 }
 
+// A copyState is what a monitor says about a copy.
+type copyState struct {
+	code               int // of the answer
+	location           string
+	Status, ResourceID string
+	PercentageComplete float64
+	Error              struct{ Code string }
+}
+
+// progress requests a monitor.
+func (a *app) progress(monitor string) copyState {
+	a.t.Helper()
+	res, text := a.graph(monitor, "")
+	state := copyState{code: res.StatusCode, location: res.Header.Get("Location")}
+	if err := json.Unmarshal([]byte(text), &state); err != nil {
+		a.t.Fatalf("monitor: %d %s", res.StatusCode, text)
+	}
+	return state
+}
+
 // checkCopies copies a folder and checks the outcomes.
 func checkCopies(t *testing.T, a *app, drive, token string, root, folder driveItem) {
 	t.Helper()
@@ -152,11 +181,7 @@ func checkCopies(t *testing.T, a *app, drive, token string, root, folder driveIt
 		if res, _ := a.graph(where, token); res.StatusCode != 401 {
 			t.Errorf("monitor with a token: %d", res.StatusCode)
 		}
-		var doc struct {
-			Status, ResourceID string
-			Error              struct{ Code string }
-		}
-		a.json2(where, "", &doc)
+		doc := a.progress(where)
 		return doc.Status + doc.Error.Code, doc.ResourceID
 	}
 	status, id := copied(`{"name":"Plans of last year","parentReference":{"driveId":"` + root.ParentReference.DriveID + `","id":"` + root.ID + `"}}`)
@@ -188,7 +213,7 @@ func TestDriveWrites(t *testing.T) {
 			if other := a.do(201, "POST", me+"/root/children", token, `{"name":"Plans","folder":{},"@microsoft.graph.conflictBehavior":"rename"}`); other.Name != "Plans 1" || other.ID == folder.ID {
 				t.Errorf("renamed: %+v", other)
 			}
-			if same := a.do(201, "POST", me+"/root/children", token, `{"name":"Plans","folder":{},"@microsoft.graph.conflictBehavior":"replace"}`); same.ID != folder.ID {
+			if same := a.do(200, "POST", me+"/root/children", token, `{"name":"Plans","folder":{},"@microsoft.graph.conflictBehavior":"replace"}`); same.ID != folder.ID {
 				t.Errorf("replaced: %+v", same)
 			}
 
@@ -271,7 +296,7 @@ func TestDriveRefuses(t *testing.T) {
 		{"a method", "POST", me + "/root:/Measurements.csv:/content", "", nil, 405, "notSupported"},
 		{"an upload session for a folder", "POST", me + "/root:/Documents:/createUploadSession", "", nil, 400, "invalidRequest"},
 		{"an upload session that must not replace", "POST", me + "/root:/Measurements.csv:/createUploadSession", `{"item":{"@microsoft.graph.conflictBehavior":"fail"}}`, nil, 409, "nameAlreadyExists"},
-		{"an upload session for too much", "POST", me + "/root:/x.bin:/createUploadSession", `{"item":{"fileSize":300000000}}`, nil, 507, "quotaLimitReached"},
+		{"an upload session for too much", "POST", me + "/root:/x.bin:/createUploadSession", `{"item":{"fileSize":6000000000}}`, nil, 507, "quotaLimitReached"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := *a

@@ -7,68 +7,23 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// A conflict is a value of @microsoft.graph.conflictBehavior.
-type conflict string
-
-func (b conflict) check() *problem {
-	switch b {
-	case "fail", "rename", "replace":
-		return nil
-	}
-	return badRequest("The value of @microsoft.graph.conflictBehavior is not valid.")
-}
-
-// nameProblem returns the problem with a name, or nil ("Restrictions and
-// limitations in OneDrive and SharePoint").
-func nameProblem(name string) *problem {
-	if name == "" || len(name) > 255 || strings.TrimSpace(name) != name || strings.HasSuffix(name, ".") || strings.Map(fileRune, name) != name {
-		return badRequest("The name provided is not valid.")
-	}
-	return nil
-}
-
-// settle returns the name for an item that is added to a folder, and the item
-// there that it replaces, if any. self is the item if it exists already.
-func settle(folder *item, name string, b conflict, self *item) (string, *item, *problem) {
-	if bad := nameProblem(name); bad != nil {
-		return "", nil, bad
-	}
-	there := folder.child(name)
-	if there == nil || there == self {
-		return name, nil, nil
-	}
-	switch b {
-	case "replace":
-		return there.name, there, nil
-	case "rename":
-		ext := path.Ext(name)
-		for n := 1; ; n++ {
-			other := strings.TrimSuffix(name, ext) + " " + strconv.Itoa(n) + ext
-			if folder.child(other) == nil {
-				return other, nil, nil
-			}
-		}
-	}
-	return "", nil, problemExists
-}
 
 // room reports a problem if the drive has no room for more.
 func (c *driveCall) room(items int, size int64) *problem {
 	pending := int64(0)
 	for _, up := range c.uploads {
 		if up.owner == c.user.ObjectID {
-			pending += int64(len(up.data))
+			pending += up.got
 		}
 	}
 	if c.drive.root.count()+items > maxItems || c.drive.root.size()+pending+size > maxDriveSize {
 		return problemQuota
 	}
+	c.drive.emptyBin(maxDriveSize - c.drive.root.size() - pending - size)
 	return nil
 }
 
@@ -79,14 +34,16 @@ func (c *driveCall) add(folder *item, it *item) {
 	it.created, it.modified = now, now
 	folder.children = append(folder.children, it)
 	folder.touch(now)
+	c.drive.changed(it)
 }
 
 func (it *item) touch(now time.Time) { it.version, it.modified = it.version+1, now }
 
-// remove removes an item from its folder.
-func (it *item) remove() {
+// take removes an item from its folder.
+func (d *drive) take(it *item) {
 	it.parent.children = without(it.parent.children, func(other *item) bool { return other == it })
 	it.parent.touch(time.Now())
+	d.changed(it.parent)
 }
 
 func (c *driveCall) newID() string {
@@ -99,29 +56,10 @@ func (c *driveCall) newID() string {
 	return "01" + base32.StdEncoding.EncodeToString(b)
 }
 
-// typeOf returns the media type for a file name.
-func typeOf(name string) string {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".txt":
-		return "text/plain"
-	case ".csv":
-		return "text/csv"
-	case ".md":
-		return "text/markdown"
-	case ".json":
-		return "application/json"
-	case ".pdf":
-		return "application/pdf"
-	case ".png":
-		return "image/png"
-	case ".jpg", ".jpeg":
-		return "image/jpeg"
-	}
-	return "application/octet-stream"
-}
-
-// createFolder serves POST children.
-func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, folder *item) {
+// createFolder serves POST children. With the behavior replace, a folder of that
+// name stays as it is.
+func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, p place) {
+	folder := p.item
 	ask := struct {
 		Name     string          `json:"name"`
 		Folder   json.RawMessage `json:"folder"`
@@ -140,23 +78,24 @@ func (c *driveCall) createFolder(w http.ResponseWriter, r *http.Request, folder 
 	if bad == nil {
 		bad = c.room(1, 0)
 	}
+	status := http.StatusOK
 	var name string
 	var there *item
 	if bad == nil {
-		name, there, bad = settle(folder, ask.Name, ask.Conflict, nil)
+		name, there, bad = c.settle(folder, ask.Name, true, ask.Conflict, nil)
 	}
 	switch {
 	case bad == nil && there != nil && !there.folder:
 		bad = problemExists
 	case bad == nil && there == nil:
-		there = &item{name: name, folder: true}
+		there, status = &item{name: name, folder: true}, http.StatusCreated
 		c.add(folder, there)
 	}
 	if bad != nil {
 		bad.write(w, r)
 		return
 	}
-	writeJSON(w, http.StatusCreated, c.itemDoc(c.user, there))
+	writeJSON(w, status, c.itemDoc(c.user, there))
 }
 
 // put serves PUT content: a new file, or new content of a file.
@@ -164,12 +103,12 @@ func (c *driveCall) put(w http.ResponseWriter, r *http.Request, p place) {
 	behavior := conflict(cmp.Or(r.URL.Query().Get("@microsoft.graph.conflictBehavior"), "replace"))
 	bad := behavior.check()
 	if bad == nil {
-		bad = c.room(1+len(p.missing), int64(len(c.body)))
+		bad = c.room(1+len(p.missing), c.content.size)
 	}
 	var it *item
 	created := false
 	if bad == nil {
-		it, created, bad = c.store(p, behavior, c.body)
+		it, created, bad = c.store(p, behavior, c.content)
 	}
 	if bad != nil {
 		bad.write(w, r)
@@ -188,7 +127,7 @@ func (c *driveCall) stored(w http.ResponseWriter, it *item, created bool) {
 
 // store writes content to a place. It makes the folders on the way that are
 // missing.
-func (c *driveCall) store(p place, behavior conflict, content []byte) (it *item, created bool, bad *problem) {
+func (c *driveCall) store(p place, behavior conflict, content *content) (it *item, created bool, bad *problem) {
 	if p.item != nil {
 		switch {
 		case p.item.folder:
@@ -199,17 +138,16 @@ func (c *driveCall) store(p place, behavior conflict, content []byte) (it *item,
 			}
 			return c.storeNamed(p.item.parent, p.item.name, behavior, content)
 		}
-		p.item.setContent(content)
+		p.item.content, p.item.times = content, fileTimes{}
 		p.item.touch(time.Now())
+		c.drive.changed(p.item)
 		return p.item, false, nil
 	}
 	if !p.base.folder {
 		return nil, false, badRequest("The parent is not a folder.")
 	}
-	for _, name := range p.missing {
-		if bad := nameProblem(name); bad != nil {
-			return nil, false, bad
-		}
+	if bad := c.placeProblem(p.base, false, p.missing...); bad != nil {
+		return nil, false, bad
 	}
 	folder := p.base
 	for _, name := range p.missing[:len(p.missing)-1] {
@@ -220,15 +158,15 @@ func (c *driveCall) store(p place, behavior conflict, content []byte) (it *item,
 	return c.storeNamed(folder, p.missing[len(p.missing)-1], behavior, content)
 }
 
-func (c *driveCall) storeNamed(folder *item, name string, behavior conflict, content []byte) (it *item, created bool, bad *problem) {
-	name, there, bad := settle(folder, name, behavior, nil)
+func (c *driveCall) storeNamed(folder *item, name string, behavior conflict, content *content) (it *item, created bool, bad *problem) {
+	name, there, bad := c.settle(folder, name, false, behavior, nil)
 	if bad != nil {
 		return nil, false, bad
 	}
 	if there != nil {
 		return c.store(place{item: there}, "replace", content)
 	}
-	it = file(name, typeOf(name), content)
+	it = &item{name: name, mime: typeOf(name), content: content}
 	c.add(folder, it)
 	return it, true, nil
 }
@@ -245,16 +183,20 @@ func (c *driveCall) resolve(ref reference) (*item, *problem) {
 	if ref.DriveID != "" && !strings.EqualFold(ref.DriveID, driveID(c.user)) {
 		return nil, problemMissing
 	}
-	target := "items/" + ref.ID
+	path := "items/" + ref.ID
 	if ref.ID == "" {
 		text, err := url.PathUnescape(ref.Path)
 		if err != nil {
 			return nil, badRequest("The path of parentReference is not valid.")
 		}
 		text = strings.TrimPrefix(text, "/drives/"+driveID(c.user))
-		target = strings.TrimPrefix(strings.TrimPrefix(text, "/drive"), "/")
+		path = strings.TrimPrefix(strings.TrimPrefix(text, "/drive"), "/")
 	}
-	p, ok := locate(c.drive.root, target)
+	t, ok := parseTarget(path)
+	if !ok {
+		return nil, problemMissing
+	}
+	p, ok := t.locate(c.drive.root)
 	switch {
 	case !ok || p.item == nil || p.action != "":
 		return nil, problemMissing
@@ -273,11 +215,13 @@ func (c *driveCall) parentFor(it *item, ref *reference) (*item, *problem) {
 	return c.resolve(*ref)
 }
 
-// update serves PATCH: another name, another folder.
-func (c *driveCall) update(w http.ResponseWriter, r *http.Request, it *item) {
+// update serves PATCH: another name, another folder, other times.
+func (c *driveCall) update(w http.ResponseWriter, r *http.Request, p place) {
+	it := p.item
 	ask := struct {
 		Name     *string    `json:"name"`
 		Parent   *reference `json:"parentReference"`
+		Times    *fileTimes `json:"fileSystemInfo"`
 		Conflict conflict   `json:"@microsoft.graph.conflictBehavior"`
 	}{Conflict: "fail"}
 	bad := readDocument(c.body, &ask)
@@ -285,8 +229,11 @@ func (c *driveCall) update(w http.ResponseWriter, r *http.Request, it *item) {
 	if bad == nil {
 		bad = ask.Conflict.check()
 	}
+	if bad == nil {
+		bad = ask.Times.check()
+	}
 	if bad == nil && it == c.drive.root {
-		bad = &problem{http.StatusForbidden, "accessDenied", "The root folder cannot be changed."}
+		bad = forbidden("The root folder cannot be changed.")
 	}
 	if bad == nil {
 		folder, bad = c.parentFor(it, ask.Parent)
@@ -299,9 +246,9 @@ func (c *driveCall) update(w http.ResponseWriter, r *http.Request, it *item) {
 	}
 	var there *item
 	if bad == nil {
-		name, there, bad = settle(folder, name, ask.Conflict, it)
+		name, there, bad = c.settle(folder, name, it.folder, ask.Conflict, it)
 	}
-	if bad == nil && there != nil && it.within(there) {
+	if bad == nil && there != nil && (there.folder || it.within(there)) { // only files are replaced
 		bad = problemExists
 	}
 	if bad != nil {
@@ -309,18 +256,22 @@ func (c *driveCall) update(w http.ResponseWriter, r *http.Request, it *item) {
 		return
 	}
 	if there != nil {
-		there.remove()
+		c.recycle(there)
 	}
 	if folder != it.parent {
-		it.remove()
+		c.drive.leaves(it)
+		c.drive.take(it)
 		it.parent = folder
 		folder.children = append(folder.children, it)
 		folder.touch(time.Now())
+		c.drive.changedBelow(it)
 	}
 	it.name = name
+	it.times.set(ask.Times)
 	if !it.folder {
 		it.mime = typeOf(name)
 	}
 	it.touch(time.Now())
+	c.drive.changed(it)
 	writeJSON(w, http.StatusOK, c.itemDoc(c.user, it))
 }

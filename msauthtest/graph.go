@@ -47,21 +47,33 @@ func graphCode(status int) string {
 // graphError answers with Graph's error document ("Microsoft Graph error
 // responses and resource types").
 func graphError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	writeError(w, r, problem{status, code, message, ""})
+}
+
+func writeError(w http.ResponseWriter, r *http.Request, p problem) {
 	id := newGUID()
 	clientID := id
 	if text := r.Header.Get("Client-Request-Id"); text != "" && len(text) <= 64 {
 		clientID = text
 	}
 	w.Header().Set("Request-Id", id)
-	writeJSON(w, status, map[string]any{"error": map[string]any{
-		"code":    code,
-		"message": message,
-		"innerError": map[string]any{
-			"date":              time.Now().UTC().Format("2006-01-02T15:04:05"),
-			"request-id":        id,
-			"client-request-id": clientID,
-		},
-	}})
+	if strings.HasPrefix(r.URL.Path, "/upload/") { // the storage host spells it so, and has no ids
+		doc := map[string]any{"code": p.code, "message": p.message}
+		if p.inner != "" {
+			doc["innererror"] = map[string]any{"code": p.inner}
+		}
+		writeJSON(w, p.status, map[string]any{"error": doc})
+		return
+	}
+	inner := map[string]any{
+		"date":              time.Now().UTC().Format("2006-01-02T15:04:05"),
+		"request-id":        id,
+		"client-request-id": clientID,
+	}
+	if p.inner != "" {
+		inner["code"] = p.inner
+	}
+	writeJSON(w, p.status, map[string]any{"error": map[string]any{"code": p.code, "message": p.message, "innerError": inner}})
 }
 
 // bearer returns the person whose token a request to Graph carries, or answers
@@ -91,27 +103,19 @@ func (e *exchange) graph(w http.ResponseWriter, r *http.Request) {
 		handle(e, w, r)
 		return
 	}
+	if parts := photoPath.FindStringSubmatch(path); parts != nil {
+		e.profilePhoto(w, r, parts)
+		return
+	}
 	u, ok := e.bearer(w, r, profileNeed)
 	if !ok || !readOnly(w, r) {
 		return
 	}
-	if u.NoPhoto && (path == "me/photo" || path == "me/photo/$value") {
-		graphError(w, r, http.StatusNotFound, "ImageNotFound", "Exception of type 'Microsoft.Fast.Profile.Core.Exception.ImageNotFoundException' was thrown.")
+	if path != "me" {
+		graphError(w, r, http.StatusNotFound, "Request_ResourceNotFound", "The local Microsoft has no such resource: "+path)
 		return
 	}
-	switch path {
-	case "me":
-		e.graphJSON(w, r, "users/$entity", profile(u))
-	case "me/photo":
-		e.graphJSON(w, r, "users('"+u.ObjectID+"')/photo/$entity", map[string]any{
-			"@odata.mediaContentType": "image/jpeg", "id": "240x240", "width": photoSize, "height": photoSize,
-		})
-	case "me/photo/$value":
-		w.Header().Set("Content-Type", "image/jpeg")
-		w.Write(photo(u))
-	default:
-		graphError(w, r, http.StatusNotFound, "Request_ResourceNotFound", "The local Microsoft has no such resource: "+path)
-	}
+	e.graphJSON(w, r, "users/$entity", profile(u))
 }
 
 func readOnly(w http.ResponseWriter, r *http.Request) bool {
@@ -207,9 +211,22 @@ func webRoot(u User) string {
 	return "https://" + tenantName + "-my.sharepoint.example/personal/" + strings.NewReplacer("@", "_", ".", "_").Replace(u.SignInName) + "/Documents"
 }
 
-func (e *exchange) driveDoc(u User, root *item) map[string]any {
-	const total int64 = 5 << 30
-	used := root.size()
+// quotaState returns the state of a quota ("quota resource type").
+func quotaState(remaining int64) string {
+	switch {
+	case remaining <= 0:
+		return "exceeded"
+	case remaining < maxDriveSize/100:
+		return "critical"
+	case remaining < maxDriveSize/10:
+		return "nearing"
+	}
+	return "normal"
+}
+
+func (e *exchange) driveDoc(u User, d *drive) map[string]any {
+	used, deleted := d.root.size(), d.binSize()
+	remaining := maxDriveSize - used - deleted
 	return map[string]any{
 		"id":        driveID(u),
 		"driveType": driveType(u),
@@ -217,7 +234,7 @@ func (e *exchange) driveDoc(u User, root *item) map[string]any {
 		"webUrl":    webRoot(u),
 		"owner":     identity(u),
 		"quota": map[string]any{
-			"total": total, "used": used, "remaining": total - int64(used), "deleted": 0, "state": "normal",
+			"total": int64(maxDriveSize), "used": used, "remaining": remaining, "deleted": deleted, "state": quotaState(remaining),
 		},
 	}
 }
@@ -235,7 +252,7 @@ func (e *exchange) itemDoc(u User, it *item) map[string]any {
 		"cTag":                 fmt.Sprintf(`"c:{%s},%d"`, strings.ToUpper(derivedGUID("ctag "+it.id)), it.version),
 		"createdBy":            identity(u),
 		"lastModifiedBy":       identity(u),
-		"fileSystemInfo":       map[string]any{"createdDateTime": created, "lastModifiedDateTime": modified},
+		"fileSystemInfo":       it.times.doc(created, modified),
 		"parentReference":      map[string]any{"driveId": driveID(u), "driveType": driveType(u)},
 	}
 	if it.parent == nil {
@@ -249,11 +266,19 @@ func (e *exchange) itemDoc(u User, it *item) map[string]any {
 	if it.folder {
 		doc["folder"] = map[string]any{"childCount": len(it.children)}
 	} else {
-		doc["file"] = map[string]any{
-			"mimeType": it.mime,
-			"hashes":   map[string]any{"sha256Hash": it.hash},
+		about := map[string]any{"mimeType": it.mime}
+		if it.content.size > 0 { // empty files have no hashes
+			hashes := map[string]any{"quickXorHash": it.content.hashes.quickXor}
+			if u.personal() {
+				hashes["sha256Hash"] = it.content.hashes.sha256
+			}
+			about["hashes"] = hashes
 		}
-		doc["@microsoft.graph.downloadUrl"] = e.presigned(u, it)
+		doc["file"] = about
+		doc["@microsoft.graph.downloadUrl"] = e.presigned(u, it, "")
+	}
+	if len(it.links) > 0 {
+		doc["shared"] = map[string]any{"scope": it.links[0].scope}
 	}
 	return doc
 }

@@ -46,11 +46,14 @@ func (a *app) json2(url, token string, into any) {
 }
 
 type item struct {
-	ID          string `json:"id"`
-	Name        string `json:"name"`
-	Size        int64  `json:"size"`
-	Folder      *struct{ ChildCount int }
-	File        *struct{ MimeType string }
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	Folder *struct{ ChildCount int }
+	File   *struct {
+		MimeType string
+		Hashes   map[string]string
+	}
 	DownloadURL string `json:"@microsoft.graph.downloadUrl"`
 	WebURL      string
 }
@@ -198,7 +201,7 @@ func TestGraphDrive(t *testing.T) {
 		}
 		for path, want := range map[string]int{
 			"/items/nothing": 404, "/root:/Nowhere/x.txt": 404, "/root/children?$top=0": 400, "/root/children?$top=x": 400,
-			"/root/children?$skiptoken=%25": 400, "/root/content": 400, "/root/thumbnails": 400, "/rootless": 404,
+			"/root/children?$skiptoken=%25": 400, "/root/content": 400, "/root/versions": 400, "/rootless": 404,
 		} {
 			if res, _ := a.graph(drive+path, rep.AccessToken); res.StatusCode != want {
 				t.Errorf("%s: %d, want %d", path, res.StatusCode, want)

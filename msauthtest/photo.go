@@ -1,11 +1,9 @@
 package msauthtest
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"image"
 	"image/color"
-	"image/jpeg"
 	"strings"
 	"sync"
 	"unicode"
@@ -84,11 +82,7 @@ func portrait(back color.RGBA) []byte {
 			img.SetRGBA(x, y, color.RGBA{channel(back.R), channel(back.G), channel(back.B), 255})
 		}
 	}
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: 88}); err != nil {
-		return nil
-	}
-	return b.Bytes()
+	return encodeJPEG(img)
 }
 
 func sq(x float64) float64 { return x * x }

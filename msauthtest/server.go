@@ -59,15 +59,26 @@
 // The server is stricter than Microsoft in what RFC 9700 asks of clients: an
 // authorize request must have state, nonce and a PKCE challenge (S256).
 //
-// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/checkMemberGroups,
-// /me/getMemberObjects, /me/getMemberGroups, /me/transitiveMemberOf and
-// /me/memberOf, /me/events and /me/calendarView, and for each person a small
-// OneDrive below /me/drive and /drives/{id}: folders, uploads with and without
-// a session, moves, copies and deletions, up to 10,000 items and 256 MB, in
-// memory. Each resource requires the documented scopes. As with Microsoft, the
-// content of a file is a redirect to a pre-signed URL on another host name.
-// Pre-signed URLs, those of upload sessions and those of a copy's progress
-// refuse requests with an Authorization header.
+// Graph is at {URL}/v1.0: /me, /me/photo/$value, /me/photos/48x48/$value and
+// those of /users/{id}, /me/checkMemberGroups, /me/getMemberObjects,
+// /me/getMemberGroups, /me/transitiveMemberOf and /me/memberOf, /me/events and
+// /me/calendarView, $batch, and for each person a OneDrive below /me/drive and
+// /drives/{id}. Each resource requires the documented scopes.
+//
+// # OneDrive
+//
+// A drive has folders, uploads with and without a session, moves, copies,
+// deletions, search, thumbnails, sharing links and delta, for up to 10,000 items
+// and 5 GB. Files of more than 256 KB are in temporary files. Names, hashes and
+// what only personal or only work accounts can do (restore, embed links, delta
+// below a folder, @microsoft.graph.sourceUrl) are as documented, or as captured.
+//
+// As with Microsoft, the content of a file is a redirect to a pre-signed URL on
+// another host name. Pre-signed URLs, those of upload sessions and those of a
+// copy's progress refuse requests with an Authorization header. Pages of other
+// origins may use them as far as Microsoft's storage hosts allow it.
+// [Server.ExpireUploads], [Server.ExpireDownloads] and
+// [Server.ExpireDeltaTokens] end what would end in time.
 //
 // # Client credentials
 //
@@ -102,10 +113,10 @@
 package msauthtest
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -137,7 +148,12 @@ type Server struct {
 	signer   []byte      // key of pre-signed URLs
 	secret   *Credential // that of ClientSecret
 	closed   atomic.Bool
-	stop     func() // stops a server that listens; nil for others
+
+	downloadEra atomic.Uint64 // of pre-signed URLs: see ExpireDownloads
+	deltaEra    atomic.Uint64 // of tokens of delta: see ExpireDeltaTokens
+	temporary   *tempFiles    // contents of large files; it refers to nothing here
+
+	stop func() // stops a server that listens; nil for others
 
 	// mu guards everything below. It is never held while a request waits.
 	mu         sync.Mutex
@@ -166,7 +182,7 @@ type Server struct {
 	files    sync.Mutex
 	drives   map[string]*drive // by object id
 	uploads  map[string]*upload
-	monitors map[string]monitor
+	monitors map[string]*monitor
 }
 
 // NewServer starts a server on a free port of 127.0.0.1, over plain http. It
@@ -233,9 +249,10 @@ func New(origin string) *Server {
 		refresh:      map[[32]byte]*refreshToken{},
 		access:       map[[32]byte]accessToken{},
 		consents:     map[string][]permission{},
+		temporary:    &tempFiles{},
 		drives:       map[string]*drive{},
 		uploads:      map[string]*upload{},
-		monitors:     map[string]monitor{},
+		monitors:     map[string]*monitor{},
 		counts:       map[Kind]int{},
 		assertions:   map[string]time.Time{},
 	}
@@ -255,6 +272,7 @@ func (s *Server) Close() {
 	if s.stop != nil {
 		s.stop()
 	}
+	s.temporary.close()
 }
 
 // RollKeys publishes new signing keys and uses them from now on. The previous
@@ -300,13 +318,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
+	s.dispatch(w, r)
+}
 
+// dispatch serves a request from a network, or a part of a batch.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	kind, handle := s.route(r)
 	switch r.Method {
 	case http.MethodPut, http.MethodPatch, http.MethodDelete:
-		r.Body = http.MaxBytesReader(w, r.Body, maxFragment)
+		r.Body = http.MaxBytesReader(w, r.Body, maxSimple)
 	case http.MethodPost:
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		limit := int64(maxForm)
+		if kind == Batch {
+			limit = maxBatch
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		if err := r.ParseForm(); err != nil {
 			http.Error(w, "msauthtest: cannot read the form: "+err.Error(), http.StatusBadRequest)
 			return
@@ -316,6 +342,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.serve(w, r, kind, handle)
+	if r.Method == http.MethodPut {
+		// Clients that are still sending may not see an early answer.
+		io.Copy(io.Discard, r.Body)
+	}
 }
 
 // serve answers a request of a kind as the behavior requires.
@@ -333,6 +363,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind Kind, handle
 		name, _ := tenantPath(r)
 		e.tenant, _ = s.tenant(name)
 	}
+	e.allowOrigin(sw, r)
 	if f.LoseReply {
 		handle(e, &recorder{}, r)
 		panic(http.ErrAbortHandler)
@@ -356,60 +387,6 @@ type exchange struct {
 }
 
 type handler func(e *exchange, w http.ResponseWriter, r *http.Request)
-
-// route returns the kind and the handler of a request.
-func (s *Server) route(r *http.Request) (Kind, handler) {
-	path := r.URL.Path
-	switch {
-	case s.origin(r) != s.URL: // a standard name serves its provider only
-	case path == "/":
-		return Other, (*exchange).welcome
-	case path == "/error":
-		return Other, (*exchange).explain
-	case path == "/oidc/userinfo":
-		return Graph, (*exchange).userinfo
-	case strings.HasPrefix(path, "/v1.0/"):
-		return Graph, (*exchange).graph
-	case strings.HasPrefix(path, "/download/"):
-		return Download, (*exchange).download
-	case strings.HasPrefix(path, "/upload/"):
-		return Upload, (*exchange).upload
-	case strings.HasPrefix(path, "/monitor/"):
-		return Other, (*exchange).monitor
-	}
-	name, rest := tenantPath(r)
-	var kind Kind
-	var handle handler
-	// The plain provider has the same endpoints except discovery, which OpenID
-	// Connect Discovery section 4 puts directly below the issuer.
-	discovery := "v2.0/.well-known/openid-configuration"
-	if name == "generic" {
-		discovery = ".well-known/openid-configuration"
-	}
-	switch rest {
-	case discovery:
-		kind, handle = Discovery, (*exchange).discover
-	case "discovery/v2.0/keys":
-		kind, handle = Keys, (*exchange).keys
-	case "oauth2/v2.0/authorize":
-		kind, handle = Authorize, (*exchange).authorize
-	case "signin":
-		kind, handle = Picked, (*exchange).picked
-	case "oauth2/v2.0/token":
-		kind, handle = TokenOther, (*exchange).token
-	case "oauth2/v2.0/logout":
-		kind, handle = Logout, (*exchange).logout
-	default:
-		return Other, func(_ *exchange, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
-	}
-	return kind, func(e *exchange, w http.ResponseWriter, r *http.Request) {
-		if e.tenant.name == "" || !e.tenant.served(e.origin) {
-			e.refuse(w, r, 90002, "'"+name+"'")
-			return
-		}
-		handle(e, w, r)
-	}
-}
 
 // loopback reports whether a host, with or without a port, is a loopback name
 // or address.
@@ -449,53 +426,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// A statusWriter remembers the status of an answer.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// A recorder keeps an answer in memory.
-type recorder struct {
-	header http.Header
-	status int
-	sent   http.Header // header as it was when the answer began
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header {
-	if r.header == nil {
-		r.header = http.Header{}
-	}
-	return r.header
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 && status >= 200 {
-		r.status = status
-		r.sent = r.Header().Clone()
-	}
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(p)
 }

@@ -160,6 +160,10 @@ func Copy(ctx context.Context, client *msgraphsdk.GraphServiceClient, drive, ite
 	}
 }
 
+// noRedirects is for monitor URLs: those of personal accounts redirect to the
+// item, which requires a token.
+var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // copied returns the ID of the copy from a monitor URL, which requires no token. It
 // is empty until the copy exists ("Working with long running actions").
 func copied(ctx context.Context, monitor string) (id string, err error) {
@@ -167,7 +171,7 @@ func copied(ctx context.Context, monitor string) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := noRedirects.Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -176,7 +180,7 @@ func copied(ctx context.Context, monitor string) (id string, err error) {
 		Status, ResourceID string
 		Error              struct{ Code, Message string }
 	}
-	if res.StatusCode >= 300 {
+	if res.StatusCode >= 300 && res.StatusCode != http.StatusSeeOther {
 		return "", fmt.Errorf("copy: %s", res.Status)
 	}
 	if err := json.NewDecoder(res.Body).Decode(&state); err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/example/internal/msgraph"
+	"example.com/msauth/graph"
 	"example.com/msauth/msauthtest"
 )
 
@@ -75,7 +75,7 @@ func TestARunEndsWhereMicrosoftFailsAllAlike(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if broken {
-			return nil, &msgraph.Error{Status: http.StatusServiceUnavailable, RetryAfter: 7 * time.Second}
+			return nil, &graph.Error{Status: http.StatusServiceUnavailable, RetryAfter: 7 * time.Second}
 		}
 		seen[in.User.Key()] = true
 		return nil, nil
@@ -121,7 +121,7 @@ func TestEachIsLeftAloneForAsLongAsMicrosoftWants(t *testing.T) {
 			return nil, nil
 		}
 		asked++
-		return nil, &msgraph.Error{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Minute}
+		return nil, &graph.Error{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Minute}
 	}
 	r := s.wantRun(run{Users: 3, Written: 2, Failed: 1})
 	if rest, wait := pause(0, time.Minute, time.Minute, r); rest != 0 || wait != time.Minute {
@@ -163,7 +163,7 @@ func TestDigestsOfAnotherWorkerAreASignOfLife(t *testing.T) {
 				write()
 				return nil, nil
 			}
-			return nil, &msgraph.Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Hour}
+			return nil, &graph.Error{Status: http.StatusServiceUnavailable, RetryAfter: time.Hour}
 		}
 		s.rested()
 		r := s.worker.run(t.Context(), s.due)

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/example/internal/msgraph"
+	"example.com/msauth/graph"
 )
 
 // A trouble is the reason why a user got no digest.
@@ -20,7 +20,7 @@ type trouble struct {
 // troubleOf returns the trouble for an error: the zero value if there is none.
 func troubleOf(err error) trouble {
 	refusal, _ := errors.AsType[*msauth.AuthError](err)
-	answer, _ := errors.AsType[*msgraph.Error](err)
+	answer, _ := errors.AsType[*graph.Error](err)
 	switch {
 	case err == nil, errors.Is(err, msauth.ErrNoTokens):
 		return trouble{}

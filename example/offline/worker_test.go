@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"example.com/msauth"
-	"example.com/msauth/example/internal/msgraph"
+	"example.com/msauth/graph"
 	"example.com/msauth/msauthtest"
 )
 
@@ -279,7 +279,7 @@ func TestNoTroubleIsNotedForWhoDisconnectsMeanwhile(t *testing.T) {
 				s.as(then)
 				b.post("/settings/connect").want(http.StatusOK, then)
 			}
-			return nil, &msgraph.Error{Status: http.StatusServiceUnavailable}
+			return nil, &graph.Error{Status: http.StatusServiceUnavailable}
 		}
 		s.wantRun(run{Users: 1, Failed: 1})
 		if n := s.number(`SELECT count(*) FROM troubles`); n != 0 {
@@ -363,9 +363,9 @@ func TestTroubles(t *testing.T) {
 		{"retry", auth(msauth.ClassRetry), false, true, time.Second},
 		{"app misconfigured", auth(msauth.ClassMisconfigured), false, true, time.Second},
 		{"network", errors.New("connection refused"), false, true, 0},
-		{"throttled", &msgraph.Error{Status: 429, RetryAfter: time.Minute}, false, true, time.Minute},
-		{"no drive", &msgraph.Error{Status: 404}, false, false, 0},
-		{"other status", &msgraph.Error{Status: 418}, false, false, 0},
+		{"throttled", &graph.Error{Status: 429, RetryAfter: time.Minute}, false, true, time.Minute},
+		{"no drive", &graph.Error{Status: 404}, false, false, 0},
+		{"other status", &graph.Error{Status: 418}, false, false, 0},
 		{"panic", errPanic, false, false, 0},
 	} {
 		got := troubleOf(tt.err)

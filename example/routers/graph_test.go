@@ -28,8 +28,8 @@ func TestFiles(t *testing.T) {
 	s.want(t, "/files", "navigate", http.StatusOK, "Documents\n")
 
 	// Graph fails, and is well again.
-	s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Graph] = []msauthtest.Failure{{Status: 503}} })
-	s.want(t, "/files", "navigate", http.StatusBadGateway, "503")
+	s.ms.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Graph] = []msauthtest.Failure{{Status: 500}} })
+	s.want(t, "/files", "navigate", http.StatusBadGateway, "cannot be read")
 	s.want(t, "/files", "navigate", http.StatusOK, "Documents\n")
 }
 

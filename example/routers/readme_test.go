@@ -51,7 +51,7 @@ func flat(s string) string {
 func TestSnippets(t *testing.T) {
 	t.Parallel()
 	var files []string
-	for _, pattern := range []string{"*.go", "*/*.go", "../graphsdk/*.go", "../managedidentity/*.go", "../../*_test.go", "../../tests/*/*_test.go"} {
+	for _, pattern := range []string{"*.go", "*/*.go", "../*.go", "../graphsdk/*.go", "../managedidentity/*.go", "../../*_test.go", "../../tests/*/*_test.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

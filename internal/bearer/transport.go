@@ -39,6 +39,20 @@ type Transport struct {
 	Local bool
 	// Base makes the requests.
 	Base http.RoundTripper
+
+	atOnce bool // 429 and 503 are returned as they come
+}
+
+// WithoutToken returns Base: it is for URLs that carry their own permission, to
+// which a token must not go.
+func (t *Transport) WithoutToken() http.RoundTripper { return t.Base }
+
+// WithoutWaiting returns a transport that adds the same tokens, and returns an answer
+// with status 429 or 503 as it is: for a client that waits and repeats by itself.
+func (t *Transport) WithoutWaiting() http.RoundTripper {
+	other := *t
+	other.atOnce = true
+	return &other
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -85,7 +99,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
 			wait := web.RetryAfter(res.Header.Get("Retry-After"), time.Now())
 			deadline, bounded := r.Context().Deadline()
-			if wait == 0 || waits == mostWaits || waited+wait > longestWait || bounded && time.Until(deadline) < wait ||
+			if t.atOnce || wait == 0 || waits == mostWaits || waited+wait > longestWait || bounded && time.Until(deadline) < wait ||
 				!repeatable(r.Method) || !rewindable(r) {
 				return res, nil
 			}

@@ -262,3 +262,12 @@ type closing struct {
 }
 
 func (c *closing) Close() error { c.closed = true; return nil }
+
+func TestWithoutTokenSendsNone(t *testing.T) {
+	t.Parallel()
+	base := &api{}
+	client := &http.Client{Transport: transport(t.Context(), base).WithoutToken()}
+	if _, err := client.Get("https://api.example.com/me"); err != nil || base.seen[0] != "" {
+		t.Errorf("%v, with Authorization %q", err, base.seen)
+	}
+}

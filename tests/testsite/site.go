@@ -322,7 +322,8 @@ func (s *Site) Calls() map[msauthtest.Kind]int {
 	counts := map[msauthtest.Kind]int{}
 	for _, kind := range []msauthtest.Kind{
 		msauthtest.Discovery, msauthtest.Keys, msauthtest.Authorize, msauthtest.Picked, msauthtest.TokenCode, msauthtest.TokenRefresh,
-		msauthtest.TokenOther, msauthtest.Logout, msauthtest.Graph, msauthtest.Download, msauthtest.Other,
+		msauthtest.TokenOther, msauthtest.Logout, msauthtest.Graph, msauthtest.Batch, msauthtest.Download,
+		msauthtest.Thumbnail, msauthtest.Upload, msauthtest.Monitor, msauthtest.Preflight, msauthtest.Other,
 	} {
 		if n := s.MS.Count(kind); n > 0 {
 			counts[kind] = n

@@ -101,7 +101,6 @@ func (p *Pages) ServeStatic(w http.ResponseWriter, r *http.Request) {
 type Failure struct {
 	Status      int
 	Title, Text string
-	SignIn      bool          // offer to sign in, at the view's LoginURL
 	Retry       bool          // offer to try again, at the view's Here
 	RetryAfter  time.Duration // not before this time has passed; 0 if unknown
 	ID          string        // also in the log

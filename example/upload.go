@@ -1,0 +1,151 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/msauth/graph"
+)
+
+const (
+	maxFile = 250 << 30 // bytes of a file in OneDrive
+
+	// What is read of a refused upload all the same: browsers differ in whether they
+	// read an answer while they are sending.
+	maxDrain  = 32 << 20
+	drainTime = 5 * time.Second
+)
+
+var (
+	errNoFile    = errors.New("no file was chosen")
+	errLargeFile = errors.New("the file is too large")
+)
+
+// conflicts are the answers to what happens if there is a file of the name.
+var conflicts = map[string]graph.Conflict{"": graph.Fail, "ask": graph.Fail, "rename": graph.Rename, "replace": graph.Replace}
+
+// uploadPage has the form. Its script sends files to OneDrive without the detour
+// through this app where the browser may do that, for which the policy of the page
+// names OneDrive's hosts.
+func (a *app) uploadPage(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	return a.showUpload(w, r, http.StatusOK, uploadView{In: q.Get("in"), Conflict: "ask"})
+}
+
+// An uploadView is the data of the upload page.
+type uploadView struct {
+	In       string // the ID of the folder
+	Name     string // of the folder
+	Back     string
+	Conflict string
+	Problem  string // why a file was not stored
+}
+
+func (a *app) showUpload(w http.ResponseWriter, r *http.Request, status int, view uploadView) error {
+	f, err := a.drive(r)
+	if err != nil {
+		return err
+	}
+	view.Name, view.Back = "OneDrive", pageOf(view.In)
+	if view.In != "" {
+		it, err := f.Stat(r.Context(), graph.Ref{ID: view.In}, graph.Query{Select: itemFields})
+		if err != nil {
+			return err
+		}
+		if it.Folder == nil {
+			return errNotFound
+		}
+		view.Name = it.Name
+	}
+	w.Header().Set("Content-Security-Policy", policy(a.set.UploadHosts...))
+	return a.render(w, r, status, "upload", "Upload", view)
+}
+
+// upload stores the file of the form. The bytes go on to OneDrive as they come: no
+// more than a chunk of them is in memory, whatever the size of the file.
+func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
+	f, err := a.drive(r)
+	if err != nil {
+		return err
+	}
+	control, body := http.NewResponseController(w), r.Body
+	r.Body = io.NopCloser(patientReader{body, control})
+	it, form, err := a.storeForm(r, f)
+	if err != nil {
+		_ = control.SetReadDeadline(time.Now().Add(drainTime))
+		_, _ = io.CopyN(io.Discard, body, maxDrain)
+		return a.notStored(w, r, form, err)
+	}
+	if isScript(r) {
+		writeJSON(w, http.StatusOK, "application/json", map[string]string{"name": it.Name})
+		return nil
+	}
+	return a.after(w, r, pageOf(form.fields["in"]), notice{Done: "uploaded", Name: it.Name})
+}
+
+// storeForm stores the file of a form. The form is nil if it could not be read.
+func (a *app) storeForm(r *http.Request, f *graph.Files) (it graph.DriveItem, form *uploadForm, err error) {
+	if form, err = readUpload(r); err != nil {
+		return it, nil, err
+	}
+	conflict, ok := conflicts[form.fields["conflict"]]
+	switch {
+	case !ok:
+		return it, form, errBadForm
+	case form.name == "":
+		return it, form, errNoFile
+	case form.size > maxFile:
+		return it, form, errLargeFile
+	}
+	if err := graph.CheckName(form.name); err != nil {
+		return it, form, err
+	}
+	// Not r.Context(): when the browser goes away, reading the content fails, and the
+	// upload session is cancelled. Left open, it could keep the name taken.
+	ctx := context.WithoutCancel(r.Context())
+	at := graph.Ref{ID: form.fields["in"], Path: form.name}
+	it, err = f.Upload(ctx, at, form.content, form.size, graph.UploadOptions{Conflict: conflict})
+	if invalid, ok := errors.AsType[*graph.InvalidError](err); ok && invalid.Field == "size" {
+		err = errors.Join(errFrame, err) // something follows the file, or is missing
+	}
+	return it, form, err
+}
+
+// notStored answers an upload that has failed: with its page, where choosing
+// something else there helps.
+func (a *app) notStored(w http.ResponseWriter, r *http.Request, form *uploadForm, err error) error {
+	if isScript(r) {
+		a.problem(w, r, err)
+		return nil
+	}
+	if form == nil {
+		return err
+	}
+	view, status := uploadView{In: form.fields["in"], Conflict: cmp.Or(form.fields["conflict"], "ask")}, http.StatusBadRequest
+	invalid, _ := errors.AsType[*graph.InvalidError](err)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		status, view.Conflict = http.StatusConflict, "rename"
+		view.Problem = "There is already an item called “" + form.name + "” in the folder. Choose the file again, and what to do."
+	case invalid != nil && invalid.Field == "name":
+		view.Problem = "The name “" + form.name + "” " + invalid.Reason + ". Rename the file and choose it again."
+	case errors.Is(err, errNoFile):
+		view.Problem = "Choose a file."
+	default:
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.set.AnswerTime)
+	defer cancel()
+	return a.showUpload(w, r.WithContext(ctx), status, view)
+}
+
+// isScript reports whether the page's script has sent a request, which wants JSON.
+func isScript(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "application/json")
+}
