@@ -159,9 +159,10 @@ func TestUploadToAHostThatThePolicyLacks(t *testing.T) {
 func TestUploadIsDroppedShowsProgressAndIsCancelled(t *testing.T) {
 	parallel(t)
 	ms, a, b := writer(t, msauthtest.Ada)
-	ms.Set(func(b *msauthtest.Behavior) {
-		b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.Upload: 400 * time.Millisecond}
-	})
+	slow := func(d time.Duration) {
+		ms.Set(func(b *msauthtest.Behavior) { b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.Upload: d} })
+	}
+	slow(400 * time.Millisecond)
 	b.click("#upload")
 	b.shows("#drop")
 	eval[bool](b, `(() => {
@@ -177,7 +178,9 @@ func TestUploadIsDroppedShowsProgressAndIsCancelled(t *testing.T) {
 	if len(seen) != 2 {
 		t.Errorf("the bar does not move: %v", seen)
 	}
+	slow(time.Minute) // it must not be over before it is cancelled
 	b.look("uploads-going")
+	slow(0)
 	b.click("#uploads .cancel")
 	b.until(`document.querySelector("#uploads .state").innerText === "Cancelled"`)
 	if got := b.text("#upload-status"); got != "Dropped.bin: Cancelled" {
@@ -190,7 +193,6 @@ func TestUploadIsDroppedShowsProgressAndIsCancelled(t *testing.T) {
 		t.Error("the session was not ended")
 	}
 	b.click("#uploads .choices button") // try again
-	ms.Set(func(b *msauthtest.Behavior) { b.Delay = nil })
 	b.uploaded(1)
 	b.open(a.url + "/files")
 	if !slices.Contains(b.names(), "Dropped.bin") {
