@@ -100,6 +100,7 @@ func TestUploadRefused(t *testing.T) {
 		"preamble only":      "x",
 		"no file":            strings.Replace(head, `; filename="Refused.txt"`, "", 1) + "a" + tail,
 		"endless head":       strings.Repeat("x", 70<<10),
+		"endless fields":     endlessFields(boundary),
 		"endless field":      strings.Replace(head, "\r\n\r\nask", "\r\n\r\n"+strings.Repeat("x\n", 4<<10), 1) + "a" + tail,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +137,45 @@ func TestUploadRefused(t *testing.T) {
 	if after := b.get("/files").body; after != before {
 		t.Errorf("something was stored:\n%s", after)
 	}
+}
+
+// endlessFields is a form whose first field has a name that looks like a file's, and
+// so its head ends there. What follows could go on for ever.
+func endlessFields(boundary string) string {
+	var b strings.Builder
+	for i := range 10000 {
+		fmt.Fprintf(&b, "--%s\r\nContent-Disposition: form-data; name=\"filename=%d\"\r\n\r\nx\r\n", boundary, i)
+	}
+	b.WriteString("--" + boundary + "--\r\n")
+	return b.String()
+}
+
+// Of a form that has no file, only so many fields are kept.
+func TestUploadFields(t *testing.T) {
+	t.Parallel()
+	body := &countingReader{Reader: strings.NewReader(endlessFields("x"))}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/files/upload", body)
+	r.ContentLength = 1 << 30
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	form, err := readUpload(r)
+	if !errors.Is(err, errFrame) || form != nil {
+		t.Errorf("form %v, error %v", form, err)
+	}
+	if body.n > 2*maxHead {
+		t.Errorf("%d bytes were read", body.n)
+	}
+}
+
+// A countingReader counts the bytes that are read from it.
+type countingReader struct {
+	io.Reader
+	n int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
 }
 
 // A form whose connection is cut stores nothing.

@@ -19,6 +19,7 @@ var errFrame = errors.New("the form has another shape")
 const (
 	maxHead  = 64 << 10 // bytes before the file
 	maxField = 4 << 10  // bytes of a field
+	maxParts = 16       // fields, and the file
 )
 
 // An uploadForm is a form with a file. The file's content is read as it arrives,
@@ -48,7 +49,7 @@ func readUpload(r *http.Request) (*uploadForm, error) {
 	}
 	parts := multipart.NewReader(io.MultiReader(bytes.NewReader(head), body), boundary)
 	form := &uploadForm{fields: map[string]string{}}
-	for {
+	for range maxParts { // also where readHead has taken a field for the file
 		part, err := parts.NextRawPart()
 		if err != nil {
 			return nil, errors.Join(errFrame, err)
@@ -68,6 +69,7 @@ func readUpload(r *http.Request) (*uploadForm, error) {
 		}
 		return form, nil
 	}
+	return nil, errFrame
 }
 
 // readHead reads a form up to the empty line before the content of the file.
