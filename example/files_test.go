@@ -60,10 +60,13 @@ func TestPermissionForChangesByScript(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.signedIn()
+	account := ""
 	start := func() *answer {
-		return b.body("/files/upload-session", "application/json", strings.NewReader(`{"name":"x","size":1}`), s.script()...)
+		return b.body("/files/upload-session", "application/json", strings.NewReader(`{"account":"`+account+`","name":"x","size":1}`), s.script()...)
 	}
 	b.get(start().loginURL()).want(http.StatusOK, "Files.ReadWrite")
+	start().want(http.StatusForbidden, "Another account has signed in")
+	account = b.account()
 	start().want(http.StatusOK, `"url"`)
 }
 

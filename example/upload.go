@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/graph"
 )
 
@@ -25,6 +26,10 @@ const (
 var (
 	errNoFile    = errors.New("no file was chosen")
 	errLargeFile = errors.New("the file is too large")
+
+	// errOtherAccount means that somebody else has signed in since the upload page
+	// was opened, as in another tab. The file would go to another OneDrive.
+	errOtherAccount = errors.New("the page was opened by another account")
 )
 
 // conflicts are the answers to what happens if there is a file of the name.
@@ -44,6 +49,7 @@ type uploadView struct {
 	Name     string // of the folder
 	Back     string
 	Conflict string
+	Account  string // whose OneDrive the page is about
 	Problem  string // why a file was not stored
 }
 
@@ -52,7 +58,7 @@ func (a *app) showUpload(w http.ResponseWriter, r *http.Request, status int, vie
 	if err != nil {
 		return err
 	}
-	view.Name, view.Back = "OneDrive", pageOf(view.In)
+	view.Name, view.Back, view.Account = "OneDrive", pageOf(view.In), accountOf(r)
 	if view.In != "" {
 		it, err := f.Stat(r.Context(), graph.Ref{ID: view.In}, graph.Query{Select: itemFields})
 		if err != nil {
@@ -98,6 +104,8 @@ func (a *app) storeForm(r *http.Request, f *graph.Files) (it graph.DriveItem, fo
 	switch {
 	case !ok:
 		return it, form, errBadForm
+	case form.fields["account"] != accountOf(r):
+		return it, form, errOtherAccount
 	case form.name == "":
 		return it, form, errNoFile
 	case form.size > maxFile:
@@ -143,6 +151,15 @@ func (a *app) notStored(w http.ResponseWriter, r *http.Request, form *uploadForm
 	ctx, cancel := context.WithTimeout(r.Context(), a.set.AnswerTime)
 	defer cancel()
 	return a.showUpload(w, r.WithContext(ctx), status, view)
+}
+
+// accountOf returns the key of the account that is signed in.
+func accountOf(r *http.Request) string {
+	s, ok := msauth.FromContext(r.Context())
+	if !ok {
+		return ""
+	}
+	return s.User.Key()
 }
 
 // isScript reports whether the page's script has sent a request, which wants JSON.

@@ -22,9 +22,10 @@ import (
 
 // uploadBody returns the form of the upload page as browsers send it: up to the
 // file's content, and what follows it.
-func uploadBody(in, conflict, name string) (head, tail, contentType string) {
+func uploadBody(account, in, conflict, name string) (head, tail, contentType string) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
+	w.WriteField("account", account)
 	w.WriteField("in", in)
 	w.WriteField("conflict", conflict)
 	w.CreateFormFile("file", name)
@@ -36,8 +37,35 @@ func uploadBody(in, conflict, name string) (head, tail, contentType string) {
 // upload sends the form of the upload page.
 func (b *browser) upload(in, conflict, name, content string, headers ...string) *answer {
 	b.site.t.Helper()
-	head, tail, contentType := uploadBody(in, conflict, name)
+	head, tail, contentType := uploadBody(b.account(), in, conflict, name)
 	return b.body("/files/upload", contentType, strings.NewReader(head+content+tail), headers...)
+}
+
+// account is the key of the account, as the upload page has it.
+func (b *browser) account() string {
+	b.site.t.Helper()
+	return b.get("/files/upload").href(`name="account" value="([^"]+)"`)
+}
+
+// A page that was opened before somebody else has signed in stores nothing with them.
+func TestUploadOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Ada's.txt")
+	document := `{"account":"` + b.account() + `","name":"Ada's.txt","size":5}`
+
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
+	b.get(b.get("/files").href(`id="switch-account" href="([^"]+)"`)).want(http.StatusOK, "Mia")
+	b.get("/files/new-folder").want(http.StatusOK) // allows changes
+	s.ms.ResetCalls()
+	b.body("/files/upload", contentType, strings.NewReader(head+"secret"+tail)).want(http.StatusForbidden, "Another account has signed in", "Nothing was stored.")
+	b.body("/files/upload", contentType, strings.NewReader(head+"secret"+tail), s.script()...).want(http.StatusForbidden, `"title":"Another account has signed in"`)
+	b.body("/files/upload-session", "application/json", strings.NewReader(document), s.script()...).want(http.StatusForbidden, `"title":"Another account has signed in"`)
+	if n := s.ms.Count(msauthtest.Graph) + s.ms.Count(msauthtest.Upload); n != 0 {
+		t.Errorf("%d requests to Graph", n)
+	}
+	b.upload("", "ask", "Mia's.txt", "x").want(http.StatusOK, "Uploaded “Mia&#39;s.txt”.")
 }
 
 func TestUpload(t *testing.T) {
@@ -87,7 +115,7 @@ func TestUploadRefused(t *testing.T) {
 	s := newSite(t)
 	b := s.writer(msauthtest.Ada)
 	before := b.get("/files").body
-	head, tail, contentType := uploadBody("", "ask", "Refused.txt")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Refused.txt")
 	boundary := strings.TrimPrefix(contentType, "multipart/form-data; boundary=")
 	another := "\r\n--" + boundary + "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b.txt\"\r\n\r\nb"
 	send := func(body string) *answer { return b.body("/files/upload", contentType, strings.NewReader(body)) }
@@ -184,7 +212,7 @@ func TestUploadCut(t *testing.T) {
 	s := newSite(t)
 	b := s.writer(msauthtest.Ada)
 	before := b.get("/files").body
-	head, tail, contentType := uploadBody("", "ask", "Cut.bin")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Cut.bin")
 	size := int64(12 << 20)
 	broken := errors.New("cut")
 	body := io.MultiReader(strings.NewReader(head), io.LimitReader(zeros{}, size-1), failingReader{broken})
@@ -223,7 +251,7 @@ func TestSlowTransfers(t *testing.T) {
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond
 	s := newSiteOn(t, server)
 	b := s.writer(msauthtest.Ada)
-	head, tail, contentType := uploadBody("", "ask", "Slow.txt")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Slow.txt")
 	const content = "0123456789"
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload",
 		io.MultiReader(strings.NewReader(head), &slowReader{content}, strings.NewReader(tail)))
@@ -277,7 +305,9 @@ func TestUploadSession(t *testing.T) {
 	if policy := b.get("/files").Header.Get("Content-Security-Policy"); !strings.Contains(policy, "connect-src 'self';") {
 		t.Errorf("policy %q of another page", policy)
 	}
+	account := b.account()
 	start := func(document string) *answer {
+		document = strings.Replace(document, "{", `{"account":"`+account+`",`, 1)
 		return b.body("/files/upload-session", "application/json", strings.NewReader(document), s.script()...)
 	}
 	a := start(`{"in":"` + in + `","name":"Direct.txt","size":5,"conflict":"ask","modified":"2026-01-02T03:04:05Z"}`).want(http.StatusOK)
@@ -345,7 +375,7 @@ func TestUploadMemory(t *testing.T) {
 	s := newSite(t)
 	b := s.writer(msauthtest.Ada)
 	b.Timeout = 10 * time.Minute
-	head, tail, contentType := uploadBody("", "ask", "Large.bin")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Large.bin")
 	var most uint64
 	before := heap()
 	content := io.TeeReader(io.LimitReader(zeros{}, size), &watcher{every: size / 20, look: func() { most = max(most, heap()) }})
