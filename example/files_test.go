@@ -168,6 +168,10 @@ func TestDeleteAndRestore(t *testing.T) {
 		undo := url.Values{"id": {a.href(`name="id" value="([^"]+)"`)}, "was": {a.href(`name="was" value="([^"]+)"`)}}
 		b.submit("/files/new-folder", url.Values{"name": {"Shopping list.txt"}}).want(http.StatusOK)
 		b.submit("/files/restore", undo).want(http.StatusConflict, `value="Shopping list (2).txt"`)
+		again := url.Values{"id": undo["id"], "name": {"Documents"}} // as the form on that page sends it
+		b.submit("/files/restore", again).want(http.StatusConflict, "an item called “Documents”", `value="Documents (2)"`)
+		again.Set("name", "a?b")
+		b.submit("/files/restore", again).want(http.StatusBadRequest, "This name contains one of", `value="a?b"`)
 		undo.Set("name", "Shopping list (2).txt")
 		b.submit("/files/restore", undo).want(http.StatusOK, "“Shopping list (2).txt” is back.").link("Shopping list (2).txt")
 		b.submit("/files/restore", undo).want(http.StatusNotFound)
