@@ -86,6 +86,7 @@ func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		_ = control.SetReadDeadline(time.Now().Add(drainTime))
 		_, _ = io.CopyN(io.Discard, body, maxDrain)
+		_ = control.SetReadDeadline(time.Now().Add(patience)) // if it passes, r.Context() ends
 		return a.notStored(w, r, form, err)
 	}
 	if isScript(r) {

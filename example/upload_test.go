@@ -206,6 +206,20 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// A refused upload has its page even if Graph needs longer for that than the browser
+// had for the rest of the form.
+func TestUploadRefusedSlowly(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	in := b.get("/files").id("Documents")
+	head, tail, contentType := uploadBody(b.account(), in, "ask", "a?b")
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.Graph: drainTime + time.Second}
+	})
+	b.body("/files/upload", contentType, strings.NewReader(head+"x"+tail)).want(http.StatusBadRequest, "Upload to Documents", "The name “a?b” contains one of")
+}
+
 // A form whose connection is cut stores nothing.
 func TestUploadCut(t *testing.T) {
 	t.Parallel()
