@@ -192,6 +192,26 @@ func TestDeleteAndRestore(t *testing.T) {
 	})
 }
 
+// A notice is for the page of its form, and for the person who has sent it.
+func TestNoticeElsewhere(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	list := b.get("/files")
+	follow := b.CheckRedirect
+	remove := func(name string) {
+		b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		b.submit("/files/"+list.id(name)+"/delete", nil).want(http.StatusSeeOther)
+		b.CheckRedirect = follow
+	}
+	remove("Shopping list.txt")
+	b.get("/files/" + list.id("Documents") + "/share").want(http.StatusOK).lack("no longer works")
+
+	remove("Documents")
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
+	b.get(list.href(`id="switch-account" href="([^"]+)"`)).want(http.StatusOK, "Mia").lack("Deleted “Documents”", `id="notice"`)
+}
+
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
