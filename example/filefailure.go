@@ -14,6 +14,8 @@ var fileFailures = []struct {
 	err     error
 	failure webapp.Failure
 }{
+	{errCut, webapp.Failure{Status: http.StatusBadRequest, Title: "The upload was interrupted",
+		Text: "Not all of the file has arrived here. Nothing was stored. Please upload the file again."}},
 	{errFrame, webapp.Failure{Status: http.StatusBadRequest, Title: "Upload not accepted",
 		Text: "The form has to have one file, and nothing after it, and its length has to be known. Nothing was stored."}},
 	{errOtherAccount, webapp.Failure{Status: http.StatusForbidden, Title: "Another account has signed in",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -254,6 +256,49 @@ func TestUploadCut(t *testing.T) {
 	}
 	if !cancelled {
 		t.Error("the upload session was not cancelled")
+	}
+}
+
+// A browser that does not send all of a form is not taken for a failure of
+// Microsoft's, wherever it stops.
+func TestUploadCutAnywhere(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	before := b.get("/files").body
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Cut.txt")
+	form := head + "content" + tail
+	home, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home.Header.Set("Content-Type", contentType)
+	home.Header.Set("Sec-Fetch-Site", "same-origin")
+	for _, cookie := range b.Jar.Cookies(home.URL) {
+		home.AddCookie(cookie)
+	}
+	for _, sent := range []int{0, 100, len(head) - 1, len(head), len(head) + 3, len(head) + len("content"), len(form) - 6} {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(t.Context(), "tcp", home.URL.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /files/upload HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", home.URL.Host, len(form))
+		home.Header.Write(conn)
+		io.WriteString(conn, "\r\n"+form[:sent])
+		conn.(*net.TCPConn).CloseWrite()
+		res, err := http.ReadResponse(bufio.NewReader(conn), home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		conn.Close()
+		if res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "The upload was interrupted") {
+			t.Errorf("after %d of %d bytes: status %d\n%s", sent, len(form), res.StatusCode, body)
+		}
+	}
+	if after := b.get("/files").body; after != before {
+		t.Errorf("something was stored:\n%s", after)
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 // fields first, one file, and nothing after it.
 var errFrame = errors.New("the form has another shape")
 
+// errCut means that the browser has not sent all of a form: it has gone away, or
+// nothing came for too long.
+var errCut = errors.New("the upload was cut off")
+
 const (
 	maxHead  = 64 << 10 // bytes before the file
 	maxField = 4 << 10  // bytes of a field
@@ -113,7 +117,11 @@ func (p patientReader) Read(b []byte) (int, error) {
 	now := time.Now()
 	_ = p.control.SetReadDeadline(now.Add(patience))
 	_ = p.control.SetWriteDeadline(now.Add(2 * lastChunk))
-	return p.Reader.Read(b)
+	n, err := p.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		err = errors.Join(errCut, err)
+	}
+	return n, err
 }
 
 // lastChunk is how long Microsoft may take for the last part of a file, after which
