@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/msauth"
@@ -26,6 +27,9 @@ const (
 var (
 	errNoFile    = errors.New("no file was chosen")
 	errLargeFile = errors.New("the file is too large")
+
+	// errManyUploads means that an account sends more files at once than it may.
+	errManyUploads = errors.New("too many uploads at once")
 
 	// errOtherAccount means that somebody else has signed in since the upload page
 	// was opened, as in another tab. The file would go to another OneDrive.
@@ -80,6 +84,10 @@ func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if !a.passing.enter(accountOf(r)) {
+		return a.notStored(w, r, nil, errManyUploads)
+	}
+	defer a.passing.leave(accountOf(r))
 	control, body := http.NewResponseController(w), r.Body
 	r.Body = io.NopCloser(patientReader{body, control})
 	it, form, err := a.storeForm(r, f)
@@ -94,6 +102,38 @@ func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	return a.after(w, r, pageOf(form.fields["in"]), notice{Done: "uploaded", Name: it.Name})
+}
+
+// passing counts the uploads that pass through this app, by account. Each holds a
+// chunk in memory, for as long as its browser likes.
+type passing struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// maxPassing is how many an account may have at once: several pages' worth.
+const maxPassing = 8
+
+// enter reports whether an account may have another one, which then has to leave.
+func (p *passing) enter(account string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n[account] >= maxPassing {
+		return false
+	}
+	if p.n == nil {
+		p.n = map[string]int{}
+	}
+	p.n[account]++
+	return true
+}
+
+func (p *passing) leave(account string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n[account]--; p.n[account] == 0 {
+		delete(p.n, account)
+	}
 }
 
 // storeForm stores the file of a form. The form is nil if it could not be read.

@@ -15,6 +15,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,6 +302,60 @@ func TestUploadCutAnywhere(t *testing.T) {
 	if after := b.get("/files").body; after != before {
 		t.Errorf("something was stored:\n%s", after)
 	}
+}
+
+// One account cannot hold the memory of any number of uploads.
+func TestManyUploads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	account := b.account()
+	var done sync.WaitGroup
+	stop := make(chan struct{})
+	var stored atomic.Int32
+	for i := range maxPassing {
+		head, tail, contentType := uploadBody(account, "", "ask", fmt.Sprintf("Many %d.txt", i))
+		head = strings.Repeat("x\r\n", 3<<10) + head // more than the client buffers
+		reader, writer := io.Pipe()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload", reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = int64(len(head) + 1 + len(tail))
+		req.Header.Set("Content-Type", contentType)
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+		begun := make(chan struct{})
+		done.Go(func() {
+			if res, err := b.Do(req); err == nil {
+				res.Body.Close()
+				if res.StatusCode == http.StatusOK {
+					stored.Add(1)
+				}
+			}
+		})
+		done.Go(func() {
+			io.WriteString(writer, head)
+			close(begun)
+			<-stop
+			io.WriteString(writer, "x"+tail)
+			writer.Close()
+		})
+		<-begun
+	}
+	refused := false
+	for range 500 { // until all have arrived there
+		a := b.upload("", "rename", "More.txt", "x", s.script()...)
+		if refused = a.StatusCode == http.StatusTooManyRequests; refused {
+			a.want(http.StatusTooManyRequests, `"title":"Too many uploads at once"`)
+			break
+		}
+	}
+	close(stop)
+	done.Wait()
+	if !refused || stored.Load() != maxPassing {
+		t.Errorf("refused %t; %d of %d were stored", refused, stored.Load(), maxPassing)
+	}
+	b.upload("", "rename", "More.txt", "x").want(http.StatusOK)
 }
 
 // What takes longer than the server allows for a request goes on as long as bytes
