@@ -20,6 +20,7 @@ type app struct {
 	log  *slog.Logger
 
 	uploads uploads
+	passing passing
 }
 
 // newApp returns the handler of the whole app.

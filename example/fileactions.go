@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -124,7 +125,7 @@ func (a *app) restore(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, name := r.PostForm.Get("id"), r.PostForm.Get("name")
+	id, name := r.PostForm.Get("id"), strings.TrimSpace(r.PostForm.Get("name")) // no name: its own
 	it, err := f.Restore(r.Context(), id, nil, name)
 	if refusal, ok := errors.AsType[*graph.Error](err); ok {
 		switch refusal.Status {
@@ -137,7 +138,7 @@ func (a *app) restore(w http.ResponseWriter, r *http.Request) error {
 		return a.askAgain(w, r, nameForm{
 			Heading: "Restore", Text: "The item comes back under another name.",
 			Action: "/files/restore", Submit: "Restore", Back: "/files",
-			Hidden: []field{{"id", id}}, Name: r.PostForm.Get("was"),
+			Hidden: []field{{"id", id}}, Name: cmp.Or(name, r.PostForm.Get("was")),
 		}, err)
 	}
 	return a.after(w, r, folderURL(it.Parent), notice{Done: "restored", Name: it.Name})

@@ -14,8 +14,14 @@ var fileFailures = []struct {
 	err     error
 	failure webapp.Failure
 }{
+	{errCut, webapp.Failure{Status: http.StatusBadRequest, Title: "The upload was interrupted",
+		Text: "Not all of the file has arrived here. Nothing was stored. Please upload the file again."}},
 	{errFrame, webapp.Failure{Status: http.StatusBadRequest, Title: "Upload not accepted",
 		Text: "The form has to have one file, and nothing after it, and its length has to be known. Nothing was stored."}},
+	{errOtherAccount, webapp.Failure{Status: http.StatusForbidden, Title: "Another account has signed in",
+		Text: "The upload page was opened with another account. Nothing was stored. Open the page again, and look at where the file goes."}},
+	{errManyUploads, webapp.Failure{Status: http.StatusTooManyRequests, Title: "Too many uploads at once",
+		Text: "Nothing was stored. Please wait until one of your other uploads is complete."}},
 	{errNoFile, webapp.Failure{Status: http.StatusBadRequest, Title: "No file chosen", Text: "Choose a file on the upload page. Nothing was stored."}},
 	{errLargeFile, webapp.Failure{Status: http.StatusRequestEntityTooLarge, Title: "The file is too large",
 		Text: "OneDrive takes files of at most 250 GB. Nothing was stored."}},

@@ -60,10 +60,13 @@ func TestPermissionForChangesByScript(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.signedIn()
+	account := ""
 	start := func() *answer {
-		return b.body("/files/upload-session", "application/json", strings.NewReader(`{"name":"x","size":1}`), s.script()...)
+		return b.body("/files/upload-session", "application/json", strings.NewReader(`{"account":"`+account+`","name":"x","size":1}`), s.script()...)
 	}
 	b.get(start().loginURL()).want(http.StatusOK, "Files.ReadWrite")
+	start().want(http.StatusForbidden, "Another account has signed in")
+	account = b.account()
 	start().want(http.StatusOK, `"url"`)
 }
 
@@ -165,6 +168,10 @@ func TestDeleteAndRestore(t *testing.T) {
 		undo := url.Values{"id": {a.href(`name="id" value="([^"]+)"`)}, "was": {a.href(`name="was" value="([^"]+)"`)}}
 		b.submit("/files/new-folder", url.Values{"name": {"Shopping list.txt"}}).want(http.StatusOK)
 		b.submit("/files/restore", undo).want(http.StatusConflict, `value="Shopping list (2).txt"`)
+		again := url.Values{"id": undo["id"], "name": {"Documents"}} // as the form on that page sends it
+		b.submit("/files/restore", again).want(http.StatusConflict, "an item called “Documents”", `value="Documents (2)"`)
+		again.Set("name", "a?b")
+		b.submit("/files/restore", again).want(http.StatusBadRequest, "This name contains one of", `value="a?b"`)
 		undo.Set("name", "Shopping list (2).txt")
 		b.submit("/files/restore", undo).want(http.StatusOK, "“Shopping list (2).txt” is back.").link("Shopping list (2).txt")
 		b.submit("/files/restore", undo).want(http.StatusNotFound)
@@ -183,6 +190,26 @@ func TestDeleteAndRestore(t *testing.T) {
 			t.Errorf("the recycle bin is at %q", to)
 		}
 	})
+}
+
+// A notice is for the page of its form, and for the person who has sent it.
+func TestNoticeElsewhere(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	list := b.get("/files")
+	follow := b.CheckRedirect
+	remove := func(name string) {
+		b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		b.submit("/files/"+list.id(name)+"/delete", nil).want(http.StatusSeeOther)
+		b.CheckRedirect = follow
+	}
+	remove("Shopping list.txt")
+	b.get("/files/" + list.id("Documents") + "/share").want(http.StatusOK).lack("no longer works")
+
+	remove("Documents")
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
+	b.get(list.href(`id="switch-account" href="([^"]+)"`)).want(http.StatusOK, "Mia").lack("Deleted “Documents”", `id="notice"`)
 }
 
 func TestSearch(t *testing.T) {

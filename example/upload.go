@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/graph"
 )
 
@@ -25,6 +27,13 @@ const (
 var (
 	errNoFile    = errors.New("no file was chosen")
 	errLargeFile = errors.New("the file is too large")
+
+	// errManyUploads means that an account sends more files at once than it may.
+	errManyUploads = errors.New("too many uploads at once")
+
+	// errOtherAccount means that somebody else has signed in since the upload page
+	// was opened, as in another tab. The file would go to another OneDrive.
+	errOtherAccount = errors.New("the page was opened by another account")
 )
 
 // conflicts are the answers to what happens if there is a file of the name.
@@ -44,6 +53,7 @@ type uploadView struct {
 	Name     string // of the folder
 	Back     string
 	Conflict string
+	Account  string // whose OneDrive the page is about
 	Problem  string // why a file was not stored
 }
 
@@ -52,7 +62,7 @@ func (a *app) showUpload(w http.ResponseWriter, r *http.Request, status int, vie
 	if err != nil {
 		return err
 	}
-	view.Name, view.Back = "OneDrive", pageOf(view.In)
+	view.Name, view.Back, view.Account = "OneDrive", pageOf(view.In), accountOf(r)
 	if view.In != "" {
 		it, err := f.Stat(r.Context(), graph.Ref{ID: view.In}, graph.Query{Select: itemFields})
 		if err != nil {
@@ -74,12 +84,17 @@ func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if !a.passing.enter(accountOf(r)) {
+		return a.notStored(w, r, nil, errManyUploads)
+	}
+	defer a.passing.leave(accountOf(r))
 	control, body := http.NewResponseController(w), r.Body
 	r.Body = io.NopCloser(patientReader{body, control})
 	it, form, err := a.storeForm(r, f)
 	if err != nil {
 		_ = control.SetReadDeadline(time.Now().Add(drainTime))
 		_, _ = io.CopyN(io.Discard, body, maxDrain)
+		_ = control.SetReadDeadline(time.Now().Add(patience)) // if it passes, r.Context() ends
 		return a.notStored(w, r, form, err)
 	}
 	if isScript(r) {
@@ -87,6 +102,38 @@ func (a *app) upload(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	return a.after(w, r, pageOf(form.fields["in"]), notice{Done: "uploaded", Name: it.Name})
+}
+
+// passing counts the uploads that pass through this app, by account. Each holds a
+// chunk in memory, for as long as its browser likes.
+type passing struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// maxPassing is how many an account may have at once: several pages' worth.
+const maxPassing = 8
+
+// enter reports whether an account may have another one, which then has to leave.
+func (p *passing) enter(account string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n[account] >= maxPassing {
+		return false
+	}
+	if p.n == nil {
+		p.n = map[string]int{}
+	}
+	p.n[account]++
+	return true
+}
+
+func (p *passing) leave(account string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n[account]--; p.n[account] == 0 {
+		delete(p.n, account)
+	}
 }
 
 // storeForm stores the file of a form. The form is nil if it could not be read.
@@ -98,6 +145,8 @@ func (a *app) storeForm(r *http.Request, f *graph.Files) (it graph.DriveItem, fo
 	switch {
 	case !ok:
 		return it, form, errBadForm
+	case form.fields["account"] != accountOf(r):
+		return it, form, errOtherAccount
 	case form.name == "":
 		return it, form, errNoFile
 	case form.size > maxFile:
@@ -143,6 +192,15 @@ func (a *app) notStored(w http.ResponseWriter, r *http.Request, form *uploadForm
 	ctx, cancel := context.WithTimeout(r.Context(), a.set.AnswerTime)
 	defer cancel()
 	return a.showUpload(w, r.WithContext(ctx), status, view)
+}
+
+// accountOf returns the key of the account that is signed in.
+func accountOf(r *http.Request) string {
+	s, ok := msauth.FromContext(r.Context())
+	if !ok {
+		return ""
+	}
+	return s.User.Key()
 }
 
 // isScript reports whether the page's script has sent a request, which wants JSON.

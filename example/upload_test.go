@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -8,11 +9,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +26,10 @@ import (
 
 // uploadBody returns the form of the upload page as browsers send it: up to the
 // file's content, and what follows it.
-func uploadBody(in, conflict, name string) (head, tail, contentType string) {
+func uploadBody(account, in, conflict, name string) (head, tail, contentType string) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
+	w.WriteField("account", account)
 	w.WriteField("in", in)
 	w.WriteField("conflict", conflict)
 	w.CreateFormFile("file", name)
@@ -36,8 +41,35 @@ func uploadBody(in, conflict, name string) (head, tail, contentType string) {
 // upload sends the form of the upload page.
 func (b *browser) upload(in, conflict, name, content string, headers ...string) *answer {
 	b.site.t.Helper()
-	head, tail, contentType := uploadBody(in, conflict, name)
+	head, tail, contentType := uploadBody(b.account(), in, conflict, name)
 	return b.body("/files/upload", contentType, strings.NewReader(head+content+tail), headers...)
+}
+
+// account is the key of the account, as the upload page has it.
+func (b *browser) account() string {
+	b.site.t.Helper()
+	return b.get("/files/upload").href(`name="account" value="([^"]+)"`)
+}
+
+// A page that was opened before somebody else has signed in stores nothing with them.
+func TestUploadOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Ada's.txt")
+	document := `{"account":"` + b.account() + `","name":"Ada's.txt","size":5}`
+
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
+	b.get(b.get("/files").href(`id="switch-account" href="([^"]+)"`)).want(http.StatusOK, "Mia")
+	b.get("/files/new-folder").want(http.StatusOK) // allows changes
+	s.ms.ResetCalls()
+	b.body("/files/upload", contentType, strings.NewReader(head+"secret"+tail)).want(http.StatusForbidden, "Another account has signed in", "Nothing was stored.")
+	b.body("/files/upload", contentType, strings.NewReader(head+"secret"+tail), s.script()...).want(http.StatusForbidden, `"title":"Another account has signed in"`)
+	b.body("/files/upload-session", "application/json", strings.NewReader(document), s.script()...).want(http.StatusForbidden, `"title":"Another account has signed in"`)
+	if n := s.ms.Count(msauthtest.Graph) + s.ms.Count(msauthtest.Upload); n != 0 {
+		t.Errorf("%d requests to Graph", n)
+	}
+	b.upload("", "ask", "Mia's.txt", "x").want(http.StatusOK, "Uploaded “Mia&#39;s.txt”.")
 }
 
 func TestUpload(t *testing.T) {
@@ -87,7 +119,7 @@ func TestUploadRefused(t *testing.T) {
 	s := newSite(t)
 	b := s.writer(msauthtest.Ada)
 	before := b.get("/files").body
-	head, tail, contentType := uploadBody("", "ask", "Refused.txt")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Refused.txt")
 	boundary := strings.TrimPrefix(contentType, "multipart/form-data; boundary=")
 	another := "\r\n--" + boundary + "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"b.txt\"\r\n\r\nb"
 	send := func(body string) *answer { return b.body("/files/upload", contentType, strings.NewReader(body)) }
@@ -100,6 +132,7 @@ func TestUploadRefused(t *testing.T) {
 		"preamble only":      "x",
 		"no file":            strings.Replace(head, `; filename="Refused.txt"`, "", 1) + "a" + tail,
 		"endless head":       strings.Repeat("x", 70<<10),
+		"endless fields":     endlessFields(boundary),
 		"endless field":      strings.Replace(head, "\r\n\r\nask", "\r\n\r\n"+strings.Repeat("x\n", 4<<10), 1) + "a" + tail,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,13 +171,66 @@ func TestUploadRefused(t *testing.T) {
 	}
 }
 
+// endlessFields is a form whose first field has a name that looks like a file's, and
+// so its head ends there. What follows could go on for ever.
+func endlessFields(boundary string) string {
+	var b strings.Builder
+	for i := range 10000 {
+		fmt.Fprintf(&b, "--%s\r\nContent-Disposition: form-data; name=\"filename=%d\"\r\n\r\nx\r\n", boundary, i)
+	}
+	b.WriteString("--" + boundary + "--\r\n")
+	return b.String()
+}
+
+// Of a form that has no file, only so many fields are kept.
+func TestUploadFields(t *testing.T) {
+	t.Parallel()
+	body := &countingReader{Reader: strings.NewReader(endlessFields("x"))}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/files/upload", body)
+	r.ContentLength = 1 << 30
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	form, err := readUpload(r)
+	if !errors.Is(err, errFrame) || form != nil {
+		t.Errorf("form %v, error %v", form, err)
+	}
+	if body.n > 2*maxHead {
+		t.Errorf("%d bytes were read", body.n)
+	}
+}
+
+// A countingReader counts the bytes that are read from it.
+type countingReader struct {
+	io.Reader
+	n int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// A refused upload has its page even if Graph needs longer for that than the browser
+// had for the rest of the form.
+func TestUploadRefusedSlowly(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	in := b.get("/files").id("Documents")
+	head, tail, contentType := uploadBody(b.account(), in, "ask", "a?b")
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.Delay = map[msauthtest.Kind]time.Duration{msauthtest.Graph: drainTime + time.Second}
+	})
+	b.body("/files/upload", contentType, strings.NewReader(head+"x"+tail)).want(http.StatusBadRequest, "Upload to Documents", "The name “a?b” contains one of")
+}
+
 // A form whose connection is cut stores nothing.
 func TestUploadCut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.writer(msauthtest.Ada)
 	before := b.get("/files").body
-	head, tail, contentType := uploadBody("", "ask", "Cut.bin")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Cut.bin")
 	size := int64(12 << 20)
 	broken := errors.New("cut")
 	body := io.MultiReader(strings.NewReader(head), io.LimitReader(zeros{}, size-1), failingReader{broken})
@@ -175,6 +261,103 @@ func TestUploadCut(t *testing.T) {
 	}
 }
 
+// A browser that does not send all of a form is not taken for a failure of
+// Microsoft's, wherever it stops.
+func TestUploadCutAnywhere(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	before := b.get("/files").body
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Cut.txt")
+	form := head + "content" + tail
+	home, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home.Header.Set("Content-Type", contentType)
+	home.Header.Set("Sec-Fetch-Site", "same-origin")
+	for _, cookie := range b.Jar.Cookies(home.URL) {
+		home.AddCookie(cookie)
+	}
+	for _, sent := range []int{0, 100, len(head) - 1, len(head), len(head) + 3, len(head) + len("content"), len(form) - 6} {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(t.Context(), "tcp", home.URL.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /files/upload HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", home.URL.Host, len(form))
+		home.Header.Write(conn)
+		io.WriteString(conn, "\r\n"+form[:sent])
+		conn.(*net.TCPConn).CloseWrite()
+		res, err := http.ReadResponse(bufio.NewReader(conn), home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		conn.Close()
+		if res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "The upload was interrupted") {
+			t.Errorf("after %d of %d bytes: status %d\n%s", sent, len(form), res.StatusCode, body)
+		}
+	}
+	if after := b.get("/files").body; after != before {
+		t.Errorf("something was stored:\n%s", after)
+	}
+}
+
+// One account cannot hold the memory of any number of uploads.
+func TestManyUploads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.writer(msauthtest.Ada)
+	account := b.account()
+	var done sync.WaitGroup
+	stop := make(chan struct{})
+	var stored atomic.Int32
+	for i := range maxPassing {
+		head, tail, contentType := uploadBody(account, "", "ask", fmt.Sprintf("Many %d.txt", i))
+		head = strings.Repeat("x\r\n", 3<<10) + head // more than the client buffers
+		reader, writer := io.Pipe()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload", reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = int64(len(head) + 1 + len(tail))
+		req.Header.Set("Content-Type", contentType)
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+		begun := make(chan struct{})
+		done.Go(func() {
+			if res, err := b.Do(req); err == nil {
+				res.Body.Close()
+				if res.StatusCode == http.StatusOK {
+					stored.Add(1)
+				}
+			}
+		})
+		done.Go(func() {
+			io.WriteString(writer, head)
+			close(begun)
+			<-stop
+			io.WriteString(writer, "x"+tail)
+			writer.Close()
+		})
+		<-begun
+	}
+	refused := false
+	for range 500 { // until all have arrived there
+		a := b.upload("", "rename", "More.txt", "x", s.script()...)
+		if refused = a.StatusCode == http.StatusTooManyRequests; refused {
+			a.want(http.StatusTooManyRequests, `"title":"Too many uploads at once"`)
+			break
+		}
+	}
+	close(stop)
+	done.Wait()
+	if !refused || stored.Load() != maxPassing {
+		t.Errorf("refused %t; %d of %d were stored", refused, stored.Load(), maxPassing)
+	}
+	b.upload("", "rename", "More.txt", "x").want(http.StatusOK)
+}
+
 // What takes longer than the server allows for a request goes on as long as bytes
 // come.
 func TestSlowTransfers(t *testing.T) {
@@ -183,7 +366,7 @@ func TestSlowTransfers(t *testing.T) {
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond
 	s := newSiteOn(t, server)
 	b := s.writer(msauthtest.Ada)
-	head, tail, contentType := uploadBody("", "ask", "Slow.txt")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Slow.txt")
 	const content = "0123456789"
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/files/upload",
 		io.MultiReader(strings.NewReader(head), &slowReader{content}, strings.NewReader(tail)))
@@ -237,7 +420,9 @@ func TestUploadSession(t *testing.T) {
 	if policy := b.get("/files").Header.Get("Content-Security-Policy"); !strings.Contains(policy, "connect-src 'self';") {
 		t.Errorf("policy %q of another page", policy)
 	}
+	account := b.account()
 	start := func(document string) *answer {
+		document = strings.Replace(document, "{", `{"account":"`+account+`",`, 1)
 		return b.body("/files/upload-session", "application/json", strings.NewReader(document), s.script()...)
 	}
 	a := start(`{"in":"` + in + `","name":"Direct.txt","size":5,"conflict":"ask","modified":"2026-01-02T03:04:05Z"}`).want(http.StatusOK)
@@ -305,7 +490,7 @@ func TestUploadMemory(t *testing.T) {
 	s := newSite(t)
 	b := s.writer(msauthtest.Ada)
 	b.Timeout = 10 * time.Minute
-	head, tail, contentType := uploadBody("", "ask", "Large.bin")
+	head, tail, contentType := uploadBody(b.account(), "", "ask", "Large.bin")
 	var most uint64
 	before := heap()
 	content := io.TeeReader(io.LimitReader(zeros{}, size), &watcher{every: size / 20, look: func() { most = max(most, heap()) }})

@@ -16,9 +16,14 @@ import (
 // fields first, one file, and nothing after it.
 var errFrame = errors.New("the form has another shape")
 
+// errCut means that the browser has not sent all of a form: it has gone away, or
+// nothing came for too long.
+var errCut = errors.New("the upload was cut off")
+
 const (
 	maxHead  = 64 << 10 // bytes before the file
 	maxField = 4 << 10  // bytes of a field
+	maxParts = 16       // fields, and the file
 )
 
 // An uploadForm is a form with a file. The file's content is read as it arrives,
@@ -48,7 +53,7 @@ func readUpload(r *http.Request) (*uploadForm, error) {
 	}
 	parts := multipart.NewReader(io.MultiReader(bytes.NewReader(head), body), boundary)
 	form := &uploadForm{fields: map[string]string{}}
-	for {
+	for range maxParts { // also where readHead has taken a field for the file
 		part, err := parts.NextRawPart()
 		if err != nil {
 			return nil, errors.Join(errFrame, err)
@@ -68,6 +73,7 @@ func readUpload(r *http.Request) (*uploadForm, error) {
 		}
 		return form, nil
 	}
+	return nil, errFrame
 }
 
 // readHead reads a form up to the empty line before the content of the file.
@@ -111,7 +117,11 @@ func (p patientReader) Read(b []byte) (int, error) {
 	now := time.Now()
 	_ = p.control.SetReadDeadline(now.Add(patience))
 	_ = p.control.SetWriteDeadline(now.Add(2 * lastChunk))
-	return p.Reader.Read(b)
+	n, err := p.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		err = errors.Join(errCut, err)
+	}
+	return n, err
 }
 
 // lastChunk is how long Microsoft may take for the last part of a file, after which

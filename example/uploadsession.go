@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"example.com/msauth"
 	"example.com/msauth/graph"
 )
 
@@ -77,9 +76,9 @@ func (a *app) startUpload(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var ask struct {
-		In, Name, Conflict string
-		Size               int64
-		Modified           time.Time
+		Account, In, Name, Conflict string
+		Size                        int64
+		Modified                    time.Time
 	}
 	if err := readJSON(r, &ask); err != nil {
 		return nil, err
@@ -87,6 +86,9 @@ func (a *app) startUpload(r *http.Request) (any, error) {
 	conflict, ok := conflicts[ask.Conflict]
 	if !ok || ask.Size <= 0 {
 		return nil, errBadForm
+	}
+	if ask.Account != accountOf(r) {
+		return nil, errOtherAccount
 	}
 	if ask.Size > maxFile {
 		return nil, errLargeFile
@@ -100,12 +102,11 @@ func (a *app) startUpload(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, _ := msauth.FromContext(r.Context())
 	return struct {
 		ID    string `json:"id"`
 		URL   string `json:"url"`
 		Chunk int    `json:"chunk"` // bytes to send at once
-	}{a.uploads.add(who.User.Key(), s), string(s.URL), 16 * graph.ChunkUnit}, nil
+	}{a.uploads.add(ask.Account, s), string(s.URL), 16 * graph.ChunkUnit}, nil
 }
 
 // cancelUpload ends an upload session that the script cannot end itself.
@@ -114,8 +115,7 @@ func (a *app) cancelUpload(r *http.Request) (any, error) {
 	if err := readJSON(r, &ask); err != nil {
 		return nil, err
 	}
-	who, _ := msauth.FromContext(r.Context())
-	s, ok := a.uploads.take(who.User.Key(), ask.ID)
+	s, ok := a.uploads.take(accountOf(r), ask.ID)
 	if !ok {
 		return struct{}{}, nil
 	}

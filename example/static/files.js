@@ -205,7 +205,8 @@ class Upload {
   begin() {
     const { name, size, lastModified } = this.file;
     const modified = new Date(lastModified).toISOString();
-    return call(form.dataset.sessions, { in: form.elements.in.value, name, size, modified, conflict: this.conflict }, this.stopper.signal);
+    const account = form.elements.account.value; // somebody else may have signed in since
+    return call(form.dataset.sessions, { account, in: form.elements.in.value, name, size, modified, conflict: this.conflict }, this.stopper.signal);
   }
 
   // direct sends the file to the storage host. It resolves to undefined if that
@@ -262,6 +263,7 @@ class Upload {
   async viaApp() {
     this.row.dataset.way = "app";
     const data = new FormData();
+    data.set("account", form.elements.account.value);
     data.set("in", form.elements.in.value);
     data.set("conflict", this.conflict);
     data.set("file", this.file); // last
