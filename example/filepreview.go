@@ -53,6 +53,8 @@ func sendPicture(w http.ResponseWriter, s *graph.Stream) bool {
 	}
 	w.Header().Set("Content-Type", s.ContentType)
 	w.Header().Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	_, _ = io.Copy(w, io.LimitReader(s, maxPicture))
+	if n, err := io.Copy(w, io.LimitReader(s, maxPicture+1)); err != nil || n > maxPicture {
+		panic(http.ErrAbortHandler) // half a picture must not look whole
+	}
 	return true
 }

@@ -224,7 +224,8 @@ class Upload {
       if (status === 200 || status === 201) return answer.name ?? file.name;
       if (status === 202) {
         offset = firstMissing(answer, end);
-        failures = 0;
+        failures = offset > from ? 0 : failures + 1;
+        if (failures > mostFailures) throw new Failure("The connection was lost.");
         reached = true;
         this.show(offset);
         continue;
