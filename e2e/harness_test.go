@@ -281,6 +281,9 @@ func newFront(t testing.TB, tls bool) *front {
 	t.Helper()
 	f := &front{}
 	listener, err := net.Listen("tcp", "127.0.0.1:"+freePort(t))
+	for tries := 0; err != nil && tries < 200; tries++ { // others may be faster, or have it on another address
+		listener, err = net.Listen("tcp", "127.0.0.1:"+freePort(t))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
