@@ -38,18 +38,25 @@
 //
 // A request that is refused with status 429 is repeated after the time that
 // Retry-After asks for; one that can be repeated without harm (GET, PUT, DELETE)
-// also after 502, 503 and 504. A call waits one minute in all, and repeats a request
-// five times, at most; a transfer repeats as often as fits into a minute. One request takes 30 seconds at most, that of a chunk five
+// also after 502, 503, 504 and 509. A call waits one minute in all, and repeats a
+// request five times, at most; a transfer repeats as often as fits into a minute
+// without progress. One request takes 30 seconds at most, that of a chunk five
 // minutes. Every call ends when its context does, and none leaves a goroutine
 // behind.
+//
+// # Limits
+//
+// A JSON document of an answer has 8 MiB and 100,000 elements in all its lists at
+// most; more is an [*Error]. So is, for a [List], an answer that is no collection.
 //
 // # Tokens
 //
 // Links in Graph's answers are followed only below the base URL. Storage hosts,
 // which Graph refers to for the content of files, get requests without the token,
-// over https. Their URLs are permissions in themselves: they have the type
-// [SecretURL], and appear in no error.
+// over https, and only if their URL has the name of a host on the Internet (for a
+// base on a loopback host, others too). Their URLs are permissions in themselves:
+// they have the type [SecretURL], and appear in no error.
 //
-// The sources of what is said about Microsoft are the pages named in quotes, all of
-// them below https://learn.microsoft.com/graph, and the issues that are named.
+// The sources of what is said about Microsoft are its pages named in quotes, and the
+// issues that are named.
 package graph
