@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -354,5 +356,31 @@ func TestUnknownQuota(t *testing.T) {
 		if !strings.Contains(body, want) || want == "" && strings.Contains(body, `class="quota"`) {
 			t.Errorf("%s: want %q in\n%s", quota, want, body)
 		}
+	}
+}
+
+// A picture that breaks off is not shown as if it were whole.
+func TestPictureCut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn()
+	pictures := b.get(b.get("/files").link("Pictures"))
+	page := b.get(pictures.href(`href="(/files/[^"]+/preview)"`))
+	picture := page.href(`src="([^"]+/thumbnail[^"]*)"`)
+	s.ms.Set(func(b *msauthtest.Behavior) {
+		b.Fail[msauthtest.Thumbnail] = []msauthtest.Failure{{Handler: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "image/jpeg")
+			w.Header().Set("Content-Length", "100000")
+			io.WriteString(w, strings.Repeat("x", 50_000))
+			panic(http.ErrAbortHandler)
+		}}}
+	})
+	res, err := b.Get(s.URL + picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got, err := io.ReadAll(res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%d bytes with error %v, want io.ErrUnexpectedEOF", len(got), err)
 	}
 }
