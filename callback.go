@@ -205,7 +205,7 @@ func (m *Middleware) redeem(in *arrival) bool {
 	in.own, in.others = m.scopes.ByAPI(m.scopes.Order(in.asked))
 	scopes := "" // of the session's own API, if others were requested too
 	if len(in.others) > 0 && len(in.own) > 0 {
-		scopes = strings.Join(slices.Concat(provider.SignInScopes, in.own), " ")
+		scopes = strings.Join(slices.Concat(m.scopes.SignIn, in.own), " ")
 	}
 	ctx := in.r.Context()
 	tokens, failure := m.renewals.Endpoint.Redeem(ctx, in.answer.code, in.attempt.Verifier(in.cookie), scopes)
@@ -438,7 +438,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 		m.endSession(ctx, old, grace)
 	}
 	m.noteSID(ctx, rec)
-	m.setMarker(in.w)
+	m.setMarker(in.w, markSignedIn)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))
 	if missing := m.scopes.Missing(rec.Scopes, own); len(missing) > 0 {

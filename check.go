@@ -157,6 +157,9 @@ func (c *Config) completeProvider() error {
 			"that comes before /.well-known/openid-configuration, such as https://fabrikam.b2clogin.com/fabrikam.onmicrosoft.com/B2C_1_susi/v2.0 "+
 			"or https://fabrikam.ciamlogin.com/<tenant id>/v2.0", c.Authority)
 	}
+	if c.kind() == provider.LiveConnect {
+		return c.completeLive(u)
+	}
 	if strings.Trim(u.Path, "/") != "" {
 		return fieldError("Authority", "%q must have no path: the tenant goes into Config.Tenant", c.Authority)
 	}
@@ -227,14 +230,24 @@ func (c *Config) completeIssuer() error {
 }
 
 func (c *Config) completeScopes() error {
-	scopes := slices.Clone(provider.SignInScopes)
-	wanted := c.Scopes
-	if wanted == nil && c.Issuer == "" {
+	scopes := slices.Clone(provider.NewScopes(c.kind(), c.Authority, nil).SignIn)
+	wanted, live := c.Scopes, c.kind() == provider.LiveConnect
+	switch {
+	case wanted != nil:
+	case live:
+		wanted = []string{"wl.basic"}
+	case c.Issuer == "":
 		wanted = []string{"User.Read"}
 	}
 	for _, s := range wanted {
-		if !provider.ScopeForm.MatchString(s) {
+		ofLive := len(s) > 3 && strings.EqualFold(s[:3], "wl.")
+		switch {
+		case !provider.ScopeForm.MatchString(s):
 			return fieldError("Scopes", "has %q: must be one scope per entry, without spaces", s)
+		case ofLive && live:
+			s = strings.ToLower(s)
+		case ofLive && c.Issuer == "":
+			return fieldError("Scopes", "has %q, a scope of Live Connect: package livesdk has the ones that have taken its place", s)
 		}
 		if !slices.Contains(scopes, s) {
 			scopes = append(scopes, s)
@@ -317,7 +330,9 @@ func inWords(d time.Duration) string {
 }
 
 // kind returns the kind of provider that c is for.
-func (c *Config) kind() provider.Kind { return provider.KindOf(c.Issuer, c.MicrosoftIssuer) }
+func (c *Config) kind() provider.Kind {
+	return provider.KindOf(c.Authority, c.Issuer, c.MicrosoftIssuer)
+}
 
 // tokenHosts returns the hosts that may receive a token, as normalized by
 // web.HostPort, with the scopes of their tokens.
@@ -375,7 +390,7 @@ func (c *Config) oneTenant() bool {
 	if len(c.AllowedTenants) == 1 {
 		return c.AllowedTenants[0] != provider.PersonalTenant
 	}
-	return c.Issuer == "" && c.Tenant != "consumers" && c.Tenant != provider.PersonalTenant && c.manyTenants() == 0
+	return c.kind() == provider.Entra && c.Tenant != "consumers" && c.Tenant != provider.PersonalTenant && c.manyTenants() == 0
 }
 
 // registration returns the identity of the app registration: sessions and

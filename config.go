@@ -48,6 +48,12 @@ type Config struct {
 	// "https://login.microsoftonline.us" and
 	// "https://login.partner.microsoftonline.cn". Plain http is accepted on
 	// loopback hosts, for package msauthtest.
+	//
+	// "https://login.live.com" is Live Connect, the older service for personal
+	// accounts only, for sites that still have scopes such as "wl.basic" and users
+	// known by its ids. Its sign-ins prove less: see SECURITY.md, and
+	// docs/live-sdk.md for the way to Microsoft Graph. Its credentials are client
+	// secrets, it has no tenants, and nothing of it is Microsoft Graph.
 	Authority string
 
 	// Issuer selects another OpenID provider (including Entra External ID and
@@ -79,8 +85,9 @@ type Config struct {
 
 	// Scopes are the permissions that the app requests at sign-in, such as
 	// "Files.Read". All must belong to one API, which the first access token is
-	// for. openid, profile, email and offline_access are always requested.
-	// Default "User.Read" at Microsoft, and nothing more elsewhere.
+	// for. openid, profile, email and offline_access are always requested, at Live
+	// Connect wl.signin and wl.offline_access. Default "User.Read" at Microsoft,
+	// "wl.basic" at Live Connect, and nothing more elsewhere.
 	Scopes []string
 
 	// Keys encrypt the cookies: 32 random bytes each, for example from
@@ -147,7 +154,8 @@ type Config struct {
 	// from 1024 to 7168 bytes. If you raise it, raise the header limits of the
 	// proxies in front too: nginx's 4 KB is the lowest in wide use. A session
 	// over budget leaves out, in this order, the ID token for signing out (kept
-	// for providers other than Microsoft), the access token (which is then
+	// for providers other than Microsoft) or the authentication token (Live
+	// Connect), the access token (which is then
 	// requested when needed), the groups, and the claims named by Claims.
 	// Default 3300, which leaves room for the other lines of a response.
 	CookieBudget int
@@ -216,7 +224,8 @@ type Config struct {
 	// "localhost:8081", to which [Session.Client] sends an access token. The
 	// token has the scopes listed for the host, all of one API, such as
 	// "api://orders/.default"; if there are none, it is the session's own.
-	// Default: Microsoft Graph in the cloud of Authority only.
+	// Default: Microsoft Graph in the cloud of Authority only, and none at Live
+	// Connect.
 	TokenHosts map[string][]string
 
 	// ContinuousAccess declares to Microsoft that the app handles claims

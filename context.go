@@ -186,12 +186,13 @@ func (s *Session) LogValue() slog.Value {
 // addresses change, may be chosen by others, and are for display only.
 type User struct {
 	// Issuer and Subject identify the user, but only to this app (OpenID
-	// Connect Core section 2).
+	// Connect Core section 2). At Live Connect they are "https://login.live.com" and
+	// the uid of the authentication token, in lower case.
 	Issuer, Subject string
 
 	// TenantID is the user's directory (claim tid) and ObjectID the user's ID
-	// in it (claim oid). Both are GUIDs in lower case, and empty for providers
-	// other than Microsoft. Tokens of Azure AD B2C have no tid: TenantID is
+	// in it (claim oid). Both are GUIDs in lower case, and empty for Live Connect
+	// and for providers other than Microsoft. Tokens of Azure AD B2C have no tid: TenantID is
 	// then empty too, unless sub is the sentence that B2C sends for every user;
 	// in that case, it is the directory that the issuer names.
 	TenantID, ObjectID string
@@ -237,7 +238,10 @@ func (u User) Key() string {
 
 // Personal reports whether the user has a personal Microsoft account
 // (Outlook.com, Xbox, ...) rather than one of a company or school.
-func (u User) Personal() bool { return u.TenantID == provider.PersonalTenant }
+func (u User) Personal() bool {
+	a := provider.Account(u)
+	return a.Personal()
+}
 
 // HasRole reports whether the user has been assigned the app role.
 func (u User) HasRole(role string) bool {
@@ -256,6 +260,8 @@ type tokens interface {
 	token(ctx context.Context, scopes []string) (*oauth2.Token, error)
 	// memberOf returns those of the groups that the user is in.
 	memberOf(ctx context.Context, u *User, groups []string) ([]string, error)
+	// authenticationToken returns the authentication token of Live Connect.
+	authenticationToken() (string, error)
 	// info describes the newest token without a request to Microsoft.
 	info() tokenInfo
 	// transport adds tokens to requests for the hosts that may receive them.

@@ -20,12 +20,16 @@ type Credential struct {
 	chain   bool
 	keyID   string
 	keyless bool // WithChain or WithKeyID was called for one that does not sign
+
+	secret   bool // it is a client secret
+	numbered bool // WithVersion was called
+	version  int
 }
 
 // Secret is a client secret: the value (not the ID) of one that is listed under
 // "Certificates & secrets" of the app registration.
 func Secret(value string) Credential {
-	return Credential{open: func(place string, _ credential.Options) (credential.Source, error) {
+	return Credential{secret: true, open: func(place string, _ credential.Options) (credential.Source, error) {
 		c, err := credential.NewSecret(value, "client secret in "+place)
 		return credential.Fixed(c), err
 	}}
@@ -35,7 +39,7 @@ func Secret(value string) Credential {
 // a mounted Kubernetes secret, or one that the Key Vault CSI driver writes. White
 // space around the secret does not count.
 func SecretFile(path string) Credential {
-	return Credential{open: func(string, credential.Options) (credential.Source, error) { return credential.SecretFile(path) }}
+	return Credential{secret: true, open: func(string, credential.Options) (credential.Source, error) { return credential.SecretFile(path) }}
 }
 
 // Certificate is a certificate with its private key, which may be any
@@ -101,6 +105,15 @@ func (c Credential) WithKeyID(id string) Credential {
 	return c
 }
 
+// WithVersion returns c with the version of the secret, from 0, as the developer
+// portal of Live Connect showed it: authentication tokens name the version that
+// they are signed with. A secret without a version is tried for all of them. It is
+// for [Secret] and [SecretFile], with [Config.Authority] "https://login.live.com".
+func (c Credential) WithVersion(version int) Credential {
+	c.version, c.numbered = version, true
+	return c
+}
+
 // defaultExpiryWarning is the default of Config.ExpiryWarning.
 const defaultExpiryWarning = 30 * 24 * time.Hour
 
@@ -120,7 +133,7 @@ func (c *Config) credentialSources() ([]credential.Source, error) {
 		}
 		sources = append(sources, source)
 	}
-	return sources, nil
+	return sources, c.checkVersions()
 }
 
 // source opens one credential, and checks that it can be used now.
@@ -130,10 +143,17 @@ func (c Credential) source(place string, microsoft bool) (credential.Source, err
 		return nil, errors.New("is the zero value: use Secret, CertificateFiles or the like")
 	case c.keyless:
 		return nil, errors.New("does not sign: WithChain and WithKeyID are for Certificate and CertificateFiles")
+	case c.numbered && !c.secret:
+		return nil, errors.New("is no secret: WithVersion is for Secret and SecretFile")
+	case c.version < 0:
+		return nil, fmt.Errorf("has version %d: the first version of a secret is 0", c.version)
 	}
 	source, err := c.open(place, credential.Options{Microsoft: microsoft, Chain: c.chain, KeyID: c.keyID})
 	if err != nil {
 		return nil, err
+	}
+	if c.numbered {
+		source = credential.Numbered(source, c.version)
 	}
 	current, _, _ := source.Look()
 	switch from, until := current.Valid(); {

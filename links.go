@@ -36,6 +36,11 @@ type LoginOptions struct {
 	// opened the link. To link accounts, compare it with the app's own session
 	// in OnSignIn.
 	AppState string
+	// ReturnDeclined leads back to ReturnTo also if the person cancels or declines
+	// at Microsoft; [Middleware.Status] is then StatusNotConnected. It is for links on
+	// pages that everybody may see. A page under [Middleware.Require] is answered with
+	// the page "declined", not with another redirect. Default: the page "declined".
+	ReturnDeclined bool
 	// Scopes are requested in addition to [Config.Scopes]: scopes of any API,
 	// at most 20 and 400 bytes in total. They are sealed into the link like
 	// AppState.
@@ -64,6 +69,9 @@ func (m *Middleware) loginURL(o LoginOptions, d provider.Requirement) string {
 		if value != "" {
 			q.Set(name, value)
 		}
+	}
+	if o.ReturnDeclined {
+		q.Set("return_declined", "1")
 	}
 	if o.AppState != "" || !d.Empty() {
 		e := compact.Encoder{}
@@ -107,7 +115,7 @@ func (m *Middleware) linkData() []byte {
 // loginOptions parses the query of a login link.
 func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) {
 	o.returnTo = m.cfg.Home
-	sealed := ""
+	sealed, returnDeclined := "", ""
 	q, err := url.ParseQuery(query)
 	if err != nil {
 		return o, errors.New("msauth: malformed query")
@@ -122,6 +130,7 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 		{"login_hint", &o.loginHint, 200},
 		{"domain_hint", &o.domainHint, 200},
 		{"ui_locales", &o.uiLocales, 100},
+		{"return_declined", &returnDeclined, 1},
 		{"sealed", &sealed, 3000},
 	} {
 		values := q[p.name]
@@ -140,6 +149,9 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 	case "", "select_account", "login":
 	default:
 		return o, errors.New("msauth: prompt is neither select_account nor login")
+	}
+	if o.returnDeclined = returnDeclined == "1"; !o.returnDeclined && returnDeclined != "" {
+		return o, errors.New("msauth: return_declined is not 1")
 	}
 	o.returnTo = m.returnPath(o.returnTo)
 	if sealed != "" {

@@ -17,8 +17,8 @@ import (
 )
 
 // Login starts a sign-in and redirects the browser to Microsoft. From the query
-// it reads return_to, prompt, login_hint, domain_hint, ui_locales and what
-// [Middleware.LoginURL] has sealed, each at most once, and nothing else: any
+// it reads return_to, prompt, login_hint, domain_hint, ui_locales,
+// return_declined and what [Middleware.LoginURL] has sealed, each at most once, and nothing else: any
 // site can make a browser open this address, so a link must not be able to ask
 // for more than the app does.
 func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
@@ -116,7 +116,9 @@ type authorizeOptions struct {
 	asked      provider.RequirementDigest
 
 	retried bool // the previous attempt came back without its cookie
-	wait    bool // pause before redirecting
+	// returnDeclined leads back to the page also if the person declines.
+	returnDeclined bool
+	wait           bool // pause before redirecting
 }
 
 // begin starts an attempt and sends the browser to Microsoft.
@@ -134,7 +136,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	a, cookie := session.NewAttempt()
 	a.ReturnTo, a.AppState, a.Rounds = o.returnTo, o.appState, o.rounds
-	a.User, a.Retried = o.user, o.retried
+	a.User, a.Retried, a.ReturnDeclined = o.user, o.retried, o.returnDeclined
 	a.Asked, a.MaxAge, a.Scopes = o.requirement.Digest(), o.requirement.MaxAge, strings.Join(scopes, " ")
 	a.Contexts = provider.ContextsIn(o.requirement.Claims)
 	if a.Challenged = o.challenged; a.Challenged {
@@ -155,11 +157,14 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		m.appError(w, r, err)
 		return
 	}
-	params := []oauth2.AuthCodeOption{
-		oauth2.SetAuthURLParam("nonce", a.Nonce(cookie)),
-		oauth2.S256ChallengeOption(string(a.Verifier(cookie))),
+	params := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(string(a.Verifier(cookie)))}
+	locales := "ui_locales"
+	if m.live() {
+		locales, o.uiLocales = "locale", firstLocale(o.uiLocales)
+	} else {
+		params = append(params, oauth2.SetAuthURLParam("nonce", a.Nonce(cookie)))
 	}
-	if m.cfg.Issuer == "" {
+	if m.authority.Kind == provider.Entra {
 		// form_post is a cross-site POST, which carries no SameSite=Lax
 		// cookies.
 		params = append(params, oauth2.SetAuthURLParam("response_mode", "query"))
@@ -172,7 +177,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	for name, value := range map[string]string{
 		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
-		"ui_locales": o.uiLocales, "claims": provider.MergeClaims(o.requirement.Claims, m.cfg.capability()),
+		locales: o.uiLocales, "claims": provider.MergeClaims(o.requirement.Claims, m.cfg.capability()),
 	} {
 		if value != "" {
 			params = append(params, oauth2.SetAuthURLParam(name, value))
@@ -206,7 +211,7 @@ func (m *Middleware) maxAge(o authorizeOptions) time.Duration {
 func (m *Middleware) scopesToAsk(meta *provider.Metadata, more []string) []string {
 	scopes := slices.Clone(m.cfg.Scopes)
 	if len(more) > 0 && slices.ContainsFunc(slices.Concat(more, scopes), m.scopes.All) {
-		return slices.Concat(provider.SignInScopes, more)
+		return slices.Concat(m.scopes.SignIn, more)
 	}
 	for _, scope := range more {
 		scopes = append(scopes, m.scopes.Missing(strings.Join(scopes, " "), []string{scope})...)
@@ -242,12 +247,12 @@ const (
 const replacedGrace = markerLifetime + 10*time.Second
 
 // markerName is the name of the cookie that says that a sign-in has just
-// succeeded. A browser that sends it without a session is about to be
-// redirected in a loop.
+// succeeded, or was declined. A browser that sends it after a success without a
+// session is about to be redirected in a loop.
 func (m *Middleware) markerName() string { return m.cookies.MarkerName() }
 
-func (m *Middleware) setMarker(w http.ResponseWriter) {
-	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), "1", session.Seconds(markerLifetime)))
+func (m *Middleware) setMarker(w http.ResponseWriter, value string) {
+	session.SetCookie(w.Header(), m.cookies.Cookie(m.markerName(), value, session.Seconds(markerLifetime)))
 }
 
 func (m *Middleware) clearMarker(w http.ResponseWriter) {
@@ -255,7 +260,7 @@ func (m *Middleware) clearMarker(w http.ResponseWriter) {
 }
 
 func (m *Middleware) sentMarker(r *http.Request) bool {
-	return len(session.CookieValues(r.Header, m.markerName())) > 0
+	return len(session.CookieValues(r.Header, m.markerName())) > 0 && !m.sentDeclined(r)
 }
 
 // roundsAfter returns how many sign-ins in a row, each right after the last,

@@ -73,7 +73,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	if len(session.CookieValues(r.Header, m.attempts.AddressName())) > 0 {
 		m.attempts.ClearAddress(w.Header())
 	}
-	if m.sentMarker(r) {
+	if m.sentMarker(r) || m.sentDeclined(r) {
 		m.clearMarker(w)
 	}
 	if err != nil {
@@ -117,6 +117,10 @@ func (m *Middleware) endSessionURL(r *http.Request, rec *session.Record, room in
 	u, err := url.Parse(meta.EndSession)
 	if err != nil || meta.EndSession == "" {
 		return m.cfg.PostLogoutURL
+	}
+	if m.live() {
+		u.RawQuery = m.liveLogout().Encode()
+		return u.String()
 	}
 	q := u.Query()
 	q.Set("post_logout_redirect_uri", m.cfg.PostLogoutURL)

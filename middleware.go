@@ -192,6 +192,8 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				return
 			}
 			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
+		case declined:
+			m.declinedPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case brake:
 			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:
@@ -214,6 +216,7 @@ const (
 	pass                    // call the handler
 	signIn                  // redirect to Microsoft
 	brake                   // an error page instead of a redirect loop
+	declined                // a page instead of a redirect that was just declined
 	broken                  // 503: the session store failed
 	tooEarly                // 503 to a prefetch
 )
@@ -231,6 +234,8 @@ func decide(v *visit, navigation bool) verdict {
 		return refuse
 	case v.session == nil && v.justSignedIn:
 		return brake
+	case v.session == nil && v.declined:
+		return declined
 	}
 	return signIn
 }

@@ -60,9 +60,11 @@ func New(cfg Config) (*Middleware, error) {
 	m.credentials = credential.NewRing(sources, cfg.ExpiryWarning, m.events)
 	m.authority = provider.NewAuthority(provider.Settings{
 		Kind: cfg.kind(), Origin: cfg.Authority, Tenant: cfg.Tenant, Issuer: cfg.Issuer, Published: cfg.MicrosoftIssuer,
-		ClientID: cfg.ClientID, Claims: cfg.Claims, Client: &client,
+		ClientID: cfg.ClientID, Host: base.Hostname(), Secrets: m.credentials.Secrets, Claims: cfg.Claims, Client: &client,
 	})
-	m.layout = session.Layout{Authority: cfg.Authority, ClientID: cfg.ClientID, KeepsIDToken: !m.authority.MicrosoftIssuer()}
+	m.layout = session.Layout{
+		Authority: cfg.Authority, ClientID: cfg.ClientID, KeepsIDToken: !m.authority.MicrosoftIssuer() || m.live(),
+	}
 	m.cookies = session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
 		base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget)
 	m.ended = session.NewRevoked(cfg.MaxAge)

@@ -150,6 +150,12 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 	level := slog.LevelInfo
 	switch failure.Class {
 	case provider.Declined:
+		// An administrator who has to approve, or a verification that failed, needs
+		// the page below.
+		if a.ReturnDeclined && !slices.Contains(failure.Numbers, 90094) && !slices.Contains(failure.Numbers, 500121) {
+			m.backDeclined(w, r, a, failure)
+			return
+		}
 		p.Kind, p.Status = "declined", http.StatusForbidden
 		current := m.current(r)
 		if a.Asked != (provider.RequirementDigest{}) && current != nil {
@@ -217,7 +223,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 		if failure.Claims != "" && !a.Challenged {
 			m.log.InfoContext(r.Context(), "msauth: code refused with a claims challenge: signing in again with these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
-				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds,
+				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds, returnDeclined: a.ReturnDeclined,
 				requirement: provider.Requirement{Scopes: strings.Fields(a.Scopes), Claims: provider.MergeClaims(provider.ContextClaims(a.Contexts), failure.Claims), MaxAge: a.MaxAge},
 				challenged:  true, asked: a.Asked, first: a.Began(), goesOn: m.current(r) != nil,
 			})

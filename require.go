@@ -69,6 +69,9 @@ func (m *Middleware) RequireFreshSignIn(maxAge time.Duration) func(http.Handler)
 	if maxAge < shortestMaxAge || maxAge > session.LongestMaxAge {
 		return m.misused(fmt.Errorf("RequireFreshSignIn: maxAge %w", checkDuration(maxAge, shortestMaxAge, session.LongestMaxAge)))
 	}
+	if err := m.unprovable("RequireFreshSignIn"); err != nil {
+		return m.misused(err)
+	}
 	d := provider.Requirement{MaxAge: maxAge}
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, d, func(r *http.Request, v *visit) *shortfall {
@@ -90,6 +93,9 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 	if !provider.ValidContext(id) {
 		return m.misused(fmt.Errorf("RequireAuthContext: %q is not c1 to c99", id))
 	}
+	if err := m.unprovable("RequireAuthContext"); err != nil {
+		return m.misused(err)
+	}
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, provider.Requirement{Claims: provider.ContextClaims([]string{id})}, func(r *http.Request, v *visit) *shortfall {
 			contexts := []string{id} // and those that the session already has
@@ -109,12 +115,16 @@ func (m *Middleware) RequireAuthContext(id string) func(http.Handler) http.Handl
 // 403, and are never sent to sign in again, which would not change the roles.
 //
 // If the arguments of a Require method make no sense (none, a name instead of a
-// GUID, "c100"), nobody could ever pass. An Error line then says so when the
+// GUID, "c100"), or Live Connect is asked for what its tokens do not say, nobody
+// could ever pass. An Error line then says so when the
 // handler is made, [Middleware.Ready] returns the error from then on, and every
 // request is answered 500.
 func (m *Middleware) RequireRole(roles ...string) func(http.Handler) http.Handler {
 	if len(roles) == 0 {
 		return m.closed("msauth: a requirement names nothing", errors.New("RequireRole names no role"))
+	}
+	if err := m.unprovable("RequireRole"); err != nil {
+		return m.misused(err)
 	}
 	short := forbidden("role", roles)
 	return func(next http.Handler) http.Handler {
@@ -142,6 +152,9 @@ func (m *Middleware) RequireTenant(ids ...string) func(http.Handler) http.Handle
 	if len(ids) == 0 {
 		return m.closed("msauth: a requirement names nothing", errors.New("RequireTenant names no tenant"))
 	}
+	if err := m.unprovable("RequireTenant"); err != nil {
+		return m.misused(err)
+	}
 	short := forbidden("tenant", ids)
 	return func(next http.Handler) http.Handler {
 		return m.requireMore(next, provider.Requirement{}, func(r *http.Request, v *visit) *shortfall {
@@ -165,6 +178,9 @@ func (m *Middleware) RequireGroup(ids ...string) func(http.Handler) http.Handler
 	}
 	if len(ids) == 0 {
 		return m.closed("msauth: a requirement names nothing", errors.New("RequireGroup names no group"))
+	}
+	if err := m.unprovable("RequireGroup"); err != nil {
+		return m.misused(err)
 	}
 	short := forbidden("group", ids)
 	return func(next http.Handler) http.Handler {

@@ -17,6 +17,8 @@ type visit struct {
 	session      *Session
 	rec          *session.Record
 	justSignedIn bool  // a sign-in of this browser has just succeeded
+	declined     bool  // a sign-in of this browser was declined a moment ago
+	expired      bool  // the session is over, and the person has not signed out
 	prefetch     bool  // the session must be renewed first, and this is a prefetch
 	err          error // the session store failed
 
@@ -93,7 +95,10 @@ type reception struct {
 // read loads the session and reports whether it is valid.
 func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
 	sent, err := m.sessions.Load(r, &v.loaded)
-	v.justSignedIn = sent.Marker
+	if sent.Marker {
+		v.declined = m.sentDeclined(r)
+		v.justSignedIn = !v.declined
+	}
 	if err != nil {
 		m.log.ErrorContext(r.Context(), "msauth: session store fails", "err", err)
 		m.events.Weaken(r.Context(), weakSessions, "", storeWeakFor, err)
@@ -113,6 +118,7 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 	var ended bool
 	ended, s.leaving = m.ended.State(rec, s.now)
 	if reason := m.judge(rec, ended, s.now); reason != "" {
+		v.expired = reason == "too old" || reason == "idle"
 		m.reject(w, r, reason, rec)
 		return false
 	}
@@ -183,6 +189,7 @@ func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *h
 		}
 		var alive, ended bool
 		if s.fresh, alive = m.renew(r, s.rec, s.how, s.update); !alive {
+			v.expired = true
 			m.reject(w, r, "refused", s.rec)
 			return false
 		}
@@ -296,11 +303,11 @@ func (m *Middleware) renew(r *http.Request, rec *session.Record, how howToRenew,
 }
 
 // outlivesTokens reports whether a session without a refresh token outlives its
-// tokens. With other providers, many of which give none, it does until
-// [Config.RecheckAfter]. With [Config.Tokens] it does not: such a session is of
+// tokens. With other providers, many of which give none, and Live Connect, where
+// people may refuse it, it does until [Config.RecheckAfter]. With [Config.Tokens] it does not: such a session is of
 // no use without tokens.
 func (m *Middleware) outlivesTokens(rec *session.Record) bool {
-	return m.cfg.Issuer != "" && rec.UserKey == "" &&
+	return m.authority.Kind != provider.Entra && rec.UserKey == "" &&
 		(m.cfg.RecheckAfter == 0 || time.Now().Unix() < rec.Renewed+int64(m.cfg.RecheckAfter/time.Second))
 }
 

@@ -13,8 +13,8 @@ type Account struct {
 	// Connect Core section 2).
 	Issuer, Subject string
 	// TenantID is the directory (tid) and ObjectID the person in it (oid), GUIDs
-	// in lower case; both empty at providers that are not Microsoft's, and
-	// either where the token does not tell it.
+	// in lower case; both empty at providers that are not Microsoft's and at Live
+	// Connect, and either where the token does not tell it.
 	TenantID, ObjectID string
 
 	// Name is the person's name, for display.
@@ -60,7 +60,7 @@ func (a *Account) Same(b *Account) bool {
 }
 
 // Personal reports whether this is a personal Microsoft account.
-func (a *Account) Personal() bool { return a.TenantID == PersonalTenant }
+func (a *Account) Personal() bool { return a.TenantID == PersonalTenant || a.Issuer == LiveIssuer }
 
 // ErrNotAdmitted means that an ID token is valid, but Admits refuses its account.
 // This package does not return it: callers of Admits do.

@@ -3,6 +3,8 @@ package provider
 import (
 	"context"
 	"net/http"
+
+	"example.com/msauth/internal/credential"
 )
 
 // An Authority is the identity provider as this app sees it: its endpoints, its
@@ -23,7 +25,8 @@ type Settings struct {
 	// Kind is what KindOf says of the two issuers below.
 	Kind Kind
 	// Origin is scheme and host of the Microsoft cloud, such as
-	// "https://login.microsoftonline.com"; empty for other kinds than Entra.
+	// "https://login.microsoftonline.com", or the URL of Live Connect; empty for
+	// other kinds.
 	Origin string
 	// Tenant is "common", "organizations", "consumers", a tenant id or a domain
 	// of the tenant, in lower case; empty for other kinds than Entra.
@@ -37,6 +40,12 @@ type Settings struct {
 	ClientID string
 	// Claims names the further claims of the ID token to keep.
 	Claims []string
+	// Host is the host of the app's redirect URI, without a port: Live Connect makes
+	// its authentication tokens for it.
+	Host string
+	// Secrets returns the app's client secrets, with which Live Connect signs its
+	// authentication tokens.
+	Secrets func(context.Context) []credential.NumberedSecret
 	// Client makes all requests. It must not follow redirects: see web.FollowNothing.
 	Client *http.Client
 }
@@ -57,6 +66,9 @@ func (a *Authority) MicrosoftIssuer() bool { return a.Kind != OtherProvider }
 // Ready returns nil if discovery and keys can be read or were read before, and
 // otherwise the reason.
 func (a *Authority) Ready(ctx context.Context) error {
+	if a.Kind == LiveConnect {
+		return nil // there is nothing to read
+	}
 	if _, err := a.Discover(ctx); err != nil {
 		return err
 	}

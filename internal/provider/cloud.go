@@ -59,7 +59,7 @@ func GraphHosts(authority string) []string {
 	case "https://login.partner.microsoftonline.cn":
 		return []string{"microsoftgraph.chinacloudapi.cn:443"}
 	}
-	if u, err := url.Parse(authority); err == nil && web.IsLoopback(u.Hostname()) {
+	if u, err := url.Parse(authority); err == nil && web.IsLoopback(u.Hostname()) && !IsLiveConnect(authority) {
 		return []string{web.HostPort(u)}
 	}
 	return nil

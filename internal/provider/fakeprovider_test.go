@@ -193,7 +193,7 @@ func testProvider(t testing.TB, base, issuer string, change func(*Settings)) (*A
 	}}
 	settings := Settings{Tenant: "common", ClientID: testClient, Client: &http.Client{Transport: pages, CheckRedirect: web.FollowNothing}}
 	change(&settings)
-	if settings.Kind = KindOf(settings.Issuer, settings.Published); settings.Kind == Entra {
+	if settings.Kind = KindOf(settings.Origin, settings.Issuer, settings.Published); settings.Kind == Entra {
 		settings.Origin = testOrigin
 	} else {
 		settings.Tenant = ""

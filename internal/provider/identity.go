@@ -63,6 +63,12 @@ func (a *Authority) identity(c claims, issuer string) *Identity {
 	}
 	u.GroupsOverage = u.GroupsOverage || c.truth("hasgroups")
 
+	a.keepClaims(id, c)
+	return id
+}
+
+// keepClaims keeps the further claims that Settings.Claims names.
+func (a *Authority) keepClaims(id *Identity, c claims) {
 	kept := map[string]json.RawMessage{}
 	for _, name := range a.Claims {
 		if value, ok := c[name]; ok {
@@ -70,11 +76,10 @@ func (a *Authority) identity(c claims, issuer string) *Identity {
 		}
 	}
 	if len(kept) > 0 {
-		if text, err := json.Marshal(kept); err == nil && json.Unmarshal(text, &u.Claims) == nil {
+		if text, err := json.Marshal(kept); err == nil && json.Unmarshal(text, &id.User.Claims) == nil {
 			id.Extra = string(text)
 		}
 	}
-	return id
 }
 
 // names returns what a person is called, for display. AD FS sends upn or unique_name
@@ -103,6 +108,8 @@ func (a *Authority) microsoftIDs(c claims, issuer string) (tenantID, objectID st
 // have the same Key. It is for accounts of tokens and for stored ones.
 func (a *Authority) CheckPerson(u *Account) error {
 	switch {
+	case a.Kind == LiveConnect && (u.Issuer != LiveIssuer || u.Subject == ""):
+		return errors.New("msauth: authentication token: uid is missing")
 	case a.Kind == Entra && u.ObjectID == "":
 		return errors.New("msauth: ID token: oid is missing")
 	case (u.TenantID == "" || u.ObjectID == "") && sharedSubject(u.Subject, a.Kind):

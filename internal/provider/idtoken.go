@@ -62,9 +62,19 @@ func (e KeysUnavailableError) Unwrap() error { return e.error }
 // KeysUnavailableError if the token could not be judged; any other error means
 // that it is not valid.
 //
+// Live Connect has an authentication token in place of an ID token, which
+// VerifyAuthenticationToken checks. It has no nonce.
+//
 // Verify may ask the provider for keys. Call it only with tokens that the token
 // endpoint has just sent.
 func (a *Authority) Verify(ctx context.Context, raw string, check IDTokenCheck) (*Identity, error) {
+	if a.Kind == LiveConnect {
+		id, err := a.VerifyAuthenticationToken(ctx, raw)
+		if err == nil {
+			err = check.checkPerson(id)
+		}
+		return id, err
+	}
 	m, err := a.Discover(ctx)
 	if err != nil {
 		return nil, KeysUnavailableError{err}

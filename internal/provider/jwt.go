@@ -21,8 +21,9 @@ type tokenKind struct {
 }
 
 var (
-	idTokens     = tokenKind{"ID token", []string{"JWT"}, false}
-	logoutTokens = tokenKind{"logout token", []string{"logout+jwt", "JWT"}, true}
+	idTokens             = tokenKind{"ID token", []string{"JWT"}, false}
+	logoutTokens         = tokenKind{"logout token", []string{"logout+jwt", "JWT"}, true}
+	authenticationTokens = tokenKind{"authentication token", []string{"JWT"}, true}
 )
 
 // errorf returns an error about a token of this kind.
@@ -144,4 +145,4 @@ func repeatedMember(data []byte) (string, error) {
 
 // tokenMembers are the members of header and claims that decide whether a token is
 // accepted.
-var tokenMembers = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "azp", "at_hash", "tid", "oid", "typ", "alg", "kid"}
+var tokenMembers = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "nonce", "azp", "at_hash", "tid", "oid", "typ", "alg", "kid", "crit", "ver", "uid", liveAppID}

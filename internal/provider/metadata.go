@@ -44,11 +44,19 @@ type Metadata struct {
 
 // Discover returns the metadata, at most a day old if the provider can be reached.
 // It may have to ask the provider, and fails only if nothing was read before.
-func (a *Authority) Discover(ctx context.Context) (*Metadata, error) { return a.metadata.get(ctx) }
+func (a *Authority) Discover(ctx context.Context) (*Metadata, error) {
+	if a.Kind == LiveConnect {
+		return a.liveMetadata(), nil
+	}
+	return a.metadata.get(ctx)
+}
 
 // Known returns the metadata that was last read. It never asks the provider, and
 // fails if nothing was read yet.
 func (a *Authority) Known() (*Metadata, error) {
+	if a.Kind == LiveConnect {
+		return a.liveMetadata(), nil
+	}
 	if m := a.metadata.last(); m != nil {
 		return m, nil
 	}

@@ -19,7 +19,8 @@ const (
 	maxScopeBytes = 400 // of them all: Entra refuses long queries (AADSTS90015)
 )
 
-// SignInScopes are asked for at every sign-in. They belong to no API.
+// SignInScopes are asked for at every sign-in, except at Live Connect. They belong to
+// no API.
 var SignInScopes = []string{"openid", "profile", "email", "offline_access"}
 
 // DefaultScope asks for all scopes of an API that were granted ("Scopes and
@@ -46,13 +47,21 @@ type Scopes struct {
 	// Own is the API of the session's own access token, in lower case; "" for
 	// Graph, and at providers where Apart is false.
 	Own string
+	// SignIn are the scopes of every sign-in. They belong to no API.
+	SignIn []string
+	// fold means that the case of a scope does not matter, though APIs are not told
+	// apart.
+	fold bool
 }
 
 // NewScopes returns the rules for a provider, where origin is Settings.Origin and
 // scopes are those that the app configured. The first one that is not in
 // SignInScopes says which API is the session's own.
 func NewScopes(kind Kind, origin string, scopes []string) Scopes {
-	rules := Scopes{Apart: kind != OtherProvider}
+	if kind == LiveConnect {
+		return Scopes{SignIn: liveSignInScopes, fold: true}
+	}
+	rules := Scopes{Apart: kind != OtherProvider, SignIn: SignInScopes}
 	if kind == Entra || kind == ExternalID {
 		for _, host := range GraphHosts(origin) {
 			if name, _, _ := strings.Cut(host, ":"); !web.IsLoopback(name) {
@@ -62,7 +71,7 @@ func NewScopes(kind Kind, origin string, scopes []string) Scopes {
 		rules.Graph = append(rules.Graph, "https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000")
 	}
 	for _, scope := range scopes {
-		if !slices.Contains(SignInScopes, scope) {
+		if !slices.Contains(rules.SignIn, scope) {
 			rules.Own = rules.api(scope)
 			break
 		}
@@ -90,7 +99,10 @@ func (s Scopes) api(scope string) string {
 // key is the form in which scopes are compared. Microsoft ignores case, and its
 // replies name scopes of Graph with and without the prefix.
 func (s Scopes) key(scope string) string {
-	if !s.Apart {
+	switch {
+	case s.fold:
+		return strings.ToLower(scope)
+	case !s.Apart:
 		return scope
 	}
 	i := strings.LastIndexByte(scope, '/')
@@ -107,9 +119,9 @@ func (s Scopes) key(scope string) string {
 }
 
 // Order returns the scopes in an order that depends on nothing else: sorted by API,
-// each once, without SignInScopes.
+// each once, without those of SignIn.
 func (s Scopes) Order(scopes []string) []string {
-	list := slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return slices.Contains(SignInScopes, scope) })
+	list := slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return slices.Contains(s.SignIn, scope) })
 	slices.SortFunc(list, func(a, b string) int { return cmp.Compare(s.key(a), s.key(b)) })
 	return slices.CompactFunc(list, func(a, b string) bool { return s.key(a) == s.key(b) })
 }
@@ -203,7 +215,7 @@ func (s Scopes) Foreign(granted string) bool {
 	for scope := ""; granted != ""; { // from the last on: the first are those for signing in
 		i := strings.LastIndexByte(granted, ' ')
 		scope, granted = granted[i+1:], granted[:max(i, 0)]
-		if scope == "" || slices.Contains(SignInScopes, scope) {
+		if scope == "" || slices.Contains(s.SignIn, scope) {
 			continue
 		}
 		if s.api(scope) == s.Own {

@@ -95,6 +95,9 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 			"grant_type":    {"refresh_token"},
 			"refresh_token": {string(refresh)},
 		}
+		if t.Authority.Kind == LiveConnect {
+			form.Set("redirect_uri", t.RedirectURI)
+		}
 		if q.Claims != "" {
 			form.Set("claims", q.Claims)
 		}
@@ -155,6 +158,9 @@ func (t *TokenEndpoint) Probe(ctx context.Context) *Failure {
 // claims are not verified: it only tells which mistake a failed verification is. The
 // error says that the token is not a JWT.
 func (t *TokenEndpoint) Meant(raw string, u *Account) (bool, error) {
+	if t.Authority.Kind == LiveConnect {
+		return t.Authority.liveMeant(raw, u)
+	}
 	c, err := unverifiedClaims(raw)
 	if err != nil {
 		return false, err
@@ -273,7 +279,7 @@ func (t *TokenEndpoint) send(req *http.Request, sent url.Values, purpose Purpose
 		return nil, &Failure{Class: Retry, Err: err}
 	}
 	defer res.Body.Close()
-	reply, failure := readTokenReply(res)
+	reply, failure := t.readTokenReply(res)
 	if failure != nil {
 		return nil, failure
 	}
@@ -288,13 +294,19 @@ func (t *TokenEndpoint) send(req *http.Request, sent url.Values, purpose Purpose
 }
 
 // readTokenReply reads a reply, which may be an error reply.
-func readTokenReply(res *http.Response) (claims, *Failure) {
+func (t *TokenEndpoint) readTokenReply(res *http.Response) (claims, *Failure) {
 	body, err := web.ReadAtMost(res.Body, maxTokenReply)
 	if err != nil {
 		return nil, &Failure{Class: Retry, StatusCode: res.StatusCode, Err: fmt.Errorf("reading the token reply: %w", err)}
 	}
 	var reply claims
-	if json.Unmarshal(body, &reply) != nil || reply == nil || redirects(res) {
+	if err := json.Unmarshal(body, &reply); err != nil || reply == nil {
+		reply = nil
+	}
+	if t.Authority.Kind == LiveConnect {
+		reply = liveReply(reply, body)
+	}
+	if reply == nil || redirects(res) {
 		failure := &Failure{Class: Retry, StatusCode: res.StatusCode, RetryAfter: web.RetryAfter(res.Header.Get("Retry-After"), time.Now())}
 		if failure.Err = fmt.Errorf("the token endpoint answered with %w", notJSON(res, body)); redirects(res) {
 			failure.Err = errRedirects

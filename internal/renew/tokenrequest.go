@@ -62,8 +62,8 @@ func (f *flight) form() provider.RefreshRequest {
 		q.Fewer = q.Scopes
 	case r.Rules.Apart:
 		all, fewer := r.Rules.Renewed(r.Scopes, f.rec.ScopeList())
-		q.Scopes = strings.Join(slices.Concat(provider.SignInScopes, all), " ")
-		q.Fewer = strings.Join(slices.Concat(provider.SignInScopes, fewer), " ")
+		q.Scopes = strings.Join(slices.Concat(r.Rules.SignIn, all), " ")
+		q.Fewer = strings.Join(slices.Concat(r.Rules.SignIn, fewer), " ")
 	}
 	return q
 }

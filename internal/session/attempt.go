@@ -50,6 +50,9 @@ type Attempt struct {
 	// Retried says that the previous attempt came back without its cookie. This
 	// one began in the browser in which that one ended.
 	Retried bool
+	// ReturnDeclined says that the browser is led back to ReturnTo also if the person
+	// declines.
+	ReturnDeclined bool
 	// Unseen says that this attempt has come back without its cookie. It is not
 	// part of state.
 	Unseen bool

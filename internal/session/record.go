@@ -86,7 +86,8 @@ type Record struct {
 	// Access and Refresh are the tokens, "" until Unpack has been called.
 	Access, Refresh seal.Secret
 	// IDToken is the latest ID token, for id_token_hint at sign-out. It is "" at
-	// Microsoft, whose sign-out takes a login_hint instead.
+	// Microsoft, whose sign-out takes a login_hint instead; at Live Connect it is the
+	// authentication token, for the app.
 	IDToken seal.Secret
 	// Packed is the token part as it was read, or as it was last written; nil
 	// where it has to be opened or made anew.

@@ -23,6 +23,7 @@ const (
 	flagChallenged = 1 << 7
 	flagRetried    = 1 << 6
 	flagCut        = 1 << 5
+	flagDeclined   = 1 << 4 // ReturnDeclined
 	maskRounds     = 1<<4 - 1
 )
 
@@ -79,7 +80,7 @@ func (a *Attempt) encode(returnTo string) []byte {
 	e.B = append(e.B, a.ID[:]...)
 	e.B = append(e.B, a.seed[:]...)
 	e.B = append(e.B, a.Binding[:]...)
-	e.B = append(e.B, a.Rounds|flag(a.Challenged, flagChallenged)|flag(a.Retried, flagRetried)|flag(a.Cut, flagCut))
+	e.B = append(e.B, a.Rounds|flag(a.Challenged, flagChallenged)|flag(a.Retried, flagRetried)|flag(a.Cut, flagCut)|flag(a.ReturnDeclined, flagDeclined))
 	e.B = append(e.B, a.Asked[:]...)
 	e.B = binary.AppendUvarint(e.B, uint64(a.MaxAge/time.Second))
 	e.Text(returnTo)
@@ -105,7 +106,7 @@ func decodeAttempt(plain []byte) (a *Attempt, ok bool) {
 	copy(a.Binding[:], d.Bytes(len(a.Binding)))
 	flags := d.Flags()
 	a.Rounds, a.Challenged = flags&maskRounds, flags&flagChallenged != 0
-	a.Retried, a.Cut = flags&flagRetried != 0, flags&flagCut != 0
+	a.Retried, a.Cut, a.ReturnDeclined = flags&flagRetried != 0, flags&flagCut != 0, flags&flagDeclined != 0
 	copy(a.Asked[:], d.Bytes(len(a.Asked)))
 	a.MaxAge = decodeMaxAge(&d)
 	a.ReturnTo, a.Host, a.AppState, a.Scopes, a.User = d.Text(), d.Text(), d.Text(), d.Text(), d.Text()
