@@ -52,7 +52,8 @@ const (
 )
 
 // A permission is a scope, split into its resource and its name there. Scopes
-// of OpenID Connect have no resource. Names are case-insensitive.
+// of OpenID Connect have no resource, and those of Live Connect are full names.
+// Names are case-insensitive.
 type permission struct{ resource, name string }
 
 func (p permission) same(q permission) bool {
@@ -61,7 +62,7 @@ func (p permission) same(q permission) bool {
 
 // text returns the full name of the scope.
 func (p permission) text() string {
-	if p.resource == "" {
+	if p.resource == "" || p.resource == liveHost {
 		return p.name
 	}
 	return p.resource + "/" + p.name
@@ -89,6 +90,9 @@ func (r registry) permission(scope string) permission {
 	switch scope {
 	case "openid", "profile", "email", "offline_access":
 		return permission{"", scope}
+	}
+	if liveScope.MatchString(scope) {
+		return permission{liveHost, scope}
 	}
 	i := strings.LastIndexByte(scope, '/')
 	if i < 0 {

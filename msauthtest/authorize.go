@@ -17,19 +17,6 @@ const maxQuery = 2048
 // codeLife is the lifetime of an authorization code.
 const codeLife = 10 * time.Minute
 
-// An ssoSession is a browser in which people are signed in to this server.
-type ssoSession struct {
-	accounts map[string]ssoAccount // by sign-in name in lower case
-	used     time.Time
-}
-
-type ssoAccount struct {
-	sid      string
-	authTime time.Time
-	mfa      bool     // signed in with more than a password
-	acrs     []string // authentication contexts that were satisfied
-}
-
 // A code is an authorization code that was issued.
 type code struct {
 	grant     *grant
@@ -64,6 +51,15 @@ func (e *exchange) readAuthorize(query string) (req authRequest, f Failure) {
 	if len(query) > maxQuery {
 		return req, refusal(90015, "")
 	}
+	if e.tenant.family == live {
+		return e.readLive(query)
+	}
+	return e.readOpenID(query)
+}
+
+// readOpenID parses and checks a request to an OpenID provider. See
+// readAuthorize.
+func (e *exchange) readOpenID(query string) (req authRequest, f Failure) {
 	q, err := url.ParseQuery(query)
 	if err != nil {
 		return req, refusal(9002313, "the query is malformed")
@@ -213,6 +209,9 @@ func (e *exchange) admitted(w http.ResponseWriter, req authRequest, session map[
 		}
 		f = refusal(code, "'"+u.SignInName+"'")
 	}
+	if e.tenant.family == live {
+		f = e.asLive(f)
+	}
 	e.pick(w, req, session, f.Description)
 	return u, false
 }
@@ -254,6 +253,9 @@ func (e *exchange) silently(req authRequest, session map[string]ssoAccount) (Use
 	}
 	u := found[0]
 	account := session[strings.ToLower(u.SignInName)]
+	if e.tenant.family == live && !has(req.scopes, liveSignIn) {
+		return u, 50058
+	}
 	for _, p := range req.prompt {
 		if p != "none" && p != "consent" {
 			return u, 50058
@@ -312,6 +314,7 @@ func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authReques
 	g := &grant{
 		user:     u.SignInName,
 		tenant:   e.tenant,
+		redirect: req.redirect,
 		scopes:   e.notWithheld(u, req.scopes),
 		nonce:    req.nonce,
 		sid:      account.sid,
@@ -335,8 +338,11 @@ func (e *exchange) signIn(w http.ResponseWriter, r *http.Request, req authReques
 	}
 	e.codes[text] = &code{grant: g, redirect: req.redirect, challenge: req.challenge, issued: now}
 	e.mu.Unlock()
-	answer := url.Values{"code": {text}, "session_state": {account.sid}}
-	if e.behavior.AnswerIssuer {
+	answer := url.Values{"code": {text}}
+	if e.tenant.family != live {
+		answer.Set("session_state", account.sid)
+	}
+	if e.behavior.AnswerIssuer && e.tenant.family != live {
 		answer.Set("iss", e.tenant.issuerFor(e.origin, u))
 	}
 	e.answer(w, r, req, answer)
@@ -366,7 +372,7 @@ func (e *exchange) answerFailure(w http.ResponseWriter, r *http.Request, req aut
 		return
 	}
 	answer := e.answerError(f)
-	if e.behavior.AnswerIssuer {
+	if e.behavior.AnswerIssuer && e.tenant.family != live {
 		answer.Set("iss", e.tenant.issuer(e.origin))
 	}
 	e.answer(w, r, req, answer)
@@ -443,49 +449,6 @@ func (e *exchange) picked(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.signIn(w, r, req, session, u)
-}
-
-// session returns a copy of the accounts that are signed in to this browser.
-func (e *exchange) session(r *http.Request) map[string]ssoAccount {
-	accounts := map[string]ssoAccount{}
-	c, err := r.Cookie(e.cookie)
-	if err != nil {
-		return accounts
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if session, ok := e.sessions[c.Value]; ok {
-		for name, account := range session.accounts {
-			accounts[name] = account
-		}
-	}
-	return accounts
-}
-
-// remember records that a person is signed in to this browser. e.mu is held.
-func (e *exchange) remember(w http.ResponseWriter, r *http.Request, u User, account ssoAccount) {
-	var session *ssoSession
-	if c, err := r.Cookie(e.cookie); err == nil {
-		session = e.sessions[c.Value]
-	}
-	if session == nil {
-		if len(e.sessions) >= keep {
-			for id, old := range e.sessions {
-				if time.Since(old.used) > time.Hour {
-					delete(e.sessions, id)
-				}
-			}
-		}
-		id := randomText(43)
-		session = &ssoSession{accounts: map[string]ssoAccount{}}
-		e.sessions[id] = session
-		http.SetCookie(w, &http.Cookie{
-			Name: e.cookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
-			Secure: strings.HasPrefix(e.URL, "https:"),
-		})
-	}
-	session.accounts[strings.ToLower(u.SignInName)] = account
-	session.used = time.Now()
 }
 
 func has(list []string, s string) bool { return slices.Contains(list, s) }

@@ -226,12 +226,24 @@ type Behavior struct {
 	// is requested with ?appid={client id}.
 	AppKey bool
 
-	// IDToken modifies the claims of an ID token before it is signed. grant is
-	// TokenCode or TokenRefresh.
+	// IDToken modifies the claims of an ID token, or of Live Connect's
+	// authentication token, before it is signed. grant is TokenCode or
+	// TokenRefresh.
 	IDToken func(grant Kind, claims map[string]any)
 
 	// TokenReply modifies a successful reply of the token endpoint.
 	TokenReply func(grant Kind, reply map[string]any)
+
+	// LiveReply, if not nil, sends the replies of Live Connect's token endpoint,
+	// successful or not, in place of JSON: as text/plain, as a form, with another
+	// status. It is called after TokenReply, and not for answers from Fail and
+	// FailAlways that have a Body or no Error.
+	LiveReply func(w http.ResponseWriter, grant Kind, status int, reply map[string]any)
+
+	// LivePKCE makes Live Connect's token endpoint check the code_verifier of a
+	// sign-in that had a code_challenge. It ignores both otherwise: whether
+	// Microsoft's honors them is not known.
+	LivePKCE bool
 
 	// Discovery modifies the discovery document. It may set another issuer or
 	// endpoint, or call delete(doc, "end_session_endpoint").

@@ -242,6 +242,8 @@ func newRefreshToken(u User, t tenant) string {
 	switch {
 	case t.family == plain:
 		return randomText(64)
+	case t.family == live:
+		return newLiveRefreshToken()
 	case t.family == b2c:
 		return b2cEnvelope()
 	case u.personal():
@@ -260,6 +262,8 @@ func newCode(u User, t tenant) string {
 	switch {
 	case t.family == plain:
 		return randomText(43)
+	case t.family == live:
+		return "M" + newGUID()
 	case t.family == b2c:
 		return b2cEnvelope()
 	case u.personal():

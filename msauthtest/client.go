@@ -76,7 +76,7 @@ func (s *signInWalk) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.Header.Set("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.Header.Set("Sec-Fetch-Dest", "document")
-	if strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/authorize") {
+	if strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/authorize") || strings.HasSuffix(r.URL.Path, "/"+liveAuthorize) {
 		s.asked, s.callback = true, r.URL.Query().Get("redirect_uri")
 		r.Header.Set(alwaysPage, "1")
 	}

@@ -15,6 +15,8 @@ func (e *exchange) authMethods() (methods []string, listed bool) {
 	switch {
 	case e.tenant.family == b2c:
 		return []string{"client_secret_post", "client_secret_basic"}, true
+	case e.tenant.family == live:
+		return []string{"client_secret_post"}, true
 	case e.tenant.family != plain: // stricter than Microsoft, which accepts Basic too
 		return []string{"client_secret_post", "private_key_jwt"}, true
 	case e.behavior.PlainNoAuthMethods:
@@ -59,7 +61,7 @@ func (e *exchange) authenticate(w http.ResponseWriter, r *http.Request) bool {
 		f = refusal(700016, "'"+id+"'")
 	case asserted && secret != "": // RFC 6749 section 2.3
 		f = refusal(9002313, "the client authenticates in two ways")
-	case secret == "" && r.PostForm.Get("client_assertion") == "", asserted && e.tenant.family == b2c:
+	case secret == "" && r.PostForm.Get("client_assertion") == "", asserted && (e.tenant.family == b2c || e.tenant.family == live):
 		f = refusal(7000218, "")
 	case !slices.Contains(methods, method):
 		f = unauthenticated("The client authenticates with " + method + ", which this provider does not support.")
@@ -93,7 +95,7 @@ func (e *exchange) checkSecret(secret string) (*Credential, Failure) {
 	switch {
 	case standing == outdated, standing == valid && c == e.secret && e.behavior.SecretExpired:
 		return c, refusal(7000222, "'"+e.ClientID+"'")
-	case standing != valid:
+	case standing != valid, e.tenant.family == live && c.version < e.activeVersion():
 		return c, refusal(7000215, "'"+e.ClientID+"'")
 	}
 	return c, Failure{}

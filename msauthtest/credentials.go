@@ -27,6 +27,7 @@ type Credential struct {
 	kind   credentialKind
 
 	secret   string // empty: Server.ClientSecret
+	version  int    // of a client secret: how many there were before it
 	cert     *x509.Certificate
 	sha1     string // x5t of cert
 	sha256   string // x5t#S256 of cert
@@ -122,6 +123,11 @@ func (s *Server) addCredential(c *Credential) *Credential {
 	c.server = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, other := range s.credentials {
+		if c.kind == secretCredential && other.kind == secretCredential {
+			c.version++
+		}
+	}
 	s.credentials = append(s.credentials, c)
 	return c
 }

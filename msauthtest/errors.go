@@ -36,7 +36,7 @@ func (e *exchange) complete(f Failure) Failure {
 		switch {
 		case e.kind == Authorize || e.kind == Picked:
 			f.Error = cmp.Or(known.authorize, known.err)
-		case e.tenant.family == plain: // has no suberrors
+		case e.tenant.family == plain || e.tenant.family == live: // have no suberrors
 			f.Error = known.err
 		case e.behavior.V1Errors && hasOlder:
 			f.Error, f.Suberror = older.err, cmp.Or(f.Suberror, older.suberror)
@@ -150,6 +150,11 @@ func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 		writeJSON(w, f.Status, f.b2cError())
 		return
 	}
+	if e.tenant.family == live {
+		f = e.asLive(f)
+		e.writeLive(w, f.Status, f.plainError())
+		return
+	}
 	f = e.complete(f)
 	if e.tenant.family == plain {
 		writeJSON(w, f.Status, f.plainError())
@@ -186,6 +191,9 @@ func (e *exchange) failJSON(w http.ResponseWriter, r *http.Request, f Failure) {
 func (e *exchange) answerError(f Failure) url.Values {
 	if e.tenant.family == b2c {
 		return e.complete(f).asB2C().b2cAnswer()
+	}
+	if e.tenant.family == live {
+		return e.asLive(f).plainAnswer()
 	}
 	f = e.complete(f)
 	if e.tenant.family == plain {

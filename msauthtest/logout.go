@@ -18,20 +18,7 @@ func (e *exchange) logout(w http.ResponseWriter, r *http.Request) {
 		e.failPage(w, r, Failure{Error: "invalid_request", Description: "The parameter id_token_hint is missing or not an ID token of this provider for this client."})
 		return
 	}
-	hinted, known := e.user(q.Get("logout_hint"))
-	var ended []endedSession
-	if c, err := r.Cookie(e.cookie); err == nil {
-		e.mu.Lock()
-		if session := e.sessions[c.Value]; session != nil {
-			for name, account := range session.accounts {
-				if !known || name == strings.ToLower(hinted.SignInName) {
-					delete(session.accounts, name)
-					ended = append(ended, endedSession{name, account.sid})
-				}
-			}
-		}
-		e.mu.Unlock()
-	}
+	ended := e.endSessions(r, q.Get("logout_hint"))
 	target, refused := q.Get("post_logout_redirect_uri"), ""
 	if target != "" && !registered(e.behavior.RedirectURIs, target) {
 		target, refused = "", target

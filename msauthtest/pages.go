@@ -195,9 +195,13 @@ func (e *exchange) domainHinted(hint string, u User) bool {
 
 // failPage shows a failure that must not, or need not, be sent to the app.
 func (e *exchange) failPage(w http.ResponseWriter, _ *http.Request, f Failure) {
-	f = e.complete(f)
-	if e.tenant.family == b2c {
-		f = f.asB2C()
+	switch e.tenant.family {
+	case b2c:
+		f = e.complete(f).asB2C()
+	case live:
+		f = e.asLive(f)
+	default:
+		f = e.complete(f)
 	}
 	number := ""
 	if len(f.Codes) > 0 && e.tenant.family != plain {

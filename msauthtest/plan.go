@@ -21,6 +21,9 @@ func (e *exchange) plan(g *grant, u User, form func(string) string) (plan, Failu
 	if e.tenant.family == b2c {
 		return e.planB2C(g, form)
 	}
+	if e.tenant.family == live {
+		return e.planLive(g, u, form)
+	}
 	p := plan{scopes: g.scopes}
 	asked := strings.Fields(form("scope"))
 	if len(asked) > 0 {

@@ -63,6 +63,7 @@ const (
 	external        // External ID: Entra's service with another issuer
 	b2c
 	plain // not Microsoft
+	live  // Live Connect: not an OpenID provider
 )
 
 // A tenant is what the first elements of a path refer to: a provider, and whose
@@ -80,6 +81,8 @@ func (s *Server) tenant(name string) (tenant, bool) {
 		return tenant{name: lower}, true
 	case "consumers":
 		return tenant{name: lower, id: TenantPersonal}, true
+	case liveHost:
+		return tenant{name: lower, family: live}, true
 	case "generic":
 		return tenant{name: lower, family: plain}, true
 	case b2cPath:
@@ -105,8 +108,12 @@ func (s *Server) tenant(name string) (tenant, bool) {
 }
 
 // tenantPath splits a path into the tenant's name and the rest. The name of
-// B2C's policy follows the domain or is in the query.
+// B2C's policy follows the domain or is in the query. The host login.live.com is
+// that of one provider, whatever the path.
 func tenantPath(r *http.Request) (name, rest string) {
+	if atLive(r) {
+		return liveHost, strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"), liveHost+"/")
+	}
 	name, rest, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if !strings.EqualFold(name, b2cDomain) {
 		return name, rest
@@ -128,6 +135,8 @@ func (t tenant) served(origin string) bool {
 		return t.family == b2c
 	case externalOrigin, externalIDOrigin:
 		return t.family == external
+	case liveOrigin:
+		return t.family == live
 	}
 	return true
 }
@@ -138,6 +147,8 @@ func (t tenant) admits(u User) int {
 	switch {
 	case u.Disabled:
 		return 50057
+	case t.family == live && !u.personal():
+		return 50020
 	case t.family != entra:
 	case t.name == "organizations" && u.personal():
 		return 500200

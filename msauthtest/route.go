@@ -39,26 +39,12 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 	name, rest := tenantPath(r)
 	var kind Kind
 	var handle handler
-	// The plain provider has the same endpoints except discovery, which OpenID
-	// Connect Discovery section 4 puts directly below the issuer.
-	discovery := "v2.0/.well-known/openid-configuration"
-	if name == "generic" {
-		discovery = ".well-known/openid-configuration"
+	if name == liveHost {
+		kind, handle = liveRoute(rest)
+	} else {
+		kind, handle = openIDRoute(name, rest)
 	}
-	switch rest {
-	case discovery:
-		kind, handle = Discovery, (*exchange).discover
-	case "discovery/v2.0/keys":
-		kind, handle = Keys, (*exchange).keys
-	case "oauth2/v2.0/authorize":
-		kind, handle = Authorize, (*exchange).authorize
-	case "signin":
-		kind, handle = Picked, (*exchange).picked
-	case "oauth2/v2.0/token":
-		kind, handle = TokenOther, (*exchange).token
-	case "oauth2/v2.0/logout":
-		kind, handle = Logout, (*exchange).logout
-	default:
+	if handle == nil {
 		return Other, func(_ *exchange, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
 	}
 	return kind, func(e *exchange, w http.ResponseWriter, r *http.Request) {
@@ -68,4 +54,30 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 		}
 		handle(e, w, r)
 	}
+}
+
+// openIDRoute returns the kind and the handler of a path at an OpenID provider,
+// or nil.
+func openIDRoute(name, rest string) (Kind, handler) {
+	// The plain provider has the same endpoints except discovery, which OpenID
+	// Connect Discovery section 4 puts directly below the issuer.
+	discovery := "v2.0/.well-known/openid-configuration"
+	if name == "generic" {
+		discovery = ".well-known/openid-configuration"
+	}
+	switch rest {
+	case discovery:
+		return Discovery, (*exchange).discover
+	case "discovery/v2.0/keys":
+		return Keys, (*exchange).keys
+	case "oauth2/v2.0/authorize":
+		return Authorize, (*exchange).authorize
+	case "signin":
+		return Picked, (*exchange).picked
+	case "oauth2/v2.0/token":
+		return TokenOther, (*exchange).token
+	case "oauth2/v2.0/logout":
+		return Logout, (*exchange).logout
+	}
+	return "", nil
 }

@@ -176,6 +176,7 @@ type Server struct {
 	assertions map[string]time.Time // used client assertions: when each expires
 
 	credentials []*Credential
+	liveVersion int // of the client secret that Live Connect signs with
 
 	// files guards the drives. It is never held while a request waits. mu may be
 	// locked while files is held, but not the other way round.
@@ -306,10 +307,10 @@ func (s *Server) Revoke(signInName string) {
 }
 
 // ServeHTTP implements [http.Handler]. It answers 403 if the request's Host is
-// not a loopback name, so that a page elsewhere cannot use the server by
+// neither a loopback name nor login.live.com, so that a page elsewhere cannot use the server by
 // resolving its own name to this computer (DNS rebinding).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !loopback(r.Host) && !inProcess(r) {
+	if !loopback(r.Host) && !inProcess(r) && !atLive(r) {
 		http.Error(w, "msauthtest is a local stand-in for Microsoft and serves loopback hosts only.\n"+
 			"Use localhost, a name below .localhost, 127.0.0.1 or [::1].", http.StatusForbidden)
 		return

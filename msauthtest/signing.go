@@ -135,7 +135,11 @@ func signES256(input string) ([]byte, error) {
 // marshalClaims encodes claims in Microsoft's order: aud, iss, iat, nbf and exp
 // first, the others by name.
 func marshalClaims(claims map[string]any) ([]byte, error) {
-	first := []string{"aud", "iss", "iat", "nbf", "exp"}
+	return marshalOrdered(claims, "aud", "iss", "iat", "nbf", "exp")
+}
+
+// marshalOrdered encodes members, the named ones first, the others by name.
+func marshalOrdered(claims map[string]any, first ...string) ([]byte, error) {
 	var names []string
 	for name := range claims {
 		if !slices.Contains(first, name) {

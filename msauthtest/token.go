@@ -22,6 +22,7 @@ const maxRefreshTokens = 50
 type grant struct {
 	user     string // sign-in name
 	tenant   tenant
+	redirect string   // redirect URI of the sign-in
 	scopes   []string // requested, without those that were withheld
 	nonce    string
 	sid      string
@@ -107,8 +108,9 @@ func (e *exchange) token(w http.ResponseWriter, r *http.Request) {
 // redeemCode exchanges an authorization code.
 func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 	form := r.PostForm
+	pkce := e.tenant.family != live || e.behavior.LivePKCE
 	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
-		if form.Get(name) == "" {
+		if form.Get(name) == "" && (name != "code_verifier" || e.tenant.family != live) {
 			e.refuse(w, r, 900144, "'"+name+"'")
 			return
 		}
@@ -127,7 +129,7 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 		refused = 50173
 	case form.Get("redirect_uri") != c.redirect:
 		refused = 500112
-	case challengeOf(form.Get("code_verifier")) != c.challenge:
+	case pkce && (c.challenge != "" || form.Has("code_verifier")) && challengeOf(form.Get("code_verifier")) != c.challenge:
 		refused = 501481
 	}
 	if ok {
@@ -170,40 +172,11 @@ func challengeOf(verifier string) string {
 
 // redeemRefresh exchanges a refresh token.
 func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
-	text := r.PostForm.Get("refresh_token")
-	if text == "" {
-		e.refuse(w, r, 900144, "'refresh_token'")
+	t, ok := e.presented(w, r)
+	if !ok {
 		return
 	}
-	strict := e.behavior.Rotation == RotateStrict
-	e.mu.Lock()
-	t, ok := e.refresh[sha256.Sum256([]byte(text))]
-	var g *grant
-	expired, revoked := false, false
-	if ok {
-		g = t.grant
-		life := refreshLife
-		if g.tenant.family == b2c {
-			life = b2cRefresh
-		}
-		expired = time.Since(t.issued) > life
-		if strict && t.used {
-			g.revoked = true
-		}
-		revoked = g.revoked
-	}
-	e.mu.Unlock()
-	switch {
-	case !ok:
-		e.refuse(w, r, 70000, "'refresh_token'")
-		return
-	case revoked:
-		e.refuseRevoked(w, r)
-		return
-	case expired:
-		e.refuse(w, r, 700082, "")
-		return
-	}
+	g, strict := t.grant, e.behavior.Rotation == RotateStrict
 	u, ok := e.holder(w, r, g)
 	if !ok {
 		return
@@ -247,10 +220,60 @@ func (e *exchange) redeemRefresh(w http.ResponseWriter, r *http.Request) {
 	e.issue(w, r, g, u, p, t)
 }
 
+// presented returns the refresh token of a request if it is valid. Otherwise it
+// refuses the request and returns false.
+func (e *exchange) presented(w http.ResponseWriter, r *http.Request) (*refreshToken, bool) {
+	text := r.PostForm.Get("refresh_token")
+	if text == "" {
+		e.refuse(w, r, 900144, "'refresh_token'")
+		return nil, false
+	}
+	redirect := r.PostForm.Get("redirect_uri")
+	if redirect == "" && e.tenant.family == live {
+		e.refuse(w, r, 900144, "'redirect_uri'")
+		return nil, false
+	}
+	strict := e.behavior.Rotation == RotateStrict
+	e.mu.Lock()
+	t, ok := e.refresh[sha256.Sum256([]byte(text))]
+	var g *grant
+	expired, revoked := false, false
+	if ok {
+		g = t.grant
+		life := refreshLife
+		if g.tenant.family == b2c {
+			life = b2cRefresh
+		}
+		expired = time.Since(t.issued) > life
+		if strict && t.used {
+			g.revoked = true
+		}
+		revoked = g.revoked
+	}
+	e.mu.Unlock()
+	switch {
+	case !ok:
+		e.refuse(w, r, 70000, "'refresh_token'")
+		return nil, false
+	case revoked:
+		e.refuseRevoked(w, r)
+		return nil, false
+	case expired:
+		e.refuse(w, r, 700082, "")
+		return nil, false
+	case e.tenant.family == live && redirect != g.redirect:
+		e.refuse(w, r, 500112, "'"+redirect+"'")
+		return nil, false
+	}
+	return t, true
+}
+
 // refuseMFA demands multi-factor authentication by a claims challenge.
 func (e *exchange) refuseMFA(w http.ResponseWriter, r *http.Request) {
 	f := refusal(50076, "'"+graphAudience+"'")
-	f.Claims = mfaChallenge()
+	if e.tenant.family != live {
+		f.Claims = mfaChallenge()
+	}
 	e.failJSON(w, r, f)
 }
 
@@ -285,6 +308,10 @@ func (e *exchange) holder(w http.ResponseWriter, r *http.Request, g *grant) (Use
 func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u User, p plan, used *refreshToken) {
 	if e.tenant.family == b2c {
 		e.issueB2C(w, r, g, u, p, used)
+		return
+	}
+	if e.tenant.family == live {
+		e.issueLive(w, r, g, u, p, used)
 		return
 	}
 	b := &e.behavior
@@ -322,6 +349,15 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 		e.addSecrets(idToken)
 	}
 	e.addRefreshToken(r, reply, g, u, used)
+	e.addTimes(reply)
+	e.keepTokens(r, reply, g, used)
+	e.keepAccess(access, g, u, p, life)
+	e.reply(w, reply)
+}
+
+// addTimes adds refresh_in and changes expires_in as the behavior requires.
+func (e *exchange) addTimes(reply map[string]any) {
+	b := &e.behavior
 	if b.RefreshIn > 0 {
 		reply["refresh_in"] = int64(b.RefreshIn / time.Second)
 	}
@@ -332,16 +368,13 @@ func (e *exchange) issue(w http.ResponseWriter, r *http.Request, g *grant, u Use
 	default:
 		reply["expires_in"] = b.ExpiresIn
 	}
-	e.keepTokens(r, reply, g, used)
-	e.keepAccess(access, g, u, p, life)
-	e.reply(w, reply)
 }
 
 // addRefreshToken adds a refresh token to a reply that should have one.
 func (e *exchange) addRefreshToken(r *http.Request, reply map[string]any, g *grant, u User, used *refreshToken) {
 	b := &e.behavior
 	switch {
-	case used == nil && !has(g.scopes, "offline_access"):
+	case used == nil && !has(g.scopes, g.tenant.offlineScope()):
 	case e.tenant.family == plain && b.OmitRefreshTokenAtCode:
 	case used != nil && b.OmitRefreshToken:
 	case used != nil && b.Rotation == RotateSame:
@@ -399,6 +432,10 @@ func (e *exchange) keepAccess(text string, g *grant, u User, p plan, life time.D
 func (e *exchange) reply(w http.ResponseWriter, reply map[string]any) {
 	if e.behavior.TokenReply != nil {
 		e.behavior.TokenReply(e.kind, reply)
+	}
+	if e.tenant.family == live {
+		e.writeLive(w, http.StatusOK, reply)
+		return
 	}
 	writeJSON(w, http.StatusOK, reply)
 }

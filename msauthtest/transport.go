@@ -14,8 +14,8 @@ import (
 // without a network. It can be used in a testing/synctest bubble: the handler
 // runs in the caller's goroutine, starts no others, and waits only for timers
 // and the request's context. Requests to other hosts fail, except to the
-// standard names of [Server.B2C] and [Server.ExternalID]. The body of a
-// response is held in memory.
+// standard names of [Server.B2C] and [Server.ExternalID], and to login.live.com.
+// The body of a response is held in memory.
 //
 //	client := &http.Client{Transport: ms.Transport(), Timeout: 10 * time.Second}
 func (s *Server) Transport() http.RoundTripper { return transport{s} }
@@ -37,6 +37,9 @@ func (s *Server) origin(r *http.Request) string {
 	if origin, ok := r.Context().Value(stockKey{}).(string); ok {
 		return origin
 	}
+	if atLive(r) {
+		return liveOrigin
+	}
 	return s.URL
 }
 
@@ -50,7 +53,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	origin := req.URL.Scheme + "://" + strings.ToLower(req.URL.Host)
-	stock := origin == b2cOrigin || origin == externalOrigin || origin == externalIDOrigin
+	stock := origin == b2cOrigin || origin == externalOrigin || origin == externalIDOrigin || origin == liveOrigin
 	if origin != t.s.URL && origin != t.s.otherURL && !stock {
 		return nil, fmt.Errorf("msauthtest: no such host: %s", req.URL.Host)
 	}
