@@ -52,8 +52,8 @@ func (c *Config) checkVersions() error {
 		case c.kind() != provider.LiveConnect:
 			return fieldError("Credentials", "have versions, which are for Live Connect (Authority %q)", provider.LiveIssuer)
 		case last >= 0 && one.version >= c.Credentials[last].version:
-			return fieldError("Credentials", "Credentials[%d] has version %d, Credentials[%d] version %d: the newest comes first, each version once",
-				last, c.Credentials[last].version, i, one.version)
+			return fieldError("Credentials", "have version %d before version %d: the newest comes first, each version once",
+				c.Credentials[last].version, one.version)
 		default:
 			last = i
 		}

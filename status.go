@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -82,5 +83,6 @@ func (m *Middleware) declinedPage(w http.ResponseWriter, r *http.Request, again 
 		Title: "You cancelled signing in",
 		Text:  "This page is for people who are signed in. You are not, and Microsoft has told this site nothing about you.",
 		Links: []Link{{URL: again, Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("the sign-in was declined at Microsoft a moment ago"),
 	})
 }

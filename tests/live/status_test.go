@@ -1,0 +1,144 @@
+package live_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
+)
+
+var accessDenied = msauthtest.Failure{Error: "access_denied", Description: "The user has denied access to the scope requested by the client application."}
+
+// declining makes the next sign-in be declined at Microsoft.
+func declining(s *testsite.Site) {
+	s.As(msauthtest.Mia)
+	s.MS.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Authorize] = []msauthtest.Failure{accessDenied} })
+}
+
+func TestDecliningIsNoError(t *testing.T) {
+	t.Parallel()
+	for _, service := range []struct {
+		name    string
+		changes []func(*msauth.Config)
+	}{{"Live Connect", []func(*msauth.Config){atLive}}, {"Entra", nil}} {
+		t.Run(service.name, func(t *testing.T) {
+			t.Parallel()
+			s := testsite.New(t, service.changes...)
+			routes(s.Mux, s.Auth)
+			b := s.Browser(t)
+			declining(s)
+			link := s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status?from=link", ReturnDeclined: true})
+			res := b.Get(link)
+			want(t, res, "notConnected nobody")
+			if got := res.Request.URL.RequestURI(); got != "/status?from=link" {
+				t.Errorf("back at %s", got)
+			}
+			if lines := s.Log.With("page=declined"); len(lines) != 1 || !strings.Contains(lines[0], "access_denied") || !strings.Contains(lines[0], "level=INFO") {
+				t.Errorf("log lines %q", lines)
+			}
+			want(t, b.Get("/skydrive"), "notConnected nobody")
+
+			// A page that needs a sign-in does not ask the same again at once.
+			s.MS.ResetCalls()
+			s.WantPage(t, b.Get("/files"), http.StatusForbidden, "declined", "declined at Microsoft a moment ago")
+			s.WantCalls(t, msauthtest.Authorize, 0)
+			// A script is told so as ever.
+			if res := b.Get("/files", testsite.Script...); res.StatusCode != http.StatusUnauthorized {
+				t.Errorf("script: status %d", res.StatusCode)
+			}
+
+			// The person can think better of it.
+			if res := b.Get(link); !strings.HasPrefix(res.Text, "connected ") {
+				t.Errorf("status %d, page %.200q", res.StatusCode, res.Text)
+			}
+			want(t, b.Get("/files"), "connected ")
+
+			// Declining more than the session has leaves the session.
+			s.MS.Set(func(b *msauthtest.Behavior) { b.Fail[msauthtest.Authorize] = []msauthtest.Failure{accessDenied} })
+			want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", Scopes: []string{"wl.skydrive"}, ReturnDeclined: true})), "connected ")
+			want(t, b.Get("/skydrive"), "notConnected ")
+		})
+	}
+}
+
+func TestDecliningShowsAPageWhereNothingElseIsAsked(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.Browser(t)
+	declining(s)
+	s.WantPage(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status"})), http.StatusForbidden, "declined", "access_denied")
+	want(t, b.Get("/status"), "unknown nobody")
+	declining(s)
+	s.WantPage(t, b.Get("/files"), http.StatusForbidden, "declined", "access_denied")
+	s.WantPage(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{})+"?return_declined=2"), http.StatusBadRequest, "bad-request", "return_declined is not 1")
+	s.WantPage(t, b.Get("/auth/login?return_declined=1&return_declined=1"), http.StatusBadRequest, "bad-request", "return_declined is repeated")
+}
+
+// An administrator who has to approve, or a verification that failed, is explained on a
+// page: the person has not declined.
+func TestOtherRefusalsShowTheirPage(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t)
+	b := s.Browser(t)
+	s.As(msauthtest.Ada)
+	for _, number := range []int{90094, 500121} {
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.Fail[msauthtest.Authorize] = []msauthtest.Failure{msauthtest.Failure{Error: "access_denied", Codes: []int{number}}}
+		})
+		if res := b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/public/", ReturnDeclined: true})); res.Kind() != "declined" {
+			t.Errorf("AADSTS%d: status %d, page %.100q", number, res.StatusCode, res.Text)
+		}
+	}
+}
+
+// office is a site in a bubble of its own time.
+func office(t *testing.T, changes ...func(*msauth.Config)) *testsite.Office {
+	o := testsite.NewOffice(t, append([]func(*msauth.Config){atLive}, changes...)...)
+	o.MS.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
+	mux := http.NewServeMux()
+	mux.Handle("/", o.Handler)
+	routes(mux, o.Auth)
+	o.Handler = mux
+	return o
+}
+
+// says checks the status that a page says.
+func says(t *testing.T, v *testsite.Visitor, want string) {
+	t.Helper()
+	if got, _, _ := strings.Cut(v.Get("/status").Body, " "); got != want {
+		t.Errorf("status %q, want %q", got, want)
+	}
+}
+
+func TestStatusOfASessionThatIsOver(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(*msauth.Config)
+		end    func(*testsite.Office)
+		after  time.Duration
+	}{
+		{"the refresh token has expired", func(*msauth.Config) {}, func(o *testsite.Office) { o.MS.Revoke(msauthtest.Mia) }, 2 * time.Hour},
+		{"idle", func(c *msauth.Config) { c.IdleTimeout = time.Hour }, func(*testsite.Office) {}, 61 * time.Minute},
+		{"too old", func(c *msauth.Config) { c.MaxAge = time.Hour }, func(*testsite.Office) {}, 61 * time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := office(t, test.change)
+				v := o.SignIn()
+				says(t, v, "connected")
+				test.end(o)
+				time.Sleep(test.after)
+				says(t, v, "expired")
+				says(t, v, "unknown")
+				says(t, o.SignIn(), "connected") // back to step 1
+			})
+		})
+	}
+}
