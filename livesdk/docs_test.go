@@ -21,10 +21,10 @@ func table(t *testing.T, section string) (lines [][][]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text2, _ := strings.Cut(string(text), "\n## "+section+"\n")
-	text2, _, _ = strings.Cut(text2, "\n## ")
+	_, body, _ := strings.Cut(string(text), "\n## "+section+"\n")
+	body, _, _ = strings.Cut(body, "\n## ")
 	code := regexp.MustCompile("`([^`]*)`")
-	for line := range strings.Lines(text2) {
+	for line := range strings.Lines(body) {
 		if !strings.HasPrefix(line, "| `") { // of a table, but neither its head nor the rule below
 			continue
 		}

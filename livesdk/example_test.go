@@ -1,6 +1,7 @@
 package livesdk_test
 
 import (
+	"errors"
 	"fmt"
 
 	"example.com/msauth/livesdk"
@@ -13,6 +14,21 @@ func ExampleScopes() {
 	// Output:
 	// [openid profile User.Read Files.ReadWrite Contacts.Read]
 	// livesdk: "wl.share": has no equivalent: status messages have ended
+}
+
+// What has no equivalent, one by one.
+func ExampleUnmappedError() {
+	_, err := livesdk.Scopes("wl.messenger", "wl.skydrive", "wl.skydrive_delete")
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			if e, ok := errors.AsType[*livesdk.UnmappedError](err); ok {
+				fmt.Println(e.Name, "-", e.Reason)
+			}
+		}
+	}
+	// Output:
+	// wl.messenger - has no equivalent: Messenger has ended
+	// wl.skydrive_delete - is not a scope of Live Connect
 }
 
 func ExamplePath() {

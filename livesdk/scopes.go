@@ -73,11 +73,11 @@ var scopeOrder = []string{
 // names; add them to the result. All others are mapped all the same. The errors
 // are joined: errors.As finds the first, Unwrap() []error returns all.
 //
-// The result differs from Microsoft's table in four places, where that goes further
-// than the scope of old or another way: wl.basic has User.Read too, for the
-// profile; wl.emails, the user's addresses, is not Mail.Read; wl.contacts_skydrive is
-// Files.Read.All without writing; and wl.contacts_photos, the albums and photos
-// that others share, is Files.Read.All rather than Contacts.Read. The table has no
+// The result differs from Microsoft's table where that says more or something else
+// than the scope of old did: wl.signin has profile too, and wl.basic User.Read, for
+// the user's name; wl.emails, the user's addresses, is not Mail.Read;
+// wl.contacts_skydrive is Files.Read.All, without writing; and wl.contacts_photos, the
+// albums and photos that others share, is that too, not Contacts.Read. The table has no
 // line for the scopes of single properties of the profile (wl.birthday and others):
 // they are User.Read here, as far as Graph has those properties for the account.
 //

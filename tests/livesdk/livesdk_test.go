@@ -1,8 +1,12 @@
 package livesdk_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"image"
+	_ "image/jpeg" // thumbnails
+	"image/png"
 	"io"
 	"log/slog"
 	"net/http"
@@ -175,6 +179,16 @@ func TestOldPathsAnswer(t *testing.T) {
 		t.Errorf("link: %+v, %v", link, err)
 	}
 	o.call("GET", file+"/shared_edit_link", "", "", 201)
+
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewGray(image.Rect(0, 0, 400, 300))); err != nil {
+		t.Fatal(err)
+	}
+	photo := liveID(t, o.call("PUT", folder+"/files/Sun.png", "image/png", picture.String(), 201), "photo")
+	small, _, err := image.DecodeConfig(bytes.NewReader(o.call("GET", photo+"/picture?type=small", "", "", 200)))
+	if err != nil || small.Width != 96 {
+		t.Errorf("the small picture: %+v, %v", small, err)
+	}
 
 	o.call("DELETE", file, "", "", 204)
 	o.call("GET", file, "", "", 404)
