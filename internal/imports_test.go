@@ -182,6 +182,26 @@ func TestGraphStandsAlone(t *testing.T) {
 	}
 }
 
+// Package livesdk has tables, which can be used in tools without the rest.
+func TestLiveSDKStandsAlone(t *testing.T) {
+	t.Parallel()
+	files := importsOf(t, filepath.Join("..", "livesdk"))
+	if len(files) == 0 {
+		t.Fatal("package livesdk is not found")
+	}
+	for file, imports := range files {
+		for _, path := range imports {
+			host, _, _ := strings.Cut(path, "/")
+			if strings.Contains(host, ".") {
+				t.Errorf("%s imports %s: only the standard library may be", file, path)
+			}
+			if path == "net/http" {
+				t.Errorf("%s imports %s: it computes, and sends nothing", file, path)
+			}
+		}
+	}
+}
+
 // A reader who begins at the bottom meets nothing that was not explained before.
 func TestRoomsKnowOnlyThoseBelowThem(t *testing.T) {
 	t.Parallel()
