@@ -20,13 +20,14 @@ type Behavior struct {
 	AutoSignIn string
 
 	// RedirectURIs are the registered redirect URIs, compared byte for byte.
-	// They apply to post_logout_redirect_uri as well. If empty, any https URI
-	// and any http URI of a loopback host is accepted.
+	// They apply to post_logout_redirect_uri as well. Live Connect compares the
+	// scheme and the host only. If empty, any https URI and any http URI of a
+	// loopback host is accepted.
 	RedirectURIs []string
 
 	// AccessTokenLifetime is the value of expires_in and how long Graph accepts
 	// an access token. Zero means 60 to 90 minutes at random, as with
-	// Microsoft. For tokens of work accounts for Graph it means 20 to 28 hours
+	// Microsoft, and an hour at Live Connect. For tokens of work accounts for Graph it means 20 to 28 hours
 	// if the claims parameter declares the client capability cp1 ("Continuous
 	// access evaluation").
 	AccessTokenLifetime time.Duration
@@ -48,7 +49,8 @@ type Behavior struct {
 	// was used stays valid.
 	OmitRefreshToken bool
 
-	// OmitIDTokenOnRefresh answers renewals without an ID token.
+	// OmitIDTokenOnRefresh answers renewals without an ID token, or without Live
+	// Connect's authentication token.
 	OmitIDTokenOnRefresh bool
 
 	// RefreshAs is the sign-in name of another person. Renewals are answered

@@ -79,8 +79,8 @@ func (s *Server) ResetCalls() {
 }
 
 // Secrets returns the client secrets, every client assertion of more than 20
-// bytes that was received, and every code, ID token, access token, refresh token
-// and upload URL that was issued. A test can search its logs and pages for them.
+// bytes that was received, and every code, ID token, authentication token, access
+// token, refresh token and upload URL that was issued. A test can search its logs and pages for them.
 // At least the newest 10,000 are kept.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package msauthtest_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -345,8 +346,31 @@ func TestLiveHost(t *testing.T) {
 	if doc := a.signIn(msauthtest.Mia); doc["authentication_token"] == nil {
 		t.Errorf("reply: %v", doc)
 	}
-	if _, err := a.browser.Get("https://login.live.com/v1.0/me"); err != nil {
+	if res, _ := a.get("https://login.live.com/v1.0/me"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("Graph at login.live.com: %d, want 404", res.StatusCode)
+	}
+}
+
+// Client signs people in to apps that use Live Connect.
+func TestLiveClient(t *testing.T) {
+	t.Parallel()
+	a := newLive(t)
+	mux := http.NewServeMux()
+	site := httptest.NewServer(mux)
+	t.Cleanup(site.Close)
+	mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, a.base+"/oauth20_authorize.srf?"+a.query("redirect_uri", site.URL+"/callback").Encode(), http.StatusFound)
+	})
+	mux.HandleFunc("/callback", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/home?code="+r.FormValue("code"), http.StatusSeeOther)
+	})
+	mux.HandleFunc("/home", func(w http.ResponseWriter, r *http.Request) {})
+	a.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada }) // it ignores that
+	if _, err := msauthtest.Client(site.URL+"/page", msauthtest.Mia); err != nil {
 		t.Error(err)
+	}
+	if _, err := msauthtest.Client(site.URL+"/page", msauthtest.Ada); err == nil || !strings.Contains(err.Error(), "work or school account") {
+		t.Errorf("a work account: %v", err)
 	}
 }
 

@@ -107,6 +107,6 @@ func fromTable(f Failure) bool {
 	if len(f.Codes) == 0 || f.Description == "" {
 		return f.Description == ""
 	}
-	start, _, _ := strings.Cut(errorTable[f.Codes[0]].text, "%s")
-	return strings.HasPrefix(f.Description, start) || f.Description == unauthorizedScopes
+	start, end, _ := strings.Cut(errorTable[f.Codes[0]].text, "%s")
+	return start+end != "" && strings.HasPrefix(f.Description, start) && strings.HasSuffix(f.Description, end) || f.Description == unauthorizedScopes
 }

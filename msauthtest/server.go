@@ -110,6 +110,19 @@
 // a scope of an API has no access token, and errors have AADB2C numbers. Fields
 // of [Behavior] change the plain provider. It can tell apps that somebody has
 // signed out: [Behavior.BackChannelLogout].
+//
+// # Live Connect
+//
+// [Server.LiveAuthority] is Live Connect, the service of the retired Live SDK
+// for ASP.NET, for people with personal accounts. It is no OpenID provider: it
+// has no discovery and no keys, and its authentication tokens are signed with the
+// client secret, which has versions ([Credential.Version],
+// [Credential.Activate]). [Server.AuthenticationToken] and
+// [SignAuthenticationToken] make such tokens, good and bad ones. Its requests
+// count under the same kinds as those of the other providers, and [Behavior]
+// applies to them, as far as Live Connect has what a field changes. Errors have
+// no numbers: a [Failure] with a number is sent in Live Connect's words. There is
+// no data API.
 package msauthtest
 
 import (

@@ -3,7 +3,7 @@
 //
 //	go run ./msauthtest/cmd/msauthtest
 //
-// It prints the authority, the client ID and secret, and environment variables
+// It prints the authority, that of Live Connect, the client ID and secret, and environment variables
 // to paste. It listens on loopback only: on -addr, or by default on
 // localhost:9090 or, if that is in use, on a free port.
 //
@@ -181,6 +181,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 Authority      %[1]s
 Graph          %[1]s/v1.0
+Live Connect   %[5]s
 Client id      %[2]s
 Client secret  %[3]s
 Redirect URI   any on loopback, and any https
@@ -191,7 +192,7 @@ AZURE_CLIENT_ID=%[2]s
 %[4]s
 
 Ctrl-C ends it.
-`, ms.URL, ms.ClientID, ms.ClientSecret, proof)
+`, ms.URL, ms.ClientID, ms.ClientSecret, proof, ms.LiveAuthority())
 
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -25,7 +25,7 @@ func TestRun(t *testing.T) {
 			done <- run(ctx, []string{"-addr", addr, "-client-id", "the-client", "-lifetime", "5m"}, in, io.Discard)
 			in.Close()
 		}()
-		var authority, id string
+		var authority, id, live string
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			if v, ok := strings.CutPrefix(lines.Text(), "AZURE_AUTHORITY_HOST="); ok {
@@ -34,12 +34,18 @@ func TestRun(t *testing.T) {
 			if v, ok := strings.CutPrefix(lines.Text(), "AZURE_CLIENT_ID="); ok {
 				id = v
 			}
+			if v, ok := strings.CutPrefix(lines.Text(), "Live Connect "); ok {
+				live = strings.TrimSpace(v)
+			}
 			if strings.HasPrefix(lines.Text(), "Ctrl-C") {
 				break
 			}
 		}
 		if id != "the-client" || !strings.HasPrefix(authority, "http://"+strings.TrimSuffix(addr, "0")) || !strings.HasSuffix(authority, "/") {
 			t.Errorf("%s: authority %q, client id %q", addr, authority, id)
+		}
+		if live != authority+"login.live.com" {
+			t.Errorf("%s: Live Connect %q", addr, live)
 		}
 		if !strings.HasPrefix(addr, "ms.") {
 			res, err := http.Get(authority + "common/v2.0/.well-known/openid-configuration")
