@@ -27,9 +27,9 @@ type Behavior struct {
 
 	// AccessTokenLifetime is the value of expires_in and how long Graph accepts
 	// an access token. Zero means 60 to 90 minutes at random, as with
-	// Microsoft, and an hour at Live Connect. For tokens of work accounts for Graph it means 20 to 28 hours
-	// if the claims parameter declares the client capability cp1 ("Continuous
-	// access evaluation").
+	// Microsoft, and an hour at Live Connect. For tokens of work accounts for
+	// Graph it means 20 to 28 hours if the claims parameter declares the client
+	// capability cp1 ("Continuous access evaluation").
 	AccessTokenLifetime time.Duration
 
 	// RefreshIn is the value of refresh_in, truncated to seconds. If zero,

@@ -332,7 +332,7 @@ func TestLiveHost(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{
-		"/oauth20_token.srf": 404, "/login.live.com/oauth2/v2.0/authorize": 404, "/common/oauth20_token.srf": 404,
+		"/oauth20_token.srf": 404, "/login.live.com/oauth2/v2.0/authorize": 404, "/LOGIN.live.com/oauth2/v2.0/authorize": 404, "/LOGIN.live.com/oauth20_logout.srf": 200, "/common/oauth20_token.srf": 404,
 		"/login.live.com/v2.0/.well-known/openid-configuration": 404,
 	} {
 		if res, _ := a.get(a.ms.URL + path); res.StatusCode != want {

@@ -39,7 +39,7 @@ func (s *Server) route(r *http.Request) (Kind, handler) {
 	name, rest := tenantPath(r)
 	var kind Kind
 	var handle handler
-	if name == liveHost {
+	if strings.EqualFold(name, liveHost) {
 		kind, handle = liveRoute(rest)
 	} else {
 		kind, handle = openIDRoute(name, rest)
