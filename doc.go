@@ -100,6 +100,17 @@
 //
 // The latest ID token is kept for signing out at the provider (id_token_hint).
 //
+// # Live Connect
+//
+// With [Config.Authority] "https://login.live.com" the provider is Live Connect, the
+// service for personal accounts that the Live SDK for ASP.NET used: scopes such as
+// "wl.basic", and an authentication token in place of an ID token.
+// [Session.AuthenticationToken] and [Middleware.VerifyAuthenticationToken] are for
+// single sign-on to other parts of the site. SECURITY.md says what these sign-ins
+// prove less; docs/live-sdk.md has each call of that SDK, and the way to Microsoft
+// Graph. At every provider, [Middleware.Status] is for pages that branch on whether
+// somebody is signed in, has declined, or has a session that is over.
+//
 // # Asking for more
 //
 // One sign-in can serve several APIs: [Session.Token] takes scopes, and
@@ -153,7 +164,8 @@
 //	__Host-NAME-login-ID   one sign-in in progress, 30 minutes; at most 16
 //	__Host-NAME-to         the address to return to, if it is long: sealed, 30
 //	                       minutes, for the latest sign-in only
-//	__Host-NAME-ok         marks a sign-in that has just succeeded, 20 seconds
+//	__Host-NAME-ok         marks a sign-in that has just succeeded, or was declined,
+//	                       20 seconds
 //
 // The session of a work account takes about 3 KB. A session that would exceed
 // [Config.CookieBudget] leaves out what it can do without: first the access
@@ -218,7 +230,7 @@
 //	                   has expired: as for retry, but logged as an error, and
 //	                   Ready fails. If a code is refused with invalid_client,
 //	                   which a visitor can cause, Microsoft is asked once more
-//	declined           the user pressed Cancel: a page says so
+//	declined           the user pressed Cancel: a page says so, or leads back
 //	not allowed        the account may not use the app: a page with status 403
 //	replay             the code was used before: a page offers to start again
 //

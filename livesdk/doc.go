@@ -1,5 +1,5 @@
-// Package livesdk has the tables for sites that move from the Live SDK and Live
-// Connect, which ended in 2018, to Microsoft Graph. [Scopes] is for the scopes that
+// Package livesdk has the tables for sites that move from the Live SDK and the
+// data API of Live Connect, which ended in 2018, to Microsoft Graph. [Scopes] is for the scopes that
 // a site asked for, [Path] for the paths that it called, and [ItemID] for the IDs of
 // files and folders that it has stored. They compute; nothing is sent. The package
 // uses the standard library only.
@@ -17,7 +17,7 @@
 // documentation, and of the SDK itself. What they have become is said by Microsoft's
 // page "Migrating from Live SDK to Microsoft Graph"; where this package differs from
 // it or goes beyond it, the comments say so. Nothing has been tried at the real
-// Microsoft, and Live Connect no longer answers.
+// Microsoft, and that API no longer answers.
 //
 // # Identifiers
 //

@@ -130,7 +130,7 @@ func NewInProcess(t *testing.T, changes ...func(*msauth.Config)) *Site {
 	t.Helper()
 	s := &Site{MS: msauthtest.New("http://localhost:9"), Log: &LogBuffer{}, Server: &httptest.Server{URL: "https://app.test"}}
 	s.configure(t, &http.Client{Transport: s.MS.Transport(), Timeout: 15 * time.Second}, changes)
-	s.Wire = Hosts{"app.test": s, "localhost:9": s.MS, "fabrikam.b2clogin.com": s.MS, "fabrikam.ciamlogin.com": s.MS}
+	s.Wire = Hosts{"app.test": s, "localhost:9": s.MS, "login.live.com": s.MS, "fabrikam.b2clogin.com": s.MS, "fabrikam.ciamlogin.com": s.MS}
 	return s
 }
 
