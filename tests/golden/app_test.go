@@ -89,7 +89,7 @@ func newGoldenApp(t *testing.T, c *goldenCase, at time.Time) *goldenApp {
 }
 
 func (a *goldenApp) note(_ msauthtest.Kind, reply map[string]any) {
-	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+	for _, name := range []string{"access_token", "refresh_token", "id_token", "authentication_token"} {
 		a.issued[name], _ = reply[name].(string)
 	}
 }

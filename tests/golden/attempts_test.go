@@ -88,6 +88,10 @@ func goldenAttempts() []*goldenCase {
 		}},
 		{name: "attempt-personal", config: func(a *goldenApp) { a.person = msauthtest.Mia }, make: at("/")},
 		{name: "attempt-plain-provider", config: goldenIssuer((*msauthtest.Server).Plain), make: at("/a")},
+		{name: "attempt-return-declined", config: goldenLive, make: func(a *goldenApp, v *goldenValue) {
+			v.URL = a.begin(a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/inbox", ReturnDeclined: true}))
+			v.expect = []string{"/inbox"}
+		}},
 		{name: "attempt-app-state", make: func(a *goldenApp, v *goldenValue) {
 			v.URL = a.begin(a.auth.LoginURL(msauth.LoginOptions{
 				ReturnTo: "/inbox", AppState: "invitation 42 für Zoë", Scopes: []string{"Mail.Send", "Files.Read"},
@@ -192,4 +196,9 @@ func goldenAttempts() []*goldenCase {
 			return goldenLine(a.told(a.get("/auth/continue")))
 		},
 	})
+}
+
+// goldenLive makes the provider Live Connect.
+func goldenLive(a *goldenApp) {
+	a.person, a.cfg.Authority = msauthtest.Mia, a.ms.LiveAuthority()
 }

@@ -32,6 +32,7 @@ type goldenSession struct {
 	Scopes                                    []string
 	SignedIn, Renewed, Expiry, AuthTime, Ends time.Time
 	Token, Error, Claims                      string
+	AuthenticationToken                       string `json:",omitempty"` // of Live Connect
 }
 
 func reportGolden(ctx context.Context, s *msauth.Session) *goldenSession {
@@ -44,6 +45,7 @@ func reportGolden(ctx context.Context, s *msauth.Session) *goldenSession {
 		g.Token = token.AccessToken
 	}
 	g.Error, g.Claims = goldenError(err)
+	g.AuthenticationToken, _ = s.AuthenticationToken()
 	return g
 }
 
@@ -241,6 +243,10 @@ func goldenSessions() []*goldenCase {
 		{
 			name: "session-plain-provider", config: goldenIssuer((*msauthtest.Server).Plain),
 			make: goldenSignIn("access_token", "refresh_token", "id_token"),
+		},
+		{
+			name: "session-live-connect", config: goldenLive,
+			make: goldenSignIn("access_token", "refresh_token", "authentication_token"),
 		},
 		{name: "session-b2c", config: goldenIssuer((*msauthtest.Server).B2C), make: goldenSignIn("refresh_token")},
 		{name: "session-external-id", config: goldenIssuer((*msauthtest.Server).ExternalID), make: goldenSignIn(both...)},
