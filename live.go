@@ -14,6 +14,14 @@ import (
 // live reports whether the provider is Live Connect.
 func (m *Middleware) live() bool { return m.authority.Kind == provider.LiveConnect }
 
+// identityToken is what the token is called that says who signs in.
+func (m *Middleware) identityToken() string {
+	if m.live() {
+		return "authentication token"
+	}
+	return "ID token"
+}
+
 // completeLive checks what is different at Live Connect: it has personal accounts
 // only, its tokens do not say when or how somebody signed in, and secrets are all that
 // it accepts of an app.

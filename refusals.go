@@ -267,7 +267,7 @@ func (m *Middleware) withoutIDToken(in *arrival) {
 		Title: "Signing in did not work",
 		Text:  "Microsoft's answer was incomplete. Try again; if it happens again, tell the people who run this site.",
 		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("msauth: the token response holds no ID token, although the scope openid was requested"),
+		Err:   fmt.Errorf("msauth: the token response holds no %s, although the scope %s was requested", m.identityToken(), m.scopes.SignIn[0]),
 	})
 }
 

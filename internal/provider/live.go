@@ -3,6 +3,7 @@ package provider
 import (
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -51,11 +52,15 @@ func liveReply(reply claims, body []byte) claims {
 	return reply
 }
 
+// formOfReply matches a form. Pages have other characters, whatever their links hold.
+var formOfReply = regexp.MustCompile(`^[a-z_]+=[A-Za-z0-9%&=+*._~!,:;@/?$'()-]*$`)
+
 // formReply reads a reply that is a form (application/x-www-form-urlencoded); nil if it
 // is none that a token endpoint sends. No parameter may be there twice.
 func formReply(body string) claims {
-	form, err := url.ParseQuery(strings.TrimSpace(body))
-	if err != nil || !form.Has("access_token") && !form.Has("error") {
+	body = strings.TrimSpace(body)
+	form, err := url.ParseQuery(body)
+	if err != nil || !formOfReply.MatchString(body) || !form.Has("access_token") && !form.Has("error") {
 		return nil
 	}
 	reply := claims{}

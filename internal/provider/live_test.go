@@ -80,6 +80,8 @@ func TestFailuresOfLiveConnect(t *testing.T) {
 		{"an outage that says invalid_grant", 503, "application/json", `{"error":"invalid_grant"}`, Retry, Retry, "invalid_grant"},
 		{"an outage", 200, "application/json", `{"error":"server_error"}`, Retry, Retry, "server_error"},
 		{"HTML", 200, "text/html", "<!DOCTYPE html><title>Sign in</title><a href='/?a=b&amp;error=x'>", Retry, Retry, ""},
+		{"HTML with a link that has a token", 200, "text/html", "<!DOCTYPE html><a href='/?a=b&access_token=x&token_type=bearer'>", Retry, Retry, ""},
+		{"HTML with a link that has an error", 400, "text/html", "<html>&error=invalid_grant&", Retry, Retry, ""},
 		{"nothing", 200, "application/json", "", Retry, Retry, ""},
 		{"a list", 200, "application/json", `["access_token"]`, Retry, Retry, ""},
 		{"null", 200, "application/json", "null", Retry, Retry, ""},

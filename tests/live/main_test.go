@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -30,6 +32,18 @@ func newSite(t *testing.T, changes ...func(*msauth.Config)) *testsite.Site {
 	s := testsite.New(t, append([]func(*msauth.Config){atLive}, changes...)...)
 	routes(s.Mux, s.Auth)
 	return s
+}
+
+// inBubble runs a test with such a site, in a bubble of its own time.
+func inBubble(t *testing.T, f func(t *testing.T, s *testsite.Site, b *testsite.Browser), changes ...func(*msauth.Config)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := testsite.NewInProcess(t, append([]func(*msauth.Config){atLive}, changes...)...)
+		routes(s.Mux, s.Auth)
+		s.Lifetime(time.Hour)
+		f(t, s, s.Browser(t))
+		time.Sleep(time.Minute) // for what still waits
+	})
 }
 
 func routes(mux *http.ServeMux, auth *msauth.Middleware) {

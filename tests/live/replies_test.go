@@ -1,0 +1,136 @@
+package live_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
+)
+
+// asForm sends a reply as a form that is called text.
+func asForm(w http.ResponseWriter, _ msauthtest.Kind, status int, reply map[string]any) {
+	form := url.Values{}
+	for name, value := range reply {
+		form.Set(name, fmt.Sprint(value))
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprint(w, form.Encode())
+}
+
+// asOldJSON sends JSON that is called text, with texts in place of numbers and commas
+// in place of spaces.
+func asOldJSON(w http.ResponseWriter, _ msauthtest.Kind, status int, reply map[string]any) {
+	if reply["expires_in"] != nil {
+		reply["expires_in"] = fmt.Sprint(reply["expires_in"])
+	}
+	if scope, ok := reply["scope"].(string); ok {
+		reply["scope"] = strings.ReplaceAll(scope, " ", ",")
+	}
+	delete(reply, "token_type")
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(reply)
+}
+
+// with200 sends errors as successes.
+func with200(w http.ResponseWriter, _ msauthtest.Kind, _ int, reply map[string]any) {
+	_ = json.NewEncoder(w).Encode(reply)
+}
+
+func TestRepliesInAnyForm(t *testing.T) {
+	t.Parallel()
+	for name, form := range map[string]func(http.ResponseWriter, msauthtest.Kind, int, map[string]any){
+		"form": asForm, "old JSON": asOldJSON, "status 200": with200,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+				s.MS.Set(func(b *msauthtest.Behavior) { b.LiveReply = form })
+				signIn(t, s, b, msauth.LoginOptions{})
+				want(t, b.Get("/drive"), "connected ")
+				want(t, b.Get("/skydrive"), "connected ")
+				identity(t, b)
+				time.Sleep(time.Hour)
+				want(t, b.Get("/status"), "connected ")
+				s.WantCalls(t, msauthtest.TokenRefresh, 1)
+				// The end of the refresh token, in the same form, is the end of the session.
+				s.MS.Revoke(msauthtest.Mia)
+				time.Sleep(time.Hour)
+				want(t, b.Get("/status"), "expired nobody")
+				s.WantNoSecrets(t, "the log", s.Log.String())
+			})
+		})
+	}
+}
+
+// What is no reply of a token endpoint ends nothing, and lets nobody in.
+func TestAnswersThatAreNoReply(t *testing.T) {
+	t.Parallel()
+	html := func(w http.ResponseWriter, _ msauthtest.Kind, _ int, reply map[string]any) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><title>Sign in</title><a href="/?x=1&access_token=%v">`, reply["access_token"])
+	}
+	inBubble(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+		s.MS.Set(func(b *msauthtest.Behavior) { b.LiveReply = html })
+		s.As(msauthtest.Mia)
+		s.WantPage(t, b.Get("/files"), http.StatusServiceUnavailable, "unavailable", "not JSON")
+		want(t, b.Get("/status"), "unknown nobody")
+
+		s.MS.Set(func(b *msauthtest.Behavior) { b.LiveReply = nil })
+		signIn(t, s, b, msauth.LoginOptions{})
+		s.MS.Set(func(b *msauthtest.Behavior) { b.LiveReply = html })
+		time.Sleep(time.Hour)
+		want(t, b.Get("/status"), "connected ")
+		s.WantCalls(t, msauthtest.TokenRefresh, 1)
+		s.WantNoSecrets(t, "the log", s.Log.String())
+	})
+}
+
+// A sign-in without an authentication token is none: nothing else says who it is.
+func TestSignInWithoutAnAuthenticationToken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.MS.Set(func(b *msauthtest.Behavior) {
+		b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) {
+			reply["id_token"] = reply["authentication_token"] // nothing by that name counts
+			delete(reply, "authentication_token")
+		}
+	})
+	b := s.Browser(t)
+	s.As(msauthtest.Mia)
+	s.WantPage(t, b.Get("/files"), http.StatusBadGateway, "unavailable", "holds no authentication token, although the scope wl.signin was requested")
+	want(t, b.Get("/status"), "unknown nobody")
+}
+
+// People may refuse offline access. The session then lasts without renewals.
+func TestSessionWithoutARefreshToken(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+		})
+		signIn(t, s, b, msauth.LoginOptions{})
+		time.Sleep(3 * time.Hour)
+		want(t, b.Get("/status"), "connected ")
+		if res := b.Get("/?token"); res.StatusCode != http.StatusBadGateway {
+			t.Errorf("token: status %d, %q", res.StatusCode, res.Text)
+		}
+		identity(t, b) // good for a day
+		time.Sleep(20 * time.Hour)
+		b.Get("/status") // a use of the session, which goes on
+		time.Sleep(2 * time.Hour)
+		if res := b.Get("/identity"); res.StatusCode != http.StatusBadGateway {
+			t.Errorf("authentication token after its end: status %d", res.StatusCode)
+		}
+		want(t, b.Get("/status"), "connected ")
+		s.WantCalls(t, msauthtest.TokenRefresh, 0)
+	})
+}
