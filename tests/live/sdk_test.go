@@ -7,7 +7,6 @@ import (
 	"html"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"example.com/msauth"
@@ -97,47 +96,13 @@ func work(ctx context.Context, auth *msauth.Middleware, user string) (*http.Clie
 	return s.Client(ctx), nil
 }
 
-// kept is a TokenStore.
-type kept struct {
-	mu      sync.Mutex
-	entries map[string]msauth.StoredTokens
-}
-
-func (k *kept) Load(_ context.Context, user string) (msauth.StoredTokens, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	t, ok := k.entries[user]
-	if !ok {
-		return t, msauth.ErrNoTokens
-	}
-	return t, nil
-}
-
-func (k *kept) Save(_ context.Context, user string, old int64, t msauth.StoredTokens) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.entries[user].Version != old {
-		return msauth.ErrConflict
-	}
-	k.entries[user] = t
-	return nil
-}
-
-func (k *kept) Delete(_ context.Context, user string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.entries, user)
-	return nil
-}
-
 // Every call of the Live SDK, at https://login.live.com: the address is the real one,
 // and the stand-in answers there.
 func TestEachCallOfTheLiveSDK(t *testing.T) {
 	t.Parallel()
-	store := &kept{entries: map[string]msauth.StoredTokens{}}
 	newSecret := "a-new-client-secret-that-must-not-be-shown"
 	s := testsite.NewInProcess(t, func(c *msauth.Config) {
-		live := atLiveConnect(c.ClientID, newSecret, c.ClientSecret, c.Keys[0], store)
+		live := atLiveConnect(c.ClientID, newSecret, c.ClientSecret, c.Keys[0], testsite.NewTokens())
 		live.BaseURL, live.HTTPClient, live.Logger = c.BaseURL, c.HTTPClient, c.Logger
 		*c = live
 	})
