@@ -118,6 +118,7 @@ func TestSuspicionKeepsNobodyWaiting(t *testing.T) {
 
 // A visitor can bring a code of another redirect URI, which is on the SPA
 // platform. Where codes have been redeemed, BaseURL's own is not.
+// Live Connect has no such platforms.
 func TestCodeOfAnotherPlatformIsAVisitorsOwn(t *testing.T) {
 	t.Parallel()
 	s := testsite.New(t)
@@ -134,6 +135,7 @@ func TestCodeOfAnotherPlatformIsAVisitorsOwn(t *testing.T) {
 }
 
 // A real fault of the app is noticed, though all its people are of few tenants.
+// Live Connect has no tenants.
 func TestFaultThatAllListedTenantsSee(t *testing.T) {
 	t.Parallel()
 	for _, allowed := range [][]string{{msauthtest.TenantContoso}, {msauthtest.TenantContoso, msauthtest.TenantPersonal}} {
@@ -173,6 +175,7 @@ func TestFaultThatAllListedTenantsSee(t *testing.T) {
 }
 
 // What one tenant says of the app is not believed because others meet an outage.
+// Live Connect has no tenants.
 func TestOneTenantsWordDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

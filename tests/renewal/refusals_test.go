@@ -75,7 +75,7 @@ func TestRefusalsThatMicrosoftSends(t *testing.T) {
 }
 
 // AADSTS50196 looks like a revoked token. It is a loop of some client's, and
-// passes.
+// passes. Live Connect has no numbers.
 func TestLoopAtMicrosoftIsWaitedOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,6 +138,7 @@ func TestLoopNumberElsewhereMeansNothing(t *testing.T) {
 
 // A code that is refused with a claims challenge: the person is asked for that,
 // once.
+// Live Connect has no claims challenges.
 func TestCodeRefusedWithAClaimsChallenge(t *testing.T) {
 	t.Parallel()
 	s := testsite.New(t)
@@ -182,6 +183,7 @@ func TestCodeRefusedWithAClaimsChallengeTwice(t *testing.T) {
 }
 
 // A refusal of the person at the code is no replay, and the page says so.
+// Live Connect does not say that: it has neither suberrors nor numbers.
 func TestCodeRefusedForThePerson(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []msauthtest.Failure{

@@ -422,6 +422,7 @@ func TestStats(t *testing.T) {
 
 // Requests for other APIs say nothing about renewals: a handler can ask for what
 // does not exist.
+// Live Connect has no other APIs.
 func TestTokensForOtherAPIsAreNoRenewalsInStats(t *testing.T) {
 	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		s.MS.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
