@@ -1,0 +1,191 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/msauth/example/live/internal/livesite"
+	"example.com/msauth/example/live/internal/livetest"
+	"example.com/msauth/msauthtest"
+)
+
+// wantHome checks what the home page says.
+func wantHome(t *testing.T, page livetest.Page, status, title string) {
+	t.Helper()
+	if page.Status != http.StatusOK || page.Path != "/" || page.Element("status") != status || !strings.Contains(page.Text, "<h1>"+title+"</h1>") {
+		t.Fatalf("%s: %d, status %q, want %q and %q in\n%s", page.Path, page.Status, page.Element("status"), status, title, page.Text)
+	}
+}
+
+func refuse(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.basic"} }
+
+func TestEachStatus(t *testing.T) {
+	t.Parallel()
+	s := livetest.New(t, program, nil)
+	p := s.Person()
+	page := p.Open("/")
+	wantHome(t, page, "unknown", "Sign in")
+
+	// Cancelled at Microsoft: back here, with 200, and nobody is signed in.
+	s.MS.Set(refuse)
+	page = p.Open(page.Link("sign-in"))
+	wantHome(t, page, "notConnected", "You did not connect")
+	if page.Link("sign-out") != "" {
+		t.Error("somebody is signed in")
+	}
+
+	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil; b.AccessTokenLifetime = time.Second })
+	page = p.Open(page.Link("sign-in"))
+	wantHome(t, page, "connected", "You are signed in")
+	uid := page.Element("uid")
+	if len(uid) != 32 || page.Element("who") != uid || !strings.Contains(page.Text, "<code>wl.basic</code>") {
+		t.Errorf("uid %q, signed in %q in\n%s", uid, page.Element("who"), page.Text)
+	}
+
+	// The next page renews the tokens, which Microsoft refuses.
+	s.MS.Revoke(msauthtest.Mia)
+	time.Sleep(1100 * time.Millisecond)
+	page = p.Open("/")
+	wantHome(t, page, "expired", "Your session has ended")
+	s.MS.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 0 })
+	page = p.Open(page.Link("sign-in"))
+	wantHome(t, page, "connected", "You are signed in")
+	if page.Element("uid") != uid {
+		t.Errorf("uid %q, before %q", page.Element("uid"), uid)
+	}
+}
+
+func TestSkyDriveAsksByALink(t *testing.T) {
+	t.Parallel()
+	s := livetest.New(t, program, nil)
+	p := s.Person()
+	page := p.Open("/skydrive")
+	if page.Status != http.StatusOK || page.Element("status") != "unknown" {
+		t.Fatalf("%d %s", page.Status, page.Text)
+	}
+	p.Open(p.Open("/").Link("sign-in"))
+	page = p.Open("/skydrive")
+	if page.Element("status") != "notConnected" || !strings.Contains(page.Element("text"), "may not read your files") {
+		t.Fatalf("signed in without the scope: %s", page.Text)
+	}
+	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.skydrive"} })
+	page = p.Open(page.Link("grant"))
+	if page.Status != http.StatusOK || page.Path != "/skydrive" || page.Element("status") != "notConnected" || page.Element("who") == "" {
+		t.Fatalf("declined: %d %s %s", page.Status, page.Path, page.Text)
+	}
+	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil })
+	page = p.Open(page.Link("grant"))
+	if page.Path != "/skydrive" || page.Element("status") != "connected" || !strings.Contains(page.Text, "<code>wl.skydrive</code>") {
+		t.Fatalf("granted: %s %s", page.Path, page.Text)
+	}
+}
+
+func TestCalendarAsksFirst(t *testing.T) {
+	t.Parallel()
+	s := livetest.New(t, program, nil)
+	p := s.Person()
+	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.calendars"} })
+	if page := p.Open("/calendar"); page.Status != http.StatusForbidden || !strings.Contains(page.Text, `id="msauth-declined"`) {
+		t.Fatalf("declined: %d %s", page.Status, page.Text)
+	}
+	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil })
+	if page := p.Open("/calendar"); page.Status != http.StatusOK || page.Path != "/calendar" || !strings.Contains(page.Text, "<code>wl.calendars</code>") {
+		t.Fatalf("granted: %d %s", page.Status, page.Text)
+	}
+}
+
+func TestTheOtherPart(t *testing.T) {
+	t.Parallel()
+	s := livetest.New(t, program, nil)
+	p := s.Person()
+	page := p.Open("/token")
+	if page.Status != http.StatusOK || page.Path != "/token" || page.Element("named") != "" {
+		t.Fatalf("%d %s", page.Status, page.Text)
+	}
+	uid := page.Element("who")
+	call := func() {
+		t.Helper()
+		if page := p.Submit("/token"); page.Status != http.StatusOK || page.Element("named") != uid {
+			t.Fatalf("%d %s, want uid %s", page.Status, page.Text, uid)
+		}
+	}
+	call() // the token is signed with version 0, and version 1 has redeemed the code
+	for _, c := range []struct {
+		name, token string
+		want        int
+	}{
+		{"of this app", s.MS.AuthenticationToken(msauthtest.Mia, "localhost", nil), http.StatusOK},
+		{"of another host", s.MS.AuthenticationToken(msauthtest.Mia, "evil.example", nil), http.StatusUnauthorized},
+		{"of another app", s.MS.AuthenticationToken(msauthtest.Mia, "localhost", func(_, claims map[string]any) { claims["urn:microsoft:appid"] = "0" }), http.StatusUnauthorized},
+		{"that has expired", s.MS.AuthenticationToken(msauthtest.Mia, "localhost", func(_, claims map[string]any) {
+			claims["exp"] = time.Now().Add(-time.Hour).Unix()
+		}), http.StatusUnauthorized},
+		{"of an unknown secret", s.MS.AuthenticationToken(msauthtest.Mia, "localhost", func(header, _ map[string]any) { header["kid"] = 7 }), http.StatusUnauthorized},
+		{"that is none", "x", http.StatusUnauthorized},
+		{"not at all", "", http.StatusUnauthorized},
+	} {
+		req, err := http.NewRequest(http.MethodPost, s.URL+"/other", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.token != "" {
+			req.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		res, err := p.Client.Do(req) // the cookies help nobody
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != c.want {
+			t.Errorf("a token %s: %s, want %d", c.name, res.Status, c.want)
+		}
+	}
+}
+
+// The new secret is activated: tokens are signed with it, and the old one is refused.
+func TestTheSecretChanges(t *testing.T) {
+	t.Parallel()
+	var set *livesite.Settings
+	s := livetest.New(t, program, nil, func(of *livesite.Settings) { set = of })
+	p := s.Person()
+	p.Open("/token")
+	before := s.MS.AuthenticationToken(msauthtest.Mia, "localhost", nil)
+	if len(set.Versions) != 2 {
+		t.Fatalf("versions %v", set.Versions)
+	}
+	s.Newest.Activate()
+	if page := p.Submit("/token"); page.Element("named") == "" { // the session's token is signed with the old one
+		t.Errorf("%d %s", page.Status, page.Text)
+	}
+	other := s.Person()
+	other.Open("/token")
+	if page := other.Submit("/token"); page.Element("named") == "" {
+		t.Errorf("%d %s", page.Status, page.Text)
+	}
+	if got, err := callOther(t.Context(), s.URL+"/other", before); err != nil || got.UID == "" {
+		t.Errorf("a token from before: %v %v", got, err)
+	}
+}
+
+func TestOtherSitesCannotPressTheButton(t *testing.T) {
+	t.Parallel()
+	s := livetest.New(t, program, nil)
+	p := s.Person()
+	p.Open("/token")
+	req, err := http.NewRequest(http.MethodPost, s.URL+"/token", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Origin", "https://evil.example")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	res, err := p.Client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("%s, want 403", res.Status)
+	}
+}
