@@ -25,9 +25,13 @@ import (
 //	MSAUTH_BASE_URL       public URL of /auth, by default http://localhost:PORT/auth
 //	MSAUTH_KEYS           keys that seal the cookies: base64, separated by commas
 //	PORT                  by default 8080
+//
+//	SITE_PASSWORD         of the users of example/live/connect, who have none if
+//	                      only this computer can reach the site
 type Settings struct {
 	webapp.Settings
-	Versions []int // of the client secrets, the newest first
+	Versions []int  // of the client secrets, the newest first
+	Password string // SITE_PASSWORD
 }
 
 const newestVersion = 99
@@ -38,7 +42,7 @@ func ReadSettings(getenv func(string) string) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &Settings{Settings: site}
+	set := &Settings{Settings: site, Password: getenv("SITE_PASSWORD")}
 	c := &set.Auth
 	c.ClientID = getenv("LIVE_CLIENT_ID")
 	c.Authority = cmp.Or(getenv("LIVE_AUTHORITY"), "https://login.live.com")
