@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/msauth"
@@ -34,54 +35,56 @@ func wantStatus(t *testing.T, page livetest.Page, want string) {
 
 func TestConnectingAnAccount(t *testing.T) {
 	t.Parallel()
-	s := livetest.New(t, program, nil)
-	p := member(s, "Carla")
-	wantStatus(t, p.Open("/"), "not connected")
-	wantStatus(t, p.Submit("/away"), "not connected")
+	synctest.Test(t, func(t *testing.T) {
+		s := livetest.NewInProcess(t, program)
+		p := member(s, "Carla")
+		wantStatus(t, p.Open("/"), "not connected")
+		wantStatus(t, p.Submit("/away"), "not connected")
 
-	// Declined at Microsoft: a page, and nothing is connected.
-	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.basic"} })
-	if page := p.Submit("/connect"); page.Status != http.StatusForbidden || !strings.Contains(page.Text, `id="msauth-declined"`) {
-		t.Fatalf("declined: %d %s", page.Status, page.Text)
-	}
-	wantStatus(t, p.Open("/"), "not connected")
+		// Declined at Microsoft: a page, and nothing is connected.
+		s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.basic"} })
+		if page := p.Submit("/connect"); page.Status != http.StatusForbidden || !strings.Contains(page.Text, `id="msauth-declined"`) {
+			t.Fatalf("declined: %d %s", page.Status, page.Text)
+		}
+		wantStatus(t, p.Open("/"), "not connected")
 
-	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil; b.AccessTokenLifetime = time.Second })
-	page := p.Submit("/connect")
-	wantStatus(t, page, "connected")
-	uid := page.Element("uid")
-	if len(uid) != 32 || page.Element("who") != "Carla" {
-		t.Errorf("uid %q of %q", uid, page.Element("who"))
-	}
+		s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil })
+		page := p.Submit("/connect")
+		wantStatus(t, page, "connected")
+		uid := page.Element("uid")
+		if len(uid) != 32 || page.Element("who") != "Carla" {
+			t.Errorf("uid %q of %q", uid, page.Element("who"))
+		}
 
-	// The person is away when the token is over.
-	time.Sleep(1100 * time.Millisecond)
-	page = p.Submit("/away")
-	wantStatus(t, page, "connected")
-	if !strings.Contains(page.Text, `id="work"`) || s.MS.Count(msauthtest.TokenRefresh) == 0 {
-		t.Errorf("nothing was done, or without a renewal: %s", page.Text)
-	}
+		// The person is away when the token is over.
+		time.Sleep(2 * time.Hour)
+		page = p.Submit("/away")
+		wantStatus(t, page, "connected")
+		if !strings.Contains(page.Text, `id="work"`) || s.MS.Count(msauthtest.TokenRefresh) != 1 {
+			t.Errorf("nothing was done, or without a renewal: %s", page.Text)
+		}
 
-	// Microsoft refuses, which the worker notices.
-	s.MS.Revoke(msauthtest.Mia)
-	time.Sleep(1100 * time.Millisecond)
-	page = p.Submit("/away")
-	wantStatus(t, page, "connect again")
-	if strings.Contains(page.Text, `id="work"`) {
-		t.Error("something was done")
-	}
-	wantStatus(t, p.Open("/"), "connect again")
-	page = p.Submit("/connect")
-	wantStatus(t, page, "connected")
-	if page.Element("uid") != uid {
-		t.Errorf("uid %q, before %q", page.Element("uid"), uid)
-	}
+		// Microsoft refuses, which the worker notices.
+		s.MS.Revoke(msauthtest.Mia)
+		time.Sleep(2 * time.Hour)
+		page = p.Submit("/away")
+		wantStatus(t, page, "connect again")
+		if strings.Contains(page.Text, `id="work"`) {
+			t.Error("something was done")
+		}
+		wantStatus(t, p.Open("/"), "connect again")
+		page = p.Submit("/connect")
+		wantStatus(t, page, "connected")
+		if page.Element("uid") != uid {
+			t.Errorf("uid %q, before %q", page.Element("uid"), uid)
+		}
 
-	wantStatus(t, p.Submit("/disconnect"), "not connected")
-	wantStatus(t, p.Submit("/away"), "not connected")
-	if page := p.Submit("/sign-out"); page.Element("who") != "" {
-		t.Error("still signed in")
-	}
+		wantStatus(t, p.Submit("/disconnect"), "not connected")
+		wantStatus(t, p.Submit("/away"), "not connected")
+		if page := p.Submit("/sign-out"); page.Element("who") != "" {
+			t.Error("still signed in")
+		}
+	})
 }
 
 func TestAnAccountIsConnectedToOneUser(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/msauth/example/live/internal/livetest"
@@ -24,30 +25,32 @@ func wantStatus(t *testing.T, p *livetest.Person, want string) (user string) {
 
 func TestStatusForTheScript(t *testing.T) {
 	t.Parallel()
-	s := livetest.New(t, program, nil)
-	p := s.Person()
-	wantStatus(t, p, "unknown")
-	page := p.Open("/")
-	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.basic"} })
-	if back := p.Open(page.Link("sign-in")); back.Status != http.StatusOK || back.Path != "/" {
-		t.Fatalf("declined: %d %s", back.Status, back.Path)
-	}
-	wantStatus(t, p, "notConnected")
-	wantStatus(t, p, "notConnected")
+	synctest.Test(t, func(t *testing.T) {
+		s := livetest.NewInProcess(t, program)
+		p := s.Person()
+		wantStatus(t, p, "unknown")
+		page := p.Open("/")
+		s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"wl.basic"} })
+		if back := p.Open(page.Link("sign-in")); back.Status != http.StatusOK || back.Path != "/" {
+			t.Fatalf("declined: %d %s", back.Status, back.Path)
+		}
+		wantStatus(t, p, "notConnected")
+		wantStatus(t, p, "notConnected")
 
-	s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil; b.AccessTokenLifetime = time.Second })
-	p.Open(page.Link("sign-in"))
-	if user := wantStatus(t, p, "connected"); len(user) != 32 {
-		t.Errorf("user %q", user)
-	}
-	// The tokens cannot be renewed. The page itself does not take the status away.
-	s.MS.Revoke(msauthtest.Mia)
-	time.Sleep(1100 * time.Millisecond)
-	p.Open("/")
-	wantStatus(t, p, "expired")
-	wantStatus(t, p, "expired")
-	p.Open(page.Link("sign-in"))
-	wantStatus(t, p, "connected")
+		s.MS.Set(func(b *msauthtest.Behavior) { b.RefuseScopes = nil })
+		p.Open(page.Link("sign-in"))
+		if user := wantStatus(t, p, "connected"); len(user) != 32 {
+			t.Errorf("user %q", user)
+		}
+		// The tokens cannot be renewed. The page itself does not take the status away.
+		s.MS.Revoke(msauthtest.Mia)
+		time.Sleep(2 * time.Hour)
+		p.Open("/")
+		wantStatus(t, p, "expired")
+		wantStatus(t, p, "expired")
+		p.Open(page.Link("sign-in"))
+		wantStatus(t, p, "connected")
+	})
 }
 
 func TestMe(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.com/msauth/example/live/internal/livesite"
 	"example.com/msauth/msauthtest"
@@ -28,17 +29,36 @@ type Site struct {
 	MS  *msauthtest.Server
 
 	Newest *msauthtest.Credential // the client secret that is not active yet
+
+	wire http.RoundTripper // to both; nil for a network
 }
 
 // New starts both. env is the environment of the program, in which PORT is set.
-func New(t *testing.T, p livesite.Program, env map[string]string, changes ...func(*livesite.Settings)) *Site {
+func New(t *testing.T, p livesite.Program, env map[string]string) *Site {
 	t.Helper()
-	s := &Site{T: t, MS: msauthtest.NewServer()}
-	t.Cleanup(s.MS.Close)
-	s.MS.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
-
 	server := httptest.NewUnstartedServer(nil)
 	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
+	s := &Site{T: t, URL: "http://localhost:" + port, MS: msauthtest.NewServer()}
+	t.Cleanup(s.MS.Close)
+	server.Config.Handler = s.start(p, port, env)
+	server.Start()
+	t.Cleanup(server.Close)
+	return s
+}
+
+// NewInProcess is New without a network, for bubbles of testing/synctest.
+func NewInProcess(t *testing.T, p livesite.Program) *Site {
+	t.Helper()
+	s := &Site{T: t, URL: "http://localhost:8080", MS: msauthtest.New("http://127.0.0.1:9")}
+	w := &wire{microsoft: s.MS.Transport()}
+	s.wire = w
+	w.site = s.start(p, "8080", nil)
+	return s
+}
+
+func (s *Site) start(p livesite.Program, port string, env map[string]string) http.Handler {
+	s.T.Helper()
+	s.MS.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Mia })
 	set, err := livesite.ReadSettings(func(name string) string {
 		if name == "PORT" {
 			return port
@@ -46,30 +66,50 @@ func New(t *testing.T, p livesite.Program, env map[string]string, changes ...fun
 		return env[name]
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	s.Newest = set.UseLocal(s.MS)
-	for _, change := range changes {
-		change(set)
+	if s.wire != nil {
+		set.Auth.HTTPClient = &http.Client{Transport: s.wire, Timeout: 10 * time.Second}
 	}
 	log := &buffer{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	set.Auth.Logger = logger
-	if server.Config.Handler, err = p.Site(set, logger); err != nil {
-		t.Fatal(err)
+	site, err := p.Site(set, logger)
+	if err != nil {
+		s.T.Fatal(err)
 	}
-	server.Start()
-	t.Cleanup(server.Close)
-	t.Cleanup(func() {
+	s.T.Cleanup(func() {
 		for _, secret := range s.MS.Secrets() {
 			if strings.Contains(log.String(), secret) {
-				t.Error("a token, a code or the client secret is in the log")
+				s.T.Error("a token, a code or the client secret is in the log")
 				break
 			}
 		}
 	})
-	s.URL = "http://localhost:" + port
-	return s
+	return site
+}
+
+// wire calls the handlers of the site and of Microsoft.
+type wire struct {
+	site      http.Handler
+	microsoft http.RoundTripper
+}
+
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Hostname() != "localhost" {
+		return w.microsoft.RoundTrip(r)
+	}
+	arrived := r.Clone(r.Context())
+	arrived.RequestURI, arrived.Host = r.URL.RequestURI(), r.URL.Host
+	if arrived.Body == nil {
+		arrived.Body = http.NoBody
+	}
+	rec := httptest.NewRecorder()
+	w.site.ServeHTTP(rec, arrived)
+	res := rec.Result()
+	res.Request = r
+	return res, nil
 }
 
 type buffer struct {
@@ -98,7 +138,7 @@ type Person struct {
 // Person opens a browser.
 func (s *Site) Person() *Person {
 	jar, _ := cookiejar.New(nil)
-	return &Person{s, &http.Client{Jar: jar}}
+	return &Person{s, &http.Client{Jar: jar, Transport: s.wire}}
 }
 
 // A Page is an answer.
