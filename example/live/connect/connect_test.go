@@ -118,6 +118,23 @@ func TestNobodyIsSignedInByMicrosoft(t *testing.T) {
 	}
 }
 
+func TestOtherSitesCannotPressTheButtons(t *testing.T) {
+	t.Parallel()
+	s := livetest.New(t, program, nil)
+	p := member(s, "Carla")
+	wantStatus(t, p.Submit("/connect"), "connected")
+	for _, path := range []string{"/sign-in", "/sign-out", "/connect", "/disconnect", "/away"} {
+		if page := p.SubmitFrom("https://evil.example", path, "user", "Deniz"); page.Status != http.StatusForbidden {
+			t.Errorf("%s: %d, want 403", path, page.Status)
+		}
+	}
+	page := p.Open("/")
+	wantStatus(t, page, "connected")
+	if page.Element("who") != "Carla" {
+		t.Errorf("signed in as %q", page.Element("who"))
+	}
+}
+
 func TestPassword(t *testing.T) {
 	t.Parallel()
 	s := livetest.New(t, program, map[string]string{"SITE_PASSWORD": "correct horse"})

@@ -184,18 +184,7 @@ func TestOtherSitesCannotPressTheButton(t *testing.T) {
 	s := livetest.New(t, program, nil)
 	p := s.Person()
 	p.Open("/token")
-	req, err := http.NewRequest(http.MethodPost, s.URL+"/token", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Origin", "https://evil.example")
-	req.Header.Set("Sec-Fetch-Site", "cross-site")
-	res, err := p.Client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusForbidden {
-		t.Errorf("%s, want 403", res.Status)
+	if page := p.SubmitFrom("https://evil.example", "/token"); page.Status != http.StatusForbidden {
+		t.Errorf("%d, want 403", page.Status)
 	}
 }

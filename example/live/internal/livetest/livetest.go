@@ -165,6 +165,12 @@ func (p *Person) Open(path string) Page {
 // Submit submits a form of the site.
 func (p *Person) Submit(path string, pairs ...string) Page {
 	p.s.T.Helper()
+	return p.SubmitFrom(p.s.URL, path, pairs...)
+}
+
+// SubmitFrom submits a form of a site, which may be another one.
+func (p *Person) SubmitFrom(origin, path string, pairs ...string) Page {
+	p.s.T.Helper()
 	form := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
@@ -177,7 +183,10 @@ func (p *Person) Submit(path string, pairs ...string) Page {
 	req.Header.Set("Sec-Fetch-Mode", "navigate")
 	req.Header.Set("Sec-Fetch-Dest", "document")
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
-	req.Header.Set("Origin", p.s.URL)
+	if origin != p.s.URL {
+		req.Header.Set("Sec-Fetch-Site", "cross-site")
+	}
+	req.Header.Set("Origin", origin)
 	return p.send(req)
 }
 
