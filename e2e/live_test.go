@@ -398,6 +398,26 @@ func TestLiveConnect(t *testing.T) {
 	b.shows("button[name=user]")
 }
 
+func TestLiveConnectAsksForAPassword(t *testing.T) {
+	parallel(t)
+	a := newLive(t, newMicrosoft(t), "connect", "SITE_PASSWORD=correct horse")
+	b := newPerson(t)
+	b.open(a.url)
+	b.enter("#password", "battery")
+	b.click("button[name=user][value=Deniz]")
+	b.shows("#complaint")
+	if b.status() != 422 {
+		t.Errorf("status %d", b.status())
+	}
+	b.look("live-connect-wrong-password")
+	b.enter("#password", "correct horse")
+	b.click("button[name=user][value=Deniz]")
+	b.at(a.url + "/")
+	if got := b.text("#who"); got != "Deniz" {
+		t.Errorf("signed in as %q", got)
+	}
+}
+
 func TestLiveScript(t *testing.T) {
 	parallel(t)
 	ms := newMicrosoft(t)

@@ -179,6 +179,25 @@ func TestTheSecretChanges(t *testing.T) {
 	}
 }
 
+// Renewals that bring no authentication token leave the old one, until it expires.
+func TestNoAuthenticationToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := livetest.NewInProcess(t, program)
+		s.MS.Set(func(b *msauthtest.Behavior) { b.OmitIDTokenOnRefresh = true })
+		p := s.Person()
+		p.Open("/token")
+		for range 2 { // the session is in use
+			time.Sleep(20 * time.Hour)
+			wantHome(t, p.Open("/"), "connected", "You are signed in")
+		}
+		page := p.Submit("/token")
+		if page.Status != http.StatusServiceUnavailable || !strings.Contains(page.Text, "This does not work right now") || page.Element("who") == "" {
+			t.Errorf("%d %s", page.Status, page.Text)
+		}
+	})
+}
+
 func TestOtherSitesCannotPressTheButton(t *testing.T) {
 	t.Parallel()
 	s := livetest.New(t, program, nil)
