@@ -34,7 +34,7 @@ const (
 // [Middleware.Require]: elsewhere the status is StatusUnknown.
 //
 // It is StatusNotConnected for 20 seconds after somebody has declined at Microsoft a
-// sign-in with [LoginOptions.ReturnDeclined].
+// sign-in with [LoginOptions.ReturnDeclined], or until Require has said so.
 func (m *Middleware) Status(r *http.Request, scopes ...string) SessionStatus {
 	a := attachedBy(r.Context(), m)
 	if a == nil {
@@ -78,6 +78,7 @@ func (m *Middleware) backDeclined(w http.ResponseWriter, r *http.Request, a *ses
 // declinedPage is what Require shows to somebody who has just declined to sign in,
 // because Microsoft would ask the same again.
 func (m *Middleware) declinedPage(w http.ResponseWriter, r *http.Request, again string) {
+	m.clearMarker(w) // who comes once more means it
 	m.fail(w, r, slog.LevelInfo, Page{
 		Kind: "declined", Status: http.StatusForbidden,
 		Title: "You cancelled signing in",

@@ -91,13 +91,7 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 	scopes, byGUID, atConsumers := q.Scopes, t.byGUID.Load(), q.Personal && t.atConsumers.Load()
 	var first *Failure
 	for {
-		form := url.Values{
-			"grant_type":    {"refresh_token"},
-			"refresh_token": {string(refresh)},
-		}
-		if t.Authority.Kind == LiveConnect {
-			form.Set("redirect_uri", t.RedirectURI)
-		}
+		form := t.refreshForm(refresh)
 		if q.Claims != "" {
 			form.Set("claims", q.Claims)
 		}
@@ -141,13 +135,24 @@ func (t *TokenEndpoint) Refresh(ctx context.Context, refresh seal.Secret, q Refr
 	}
 }
 
+// refreshForm returns the parameters of every request with a refresh token. Live
+// Connect requires the redirect URI too ("OAuth 2.0", Live SDK).
+func (t *TokenEndpoint) refreshForm(refresh seal.Secret) url.Values {
+	form := url.Values{
+		"grant_type":    {"refresh_token"},
+		"refresh_token": {string(refresh)},
+	}
+	if t.Authority.Kind == LiveConnect {
+		form.Set("redirect_uri", t.RedirectURI)
+	}
+	return form
+}
+
 // Probe reports whether the provider accepts the app's credential. It sends an invalid
 // refresh token: if the credential is accepted, the Failure is about the token. It is
 // never nil.
 func (t *TokenEndpoint) Probe(ctx context.Context) *Failure {
-	_, failure := t.post(ctx, PurposeRenewal, false, url.Values{
-		"grant_type": {"refresh_token"}, "refresh_token": {"msauth-asks-whether-the-credential-is-good"},
-	})
+	_, failure := t.post(ctx, PurposeRenewal, false, t.refreshForm("msauth-asks-whether-the-credential-is-good"))
 	if failure == nil { // a provider that accepts any refresh token
 		failure = &Failure{Class: SignIn, Code: "invalid_grant"}
 	}

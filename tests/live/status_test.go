@@ -47,9 +47,12 @@ func TestDecliningIsNoError(t *testing.T) {
 			s.MS.ResetCalls()
 			s.WantPage(t, b.Get("/files"), http.StatusForbidden, "declined", "declined at Microsoft a moment ago")
 			s.WantCalls(t, msauthtest.Authorize, 0)
-			// A script is told so as ever.
+			// A script is told so as ever. Who comes once more means it.
 			if res := b.Get("/files", testsite.Script...); res.StatusCode != http.StatusUnauthorized {
 				t.Errorf("script: status %d", res.StatusCode)
+			}
+			if res := b.Still().Get("/files"); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("once more: status %d", res.StatusCode)
 			}
 
 			// The person can think better of it.

@@ -84,10 +84,10 @@ func TestEachRefusalOfARenewalHasOneClass(t *testing.T) {
 		for _, when := range []time.Duration{testsite.BeforeExpiry, testsite.AfterExpiry} {
 			t.Run(fmt.Sprint(c.name, " at ", when), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					var changes []func(*msauth.Config)
+				testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+					changes := []func(*msauth.Config){at.Change}
 					if c.want == misconfigured { // see TestOneTenantDoesNotSpeakForTheApp
-						changes = append(changes, testsite.Tenant(msauthtest.TenantContoso))
+						changes = append(changes, testsite.OneTenant)
 					}
 					o := testsite.RenewingOffice(t, changes...)
 					v := o.SignIn()
@@ -132,7 +132,7 @@ func TestEachRefusalOfARenewalHasOneClass(t *testing.T) {
 						if got, want := to.Query().Get("claims"), c.failure.Claims; got != want {
 							t.Errorf("claims %q go to the provider, want %q", got, want)
 						}
-						if to.Query().Get("login_hint") == "" {
+						if to.Query().Get("login_hint") == "" && !at.Live() { // its tokens have none
 							t.Error("no login_hint: the person would have to choose")
 						}
 						// The old cookie too, though its browser saw no answer.
@@ -205,44 +205,55 @@ func TestReplyThatIsNoneLosesNothing(t *testing.T) {
 		}
 	}
 	const ok, js = http.StatusOK, "application/json"
+	// At Live Connect a reply may be a form, and token_type may be missing.
+	const entra, live = "Entra", "Live Connect"
 	for _, c := range []struct {
 		name  string
 		reply http.HandlerFunc
+		only  string // the service, if not each
 	}{
-		{"HTML with status 200", body(ok, "text/html", "<!doctype html><title>Captive portal</title>")},
-		{"HTML with status 302", body(302, "text/html", "<a href=/>moved</a>")},
-		{"empty", body(ok, js, "")},
-		{"truncated", body(ok, js, `{"token_type":"Bearer","expires_in":3600,"access_token":"eyJ0`)},
+		{"HTML with status 200", body(ok, "text/html", "<!doctype html><title>Captive portal</title>"), ""},
+		{"HTML with status 302", body(302, "text/html", "<a href=/>moved</a>"), ""},
+		{"empty", body(ok, js, ""), ""},
+		{"truncated", body(ok, js, `{"token_type":"Bearer","expires_in":3600,"access_token":"eyJ0`), ""},
 		{"truncated by its length", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			io.WriteString(w, `{"token_type":"Bearer","access_token":"x","expires_in":3600}`)
-		}},
-		{"no JSON", body(ok, js, "token_type=Bearer&access_token=x&expires_in=3600")},
-		{"an array", body(ok, js, `[{"token_type":"Bearer","access_token":"x","expires_in":3600}]`)},
-		{"null", body(ok, js, `null`)},
-		{"a text", body(ok, js, `"Bearer x"`)},
-		{"two documents", body(ok, js, `{"token_type":"Bearer","access_token":"x"}{}`)},
-		{"access_token is a number", body(ok, js, `{"token_type":"Bearer","access_token":7,"expires_in":3600}`)},
-		{"access_token is a list", body(ok, js, `{"token_type":"Bearer","access_token":["x"],"expires_in":3600}`)},
-		{"access_token is empty", body(ok, js, `{"token_type":"Bearer","access_token":"","expires_in":3600}`)},
-		{"access_token is absent", body(ok, js, `{"token_type":"Bearer","expires_in":3600}`)},
-		{"token_type is absent", body(ok, js, `{"access_token":"x","expires_in":3600}`)},
-		{"token_type is another", body(ok, js, `{"token_type":"mac","access_token":"x","expires_in":3600}`)},
-		{"token_type is a number", body(ok, js, `{"token_type":1,"access_token":"x","expires_in":3600}`)},
-		{"id_token is none", body(ok, js, `{"token_type":"Bearer","access_token":"x","id_token":"y","expires_in":3600}`)},
-		{"status 204", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }},
-		{"status 201", body(201, js, `{"token_type":"Bearer","access_token":"x","expires_in":3600}`)},
-		{"deeply nested", body(ok, js, strings.Repeat(`{"a":`, 200_000)+"1"+strings.Repeat("}", 200_000))},
-		{"binary", body(ok, "application/octet-stream", "\x00\xff\x1f\x8b\x08")},
+		}, ""},
+		{"no JSON", body(ok, js, "token_type=Bearer&access_token=x&expires_in=3600"), entra},
+		{"an array", body(ok, js, `[{"token_type":"Bearer","access_token":"x","expires_in":3600}]`), ""},
+		{"null", body(ok, js, `null`), ""},
+		{"a text", body(ok, js, `"Bearer x"`), ""},
+		{"two documents", body(ok, js, `{"token_type":"Bearer","access_token":"x"}{}`), ""},
+		{"access_token is a number", body(ok, js, `{"token_type":"Bearer","access_token":7,"expires_in":3600}`), ""},
+		{"access_token is a list", body(ok, js, `{"token_type":"Bearer","access_token":["x"],"expires_in":3600}`), ""},
+		{"access_token is empty", body(ok, js, `{"token_type":"Bearer","access_token":"","expires_in":3600}`), ""},
+		{"access_token is absent", body(ok, js, `{"token_type":"Bearer","expires_in":3600}`), ""},
+		{"token_type is absent", body(ok, js, `{"access_token":"x","expires_in":3600}`), entra},
+		{"token_type is another", body(ok, js, `{"token_type":"mac","access_token":"x","expires_in":3600}`), ""},
+		{"token_type is a number", body(ok, js, `{"token_type":1,"access_token":"x","expires_in":3600}`), ""},
+		{"id_token is none", body(ok, js, `{"token_type":"Bearer","access_token":"x","id_token":"y","expires_in":3600}`), entra},
+		{"status 204", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }, ""},
+		{"status 201", body(201, js, `{"token_type":"Bearer","access_token":"x","expires_in":3600}`), ""},
+		{"deeply nested", body(ok, js, strings.Repeat(`{"a":`, 200_000)+"1"+strings.Repeat("}", 200_000)), ""},
+		{"a form without a token", body(ok, "application/x-www-form-urlencoded", "token_type=bearer&expires_in=3600"), live},
+		{"a form with two tokens", body(ok, "application/x-www-form-urlencoded", "access_token=x&access_token=y&expires_in=3600"), live},
+		{"authentication_token is none", body(ok, js, `{"access_token":"x","authentication_token":"y","expires_in":3600}`), live},
+		{"binary", body(ok, "application/octet-stream", "\x00\xff\x1f\x8b\x08"), ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			if strings.Contains(c.name, "length") { // only a connection notices
-				replyThatIsNone(t, testsite.New(t), c.reply)
-				return
+		for _, at := range testsite.Services {
+			if c.only != "" && c.only != at.Name {
+				continue
 			}
-			synctest.Test(t, func(t *testing.T) { replyThatIsNone(t, testsite.NewInProcess(t), c.reply) })
-		})
+			t.Run(c.name+" at "+at.Name, func(t *testing.T) {
+				t.Parallel()
+				if strings.Contains(c.name, "length") { // only a connection notices
+					replyThatIsNone(t, testsite.New(t, at.Change), c.reply)
+					return
+				}
+				synctest.Test(t, func(t *testing.T) { replyThatIsNone(t, testsite.NewInProcess(t, at.Change), c.reply) })
+			})
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // Bodies that Microsoft's token endpoint has been seen to send, or that its
-// documentation describes, as answers to a renewal. testdata/refusals.json says
+// documentation describes, as answers to a renewal at Entra. testdata/refusals.json says
 // where each was seen; whom they are about is made up.
 func TestRefusalsThatMicrosoftSends(t *testing.T) {
 	t.Parallel()
@@ -75,7 +75,7 @@ func TestRefusalsThatMicrosoftSends(t *testing.T) {
 }
 
 // AADSTS50196 looks like a revoked token. It is a loop of some client's, and
-// passes.
+// passes. Live Connect has no numbers.
 func TestLoopAtMicrosoftIsWaitedOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,6 +138,7 @@ func TestLoopNumberElsewhereMeansNothing(t *testing.T) {
 
 // A code that is refused with a claims challenge: the person is asked for that,
 // once.
+// Live Connect has no claims challenges.
 func TestCodeRefusedWithAClaimsChallenge(t *testing.T) {
 	t.Parallel()
 	s := testsite.New(t)
@@ -182,6 +183,7 @@ func TestCodeRefusedWithAClaimsChallengeTwice(t *testing.T) {
 }
 
 // A refusal of the person at the code is no replay, and the page says so.
+// Live Connect does not say that: it has neither suberrors nor numbers.
 func TestCodeRefusedForThePerson(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []msauthtest.Failure{
@@ -214,8 +216,8 @@ func TestOneLostCallCostsASecond(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := testsite.NewInProcess(t)
+			testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+				s := testsite.NewInProcess(t, at.Change)
 				s.MS.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
 				b := s.Browser(t)
 				b.SignIn(msauthtest.Ada)
@@ -266,11 +268,18 @@ func TestWhoCanPauseEverybody(t *testing.T) {
 		{"five tenants", "common", tenants, oauth, 5, true},
 		{"four tenants", "common", tenants, oauth, 4, false},
 		{"five of the app's only tenant", msauthtest.TenantContoso, work, oauth, 5, true},
+		{"twenty at Live Connect", "", personal, oauth, 20, false},
+		{"five at Live Connect without an answer", "", personal, noAnswer, 5, true},
+		{"four at Live Connect without an answer", "", personal, noAnswer, 4, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				o := testsite.NewOffice(t, testsite.Tenant(test.only))
+				service := testsite.Tenant(test.only)
+				if test.only == "" {
+					service = testsite.AtLiveConnect
+				}
+				o := testsite.NewOffice(t, service)
 				o.MS.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = time.Hour })
 				var people []*testsite.Visitor
 				for i := range test.people {
@@ -366,31 +375,36 @@ func TestAnswersThatAreNoJSON(t *testing.T) {
 		{"a public client", msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_client", Codes: []int{700025}}, 500, "app-error", "not set up correctly", "register it on the platform Web"},
 		{"a secret that is over", msauthtest.TokenCode, msauthtest.Failure{Error: "invalid_client", Codes: []int{7000222}}, 500, "app-error", "not set up correctly", "create a new client secret"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			s := testsite.New(t)
-			s.As(msauthtest.Ada)
-			s.MS.Set(func(b *msauthtest.Behavior) {
-				b.FailAlways[test.kind] = test.failure
-				if test.failure.Error == "invalid_client" { // what is wrong with the app is not with the code alone
-					b.FailAlways[msauthtest.TokenRefresh] = test.failure
+		for _, at := range testsite.Services {
+			if at.Live() && len(test.failure.Codes) > 0 {
+				continue // it has no numbers that could tell more
+			}
+			t.Run(test.name+" at "+at.Name, func(t *testing.T) {
+				t.Parallel()
+				s := testsite.New(t, at.Change)
+				s.As(msauthtest.Ada)
+				s.MS.Set(func(b *msauthtest.Behavior) {
+					b.FailAlways[test.kind] = test.failure
+					if test.failure.Error == "invalid_client" { // what is wrong with the app is not with the code alone
+						b.FailAlways[msauthtest.TokenRefresh] = test.failure
+					}
+				})
+				b := s.Browser(t)
+				res := b.Get("/")
+				b.WantRefused(res, test.status, test.page, test.reason)
+				if !strings.Contains(res.Text, test.title) {
+					t.Errorf("page %q, want %q in it", res.Text, test.title)
+				}
+				if ready := s.Auth.Ready(t.Context()); (ready != nil) != (test.status == 500) {
+					t.Errorf("Ready returns %v", ready)
 				}
 			})
-			b := s.Browser(t)
-			res := b.Get("/")
-			b.WantRefused(res, test.status, test.page, test.reason)
-			if !strings.Contains(res.Text, test.title) {
-				t.Errorf("page %q, want %q in it", res.Text, test.title)
-			}
-			if ready := s.Auth.Ready(t.Context()); (ready != nil) != (test.status == 500) {
-				t.Errorf("Ready returns %v", ready)
-			}
-		})
+		}
 	}
 }
 
 // Discovery that is refused is a matter for the operator; one that is out of
-// reach passes.
+// reach passes. Live Connect has none.
 func TestDiscoveryThatIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -100,8 +100,8 @@ func TestReplyThatDripsIsGivenUp(t *testing.T) {
 // Even a client without a timeout of its own gives up.
 func TestSilentProviderIsGivenUpAfterFifteenSeconds(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		o := testsite.RenewingOffice(t)
+	testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+		o := testsite.RenewingOffice(t, at.Change)
 		v := o.SignIn()
 		time.Sleep(testsite.AfterExpiry)
 		o.MS.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.TokenRefresh] = msauthtest.Failure{Hang: true} })
@@ -122,8 +122,9 @@ func TestSilentProviderIsGivenUpAfterFifteenSeconds(t *testing.T) {
 // it goes where it was sent or nowhere.
 func TestRedirectOfTheTokenEndpointIsNotFollowed(t *testing.T) {
 	t.Parallel()
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+	for i, status := range []int{301, 302, 303, 307, 308} {
+		at := testsite.Services[i%len(testsite.Services)] // in turn: each takes a while
+		t.Run(fmt.Sprint(status, " at ", at.Name), func(t *testing.T) {
 			t.Parallel()
 			var hits atomic.Int64
 			elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,10 +132,10 @@ func TestRedirectOfTheTokenEndpointIsNotFollowed(t *testing.T) {
 				json.NewEncoder(w).Encode(map[string]any{"token_type": "Bearer", "access_token": "x", "expires_in": 3600})
 			}))
 			defer elsewhere.Close()
-			s := testsite.New(t)
+			s := testsite.New(t, at.Change)
 			b := testsite.ExpiredBrowser(t, s)
 			began := time.Now()
-			for _, to := range []string{elsewhere.URL + "/token", s.MS.URL + "/common/oauth2/v2.0/token"} {
+			for _, to := range []string{elsewhere.URL + "/token", s.MS.URL + "/common/oauth2/v2.0/token", s.MS.LiveAuthority() + "/oauth20_token.srf"} {
 				s.MS.Set(func(b *msauthtest.Behavior) {
 					b.Fail[msauthtest.TokenRefresh] = []msauthtest.Failure{{Status: status, Header: http.Header{"Location": {to}}}}
 				})
@@ -151,7 +152,8 @@ func TestRedirectOfTheTokenEndpointIsNotFollowed(t *testing.T) {
 	}
 }
 
-// OpenID Connect Core section 12.2.
+// OpenID Connect Core section 12.2. For Live Connect see
+// TestRenewedAuthenticationTokenIsVerifiedLikeTheFirst.
 func TestRenewedIDTokenIsVerifiedLikeTheFirst(t *testing.T) {
 	t.Parallel()
 	claim := func(name string, value any) func(*msauthtest.Behavior) {
@@ -249,6 +251,7 @@ func TestRenewedIDTokenIsVerifiedLikeTheFirst(t *testing.T) {
 // authTime adds the claim, always the same one.
 func authTime(_ msauthtest.Kind, claims map[string]any) { claims["auth_time"] = 946684000 }
 
+// Live Connect has no keys to be read.
 func TestRenewalWithoutKeysKeepsTheTokensAndTheOldClaims(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -293,7 +296,7 @@ func TestRenewalWithoutKeysKeepsTheTokensAndTheOldClaims(t *testing.T) {
 	}
 }
 
-// A role that was taken away is gone at the next renewal.
+// A role that was taken away is gone at the next renewal. Live Connect has no roles.
 func TestClaimsFollowTheRenewedIDToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -337,8 +340,8 @@ func TestErrorOfTokenIsUsable(t *testing.T) {
 		{msauthtest.Failure{Error: "interaction_required"}, msauth.ErrSignInRequired, msauth.ErrTokenUnavailable},
 		{msauthtest.Failure{Error: "invalid_grant"}, msauth.ErrSignInRequired, msauth.ErrTokenUnavailable},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			o := testsite.RenewingOffice(t)
+		testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+			o := testsite.RenewingOffice(t, at.Change)
 			var err, again error
 			o.Cfg.OnSignIn = func(w http.ResponseWriter, r *http.Request, in *msauth.SignIn) error {
 				// The session outlives its token in here.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"example.com/msauth"
@@ -34,7 +33,7 @@ func TestRenewalWaitsForThoseWhoWantAPage(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+			testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 				time.Sleep(test.after)
 				res := b.Get("/", test.header...)
 				if res.Text != testsite.HelloAda {
@@ -75,8 +74,8 @@ func TestRenewalTimesThatTheProviderNames(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := testsite.NewInProcess(t)
+			testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+				s := testsite.NewInProcess(t, at.Change)
 				s.MS.Set(func(b *msauthtest.Behavior) { b.ExpiresIn = test.in })
 				var got time.Duration
 				s.Mux.Handle("/expiry", s.Auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -116,7 +115,7 @@ func TestSessionEndsWhateverTheCookieSays(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+			testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 				end := time.Now().Add(test.age)
 				for time.Until(end) > test.use {
 					time.Sleep(test.use)
@@ -160,7 +159,7 @@ func TestIdleSessionEnds(t *testing.T) {
 			if test.change != nil {
 				changes = append(changes, test.change)
 			}
-			testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+			testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 				for range 3 {
 					time.Sleep(test.wait)
 					b.WantGreeting(test.want)
@@ -180,7 +179,7 @@ func TestIdleSessionEnds(t *testing.T) {
 }
 
 func TestUseIsNotedInSteps(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		writes := 0
 		for range 24 * 12 { // every five minutes of a day
 			time.Sleep(5 * time.Minute)
@@ -199,7 +198,7 @@ func TestUseIsNotedInSteps(t *testing.T) {
 }
 
 func TestHandlerThatOutlastsItsToken(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		s.MS.Set(func(b *msauthtest.Behavior) { b.Rotation = msauthtest.RotateStrict })
 		var tokens []string
 		s.Mux.Handle("/long", s.Auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -226,14 +225,14 @@ func TestHandlerThatOutlastsItsToken(t *testing.T) {
 		s.WantCalls(t, msauthtest.TokenRefresh, 2)
 		// The next request comes with the old cookie and goes on from there.
 		b.WantGreeting(testsite.HelloAda)
-		if got := b.Token(); len(got) < 1000 {
+		if got := b.Token(); len(got) < shortestToken {
 			t.Errorf("Token: %.40q; log:\n%s", got, s.Log)
 		}
 	})
 }
 
 func TestRenewalOutlivesTheBrowserThatBeganIt(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		time.Sleep(testsite.Expired)
 		s.MS.Set(func(b *msauthtest.Behavior) {
 			b.Rotation = msauthtest.RotateStrict
@@ -248,7 +247,7 @@ func TestRenewalOutlivesTheBrowserThatBeganIt(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		b.WantGreeting(testsite.HelloAda)
-		if got := b.Token(); len(got) < 1000 {
+		if got := b.Token(); len(got) < shortestToken {
 			t.Errorf("Token: %.40q; log:\n%s", got, s.Log)
 		}
 		s.WantCalls(t, msauthtest.TokenRefresh, 1)
@@ -256,7 +255,7 @@ func TestRenewalOutlivesTheBrowserThatBeganIt(t *testing.T) {
 }
 
 func TestSignOutWinsOverARenewalUnderWay(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		time.Sleep(testsite.Expired)
 		s.MS.Set(func(b *msauthtest.Behavior) { b.Delay[msauthtest.TokenRefresh] = 2 * time.Second })
 		slow := s.Browser(t)
@@ -277,7 +276,7 @@ func TestSignOutWinsOverARenewalUnderWay(t *testing.T) {
 }
 
 func TestOlderCookieOfALivingSessionStaysGood(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		old := b.Session()
 		time.Sleep(testsite.Due)
 		b.Get("/")
@@ -295,34 +294,43 @@ func TestOlderCookieOfALivingSessionStaysGood(t *testing.T) {
 // Nobody's access token may be found by the lack of a refresh token.
 func TestPeopleWithoutRefreshTokensDoNotShareAccessTokens(t *testing.T) {
 	t.Parallel()
-	s := testsite.NewInProcess(t, func(c *msauth.Config) { c.CookieBudget = 1024 }) // the access token is left out
-	s.RouteTokens()
-	s.MS.Set(func(b *msauthtest.Behavior) {
-		b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+	testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+		s := testsite.NewInProcess(t, at.Change, func(c *msauth.Config) { c.CookieBudget = 1024 }) // the access token is left out
+		s.RouteTokens()
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+		})
+		ada, bruno := s.Browser(t), s.Browser(t)
+		ada.SignIn(msauthtest.Ada)
+		bruno.SignIn(msauthtest.Bruno)
+		if a, b := ada.Token(), bruno.Token(); a == b && a != "ErrSignInRequired" {
+			t.Errorf("two people have the token %.20q", a)
+		}
 	})
-	ada, bruno := s.Browser(t), s.Browser(t)
-	ada.SignIn(msauthtest.Ada)
-	bruno.SignIn(msauthtest.Bruno)
-	if a, b := ada.Token(), bruno.Token(); a == b && a != "ErrSignInRequired" {
-		t.Errorf("two people have the token %.20q", a)
-	}
 }
 
 func TestSessionWithoutARefreshTokenLastsAsLongAsItsAccessToken(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := testsite.NewInProcess(t)
+	testsite.AtEach(t, func(t *testing.T, at testsite.Service) {
+		s := testsite.NewInProcess(t, at.Change)
 		s.RouteTokens()
 		s.MS.Set(func(b *msauthtest.Behavior) {
 			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
 		})
 		b := s.Browser(t)
 		b.SignIn(msauthtest.Ada)
-		if got := b.Token(); len(got) < 1000 {
+		if got := b.Token(); len(got) < shortestToken {
 			t.Errorf("Token: %.40q", got)
 		}
 		time.Sleep(91 * time.Minute)
 		s.WantCalls(t, msauthtest.TokenRefresh, 0)
+		if at.Live() { // where people can refuse it, the session goes on without tokens
+			b.WantGreeting(testsite.HelloAda)
+			if got := b.Token(); got != "ErrSignInRequired" {
+				t.Errorf("Token: %.40q", got)
+			}
+			return
+		}
 		if res := b.Still().Get("/"); res.StatusCode != http.StatusSeeOther {
 			t.Errorf("status %d, want 303", res.StatusCode)
 		}
@@ -330,7 +338,7 @@ func TestSessionWithoutARefreshTokenLastsAsLongAsItsAccessToken(t *testing.T) {
 }
 
 func TestSessionTellsItsTimes(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		began := time.Now()
 		check := func(renewed time.Duration) {
 			t.Helper()
@@ -344,11 +352,15 @@ func TestSessionTellsItsTimes(t *testing.T) {
 				t.Errorf("times %v, want %v", got, want)
 			}
 			// As with Microsoft, offline_access is not named.
-			if want := []string{"openid", "profile", "email", "User.Read"}; !slices.Equal(session.Scopes(), want) {
+			want := []string{"openid", "profile", "email", "User.Read"}
+			if s.Live() {
+				want = []string{"wl.signin", "wl.offline_access", "wl.basic"}
+			}
+			if !slices.Equal(session.Scopes(), want) {
 				t.Errorf("scopes %q, want %q", session.Scopes(), want)
 			}
 			session.Scopes()[0] = "changed"
-			if session.Scopes()[0] != "openid" {
+			if session.Scopes()[0] != want[0] {
 				t.Error("Scopes hands out its own memory")
 			}
 		}
@@ -358,6 +370,7 @@ func TestSessionTellsItsTimes(t *testing.T) {
 	})
 }
 
+// Live Connect has no claims challenges.
 func TestStepUpCarriesWhatTheProviderAskedFor(t *testing.T) {
 	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		time.Sleep(testsite.Due)
@@ -380,7 +393,7 @@ func TestStepUpCarriesWhatTheProviderAskedFor(t *testing.T) {
 			t.Errorf("page %q", got)
 		}
 		time.Sleep(testsite.Due)
-		if got := b.Token(); len(got) < 1000 {
+		if got := b.Token(); len(got) < shortestToken {
 			t.Errorf("Token: %.40q; log:\n%s", got, s.Log)
 		}
 		s.WantCalls(t, msauthtest.TokenRefresh, 2)
@@ -388,7 +401,7 @@ func TestStepUpCarriesWhatTheProviderAskedFor(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
+	testsite.RenewingAtEach(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		time.Sleep(testsite.Due)
 		b.Get("/")
 		b.Still().Request("POST", "/auth/logout", testsite.OwnPage...)
@@ -409,6 +422,7 @@ func TestStats(t *testing.T) {
 
 // Requests for other APIs say nothing about renewals: a handler can ask for what
 // does not exist.
+// Live Connect has no other APIs.
 func TestTokensForOtherAPIsAreNoRenewalsInStats(t *testing.T) {
 	testsite.Renewing(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		s.MS.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})

@@ -18,7 +18,8 @@ import (
 // expires, one renews it, at a provider that takes each refresh token once.
 func TestOneTokenRequestOverAllReplicas(t *testing.T) {
 	t.Parallel()
-	for range testsite.Times(2, 200) {
+	for i := range testsite.Times(2, 200) {
+		at := testsite.Services[i%len(testsite.Services)] // in turn
 		with(t, 3, func(t *testing.T, r *replicas) {
 			strict(r)
 			r.MS.Set(func(b *msauthtest.Behavior) {
@@ -54,7 +55,7 @@ func TestOneTokenRequestOverAllReplicas(t *testing.T) {
 					r.wantOn("at the end", v, testsite.HelloAda)
 				}
 			}
-		})
+		}, at.Change)
 	}
 }
 
@@ -120,22 +121,24 @@ func TestAnUndeliveredTokenIsKnownEverywhere(t *testing.T) {
 // A session that the provider refuses ends everywhere, by one token request.
 func TestARefusedSessionEndsEverywhere(t *testing.T) {
 	t.Parallel()
-	with(t, 3, func(t *testing.T, r *replicas) {
-		v := r.SignIn()
-		stolen := v.Copy()
-		r.MS.Revoke(msauthtest.Ada)
-		time.Sleep(testsite.AfterExpiry)
-		r.MS.ResetCalls()
-		if got := v.Copy().Get("/"); !testsite.ToProvider(got) {
-			t.Errorf("status %d, %.80q", got.Status, got.Body)
-		}
-		time.Sleep(time.Second)
-		r.wantOn("a copy", stolen, testsite.HelloNobody)
-		r.WantCalls(msauthtest.TokenRefresh, 1)
-		r.restart()
-		r.wantOn("after a restart", stolen, testsite.HelloNobody)
-		r.WantCalls(msauthtest.TokenRefresh, 1)
-	})
+	for _, at := range testsite.Services {
+		with(t, 3, func(t *testing.T, r *replicas) {
+			v := r.SignIn()
+			stolen := v.Copy()
+			r.MS.Revoke(msauthtest.Ada)
+			time.Sleep(testsite.AfterExpiry)
+			r.MS.ResetCalls()
+			if got := v.Copy().Get("/"); !testsite.ToProvider(got) {
+				t.Errorf("status %d, %.80q", got.Status, got.Body)
+			}
+			time.Sleep(time.Second)
+			r.wantOn("a copy", stolen, testsite.HelloNobody)
+			r.WantCalls(msauthtest.TokenRefresh, 1)
+			r.restart()
+			r.wantOn("after a restart", stolen, testsite.HelloNobody)
+			r.WantCalls(msauthtest.TokenRefresh, 1)
+		}, at.Change)
+	}
 }
 
 // Of many requests over all replicas with a refresh token that the provider refuses, one

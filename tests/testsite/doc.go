@@ -8,6 +8,8 @@
 //     tests with many requests or several processes of one app.
 //   - [Files] and [Tokens] are stores that fail on demand.
 //   - A [Certificate] is what an operator registers and keeps in a file.
+//   - [Services] are Entra and Live Connect. [AtEach] and [RenewingAtEach] run one test
+//     at both.
 //   - [Renewing] and [Storing] run a test in a testing/synctest bubble.
 //
 // Only tests import it. It knows the public API and msauthtest, as an app's own

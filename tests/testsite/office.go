@@ -27,7 +27,8 @@ func RenewingOffice(t *testing.T, changes ...func(*msauth.Config)) *Office {
 // ToProvider tells whether an answer leads to the sign-in page.
 func ToProvider(a Answer) bool {
 	to := a.Header.Get("Location")
-	return a.Status == http.StatusSeeOther && strings.HasPrefix(to, "http://localhost:9/") && strings.Contains(to, "/oauth2/v2.0/authorize?")
+	return a.Status == http.StatusSeeOther && strings.HasPrefix(to, "http://localhost:9/") &&
+		(strings.Contains(to, "/oauth2/v2.0/authorize?") || strings.Contains(to, "/oauth20_authorize.srf?"))
 }
 
 // An Office is a site without a network: its handler and its provider are
@@ -61,6 +62,7 @@ func NewOffice(t *testing.T, changes ...func(*msauth.Config)) *Office {
 	for _, change := range changes {
 		change(&o.Cfg)
 	}
+	settle(o.MS, o.Cfg.Authority)
 	o.Auth, o.Handler = o.Open()
 	return o
 }
@@ -99,11 +101,15 @@ func (o *Office) Visitor() *Visitor {
 }
 
 // SignInNew signs in somebody whom the provider has not seen before, of Ada's
-// name and tenant.
+// name and tenant; at Live Connect, with a personal account.
 func (o *Office) SignInNew() *Visitor {
 	o.T.Helper()
 	name := fmt.Sprintf("ada%d@contoso.example", o.people.Add(1))
-	o.MS.SetUser(msauthtest.User{SignInName: name, Name: "Ada Lindqvist", TenantID: msauthtest.TenantContoso})
+	u := msauthtest.User{SignInName: name, Name: "Ada Lindqvist", TenantID: msauthtest.TenantContoso}
+	if o.Live() {
+		u.TenantID = msauthtest.TenantPersonal
+	}
+	o.MS.SetUser(u)
 	before := ""
 	o.MS.Set(func(b *msauthtest.Behavior) { before, b.AutoSignIn = b.AutoSignIn, name })
 	defer o.MS.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = before })

@@ -147,6 +147,7 @@ func (s *Site) configure(t *testing.T, client *http.Client, changes []func(*msau
 		Logger:       slog.New(ownErrors{slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}), foreign}),
 	}
 	s.Restart(t, changes...)
+	settle(s.MS, s.Cfg.Authority)
 	t.Cleanup(func() {
 		s.WantNoSecrets(t, "the log", s.Log.String())
 		if found := foreign.list(); len(found) > 0 {
@@ -274,7 +275,11 @@ func Hello(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, token.AccessToken)
 		return
 	}
-	fmt.Fprintf(w, "hello %s", session.User.Name)
+	name := session.User.Name
+	if name == "" { // see AtLiveConnect
+		name, _ = session.User.Claims["name"].(string)
+	}
+	fmt.Fprintf(w, "hello %s", name)
 }
 
 // NewKey is a random master key of 32 bytes.

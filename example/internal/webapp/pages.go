@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -33,9 +34,18 @@ type Pages struct {
 // Besides the functions given, templates have "ago", "bytes" and "static", which
 // returns the URL of a static file.
 func NewPages(files fs.FS, funcs template.FuncMap, names ...string) *Pages {
+	return NewPagesOf(files, files, funcs, names...)
+}
+
+// NewPagesOf is NewPages for an app that shares parts.html and static files with
+// others: those in common. Its own parts.html and static files come in addition.
+func NewPagesOf(common, files fs.FS, funcs template.FuncMap, names ...string) *Pages {
 	p := &Pages{pages: map[string]*template.Template{}, static: map[string][]byte{}}
-	for _, fsys := range []fs.FS{shared, files} {
+	for _, fsys := range []fs.FS{shared, common, files} {
 		must(fs.WalkDir(fsys, "static", func(path string, d fs.DirEntry, err error) error {
+			if path == "static" && errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
 			if err != nil || d.IsDir() {
 				return err
 			}
@@ -46,6 +56,7 @@ func NewPages(files fs.FS, funcs template.FuncMap, names ...string) *Pages {
 	all := template.FuncMap{"ago": Ago, "bytes": Bytes, "static": p.url}
 	maps.Copy(all, funcs)
 	layout := template.Must(template.New("layout.html").Funcs(all).ParseFS(shared, "templates/layout.html"))
+	template.Must(layout.ParseFS(common, "templates/parts.html"))
 	template.Must(layout.ParseFS(files, "templates/parts.html"))
 	p.pages["failure"] = template.Must(template.Must(layout.Clone()).ParseFS(shared, "templates/failure.html"))
 	for _, name := range names {

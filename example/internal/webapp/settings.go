@@ -15,7 +15,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-// Settings are the settings that both examples read from the environment:
+// Settings are the settings that the examples read from the environment:
 //
 //	AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_AUTHORITY_HOST
 //	AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE
@@ -25,6 +25,7 @@ type Settings struct {
 	Auth   msauth.Config
 	Mount  string   // path of the msauth handler, such as "/auth/"
 	Listen string   // address to listen on
+	Here   bool     // only this computer can reach the app
 	Graph  string   // base URL of Microsoft Graph
 	Local  string   // origin of the local stand-in for Microsoft, if the app runs on it
 	Notes  []string // printed at the start
@@ -34,6 +35,27 @@ type Settings struct {
 
 // ReadSettings reads the settings. If MSAUTH_KEYS is not set, Auth.Keys is empty.
 func ReadSettings(getenv func(string) string) (Settings, error) {
+	set, err := ReadSite(getenv)
+	if err != nil {
+		return set, err
+	}
+	c := &set.Auth
+	c.ClientID, c.Tenant, c.Authority = getenv("AZURE_CLIENT_ID"), getenv("AZURE_TENANT_ID"), getenv("AZURE_AUTHORITY_HOST")
+	if c.ClientID != "" {
+		if c.Credentials, set.credentials, err = readCredentials(getenv); err != nil {
+			return set, err
+		}
+		if len(c.Credentials) == 0 {
+			return set, errors.New("AZURE_CLIENT_ID is set, and nothing to prove it with: set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE")
+		}
+	}
+	set.Graph = graphURL(c.Authority)
+	return set, set.CheckClientID("AZURE_CLIENT_ID")
+}
+
+// ReadSite reads the settings that have nothing to do with the app registration:
+// MSAUTH_BASE_URL, MSAUTH_KEYS and PORT.
+func ReadSite(getenv func(string) string) (Settings, error) {
 	var set Settings
 	port := cmp.Or(getenv("PORT"), "8080")
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
@@ -43,36 +65,27 @@ func ReadSettings(getenv func(string) string) (Settings, error) {
 	if err != nil {
 		return set, err
 	}
-	set.Auth = msauth.Config{
-		ClientID:  getenv("AZURE_CLIENT_ID"),
-		Tenant:    getenv("AZURE_TENANT_ID"),
-		Authority: getenv("AZURE_AUTHORITY_HOST"),
-		BaseURL:   cmp.Or(getenv("MSAUTH_BASE_URL"), "http://localhost:"+port+"/auth"),
-		Keys:      keys,
-	}
-	if set.Auth.ClientID != "" {
-		if set.Auth.Credentials, set.credentials, err = readCredentials(getenv); err != nil {
-			return set, err
-		}
-		if len(set.Auth.Credentials) == 0 {
-			return set, errors.New("AZURE_CLIENT_ID is set, and nothing to prove it with: set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE")
-		}
-	}
-	set.Graph = graphURL(set.Auth.Authority)
-
+	set.Auth = msauth.Config{BaseURL: cmp.Or(getenv("MSAUTH_BASE_URL"), "http://localhost:"+port+"/auth"), Keys: keys}
 	base, err := url.Parse(set.Auth.BaseURL)
 	if err != nil {
 		return set, fmt.Errorf("MSAUTH_BASE_URL: %w", err)
 	}
 	set.Mount = strings.TrimRight(base.Path, "/") + "/"
 	set.Listen = ":" + port
-	if IsLoopback(base.Hostname()) {
+	if set.Here = IsLoopback(base.Hostname()); set.Here {
 		set.Listen = "localhost:" + port // not reachable from the network
-	} else if set.Auth.ClientID == "" {
-		// The stand-in asks for no password, so it must not be reachable either.
-		return set, fmt.Errorf("AZURE_CLIENT_ID is not set, and the local stand-in for Microsoft works on this computer only: set it, or unset MSAUTH_BASE_URL (%s)", set.Auth.BaseURL)
 	}
 	return set, nil
+}
+
+// CheckClientID returns an error if the app would run on the stand-in, which asks
+// for no password, and can be reached from the network. variable is the one that
+// the client ID comes from.
+func (set *Settings) CheckClientID(variable string) error {
+	if set.Auth.ClientID == "" && !set.Here {
+		return fmt.Errorf("%s is not set, and the local stand-in for Microsoft works on this computer only: set it, or unset MSAUTH_BASE_URL (%s)", variable, set.Auth.BaseURL)
+	}
+	return nil
 }
 
 // UseLocal configures the app to run on a local stand-in for Microsoft.

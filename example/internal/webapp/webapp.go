@@ -1,4 +1,4 @@
-// Package webapp holds what the two examples have in common and would have without
+// Package webapp holds what the examples have in common and would have without
 // msauth: settings from the environment, a server that shuts down gracefully,
 // templates, static files and a request log.
 //
