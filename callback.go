@@ -415,10 +415,10 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 // asked for.
 func (m *Middleware) makeSession(in *arrival) bool {
 	rec, ctx := in.record, in.r.Context()
-	sent, _ := m.sessions.Load(in.r, new(session.Record))
+	sent, _ := m.load(in.r, new(session.Record))
 	old := sent.Rec
-	if old != nil && m.judge(old, m.ended.Has(old), time.Now()) == "" {
-		rec.GoesOn(old)
+	if sent.raw != nil && m.judge(sent.raw, m.ended.Has(sent.raw), time.Now()) == "" {
+		rec.GoesOn(sent.raw)
 	}
 	m.withoutRefreshToken(rec)
 	m.list(in.r, rec)
@@ -439,6 +439,10 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	}
 	m.noteSID(ctx, rec)
 	m.setMarker(in.w, markSignedIn)
+	if sent.Device != "" {
+		session.SetCookie(in.w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
+	}
+	m.offerDevice(in.w, rec)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))
 	if missing := m.scopes.Missing(rec.Scopes, own); len(missing) > 0 {

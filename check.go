@@ -276,6 +276,15 @@ func (c *Config) completeSession() error {
 		}
 	}
 	c.Claims = slices.Clone(c.Claims)
+	switch c.DeviceBinding {
+	case DeviceBindingOff:
+	case DeviceBindingOffered, DeviceBindingRequired:
+		if !strings.HasPrefix(c.BaseURL, "https://") {
+			return fieldError("DeviceBinding", "needs a BaseURL of https: browsers bind no other sessions")
+		}
+	default:
+		return fieldError("DeviceBinding", "is %q: must be DeviceBindingOff, DeviceBindingOffered or DeviceBindingRequired", c.DeviceBinding)
+	}
 	for _, d := range []struct {
 		field string
 		value *time.Duration

@@ -198,6 +198,13 @@ type Config struct {
 	// Default: Microsoft decides.
 	Reauthenticate bool
 
+	// DeviceBinding binds sessions to the device that they began on, so that a copy of
+	// the cookies is worthless elsewhere within 10 minutes: DeviceBindingOffered where
+	// the browser can do it, DeviceBindingRequired for bound sessions only. It needs
+	// https. All servers must have this version before it is set. Default:
+	// DeviceBindingOff.
+	DeviceBinding DeviceBinding
+
 	// RecheckAfter renews tokens that were issued this long ago, even if they
 	// are valid for longer, so that a user who was disabled or signed out
 	// everywhere by an administrator loses access within this time. A session

@@ -272,6 +272,7 @@ type tokenInfo struct {
 	expiry, renewed, signedIn, ends, auth time.Time
 	scopes                                []string
 	rules                                 provider.Scopes
+	bound                                 bool
 }
 
 type contextKey struct{}

@@ -47,6 +47,8 @@ type Stats struct {
 	//	               but does not open: made by another app, altered, over a
 	//	               day old, or sealed with a key that this server lacks
 	Refused map[string]uint64
+	// Devices counts what became of [Config.DeviceBinding].
+	Devices DeviceStats
 	// SessionsEnded counts the sessions that Microsoft permanently refused to
 	// renew: revoked, disabled, password changed.
 	SessionsEnded uint64

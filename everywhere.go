@@ -30,6 +30,9 @@ type UserSession struct {
 	// Browser and Platform are words for what the browser called itself at the
 	// sign-in (header User-Agent), such as "Firefox" and "Windows", or "".
 	Browser, Platform string
+	// DeviceBound is set if the session is bound to its device: see
+	// [Config.DeviceBinding].
+	DeviceBound bool
 	// Current is set if this is the session of the request that the context
 	// belongs to.
 	Current bool
@@ -64,7 +67,7 @@ func (m *Middleware) Sessions(ctx context.Context, userKey string) ([]UserSessio
 		}
 		list = append(list, UserSession{
 			ID: hex.EncodeToString(s.ID[:]), Begun: s.Begun, Ends: s.Ends, LastUsed: s.Used,
-			Browser: s.Browser, Platform: s.Platform, Current: s.ID == current,
+			Browser: s.Browser, Platform: s.Platform, DeviceBound: s.Bound, Current: s.ID == current,
 		})
 	}
 	return list, nil

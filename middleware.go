@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/credential"
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -49,6 +50,7 @@ type keeping struct {
 	cookies  *session.Cookies
 	sessions session.Store
 	ended    *session.Revoked
+	devices  *device.Values
 	shared   *shared.Hub // nil without Config.Shared
 
 	directory session.Directory
@@ -141,6 +143,10 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).frontChannelLogout
 	case "back-channel-logout":
 		return (*Middleware).backChannelLogout
+	case "device/register":
+		return (*Middleware).registerDevice
+	case "device/refresh":
+		return (*Middleware).refreshDevice
 	}
 	return nil
 }
@@ -192,6 +198,10 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				return
 			}
 			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
+		case binding:
+			m.bindingPage(w, r)
+		case unbound:
+			m.unboundPage(w, r, v.unbound)
 		case declined:
 			m.declinedPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case brake:
@@ -216,6 +226,8 @@ const (
 	pass                    // call the handler
 	signIn                  // redirect to Microsoft
 	brake                   // an error page instead of a redirect loop
+	binding                 // a page that waits until the session is bound to the device
+	unbound                 // 403: the session is not bound to a device
 	declined                // a page instead of a redirect that was just declined
 	broken                  // 503: the session store failed
 	tooEarly                // 503 to a prefetch
@@ -230,6 +242,10 @@ func decide(v *visit, navigation bool) verdict {
 		return broken
 	case v.prefetch:
 		return tooEarly
+	case v.unbound != nil && time.Now().Unix()-v.unbound.SignedIn >= int64(bindingPatience/time.Second):
+		return unbound
+	case v.unbound != nil && navigation:
+		return binding
 	case !navigation:
 		return refuse
 	case v.session == nil && v.justSignedIn:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/bearer"
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -344,6 +345,7 @@ func (h *heldTokens) info() tokenInfo {
 		signedIn: time.Unix(rec.SignedIn, 0),
 		scopes:   rec.ScopeList(),
 		rules:    h.m.scopes,
+		bound:    rec.Device != device.Digest{},
 	}
 	if rec.AuthTime != 0 {
 		info.auth = time.Unix(rec.AuthTime, 0)

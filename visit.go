@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/session"
@@ -21,6 +22,9 @@ type visit struct {
 	expired      bool  // the session is over, and the person has not signed out
 	prefetch     bool  // the session must be renewed first, and this is a prefetch
 	err          error // the session store failed
+
+	bound   device.Bound    // the proof of the device that the session is bound to
+	unbound *session.Record // a valid session that would have to be bound
 
 	// What the rest points into: one allocation for all that a request needs.
 	context attached
@@ -94,7 +98,7 @@ type reception struct {
 
 // read loads the session and reports whether it is valid.
 func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
-	sent, err := m.sessions.Load(r, &v.loaded)
+	sent, err := m.load(r, &v.loaded)
 	if sent.Marker {
 		v.declined = m.sentDeclined(r)
 		v.justSignedIn = !v.declined
@@ -107,7 +111,9 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 	}
 	rec := sent.Rec
 	if rec == nil {
-		if sent.Sent {
+		if sent.unproved != "" {
+			m.unproved(r, sent)
+		} else if sent.Sent {
 			m.reject(w, r, "unreadable", nil)
 		}
 		return false
@@ -122,8 +128,24 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		m.reject(w, r, reason, rec)
 		return false
 	}
+	if v.bound = sent.bound; m.cfg.DeviceBinding == DeviceBindingRequired && rec.Device == (device.Digest{}) {
+		v.unbound = rec
+		return false
+	}
 	s.rec, s.fresh = rec, rec
 	return true
+}
+
+// unproved notes that a session came without the proof of its device. It is not deleted:
+// the browser may prove it a moment later, and a copy is worthless.
+func (m *Middleware) unproved(r *http.Request, sent loaded) {
+	attrs := []any{"event", "device_unproved", "user", sent.raw.User.Key(), "bound_cookie", sent.unproved}
+	if skipped := r.Header.Get("Secure-Session-Skipped"); skipped != "" {
+		m.events.count(func(s *Stats) { s.Devices.Skipped++ })
+		attrs = append(attrs, "skipped", web.OneLine(skipped, 100))
+	}
+	m.events.count(func(s *Stats) { s.Devices.Unproved++ })
+	m.log.InfoContext(r.Context(), "msauth: session without the proof of its device", attrs...)
 }
 
 // judge returns why a session that can be read is no longer valid, or "".
@@ -362,7 +384,7 @@ func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) 
 // current returns the request's session as it was sent, without renewing it, or
 // nil if there is no valid one.
 func (m *Middleware) current(r *http.Request) *session.Record {
-	sent, _ := m.sessions.Load(r, new(session.Record))
+	sent, _ := m.load(r, new(session.Record))
 	rec := sent.Rec
 	if rec == nil || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
 		return nil

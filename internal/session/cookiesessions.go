@@ -19,7 +19,7 @@ func (s *cookieSessions) Load(r *http.Request, into *Record) (Loaded, error) {
 	buffer := compact.Buffer()
 	defer compact.Release(buffer)
 	got := s.Cookies.Read(r.Header, buffer)
-	l := Loaded{Sent: got.sent != 0, Marker: got.Marker}
+	l := Loaded{Sent: got.sent != 0, Marker: got.Marker, Device: got.Device}
 	if got.Head == nil || into.decode(got.Head, s.Layout) != nil {
 		return l, nil
 	}

@@ -41,6 +41,8 @@ type Loaded struct {
 	Sent bool
 	// Marker reports whether it carried a cookie of MarkerName.
 	Marker bool
+	// Device is the value of the cookie of DeviceName, "" if there was none.
+	Device string
 }
 
 // ErrTooLarge means that a session has no room where it is kept, even without

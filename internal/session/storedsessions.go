@@ -69,7 +69,7 @@ func (s *storedSessions) open(r *http.Request) (*sessions.Session, error) {
 // Load implements Store. It does not use the caller's memory.
 func (s *storedSessions) Load(r *http.Request, _ *Record) (Loaded, error) {
 	cookies := s.Cookies.Scan(r.Header)
-	l := Loaded{Sent: cookies.Sent != 0, Marker: cookies.Marker}
+	l := Loaded{Sent: cookies.Sent != 0, Marker: cookies.Marker, Device: cookies.Device}
 	if !l.Sent {
 		return l, nil
 	}

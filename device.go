@@ -1,0 +1,343 @@
+package msauth
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/msauth/internal/device"
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
+)
+
+// A DeviceBinding says whether sessions are bound to the device that they began on,
+// by Device Bound Session Credentials (W3C draft), for [Config.DeviceBinding].
+type DeviceBinding string
+
+const (
+	// DeviceBindingOff binds no new sessions.
+	DeviceBindingOff DeviceBinding = ""
+	// DeviceBindingOffered binds the sessions of browsers that can do it. All
+	// others are as without it.
+	DeviceBindingOffered DeviceBinding = "offered"
+	// DeviceBindingRequired admits bound sessions only: browsers that cannot do it
+	// get a page that says so.
+	DeviceBindingRequired DeviceBinding = "required"
+)
+
+// DeviceStats counts what became of [Config.DeviceBinding], for [Stats.Devices].
+type DeviceStats struct {
+	// Offered counts the sign-ins that offered to bind the session, Registered the
+	// sessions that were bound, and Refreshed later proofs of a device.
+	Offered, Registered, Refreshed uint64
+	// Refused counts the registrations and proofs that were refused.
+	Refused uint64
+	// Unproved counts the requests with a bound session that came without the proof
+	// of its device and were served as if nobody were signed in; Skipped counts those
+	// of them for which the browser says that it could not get one.
+	Unproved, Skipped uint64
+}
+
+// bindingPatience is how long after a sign-in a session may still wait to be bound
+// where that is required.
+const bindingPatience = 30 * time.Second
+
+// A loaded is what a request brings of a session.
+type loaded struct {
+	session.Loaded
+	raw      *session.Record // also if the proof of its device is missing
+	bound    device.Bound    // what the bound cookie says
+	unproved string          // why Rec is nil though there is a session: see refusedProof
+}
+
+// load finds the request's session. One that is bound to a device is there only with
+// the proof of the device: the bound cookie.
+func (m *Middleware) load(r *http.Request, into *session.Record) (l loaded, err error) {
+	l.Loaded, err = m.sessions.Load(r, into)
+	l.raw = l.Rec
+	if l.Rec == nil || l.Device == "" && l.Rec.Device == (device.Digest{}) {
+		return l, err
+	}
+	var ok bool
+	if l.bound, ok = m.devices.Open(l.Device); ok && l.Rec.Device == (device.Digest{}) {
+		if l.bound.Before == l.Rec.ID && m.cfg.Store == nil {
+			// A slow answer has put back the cookie from before the registration.
+			l.Rec.ID, l.Rec.Device, l.Rec.Surplus = l.bound.ID, l.bound.Key, true
+		} else {
+			l.bound = device.Bound{} // of another session
+			return l, err
+		}
+	}
+	if l.unproved = refusedProof(l.Rec, l.bound, ok, l.Device != ""); l.unproved != "" {
+		l.Rec = nil
+	}
+	return l, err
+}
+
+// refusedProof returns why a bound cookie does not prove the device of a session, or "".
+func refusedProof(rec *session.Record, b device.Bound, opened, sent bool) string {
+	switch {
+	case rec.Device == (device.Digest{}):
+		return ""
+	case !sent:
+		return "missing"
+	case !opened:
+		return "forged"
+	case b.ID != rec.ID || b.Key != rec.Device:
+		return "of another session"
+	case !time.Now().Before(b.Ends()):
+		return "expired"
+	}
+	return ""
+}
+
+// offerDevice asks the browser, in the answer of a sign-in, to bind the session.
+func (m *Middleware) offerDevice(w http.ResponseWriter, rec *session.Record) {
+	if m.cfg.DeviceBinding == DeviceBindingOff {
+		return
+	}
+	w.Header().Set("Secure-Session-Registration", fmt.Sprintf(`(ES256 RS256);path="%s/device/register";challenge="%s"`,
+		m.base.EscapedPath(), m.devices.Challenge(device.Register, rec.ID)))
+	m.events.count(func(s *Stats) { s.Devices.Offered++ })
+}
+
+// deviceRequest reports whether a request is one of a browser for itself, and answers it
+// if not.
+func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Set("Cache-Control", "no-store")
+	switch {
+	case r.Method != http.MethodPost:
+		m.wrongMethod(w, r, "POST")
+	case web.First(r.Header["Sec-Fetch-Site"]) != "same-origin":
+		m.refuseDevice(w, r, http.StatusForbidden, errors.New("the request does not come from this site"))
+	default:
+		return true
+	}
+	return false
+}
+
+// refuseDevice answers a request that proves nothing. With status 400 the browser forgets
+// the binding.
+func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason error) {
+	m.events.count(func(s *Stats) { s.Devices.Refused++ })
+	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "status", status, "err", reason)
+	w.WriteHeader(status)
+}
+
+// registerDevice serves BaseURL + "/device/register": the browser brings the key that it
+// has made. The session is replaced by one that is bound to the key. Only the answer of
+// the sign-in has a challenge for it, so nobody registers a key of their own later.
+func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
+	if !m.deviceRequest(w, r) {
+		return
+	}
+	key, challenge, err := device.ReadRegistration(device.Field(r.Header["Secure-Session-Response"]))
+	if err != nil {
+		m.refuseDevice(w, r, http.StatusBadRequest, err)
+		return
+	}
+	l, err := m.load(r, new(session.Record))
+	switch {
+	case err != nil:
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		return
+	case l.Rec == nil:
+		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("there is no session to bind"))
+		return
+	case l.Rec.Device != device.Digest{}:
+		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("the session is bound already"))
+		return
+	}
+	old := l.Rec
+	ended, leaving := m.ended.State(old, time.Now())
+	if leaving || m.judge(old, ended, time.Now()) != "" {
+		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("the session is over, or bound already"))
+		return
+	}
+	made, err := m.devices.Answered(challenge, device.Register, old.ID)
+	if err != nil {
+		m.refuseDevice(w, r, http.StatusBadRequest, err)
+		return
+	}
+	rec := old.Clone()
+	rec.Device = key.Digest()
+	seal.RandomBytes(rec.ID[:])
+	m.list(r, rec)
+	if err := m.sessions.Create(w, r, rec); err != nil {
+		m.endSession(r.Context(), rec, 0)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		return
+	}
+	m.endSession(r.Context(), old, replacedGrace)
+	m.noteSID(r.Context(), rec)
+	m.events.count(func(s *Stats) { s.Devices.Registered++ })
+	m.log.InfoContext(r.Context(), "msauth: session bound to the device", "event", "device_registered", "user", rec.User.Key())
+	m.answerDevice(w, device.Identifier{ID: rec.ID, Before: old.ID, Key: key}, "", made)
+}
+
+// refreshDevice serves BaseURL + "/device/refresh": the browser proves that it still has
+// the key. Nothing of the request is believed but the proof: the identifier is sealed.
+func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
+	if !m.deviceRequest(w, r) {
+		return
+	}
+	text := device.Field(r.Header["Sec-Secure-Session-Id"])
+	id, err := m.devices.Identified(text)
+	if err != nil {
+		m.endBinding(w, r, err)
+		return
+	}
+	sent, err := m.sessions.Load(r, new(session.Record))
+	if err != nil {
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		return
+	}
+	rec := sent.Rec
+	if rec != nil && rec.ID == id.Before && rec.Device == (device.Digest{}) {
+		rec.ID, rec.Device = id.ID, id.Key.Digest() // see load
+	}
+	if rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
+		m.endBinding(w, r, errors.New("the session is over, or another one"))
+		return
+	}
+	made := int64(0)
+	if proof := device.Field(r.Header["Secure-Session-Response"]); proof != "" {
+		challenge, err := id.Key.Check(proof)
+		if err != nil {
+			m.refuseDevice(w, r, http.StatusBadRequest, err)
+			return
+		}
+		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
+			m.refuseDevice(w, r, http.StatusBadRequest, err)
+			return
+		}
+	}
+	if made == 0 { // no proof, or one of an old challenge: the browser tries again with this one
+		w.Header().Set("Secure-Session-Challenge", fmt.Sprintf(`"%s";id="%s"`, m.devices.Challenge(device.Refresh, id.ID), text))
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	m.events.count(func(s *Stats) { s.Devices.Refreshed++ })
+	m.answerDevice(w, id, text, made)
+}
+
+// endBinding tells the browser to forget a binding.
+func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, reason error) {
+	m.log.DebugContext(r.Context(), "msauth: device binding has ended", "err", reason)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(`{"continue":false}`))
+}
+
+// A sessionConfig is the answer to a registration or a refresh ("JSON Session
+// Instructions", Device Bound Session Credentials).
+type sessionConfig struct {
+	Identifier  string             `json:"session_identifier"`
+	RefreshURL  string             `json:"refresh_url"`
+	Scope       sessionScope       `json:"scope"`
+	Credentials []sessionCredental `json:"credentials"`
+}
+
+type sessionScope struct {
+	Origin      string        `json:"origin"`
+	IncludeSite bool          `json:"include_site"`
+	Rules       []sessionRule `json:"scope_specification,omitempty"`
+}
+
+type sessionRule struct {
+	Type   string `json:"type"`
+	Domain string `json:"domain"`
+	Path   string `json:"path"`
+}
+
+type sessionCredental struct {
+	Type       string `json:"type"`
+	Name       string `json:"name"`
+	Attributes string `json:"attributes"`
+}
+
+// answerDevice sets the bound cookie and says what the browser has to know. text is the
+// identifier as it was sent: it never changes.
+func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, text string, made int64) {
+	if text == "" {
+		text = m.devices.Identify(id)
+	}
+	bound := device.Bound{ID: id.ID, Before: id.Before, Key: id.Key.Digest(), Proved: made}
+	cookie := m.cookies.Cookie(m.cookies.DeviceName(), m.devices.Seal(bound), max(1, session.Seconds(time.Until(bound.Ends()))))
+	session.SetCookie(w.Header(), cookie)
+	c := sessionConfig{
+		Identifier: text, RefreshURL: m.base.EscapedPath() + "/device/refresh",
+		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
+		Credentials: []sessionCredental{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
+	}
+	if home, _, _ := strings.Cut(m.cfg.Home, "?"); home != "/" {
+		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", home}}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(c)
+}
+
+// DeviceBound reports whether the session is bound to the device: a copy of its cookies
+// is worthless elsewhere 10 minutes after the device was last proved.
+func (s *Session) DeviceBound() bool { return s.info().bound }
+
+// shortestProof is the shortest maxAge of RequireDevice: browsers sign only a few times in
+// some minutes.
+const shortestProof = 2 * time.Minute
+
+// RequireDevice is [Middleware.Require] for sensitive handlers: the device must have been
+// proved at most maxAge ago, which is at least 2 minutes. If it was not, the browser is
+// asked to prove it before the request goes on (status 307), and people notice nothing.
+// Sessions that are not bound get a page, or scripts a problem document, with status 403:
+// see [Config.DeviceBinding].
+func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http.Handler {
+	if maxAge < shortestProof {
+		return m.misused(fmt.Errorf("RequireDevice: maxAge %w", checkDuration(maxAge, shortestProof, 1<<63-1)))
+	}
+	if m.cfg.DeviceBinding == DeviceBindingOff {
+		return m.misused(errors.New("RequireDevice needs Config.DeviceBinding"))
+	}
+	return func(next http.Handler) http.Handler {
+		return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r, v := m.attach(w, r)
+			switch {
+			case v.rec.Device == device.Digest{}:
+				m.unboundPage(w, r, v.rec)
+			case time.Now().Unix()-v.bound.Proved > int64(maxAge/time.Second):
+				// The browser proves itself before it repeats the request.
+				session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
+				w.Header().Set("Location", web.RequestPath(r))
+				w.Header()["cache-control"] = []string{"no-store"}
+				w.WriteHeader(http.StatusTemporaryRedirect)
+			default:
+				next.ServeHTTP(w, r)
+			}
+		}), provider.Requirement{})
+	}
+}
+
+// unboundPage answers requests that take a bound session.
+func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *session.Record) {
+	m.deny(w, r, slog.LevelInfo, Page{
+		Kind: "device-required", Status: http.StatusForbidden,
+		Title: "This browser cannot be used here",
+		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser.",
+		Links: []Link{{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errors.New("the session is not bound to a device"),
+	}, m.accessRefused(r, "device", rec)...)
+}
+
+// bindingPage waits for the browser to bind a session that has just begun.
+func (m *Middleware) bindingPage(w http.ResponseWriter, r *http.Request) {
+	again := m.returnPath(web.RequestPath(r))
+	m.showPage(w, r, Page{
+		Kind: "wait", Status: http.StatusOK, Refresh: time.Second,
+		Title: "One moment", Text: "Your session is being bound to this device.",
+		Links: []Link{{URL: again, Label: "Continue"}, {URL: m.cfg.Home, Label: "Home page"}},
+	})
+}

@@ -1,0 +1,269 @@
+package device_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
+)
+
+func TestSessionIsBoundToTheDevice(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := bound(t, s)
+		for _, c := range m.Cookies() {
+			if strings.HasSuffix(c.Name, "-device") && len(c.Name)+len(c.Value) >= 120 {
+				t.Errorf("the bound cookie has %d bytes", len(c.Name)+len(c.Value))
+			}
+		}
+		// It goes on for as long as the device is proved, over several proofs.
+		for range 5 {
+			time.Sleep(9 * time.Minute)
+			m.hello("before the end of the bound cookie")
+			if res := m.refresh(); res.StatusCode != http.StatusOK {
+				t.Fatalf("refresh: status %d; log:\n%s", res.StatusCode, s.Log)
+			}
+		}
+		m.hello("after five refreshes")
+		stats := s.Auth.Stats().Devices
+		if stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 5 || stats.Refused != 0 || stats.Unproved != 0 {
+			t.Errorf("stats %+v", stats)
+		}
+		s.WantNoSecrets(t, "the log", s.Log.String())
+	}, offered)
+}
+
+func TestBrowserThatCannotBindIsAsBefore(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		b := s.Browser(t)
+		b.SignIn(msauthtest.Ada)
+		time.Sleep(time.Hour)
+		b.WantGreeting(testsite.HelloAda)
+		if len(b.Session()) == 0 {
+			t.Error("no session")
+		}
+	}, offered)
+}
+
+// The thief's table.
+func TestCopiesOfCookies(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := bound(t, s)
+		refusedAs(t, "the session's cookies alone", m.thief(mainOnly))
+		copied := m.thief(all)
+		copied.WantGreeting(testsite.HelloAda) // until the bound cookie ends
+		time.Sleep(9 * time.Minute)
+		m.refresh()
+		time.Sleep(time.Minute)
+		refusedAs(t, "all cookies, after the bound cookie has ended", copied)
+		m.hello("the owner, after the thief came")
+
+		// Signing out as the thief ends nothing at the owner.
+		thief := m.thief(mainOnly)
+		thief.Get("/auth/logout", testsite.SameOrigin...)
+		m.hello("the owner, after the thief signed out")
+		// Nor does signing in as somebody else over the copy.
+		thief = m.thief(mainOnly)
+		s.As(msauthtest.Mia)
+		thief.Get("/")
+		m.hello("the owner, after the thief signed in")
+
+		// Another session's bound cookie is worth nothing.
+		other := bound(t, s)
+		mixed := m.thief(mainOnly)
+		for _, c := range other.Cookies() {
+			if strings.HasSuffix(c.Name, "-device") {
+				mixed.Keep(c.Name, c.Value)
+			}
+		}
+		refusedAs(t, "with another session's bound cookie", mixed)
+		forged := m.thief(mainOnly)
+		for _, c := range m.Cookies() {
+			if strings.HasSuffix(c.Name, "-device") {
+				forged.Keep(c.Name, strings.Repeat("A", len(c.Value)))
+			}
+		}
+		refusedAs(t, "with a forged bound cookie", forged)
+	}, offered)
+}
+
+// A copy from before the registration is worthless once another request has come.
+func TestCopyFromBeforeTheRegistration(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		copied, late := m.thief(all), newMachine(t, s)
+		for _, c := range m.Cookies() {
+			late.Keep(c.Name, c.Value)
+		}
+		m.register(path, challenge)
+		// A key of somebody else's over the session: the challenge is spent.
+		if res := late.register(path, challenge); res.StatusCode != http.StatusBadRequest || late.identifier != "" {
+			t.Errorf("registered over it: status %d, %q", res.StatusCode, res.Text)
+		}
+		time.Sleep(31 * time.Second)
+		refusedAs(t, "the copy from before", copied)
+		m.hello("the owner")
+	}, offered)
+}
+
+func TestProofsThatAreReplayed(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := bound(t, s)
+		time.Sleep(9 * time.Minute)
+		m.refresh()
+		proof := m.proof(m.challenge, false) // as the thief has copied it, with all cookies
+		thief := m.thief(all)
+		replay := func() testsite.Seen {
+			return thief.Request(http.MethodPost, m.refreshURL, "Sec-Fetch-Site", "same-origin", "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", proof)
+		}
+		time.Sleep(50 * time.Second)
+		if res := replay(); res.StatusCode != http.StatusOK {
+			t.Errorf("within a minute: status %d", res.StatusCode) // a browser repeats itself too
+		}
+		time.Sleep(11 * time.Second)
+		if res := replay(); res.StatusCode != http.StatusForbidden {
+			t.Errorf("after a minute: status %d", res.StatusCode)
+		}
+		// What the replay gave counts from the challenge, and so ends with the owner's.
+		time.Sleep(8*time.Minute + 58*time.Second)
+		thief.WantGreeting(testsite.HelloAda)
+		time.Sleep(2 * time.Second)
+		refusedAs(t, "after the end of the replayed proof", thief)
+	}, offered)
+}
+
+func TestRegistrationsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		nobody := newMachine(t, s)
+		other := newMachine(t, s)
+		_, theirs := other.signIn("/")
+		for _, test := range []struct {
+			name   string
+			send   func() testsite.Seen
+			status int
+		}{
+			{"by GET", func() testsite.Seen { return m.Get(path) }, 405},
+			{"from another site", func() testsite.Seen {
+				return m.Request(http.MethodPost, path, "Sec-Fetch-Site", "cross-site", "Secure-Session-Response", m.proof(challenge, true))
+			}, 403},
+			{"without Fetch Metadata", func() testsite.Seen {
+				return m.Request(http.MethodPost, path, "Secure-Session-Response", m.proof(challenge, true))
+			}, 403},
+			{"without a proof", func() testsite.Seen { return m.post(path) }, 400},
+			{"without a key", func() testsite.Seen { return m.post(path, "Secure-Session-Response", m.proof(challenge, false)) }, 400},
+			{"without a session", func() testsite.Seen { return nobody.register(path, challenge) }, 400},
+			{"with another session's challenge", func() testsite.Seen { return m.register(path, theirs) }, 400},
+			{"with a challenge of its own making", func() testsite.Seen { return m.register(path, "c1") }, 400},
+			{"with a huge header", func() testsite.Seen { return m.post(path, "Secure-Session-Response", strings.Repeat("A", 1<<20)) }, 400},
+		} {
+			if res := test.send(); res.StatusCode != test.status {
+				t.Errorf("%s: status %d, want %d", test.name, res.StatusCode, test.status)
+			}
+		}
+		m.hello("after all of it")
+		time.Sleep(61 * time.Second)
+		if res := m.register(path, challenge); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("after a minute: status %d", res.StatusCode)
+		}
+		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused == 0 {
+			t.Errorf("stats %+v", stats)
+		}
+	}, offered)
+}
+
+func TestEndOfABinding(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := bound(t, s)
+		m.Get("/auth/logout", testsite.SameOrigin...)
+		for _, c := range m.Cookies() {
+			t.Errorf("cookie %s is left", c.Name)
+		}
+		if m.refresh(); !m.ended {
+			t.Error("after signing out the binding goes on")
+		}
+		// A new sign-in offers anew.
+		again := newMachine(t, s)
+		again.Browser = m.Browser
+		path, challenge := again.signIn("/")
+		again.register(path, challenge)
+		again.hello("after signing in again")
+		// The refresh of the binding before does not disturb it.
+		m.ended = false
+		if m.refresh(); !m.ended {
+			t.Error("the binding of the session before goes on")
+		}
+		again.hello("after a refresh of the binding before")
+	}, offered)
+}
+
+func TestRequiredBinding(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		if res := m.Still().Get("/"); res.StatusCode != http.StatusOK || res.Kind() != "wait" || !strings.Contains(res.Header.Get("Refresh")+res.Text, "bound to this device") {
+			t.Errorf("at once: status %d, page %.300q", res.StatusCode, res.Text)
+		}
+		if got := m.Get("/public/").Text; got != "hello nobody" {
+			t.Errorf("under Load: %q", got)
+		}
+		if res := m.Get("/", testsite.Script...); res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("script: status %d", res.StatusCode)
+		}
+		m.register(path, challenge)
+		m.hello("bound")
+
+		old := newMachine(t, s)
+		old.signIn("/")
+		time.Sleep(30 * time.Second)
+		s.WantPage(t, old.Get("/"), http.StatusForbidden, "device-required", "not bound to a device")
+		if res := old.Get("/", testsite.Script...); res.StatusCode != http.StatusForbidden {
+			t.Errorf("script: status %d", res.StatusCode)
+		}
+		s.WantCalls(t, msauthtest.Authorize, 2)
+	}, required)
+}
+
+func TestRequireDevice(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		s.Mux.Handle("/pay", s.Auth.RequireDevice(2*time.Minute)(http.HandlerFunc(testsite.Hello)))
+		m := bound(t, s)
+		want := func(b *testsite.Browser, status int) testsite.Seen {
+			t.Helper()
+			res := b.Still().Get("/pay?x=1")
+			if res.StatusCode != status {
+				t.Errorf("status %d, want %d; page %.100q", res.StatusCode, status, res.Text)
+			}
+			return res
+		}
+		want(m.Browser, 200)
+		time.Sleep(2*time.Minute + time.Second)
+		m.hello("other pages")
+		copied := m.thief(all)
+		if res := want(m.Browser, 307); res.Header.Get("Location") != "/pay?x=1" || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("to %q, %v", res.Header.Get("Location"), res.Header)
+		}
+		m.refresh()
+		want(m.Browser, 200)
+		// The thief has all cookies, and no key.
+		want(copied, 307)
+		want(copied, 303)
+
+		unbound := s.Browser(t)
+		unbound.SignIn(msauthtest.Ada)
+		s.WantPage(t, unbound.Get("/pay"), http.StatusForbidden, "device-required", "not bound to a device")
+	}, offered)
+}
