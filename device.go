@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -36,13 +37,47 @@ type DeviceStats struct {
 	// Offered counts the sign-ins that offered to bind the session, Registered the
 	// sessions that were bound, and Refreshed later proofs of a device.
 	Offered, Registered, Refreshed uint64
-	// Refused counts the registrations and proofs that were refused.
-	Refused uint64
+	// Refused counts the registrations and proofs that were refused, by reason:
+	//
+	//	request    not one that a browser makes for itself on this site
+	//	proof      malformed, or signed with another key
+	//	challenge  not one that was given for this session, or too old for a
+	//	           registration
+	//	session    there is none, it is bound already, or it is over
+	//	store      Config.Store or the cookie failed
+	Refused map[string]uint64
 	// Unproved counts the requests with a bound session that came without the proof
-	// of its device and were served as if nobody were signed in; Skipped counts those
-	// of them for which the browser says that it could not get one.
-	Unproved, Skipped uint64
+	// of its device and were served as if nobody were signed in, by what the bound
+	// cookie was: "missing", "expired", "forged" or "of another session".
+	Unproved map[string]uint64
+	// Skipped counts those of them for which the browser says why it got no proof
+	// (header Secure-Session-Skipped): "unreachable", "server_error",
+	// "quota_exceeded" or "other". Anybody can send that: it admits nobody.
+	Skipped map[string]uint64
 }
+
+// clone returns a copy whose maps are its own.
+func (s DeviceStats) clone() DeviceStats {
+	s.Refused, s.Unproved, s.Skipped = maps.Clone(s.Refused), maps.Clone(s.Unproved), maps.Clone(s.Skipped)
+	return s
+}
+
+// countBy adds one to a reason's count.
+func countBy(counts *map[string]uint64, reason string) {
+	if *counts == nil {
+		*counts = map[string]uint64{}
+	}
+	(*counts)[reason]++
+}
+
+// Reasons of DeviceStats.Refused.
+const (
+	badRequest   = "request"
+	badProof     = "proof"
+	badChallenge = "challenge"
+	badSession   = "session"
+	badStore     = "store"
+)
 
 // bindingPatience is how long after a sign-in a session may still wait to be bound
 // where that is required.
@@ -115,7 +150,7 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 	case r.Method != http.MethodPost:
 		m.wrongMethod(w, r, "POST")
 	case web.First(r.Header["Sec-Fetch-Site"]) != "same-origin":
-		m.refuseDevice(w, r, http.StatusForbidden, errors.New("the request does not come from this site"))
+		m.refuseDevice(w, r, http.StatusForbidden, badRequest, errors.New("the request does not come from this site"))
 	default:
 		return true
 	}
@@ -124,9 +159,9 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 
 // refuseDevice answers a request that proves nothing. With status 400 the browser forgets
 // the binding.
-func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason error) {
-	m.events.count(func(s *Stats) { s.Devices.Refused++ })
-	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "status", status, "err", reason)
+func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason string, err error) {
+	m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, reason) })
+	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", reason, "err", err)
 	w.WriteHeader(status)
 }
 
@@ -139,30 +174,30 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	}
 	key, challenge, err := device.ReadRegistration(device.Field(r.Header["Secure-Session-Response"]))
 	if err != nil {
-		m.refuseDevice(w, r, http.StatusBadRequest, err)
+		m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 		return
 	}
 	l, err := m.load(r, new(session.Record))
 	switch {
 	case err != nil:
-		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	case l.Rec == nil:
-		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("there is no session to bind"))
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("there is no session to bind"))
 		return
 	case l.Rec.Device != device.Digest{}:
-		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("the session is bound already"))
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is bound already"))
 		return
 	}
 	old := l.Rec
 	ended, leaving := m.ended.State(old, time.Now())
 	if leaving || m.judge(old, ended, time.Now()) != "" {
-		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("the session is over, or bound already"))
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or bound already"))
 		return
 	}
 	made, err := m.devices.Answered(challenge, device.Register, old.ID)
 	if err != nil {
-		m.refuseDevice(w, r, http.StatusBadRequest, err)
+		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
 	rec := old.Clone()
@@ -171,7 +206,7 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	m.list(r, rec)
 	if err := m.sessions.Create(w, r, rec); err != nil {
 		m.endSession(r.Context(), rec, 0)
-		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}
 	m.endSession(r.Context(), old, replacedGrace)
@@ -190,12 +225,14 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	text := device.Field(r.Header["Sec-Secure-Session-Id"])
 	id, err := m.devices.Identified(text)
 	if err != nil {
+		m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, badSession) })
+		m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", badSession, "err", err)
 		m.endBinding(w, r, err)
 		return
 	}
 	sent, err := m.sessions.Load(r, new(session.Record))
 	if err != nil {
-		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}
 	rec := sent.Rec
@@ -210,11 +247,11 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	if proof := device.Field(r.Header["Secure-Session-Response"]); proof != "" {
 		challenge, err := id.Key.Check(proof)
 		if err != nil {
-			m.refuseDevice(w, r, http.StatusBadRequest, err)
+			m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 			return
 		}
 		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
-			m.refuseDevice(w, r, http.StatusBadRequest, err)
+			m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 			return
 		}
 	}

@@ -29,7 +29,7 @@ func TestSessionIsBoundToTheDevice(t *testing.T) {
 		}
 		m.hello("after five refreshes")
 		stats := s.Auth.Stats().Devices
-		if stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 5 || stats.Refused != 0 || stats.Unproved != 0 {
+		if stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 5 || len(stats.Refused) != 0 || len(stats.Unproved) != 0 {
 			t.Errorf("stats %+v", stats)
 		}
 		s.WantNoSecrets(t, "the log", s.Log.String())
@@ -74,6 +74,11 @@ func TestCopiesOfCookies(t *testing.T) {
 		m.hello("the owner, after the thief signed in")
 
 		// Another session's bound cookie is worth nothing.
+		skipping := m.thief(mainOnly)
+		skipping.Get("/public/", "Secure-Session-Skipped", `quota_exceeded;session_identifier="`+m.identifier+`"`)
+		skipping.Get("/public/", "Secure-Session-Skipped", "whatever")
+		refusedAs(t, "who says that it was skipped", skipping)
+
 		other := bound(t, s)
 		mixed := m.thief(mainOnly)
 		for _, c := range other.Cookies() {
@@ -89,6 +94,15 @@ func TestCopiesOfCookies(t *testing.T) {
 			}
 		}
 		refusedAs(t, "with a forged bound cookie", forged)
+		stats := s.Auth.Stats().Devices
+		for _, reason := range []string{"missing", "expired", "forged", "of another session"} {
+			if stats.Unproved[reason] < 3 {
+				t.Errorf("unproved: %v, want some %q", stats.Unproved, reason)
+			}
+		}
+		if stats.Skipped["quota_exceeded"] != 1 || stats.Skipped["other"] != 1 {
+			t.Errorf("skipped: %v", stats.Skipped)
+		}
 	}, offered)
 }
 
@@ -176,7 +190,7 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 		if res := m.register(path, challenge); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("after a minute: status %d", res.StatusCode)
 		}
-		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused == 0 {
+		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused["request"] != 2 || stats.Refused["proof"] != 3 || stats.Refused["session"] != 1 || stats.Refused["challenge"] != 3 {
 			t.Errorf("stats %+v", stats)
 		}
 	}, offered)
