@@ -172,11 +172,6 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	if !m.deviceRequest(w, r) {
 		return
 	}
-	key, challenge, err := device.ReadRegistration(device.Field(r.Header["Secure-Session-Response"]))
-	if err != nil {
-		m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
-		return
-	}
 	l, err := m.load(r, new(session.Record))
 	switch {
 	case err != nil:
@@ -193,6 +188,12 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	ended, leaving := m.ended.State(old, time.Now())
 	if leaving || m.judge(old, ended, time.Now()) != "" {
 		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or bound already"))
+		return
+	}
+	// Not before: a signature takes longer to check than a session.
+	key, challenge, err := device.ReadRegistration(device.Field(r.Header["Secure-Session-Response"]))
+	if err != nil {
+		m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 		return
 	}
 	made, err := m.devices.Answered(challenge, device.Register, old.ID)
