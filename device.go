@@ -331,11 +331,12 @@ const shortestProof = 2 * time.Minute
 // RequireDevice is [Middleware.Require] for sensitive handlers: the device must have been
 // proved at most maxAge ago, which is at least 2 minutes. If it was not, the browser is
 // asked to prove it before the request goes on (status 307), and people notice nothing.
-// Sessions that are not bound get a page, or scripts a problem document, with status 403:
-// see [Config.DeviceBinding].
+// Whose session is not bound (see [Config.DeviceBinding]) must have entered credentials
+// at most maxAge ago, as with [Middleware.RequireFreshSignIn], or is sent to Microsoft to
+// enter them. At Live Connect, which cannot prove that, they get a page with status 403.
 func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http.Handler {
-	if maxAge < shortestProof {
-		return m.misused(fmt.Errorf("RequireDevice: maxAge %w", checkDuration(maxAge, shortestProof, 1<<63-1)))
+	if maxAge < shortestProof || maxAge > session.LongestMaxAge {
+		return m.misused(fmt.Errorf("RequireDevice: maxAge %w", checkDuration(maxAge, shortestProof, session.LongestMaxAge)))
 	}
 	if m.cfg.DeviceBinding == DeviceBindingOff {
 		return m.misused(errors.New("RequireDevice needs Config.DeviceBinding"))
@@ -343,10 +344,13 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 	return func(next http.Handler) http.Handler {
 		return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r, v := m.attach(w, r)
-			switch {
-			case v.rec.Device == device.Digest{}:
+			now, longest := time.Now().Unix(), int64(maxAge/time.Second)
+			switch isBound := v.rec.Device != (device.Digest{}); {
+			case !isBound && m.live():
 				m.unboundPage(w, r, v.rec)
-			case time.Now().Unix()-v.bound.Proved > int64(maxAge/time.Second):
+			case !isBound && now-v.rec.AuthTime > longest:
+				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
+			case isBound && now-v.bound.Proved > longest:
 				// The browser proves itself before it repeats the request.
 				session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
 				w.Header().Set("Location", web.RequestPath(r))

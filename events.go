@@ -38,7 +38,7 @@ type Stats struct {
 	//	auth_context   RequireAuthContext: not satisfied by another sign-in
 	//	claims         a claims challenge, or Challenge without one: the same
 	//	provider       Microsoft does not allow this account to use the app
-	//	device         RequireDevice or DeviceBinding: the session is not bound
+	//	device         DeviceBindingRequired: the session is not bound
 	//	connect        Connect: the form came from another site, or nobody or a
 	//	               different user is signed in to the app
 	//	account_taken  Connect: the account or the user is already connected

@@ -276,8 +276,20 @@ func TestRequireDevice(t *testing.T) {
 		want(copied, 307)
 		want(copied, 303)
 
+		// A browser that cannot bind: credentials instead.
 		unbound := s.Browser(t)
 		unbound.SignIn(msauthtest.Ada)
-		s.WantPage(t, unbound.Get("/pay"), http.StatusForbidden, "device-required", "not bound to a device")
+		want(unbound, 200) // they were entered just now
+		time.Sleep(2*time.Minute + time.Second)
+		if res := want(unbound, 303); !strings.Contains(res.Header.Get("Location"), "max_age=120") || !strings.Contains(res.Header.Get("Location"), "prompt=login") {
+			t.Errorf("sent to %s", res.Header.Get("Location"))
+		}
+		if res := unbound.Get("/pay"); res.Text != testsite.HelloAda {
+			t.Errorf("after entering them: status %d, page %.100q", res.StatusCode, res.Text)
+		}
+		time.Sleep(2*time.Minute + time.Second)
+		if res := unbound.Get("/pay", testsite.Script...); res.StatusCode != http.StatusUnauthorized || !strings.Contains(res.Text, "login_url") {
+			t.Errorf("a script: status %d, %.100q", res.StatusCode, res.Text)
+		}
 	}, offered)
 }
