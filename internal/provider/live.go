@@ -52,10 +52,12 @@ func liveReply(reply claims, body []byte) claims {
 }
 
 // formReply reads a reply that is a form (application/x-www-form-urlencoded); nil if it
-// is none that a token endpoint sends. No parameter may be there twice.
+// is none that a token endpoint sends. No parameter may be there twice. A page whose
+// links have such parameters is no form.
 func formReply(body string) claims {
-	form, err := url.ParseQuery(strings.TrimSpace(body))
-	if err != nil || !form.Has("access_token") && !form.Has("error") {
+	body = strings.TrimSpace(body)
+	form, err := url.ParseQuery(body)
+	if err != nil || strings.ContainsFunc(body, notInForm) || !form.Has("access_token") && !form.Has("error") {
 		return nil
 	}
 	reply := claims{}
@@ -67,3 +69,6 @@ func formReply(body string) claims {
 	}
 	return reply
 }
+
+// notInForm reports whether a form would have a character encoded.
+func notInForm(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"<>{}`, r) }
