@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,6 +64,88 @@ func TestDecliningIsNoError(t *testing.T) {
 			want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", Scopes: []string{"wl.skydrive"}, ReturnDeclined: true})), "connected ")
 			want(t, b.Get("/skydrive"), "notConnected ")
 		})
+	}
+}
+
+// A page of the app that sends everybody to sign in who is not would be a loop, at a
+// provider that declines without asking.
+func TestDecliningIsNoLoop(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.Mux.Handle("/auto", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/auto", ReturnDeclined: true}), http.StatusFound)
+	})))
+	s.As(msauthtest.Mia)
+	s.MS.Set(func(b *msauthtest.Behavior) {
+		b.Fail[msauthtest.Authorize] = []msauthtest.Failure{accessDenied, accessDenied, accessDenied, accessDenied}
+	})
+	s.WantPage(t, s.Browser(t).Get("/auto"), http.StatusForbidden, "declined", "access_denied")
+	s.WantCalls(t, msauthtest.Authorize, 2)
+}
+
+// Who declines more than the session has is not asked the same again at once either.
+func TestDecliningMoreLeadsBackToAPageThatNeedsIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.Mux.Handle("/challenge", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := msauth.FromContext(r.Context())
+		_, err := session.Token(r.Context(), "wl.skydrive")
+		if !s.Auth.Challenge(w, r, err) {
+			t.Errorf("not challenged: %v", err)
+		}
+	})))
+	for _, page := range []string{"/drive", "/challenge"} {
+		b := s.Browser(t)
+		link := s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: page, Scopes: []string{"wl.skydrive"}, ReturnDeclined: true})
+		for _, signedIn := range []bool{false, true} {
+			if signedIn {
+				signIn(t, s, b, msauth.LoginOptions{})
+			}
+			declining(s)
+			s.MS.ResetCalls()
+			res := b.Get(link)
+			s.WantPage(t, res, http.StatusForbidden, "declined", "declined at Microsoft a moment ago")
+			s.WantCalls(t, msauthtest.Authorize, 1)
+			if signedIn != strings.Contains(res.Text, "You are still signed in") {
+				t.Errorf("%s, signed in %t: page %.2000q", page, signedIn, res.Text)
+			}
+			if res := b.Get(page, testsite.Script...); res.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s, signed in %t: a script gets %d", page, signedIn, res.StatusCode)
+			}
+		}
+		// The link on the page asks for the scope.
+		again := testsite.LinksOf(b.Get(page))[0]
+		if q := b.AuthorizeQuery(again); !strings.Contains(q.Get("scope"), "wl.skydrive") {
+			t.Errorf("%s: the link asks for %q", page, q.Get("scope"))
+		}
+	}
+}
+
+// A long address, and a response of the callback that has no room for it.
+func TestDecliningLeadsBackToALongAddress(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.Mux.Handle("/long", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, s.Auth.Status(r), " ", len(r.URL.RequestURI()))
+	})))
+	for _, padding := range []int{0, 2500} {
+		b := s.Browser(t)
+		declining(s)
+		link := s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/long?" + strings.Repeat("x", 1000), ReturnDeclined: true})
+		mux := http.NewServeMux()
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/auth/callback" {
+				w.Header().Set("X-App", strings.Repeat("x", padding))
+			}
+			s.Mux.ServeHTTP(w, r)
+		})
+		s.Current.Store(mux)
+		want(t, b.Get(link), map[int]string{0: "notConnected 1006", 2500: "notConnected 5"}[padding])
+		for _, c := range b.Cookies() {
+			if strings.HasSuffix(c.Name, "-to") {
+				t.Errorf("%d bytes more: the cookie with the address stays", padding)
+			}
+		}
 	}
 }
 
