@@ -262,12 +262,16 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 
 // withoutIDToken ends a sign-in whose token response has no ID token.
 func (m *Middleware) withoutIDToken(in *arrival) {
+	token, scope := "ID token", "openid"
+	if m.live() {
+		token, scope = "authentication token", "wl.signin"
+	}
 	m.refuse(in.w, in.r, slog.LevelError, Page{
 		Kind: "unavailable", Status: http.StatusBadGateway,
 		Title: "Signing in did not work",
 		Text:  "Microsoft's answer was incomplete. Try again; if it happens again, tell the people who run this site.",
 		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("msauth: the token response holds no ID token, although the scope openid was requested"),
+		Err:   fmt.Errorf("msauth: the token response holds no %s, although the scope %s was requested", token, scope),
 	})
 }
 

@@ -225,3 +225,65 @@ func TestStatusOfASessionThatIsOver(t *testing.T) {
 		})
 	}
 }
+
+// A session that somebody has ended is not one that is over.
+func TestStatusAfterSigningOut(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(s *testsite.Site, b *testsite.Browser){
+		"everywhere": func(s *testsite.Site, b *testsite.Browser) {
+			key := strings.TrimPrefix(b.Get("/status").Text, "connected ")
+			if err := s.Auth.SignOutUser(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+		},
+		"with a copy of the cookie": func(s *testsite.Site, b *testsite.Browser) {
+			kept := b.Cookies()
+			b.Still().Get(s.Auth.LogoutURL(), testsite.SameOrigin...)
+			for _, c := range kept {
+				b.Keep(c.Name, c.Value)
+			}
+		},
+		"the cookie is damaged": func(_ *testsite.Site, b *testsite.Browser) {
+			c := b.Session()[0]
+			b.Keep(c.Name, testsite.Flip(c.Value, len(c.Value)/2))
+		},
+	} {
+		s := newSite(t)
+		b := s.Browser(t)
+		signIn(t, s, b, msauth.LoginOptions{})
+		end(s, b)
+		if got := b.Get("/status").Text; got != "unknown nobody" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	// Nor is anything left of a sign-in that was declined.
+	s := newSite(t)
+	b := s.Browser(t)
+	declining(s)
+	want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", ReturnDeclined: true})), "notConnected ")
+	b.Still().Get(s.Auth.LogoutURL(), testsite.SameOrigin...)
+	want(t, b.Get("/status"), "unknown nobody")
+}
+
+// Requests whose session is not known have no status.
+func TestStatusOfRequestsThatAreNotAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := office(t)
+		v := o.SignIn()
+		time.Sleep(2 * time.Hour)
+		if got := v.Get("/status", "Sec-Purpose", "prefetch").Body; got != "unknown nobody" {
+			t.Errorf("prefetch: %q", got)
+		}
+		says(t, v, "connected")
+	})
+	files := testsite.NewFiles(t)
+	s := newSite(t, func(c *msauth.Config) { c.Store = files })
+	b := s.Browser(t)
+	signIn(t, s, b, msauth.LoginOptions{})
+	want(t, b.Get("/status"), "connected ")
+	files.Breaks("New", 0, testsite.ErrStoreDown)
+	want(t, b.Get("/status"), "unknown nobody")
+	files.Works()
+	want(t, b.Get("/status"), "connected ")
+}
