@@ -46,6 +46,7 @@ func TestConfigurationsThatLiveConnectCannotHave(t *testing.T) {
 		{"a version of no secret", "is no secret: WithVersion is for Secret and SecretFile", func(c *msauth.Config) {
 			c.Authority, c.ClientSecret, c.Credentials = "", "", []msauth.Credential{msauth.FederatedTokenFile("token").WithVersion(0)}
 		}},
+		{"as an OpenID provider", `Config.Issuer "https://login.live.com" is Live Connect: leave Issuer and MicrosoftIssuer empty`, func(c *msauth.Config) { c.Authority, c.Issuer = "", "https://login.live.com" }},
 		{"its scopes elsewhere", `has "wl.basic", a scope of Live Connect`, func(c *msauth.Config) { c.Authority, c.Scopes = "", []string{"wl.basic"} }},
 	} {
 		cfg := testsite.LeastConfig()
