@@ -179,6 +179,8 @@ func TestAuthenticationTokenRefusals(t *testing.T) {
 		{"uid with a space", with(object{"uid": "a b"}), "uid is missing"},
 		{"a long uid", with(object{"uid": strings.Repeat("a", 101)}), "uid is missing"},
 		{"uid twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0"}`, `{"uid":"a","UID":"b"}`, "old"), "is twice"},
+		{"ver twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0"}`, `{"ver":1,"VER":2}`, "old"), "is twice"},
+		{"the app twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0"}`, `{"urn:microsoft:appid":"a","URN:microsoft:appid":"b"}`, "old"), "is twice"},
 		{"kid twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0","kid":"1"}`, `{}`, "old"), "is twice"},
 		{"a changed claim", parts[0] + "." + seal.Base64url.EncodeToString([]byte(`{"uid":"x"}`)) + "." + parts[2], "signed with another client secret"},
 		{"another token's signature", parts[0] + "." + parts[1] + "." + strings.Split(with(object{"uid": "x"}), ".")[2], "signed with another client secret"},
@@ -250,6 +252,26 @@ func TestMeantAtLiveConnect(t *testing.T) {
 	}
 	if _, err := a.Verify(t.Context(), liveToken(liveHeaders(), other, "the secret"), IDTokenCheck{Person: u}); err != ErrAnotherPerson {
 		t.Errorf("another person: %v", err)
+	}
+}
+
+// Accounts of another service, as a session of another configuration could have, are
+// nobody here.
+func TestPersonAtLiveConnect(t *testing.T) {
+	t.Parallel()
+	a := liveProvider()
+	for _, test := range []struct {
+		account Account
+		want    bool
+	}{
+		{Account{Issuer: LiveIssuer, Subject: liveUID}, true},
+		{Account{Issuer: LiveIssuer}, false},
+		{Account{Issuer: otherBase, Subject: liveUID}, false},
+		{Account{Subject: liveUID, TenantID: PersonalTenant, ObjectID: testPerson}, false},
+	} {
+		if err := a.CheckPerson(&test.account); (err == nil) != test.want {
+			t.Errorf("%+v: %v", test.account, err)
+		}
 	}
 }
 

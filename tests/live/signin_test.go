@@ -192,9 +192,15 @@ func TestSessionWithoutARefreshToken(t *testing.T) {
 			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
 		})
 		v := o.SignIn()
+		if res := v.Get("/identity"); res.Status != http.StatusOK {
+			t.Errorf("its token: status %d", res.Status)
+		}
 		for range 3 {
 			time.Sleep(20 * time.Hour)
 			says(t, v, "connected")
+		}
+		if res := v.Get("/identity"); res.Status != http.StatusBadGateway { // it is over after a day
+			t.Errorf("its token, later: status %d", res.Status)
 		}
 		o.WantCalls(msauthtest.TokenRefresh, 0)
 		time.Sleep(25 * time.Hour)

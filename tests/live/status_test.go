@@ -43,6 +43,9 @@ func TestDecliningIsNoError(t *testing.T) {
 				t.Errorf("log lines %q", lines)
 			}
 			want(t, b.Get("/skydrive"), "notConnected nobody")
+			if n := s.Auth.Stats().SignInsRefused; n != 1 {
+				t.Errorf("%d sign-ins refused", n)
+			}
 
 			// A page that needs a sign-in does not ask the same again at once.
 			s.MS.ResetCalls()
@@ -263,6 +266,46 @@ func TestStatusAfterSigningOut(t *testing.T) {
 	want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", ReturnDeclined: true})), "notConnected ")
 	b.Still().Get(s.Auth.LogoutURL(), testsite.SameOrigin...)
 	want(t, b.Get("/status"), "unknown nobody")
+}
+
+// A session that Microsoft wants another sign-in for is there, and of no use.
+func TestStatusWhenMicrosoftWantsMore(t *testing.T) {
+	t.Parallel()
+	for name, changes := range map[string][]func(*msauth.Config){"Live Connect": {atLive}, "Entra": nil} {
+		s := testsite.New(t, changes...)
+		routes(s.Mux, s.Auth)
+		b := s.Browser(t)
+		s.Lifetime(time.Second)
+		s.As(msauthtest.Mia)
+		want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status"})), "connected ")
+		time.Sleep(time.Second)
+		s.Failing(msauthtest.Failure{Error: "interaction_required"})
+		for range 2 {
+			if got := b.Get("/status").Text; !strings.HasPrefix(got, "expired ") || strings.HasSuffix(got, "nobody") {
+				t.Errorf("%s: status %q; log:\n%s", name, got, s.Log)
+			}
+		}
+	}
+}
+
+// A code that was refused with a claims challenge sends people to Microsoft again: they
+// still come back if they decline there.
+func TestDecliningWhatACodeWasRefusedFor(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t)
+	routes(s.Mux, s.Auth)
+	s.As(msauthtest.Ada)
+	s.MS.Set(func(b *msauthtest.Behavior) {
+		b.Fail[msauthtest.TokenCode] = []msauthtest.Failure{{
+			Error: "invalid_grant", Suberror: "basic_action", Codes: []int{50076}, Claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
+		}}
+	})
+	b := s.Browser(t)
+	res := b.Still().Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", ReturnDeclined: true}))
+	callback := b.Still().Get(res.Header.Get("Location")).Header.Get("Location")
+	again := b.Still().Get(callback).Header.Get("Location")
+	declining(s)
+	want(t, b.Get(again), "notConnected nobody")
 }
 
 // Requests whose session is not known have no status.
