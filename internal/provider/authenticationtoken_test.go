@@ -86,6 +86,35 @@ func TestAuthenticationTokenNamesAnAccount(t *testing.T) {
 	}
 }
 
+// What tokens may lack, and how far clocks may differ.
+func TestAuthenticationTokensThatAreAccepted(t *testing.T) {
+	t.Parallel()
+	a := liveProvider(numbered("the secret", 0))
+	now := time.Now()
+	for name, changes := range map[string]object{
+		"no version":         {"ver": nil},
+		"version as text":    {"ver": "1"},
+		"app in small":       {"urn:microsoft:appid": strings.ToLower(liveClient)},
+		"site in capitals":   {"aud": "SITENAME.azurewebsites.net"},
+		"just expired":       {"exp": now.Add(-50 * time.Second).Unix()},
+		"in a moment":        {"nbf": now.Add(4 * time.Minute).Unix()},
+		"the longest uid":    {"uid": strings.Repeat("a", 100)},
+		"what is not known":  {"x": []any{1, object{"y": nil}}},
+		"another appuri":     {"urn:microsoft:appuri": 7},
+		"exp has a fraction": {"exp": float64(now.Unix()) + 60.5},
+	} {
+		claims := liveClaims()
+		for name, value := range changes {
+			if claims[name] = value; value == nil {
+				delete(claims, name)
+			}
+		}
+		if _, err := a.VerifyAuthenticationToken(t.Context(), liveToken(liveHeaders(), claims, "the secret")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A known answer, made with openssl:
 //
 //	key=$(printf '%s' 716a2df99a61d879a0d6fc25c8c3733fJWTSig | openssl dgst -sha256 -hex | cut -d' ' -f2)
@@ -165,6 +194,9 @@ func TestAuthenticationTokenRefusals(t *testing.T) {
 		{"another app's", with(object{"urn:microsoft:appid": "000000001C1175CE"}), `for the app "000000001C1175CE" (urn:microsoft:appid)`},
 		{"no app", with(object{"urn:microsoft:appid": 1}), `for the app ""`},
 		{"another site's", with(object{"aud": "other.example"}), `for the site "other.example" (aud), and not for sitename.azurewebsites.net`},
+		{"a site whose name begins so", with(object{"aud": "sitename.azurewebsites.net.example"}), `for the site "sitename.azurewebsites.net.example"`},
+		{"the site with a port", with(object{"aud": "sitename.azurewebsites.net:443"}), `for the site "sitename.azurewebsites.net:443"`},
+		{"an app whose ID begins so", with(object{"urn:microsoft:appid": liveClient + "0"}), "and not for this one"},
 		{"several sites", with(object{"aud": []string{"sitename.azurewebsites.net", "other.example"}}), `for the site ""`},
 		{"another issuer", with(object{"iss": "https://login.live.com"}), "iss is \"https://login.live.com\""},
 		{"another version", with(object{"ver": 2}), "has another version than 1"},
@@ -235,7 +267,7 @@ func TestMeantAtLiveConnect(t *testing.T) {
 	e := &TokenEndpoint{Authority: a, ClientID: liveClient}
 	u := &Account{Issuer: LiveIssuer, Subject: liveUID}
 	other := liveClaims()
-	other["uid"] = "somebody-else"
+	other["uid"] = liveUID + "0"
 	app := liveClaims()
 	app["urn:microsoft:appid"] = "another"
 	for _, test := range []struct {

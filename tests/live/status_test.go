@@ -285,6 +285,12 @@ func TestStatusWhenMicrosoftWantsMore(t *testing.T) {
 				t.Errorf("%s: status %q; log:\n%s", name, got, s.Log)
 			}
 		}
+		declining(s)
+		res := b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/files", ReturnDeclined: true}))
+		s.WantPage(t, res, http.StatusForbidden, "declined", "declined at Microsoft a moment ago")
+		if !strings.Contains(res.Text, "You are still signed in") {
+			t.Errorf("%s: page %.2000q", name, res.Text)
+		}
 	}
 }
 
