@@ -89,6 +89,7 @@ func TestFailuresOfLiveConnect(t *testing.T) {
 		{"text with an error in it", 400, "text/plain", "see /?a=b&error=invalid_grant&c=d", Retry, Retry, ""},
 		{"a list", 200, "application/json", `["access_token"]`, Retry, Retry, ""},
 		{"null", 200, "application/json", "null", Retry, Retry, ""},
+		{"a malformed form", 200, "text/plain", "access_token=A&x=%zz", Retry, Retry, ""},
 		{"a form with a token twice", 200, "text/plain", "access_token=A&access_token=B", Retry, Retry, ""},
 		{"no access token", 200, "application/json", `{"authentication_token":"T","access_token":7}`, Retry, Retry, ""},
 		{"another kind of token", 200, "application/json", `{"token_type":"mac","access_token":"A"}`, Retry, Retry, ""},
