@@ -193,7 +193,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 			}
 			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
 		case declined:
-			m.declinedPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
+			m.declinedPage(w, r, first)
 		case brake:
 			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:
