@@ -218,6 +218,9 @@ func (c *Config) completeIssuer() error {
 			return fieldError(f.field, "%q is Microsoft's own sign-in service: leave Issuer and MicrosoftIssuer empty, and set Authority to %q and Tenant to %q",
 				f.value, cloud, provider.TenantIn(u))
 		}
+		if provider.IsLiveConnect(f.value) { // or its accounts would have the keys of Live Connect's
+			return fieldError(f.field, "%q is Live Connect: leave Issuer and MicrosoftIssuer empty, and set Authority to %q", f.value, provider.LiveIssuer)
+		}
 	}
 	if c.MicrosoftIssuer == "" || provider.DirectoryOf(c.MicrosoftIssuer) != "" {
 		return nil

@@ -38,8 +38,10 @@ type LoginOptions struct {
 	AppState string
 	// ReturnDeclined leads back to ReturnTo also if the person cancels or declines
 	// at Microsoft; [Middleware.Status] is then StatusNotConnected. It is for links on
-	// pages that everybody may see. A page under [Middleware.Require] is answered with
-	// the page "declined", not with another redirect. Default: the page "declined".
+	// pages that everybody may see. A page under [Middleware.Require], or one that
+	// needs scopes that were declined, is answered with the page "declined", not with
+	// another redirect. So is who declines twice within 20 seconds. Default: the page
+	// "declined".
 	ReturnDeclined bool
 	// Scopes are requested in addition to [Config.Scopes]: scopes of any API,
 	// at most 20 and 400 bytes in total. They are sealed into the link like

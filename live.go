@@ -117,10 +117,12 @@ func (m *Middleware) VerifyAuthenticationToken(ctx context.Context, token string
 
 // AuthenticationToken returns the session's authentication token of Live Connect, for
 // [Middleware.VerifyAuthenticationToken] in other parts of the site. It is as good as
-// the session itself until it ends, so give it to nobody else. It is renewed with the
-// session's tokens. The error matches [ErrTokenUnavailable] if there is none that is
-// valid: the provider is another one, the session is one of [Middleware.Offline], or
-// the token was left out for want of room (see [Config.CookieBudget]).
+// the session itself until the token expires, even after signing out, so give it to
+// nobody else. It is renewed with the session's tokens. The error matches
+// [ErrTokenUnavailable] if there is none that is valid: the provider is another one, the
+// session is one of [Middleware.Offline], with [Config.Tokens] others have renewed the
+// tokens for a day, or the token was left out for want of room (see
+// [Config.CookieBudget]).
 func (s *Session) AuthenticationToken() (string, error) {
 	if s == nil || s.tokens == nil {
 		return "", ErrNoSession

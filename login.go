@@ -58,6 +58,9 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		m.unauthorized(w, r, !opts.requirement.Empty() && m.current(r) != nil, m.loginLink(q))
 		return
 	}
+	if m.sentDeclined(r) { // a second time ends on a page: the app may send everybody here who is not signed in
+		opts.returnDeclined = false
+	}
 	rec := m.current(r)
 	if rec == nil && opts.prompt == "" && !opts.retried && m.sentMarker(r) {
 		// The app sent the person here without a session although they signed

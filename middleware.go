@@ -203,7 +203,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 		case unbound:
 			m.unboundPage(w, r, v.unbound)
 		case declined:
-			m.declinedPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
+			m.declinedPage(w, r, first)
 		case brake:
 			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:

@@ -351,11 +351,16 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 // that would not help. rec is nil if nobody is signed in.
 func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *session.Record, d provider.Requirement) {
 	d.Again = rec != nil && d.Empty()
+	declined := m.sentDeclined(r) && web.IsNavigation(r)
 	switch {
 	case rec == nil && m.sentMarker(r) && web.IsNavigation(r):
 		m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
+	case rec == nil && declined:
+		m.declinedPage(w, r, d)
 	case rec != nil && m.askedInVain(rec, d):
 		m.inVain(w, r, rec, d)
+	case declined:
+		m.declinedMorePage(w, r, rec, d)
 	case rec != nil && m.roundsAfter(rec) >= mostRounds:
 		m.againPage(w, r, m.askedPage(r))
 	case !web.IsNavigation(r):

@@ -8,6 +8,7 @@ import (
 
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/session"
+	"example.com/msauth/internal/web"
 )
 
 // A SessionStatus says how a browser stands towards this site. The values are the
@@ -72,18 +73,30 @@ func (m *Middleware) backDeclined(w http.ResponseWriter, r *http.Request, a *ses
 	m.events.count(func(s *Stats) { s.SignInsRefused++ })
 	m.report(r, slog.LevelInfo, Page{Kind: "declined", Err: failure}, "event", "sign_in_refused")
 	m.setMarker(w, markDeclined)
+	a.Kept = false // continue is for those who have a session of this attempt
 	m.leadOn(w, r, a, m.returnPath(a.ReturnTo))
 }
 
+var errDeclined = errors.New("the sign-in was declined at Microsoft a moment ago")
+
 // declinedPage is what Require shows to somebody who has just declined to sign in,
-// because Microsoft would ask the same again.
-func (m *Middleware) declinedPage(w http.ResponseWriter, r *http.Request, again string) {
+// because Microsoft would ask the same again. d is what a sign-in must meet.
+func (m *Middleware) declinedPage(w http.ResponseWriter, r *http.Request, d provider.Requirement) {
 	m.clearMarker(w) // who comes once more means it
 	m.fail(w, r, slog.LevelInfo, Page{
 		Kind: "declined", Status: http.StatusForbidden,
 		Title: "You cancelled signing in",
 		Text:  "This page is for people who are signed in. You are not, and Microsoft has told this site nothing about you.",
-		Links: []Link{{URL: again, Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("the sign-in was declined at Microsoft a moment ago"),
+		Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Err:   errDeclined,
 	})
+}
+
+// declinedMorePage is the same for somebody who is signed in, on a page that needs more.
+func (m *Middleware) declinedMorePage(w http.ResponseWriter, r *http.Request, rec *session.Record, d provider.Requirement) {
+	p := Page{Kind: "declined", Status: http.StatusForbidden, Err: errDeclined}
+	m.declinedMore(&p, &session.Attempt{}, &provider.Failure{})
+	p.Links[0].URL = m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d)
+	kind, _ := missing(d)
+	m.fail(w, r, slog.LevelInfo, p, m.accessRefused(r, kind, rec)...)
 }

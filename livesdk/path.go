@@ -224,12 +224,13 @@ func mentionsToken(s string) bool {
 	return true // nobody encodes a path so often
 }
 
-// printable is the part of a path that an error may show.
+// printable is the part of a path that an error may show. What cannot be decoded could
+// have anything in it.
 func printable(path string) string {
 	if i := strings.IndexAny(path, "?#&;"); i >= 0 {
 		path = path[:i]
 	}
-	if strings.Contains(path, "://") || mentionsToken(path) {
+	if _, err := url.PathUnescape(path); err != nil || strings.Contains(path, "://") || mentionsToken(path) {
 		return "(not shown)"
 	}
 	return path

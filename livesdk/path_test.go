@@ -214,6 +214,8 @@ func TestAccessTokens(t *testing.T) {
 		"me&access_token=" + token,
 		"me%3Faccess_token=" + token,
 		"me%253Faccess_token%253D" + token,
+		"me%zz%3Faccess%5Ftoken%3D" + token,
+		"me%3F%61ccess_token%3D" + token + "%",
 		"me/skydrive/files/a%3Faccess_token%3D" + token,
 		"me/skydrive/files/a.txt&access_token=" + token,
 		"me/skydrive/search?q=access_token%3D" + token,

@@ -3,7 +3,6 @@ package credential
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"example.com/msauth/internal/seal"
 )
@@ -54,13 +53,21 @@ func Numbered(s Source, version int) Source {
 	return numberedSource{s, version}
 }
 
-// Secrets returns the secrets among the credentials, the most preferred first: also
-// what a file held before it changed, until the new one has worked. Whether the
-// provider still accepts them at the token endpoint does not matter.
+// Secrets returns the secrets among the credentials, the most preferred first. Whether
+// the provider still accepts them at the token endpoint does not matter. What a file held
+// before it changed is among them only if the provider has refused the new one: in a
+// process that makes no token requests, a secret that was replaced because it had leaked
+// would be good for ever.
 func (r *Ring) Secrets(ctx context.Context) (all []NumberedSecret) {
 	r.look(ctx)
 	r.mu.Lock()
-	candidates := slices.Clone(r.candidates())
+	var candidates []*candidate
+	for _, e := range r.entries {
+		candidates = append(candidates, e.current)
+		if e.previous != nil && e.current.refused != nil {
+			candidates = append(candidates, e.previous)
+		}
+	}
 	r.mu.Unlock()
 	for _, c := range candidates {
 		switch s := c.Credential.(type) {

@@ -99,7 +99,7 @@ func (a *Authority) checkLiveSignature(ctx context.Context, raw string) error {
 		return err
 	}
 	end := strings.LastIndexByte(raw, '.')
-	signature, err := seal.Base64url.DecodeString(raw[end+1:])
+	signature, err := seal.DecodeText(raw[end+1:]) // one text only, so that a token can be told again
 	if err != nil {
 		return k.errorf("not a JWT")
 	}
@@ -148,8 +148,14 @@ func (a *Authority) checkLiveClaims(c claims, now time.Time) error {
 	case now.Sub(exp) > ExpLeeway:
 		return k.errorf("expired %v ago by the clock of this server", now.Sub(exp).Round(time.Second))
 	}
-	if nbf, there := c.time("nbf"); there && nbf.Sub(now) > FutureLeeway {
-		return k.errorf("not valid for another %v by the clock of this server", nbf.Sub(now).Round(time.Second))
+	if _, there := c["nbf"]; there {
+		nbf, ok := c.time("nbf")
+		if !ok {
+			return k.errorf("nbf is not a time")
+		}
+		if nbf.Sub(now) > FutureLeeway {
+			return k.errorf("not valid for another %v by the clock of this server", nbf.Sub(now).Round(time.Second))
+		}
 	}
 	if uid := c.text("uid"); uid == "" || len(uid) > maxUID || strings.ContainsFunc(uid, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return k.errorf("uid is missing, or is none")

@@ -86,6 +86,35 @@ func TestAuthenticationTokenNamesAnAccount(t *testing.T) {
 	}
 }
 
+// What tokens may lack, and how far clocks may differ.
+func TestAuthenticationTokensThatAreAccepted(t *testing.T) {
+	t.Parallel()
+	a := liveProvider(numbered("the secret", 0))
+	now := time.Now()
+	for name, changes := range map[string]object{
+		"no version":         {"ver": nil},
+		"version as text":    {"ver": "1"},
+		"app in small":       {"urn:microsoft:appid": strings.ToLower(liveClient)},
+		"site in capitals":   {"aud": "SITENAME.azurewebsites.net"},
+		"just expired":       {"exp": now.Add(-50 * time.Second).Unix()},
+		"in a moment":        {"nbf": now.Add(4 * time.Minute).Unix()},
+		"the longest uid":    {"uid": strings.Repeat("a", 100)},
+		"what is not known":  {"x": []any{1, object{"y": nil}}},
+		"another appuri":     {"urn:microsoft:appuri": 7},
+		"exp has a fraction": {"exp": float64(now.Unix()) + 60.5},
+	} {
+		claims := liveClaims()
+		for name, value := range changes {
+			if claims[name] = value; value == nil {
+				delete(claims, name)
+			}
+		}
+		if _, err := a.VerifyAuthenticationToken(t.Context(), liveToken(liveHeaders(), claims, "the secret")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A known answer, made with openssl:
 //
 //	key=$(printf '%s' 716a2df99a61d879a0d6fc25c8c3733fJWTSig | openssl dgst -sha256 -hex | cut -d' ' -f2)
@@ -165,6 +194,9 @@ func TestAuthenticationTokenRefusals(t *testing.T) {
 		{"another app's", with(object{"urn:microsoft:appid": "000000001C1175CE"}), `for the app "000000001C1175CE" (urn:microsoft:appid)`},
 		{"no app", with(object{"urn:microsoft:appid": 1}), `for the app ""`},
 		{"another site's", with(object{"aud": "other.example"}), `for the site "other.example" (aud), and not for sitename.azurewebsites.net`},
+		{"a site whose name begins so", with(object{"aud": "sitename.azurewebsites.net.example"}), `for the site "sitename.azurewebsites.net.example"`},
+		{"the site with a port", with(object{"aud": "sitename.azurewebsites.net:443"}), `for the site "sitename.azurewebsites.net:443"`},
+		{"an app whose ID begins so", with(object{"urn:microsoft:appid": liveClient + "0"}), "and not for this one"},
 		{"several sites", with(object{"aud": []string{"sitename.azurewebsites.net", "other.example"}}), `for the site ""`},
 		{"another issuer", with(object{"iss": "https://login.live.com"}), "iss is \"https://login.live.com\""},
 		{"another version", with(object{"ver": 2}), "has another version than 1"},
@@ -172,16 +204,22 @@ func TestAuthenticationTokenRefusals(t *testing.T) {
 		{"no exp", with(object{"exp": nil}), "exp is missing"},
 		{"exp is text", with(object{"exp": "1470793861"}), "exp is missing"},
 		{"not yet", with(object{"nbf": now.Add(time.Hour).Unix()}), "not valid for another"},
+		{"nbf is text", with(object{"nbf": "soon"}), "nbf is not a time"},
+		{"nbf is no time", with(object{"nbf": 1e12}), "nbf is not a time"},
 		{"nobody", with(object{"uid": ""}), "uid is missing"},
 		{"uid is no text", with(object{"uid": 7}), "uid is missing"},
 		{"uid with a space", with(object{"uid": "a b"}), "uid is missing"},
 		{"a long uid", with(object{"uid": strings.Repeat("a", 101)}), "uid is missing"},
 		{"uid twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0"}`, `{"uid":"a","UID":"b"}`, "old"), "is twice"},
+		{"ver twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0"}`, `{"ver":1,"VER":2}`, "old"), "is twice"},
+		{"the app twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0"}`, `{"urn:microsoft:appid":"a","URN:microsoft:appid":"b"}`, "old"), "is twice"},
 		{"kid twice", signLive(`{"typ":"JWT","alg":"HS256","kid":"0","kid":"1"}`, `{}`, "old"), "is twice"},
 		{"a changed claim", parts[0] + "." + seal.Base64url.EncodeToString([]byte(`{"uid":"x"}`)) + "." + parts[2], "signed with another client secret"},
 		{"another token's signature", parts[0] + "." + parts[1] + "." + strings.Split(with(object{"uid": "x"}), ".")[2], "signed with another client secret"},
 		{"cut", good[:len(good)-3], "signed with another client secret"},
 		{"padded", good + "=", "not a JWT"},
+		{"with a line break in its signature", good[:len(good)-5] + "\n" + good[len(good)-5:], "not a JWT"},
+		{"with a line break behind it", good + "\r\n", "not a JWT"},
 		{"empty", "", "not a JWT"},
 		{"two parts", parts[0] + "." + parts[1], "not a JWT"},
 		{"four parts", good + ".x", "not a JWT"},
@@ -229,7 +267,7 @@ func TestMeantAtLiveConnect(t *testing.T) {
 	e := &TokenEndpoint{Authority: a, ClientID: liveClient}
 	u := &Account{Issuer: LiveIssuer, Subject: liveUID}
 	other := liveClaims()
-	other["uid"] = "somebody-else"
+	other["uid"] = liveUID + "0"
 	app := liveClaims()
 	app["urn:microsoft:appid"] = "another"
 	for _, test := range []struct {
@@ -246,6 +284,26 @@ func TestMeantAtLiveConnect(t *testing.T) {
 	}
 	if _, err := a.Verify(t.Context(), liveToken(liveHeaders(), other, "the secret"), IDTokenCheck{Person: u}); err != ErrAnotherPerson {
 		t.Errorf("another person: %v", err)
+	}
+}
+
+// Accounts of another service, as a session of another configuration could have, are
+// nobody here.
+func TestPersonAtLiveConnect(t *testing.T) {
+	t.Parallel()
+	a := liveProvider()
+	for _, test := range []struct {
+		account Account
+		want    bool
+	}{
+		{Account{Issuer: LiveIssuer, Subject: liveUID}, true},
+		{Account{Issuer: LiveIssuer}, false},
+		{Account{Issuer: otherBase, Subject: liveUID}, false},
+		{Account{Subject: liveUID, TenantID: PersonalTenant, ObjectID: testPerson}, false},
+	} {
+		if err := a.CheckPerson(&test.account); (err == nil) != test.want {
+			t.Errorf("%+v: %v", test.account, err)
+		}
 	}
 }
 

@@ -66,11 +66,11 @@ func (k tokenKind) checkForm(raw string) error {
 		if err != nil {
 			return k.errorf("not a JWT")
 		}
-		name, err := repeatedMember(data)
+		name, twice, err := repeatedMember(data)
 		if err != nil {
 			return k.errorf("not a JWT")
 		}
-		if name != "" {
+		if twice {
 			return k.errorf("%s is twice in its %s", k.quote(strconv.Quote(web.OneLine(name, 96)), "a member"), [...]string{"header", "claims"}[i])
 		}
 		if i > 0 {
@@ -96,10 +96,10 @@ func (k tokenKind) hasType(typ string) bool {
 	return slices.ContainsFunc(k.types, func(t string) bool { return strings.EqualFold(t, typ) })
 }
 
-// repeatedMember returns the name of a member that some object in data has twice, ""
-// if there is none. encoding/json, on which go-oidc builds, ignores case when it
+// repeatedMember returns the name of a member that some object in data has twice, if
+// there is one. encoding/json, on which go-oidc builds, ignores case when it
 // fills a struct; so does this function for the names in tokenMembers.
-func repeatedMember(data []byte) (string, error) {
+func repeatedMember(data []byte) (name string, twice bool, err error) {
 	type level struct {
 		names map[string]bool // nil in a list
 		value bool            // the next token is the value of a member
@@ -110,10 +110,10 @@ func repeatedMember(data []byte) (string, error) {
 	for {
 		token, err := decoder.Token()
 		if err == io.EOF {
-			return "", nil
+			return "", false, nil
 		}
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		if n := len(open); n > 0 && open[n-1].names != nil && !open[n-1].value && token != json.Delim('}') {
 			name, _ := token.(string) // no other token can be here
@@ -122,7 +122,7 @@ func repeatedMember(data []byte) (string, error) {
 				key = tokenMembers[i]
 			}
 			if open[n-1].names[key] {
-				return name, nil
+				return name, true, nil
 			}
 			open[n-1].names[key], open[n-1].value = true, true
 			continue

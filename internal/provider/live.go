@@ -30,7 +30,8 @@ func (a *Authority) liveMetadata() *Metadata {
 // liveReply returns a token reply of Live Connect in the form of the others, nil if it
 // is none. reply is what body says as JSON; the body may also be a form, and the
 // content type says nothing. Scopes may be parted by commas, and the type of the token
-// may be missing: the Live SDK read all that.
+// may be missing; a member error makes it an error, whatever its value: the Live SDK
+// read all that.
 func liveReply(reply claims, body []byte) claims {
 	if reply == nil {
 		if reply = formReply(string(body)); reply == nil {
@@ -46,6 +47,9 @@ func liveReply(reply claims, body []byte) claims {
 	if scope := reply.text("scope"); scope != "" {
 		set("scope", strings.ReplaceAll(scope, ",", " "))
 	}
+	if _, there := reply["error"]; there && reply.text("error") == "" {
+		set("error", "server_error")
+	}
 	if _, there := reply["token_type"]; !there {
 		set("token_type", "bearer")
 	}
@@ -56,7 +60,8 @@ func liveReply(reply claims, body []byte) claims {
 var formOfReply = regexp.MustCompile(`^[a-z_]+=[A-Za-z0-9%&=+*._~!,:;@/?$'()-]*$`)
 
 // formReply reads a reply that is a form (application/x-www-form-urlencoded); nil if it
-// is none that a token endpoint sends. No parameter may be there twice.
+// is none that a token endpoint sends. No parameter may be there twice. A page whose
+// links have such parameters is no form.
 func formReply(body string) claims {
 	body = strings.TrimSpace(body)
 	form, err := url.ParseQuery(body)

@@ -100,7 +100,7 @@ func (a *Authority) readUserinfo(ctx context.Context, access seal.Secret) (claim
 	if json.Unmarshal(body, &c) != nil || c == nil {
 		return nil, notJSON(res, body) // a JWT would have to be asked for at registration
 	}
-	if name, err := repeatedMember(body); err != nil || name != "" {
+	if _, twice, err := repeatedMember(body); err != nil || twice {
 		return nil, errors.New("a member is there twice")
 	}
 	return c, nil

@@ -3,6 +3,8 @@ package live_test
 import (
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -46,6 +48,7 @@ func TestConfigurationsThatLiveConnectCannotHave(t *testing.T) {
 		{"a version of no secret", "is no secret: WithVersion is for Secret and SecretFile", func(c *msauth.Config) {
 			c.Authority, c.ClientSecret, c.Credentials = "", "", []msauth.Credential{msauth.FederatedTokenFile("token").WithVersion(0)}
 		}},
+		{"as an OpenID provider", `Config.Issuer "https://login.live.com" is Live Connect: leave Issuer and MicrosoftIssuer empty`, func(c *msauth.Config) { c.Authority, c.Issuer = "", "https://login.live.com" }},
 		{"its scopes elsewhere", `has "wl.basic", a scope of Live Connect`, func(c *msauth.Config) { c.Authority, c.Scopes = "", []string{"wl.basic"} }},
 	} {
 		cfg := testsite.LeastConfig()
@@ -85,6 +88,28 @@ func TestHandlersThatNobodyCouldReach(t *testing.T) {
 		}
 		if ready == nil || !strings.Contains(ready.Error(), name+": the tokens of Live Connect say who somebody is") {
 			t.Errorf("%s: Ready says %v", name, ready)
+		}
+	}
+}
+
+// However the authority is written, it is the same one.
+func TestSpellingsOfTheAuthority(t *testing.T) {
+	t.Parallel()
+	for _, authority := range []string{"https://login.live.com", "https://LOGIN.live.com/", "https://login.live.com//"} {
+		cfg := testsite.LeastConfig()
+		cfg.Authority, cfg.Logger, cfg.Scopes = authority, slog.New(slog.DiscardHandler), []string{"WL.Basic", "wl.basic", "Wl.Signin"}
+		auth, err := msauth.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		auth.ServeHTTP(w, httptest.NewRequest("GET", auth.LoginURL(msauth.LoginOptions{}), nil))
+		to, err := url.Parse(w.Header().Get("Location"))
+		if err != nil || to.Scheme+"://"+to.Host+to.Path != "https://login.live.com/oauth20_authorize.srf" {
+			t.Errorf("%s leads to %v, %v", authority, to, err)
+		}
+		if got := to.Query().Get("scope"); got != "wl.signin wl.offline_access wl.basic" {
+			t.Errorf("asks for %q", got)
 		}
 	}
 }

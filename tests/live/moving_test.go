@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -38,10 +39,10 @@ func (m *mover) onSignIn(_ http.ResponseWriter, r *http.Request, in *msauth.Sign
 	if err != nil {
 		return err
 	}
-	if user == "" && in.AppState == "moving" {
+	if user == "" && in.AppState != "" {
 		before, ok := m.live.FromContext(r.Context())
-		if !ok {
-			return errors.New("nobody is signed in at Live Connect")
+		if !ok || in.AppState != "moving "+before.User.Subject {
+			return errors.New("whom the link is for is not signed in at Live Connect")
 		}
 		if user, err = m.users.ByLive(r.Context(), before.User.Subject); err != nil {
 			return err
@@ -65,7 +66,8 @@ func (m *mover) routes(mux *http.ServeMux) {
 	mux.Handle("/live/", m.live)
 	mux.Handle("/auth/", m.live.Load(m.today)) // onSignIn sees the session of Live Connect
 	mux.Handle("/move", m.live.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		link := m.today.LoginURL(msauth.LoginOptions{ReturnTo: "/", AppState: "moving", Prompt: "select_account"})
+		s, _ := m.live.FromContext(r.Context())
+		link := m.today.LoginURL(msauth.LoginOptions{ReturnTo: "/", AppState: "moving " + s.User.Subject, Prompt: "select_account"})
 		fmt.Fprintf(w, `<p>Choose the same account once more. <a href="%s">Continue</a>`, strings.ReplaceAll(link, "&", "&amp;"))
 	})))
 }
@@ -108,7 +110,7 @@ func TestUsersOfLiveConnectAreTakenAlong(t *testing.T) {
 	m := &mover{users: users}
 	s := testsite.New(t, func(c *msauth.Config) { c.OnSignIn = m.onSignIn })
 	cfg := s.Cfg
-	cfg.OnSignIn, cfg.Authority, cfg.BaseURL = nil, s.MS.LiveAuthority(), s.URL+"/live"
+	cfg.OnSignIn, cfg.Authority, cfg.BaseURL, cfg.MaxAge = nil, s.MS.LiveAuthority(), s.URL+"/live", 10*time.Minute
 	var err error
 	if m.live, err = msauth.New(cfg); err != nil {
 		t.Fatal(err)
@@ -133,13 +135,25 @@ func TestUsersOfLiveConnectAreTakenAlong(t *testing.T) {
 	s.As(msauthtest.Mia)
 	s.WantPage(t, s.Browser(t).Get("/"), http.StatusForbidden, "not-allowed", "no user has this account")
 
-	move := func(b *testsite.Browser) testsite.Seen {
-		page := b.Get("/move").Text
-		_, link, _ := strings.Cut(page, `<a href="`)
+	linkFor := func(b *testsite.Browser) string {
+		_, link, _ := strings.Cut(b.Get("/move").Text, `<a href="`)
 		link, _, _ = strings.Cut(link, `"`)
-		return b.Get(strings.ReplaceAll(link, "&amp;", "&"))
+		return strings.ReplaceAll(link, "&amp;", "&")
 	}
+	move := func(b *testsite.Browser) testsite.Seen { return b.Get(linkFor(b)) }
+	const notFor = "whom the link is for is not signed in at Live Connect"
+
+	// Nor does Eve's link, which a page of hers opens while Mia is signed in at Live
+	// Connect.
+	s.MS.SetUser(msauthtest.User{SignInName: "eve@outlook.example", Name: "Eve", TenantID: msauthtest.TenantPersonal})
+	s.As("eve@outlook.example")
+	link := linkFor(s.Browser(t))
+	s.As(msauthtest.Mia)
 	b := s.Browser(t)
+	b.Get("/move")
+	s.WantPage(t, b.Get(link), http.StatusForbidden, "not-allowed", notFor)
+
+	b = s.Browser(t)
 	if res := move(b); res.Text != "user user 7" {
 		t.Fatalf("status %d, page %.200q; log:\n%s", res.StatusCode, res.Text, s.Log)
 	}
@@ -155,18 +169,16 @@ func TestUsersOfLiveConnectAreTakenAlong(t *testing.T) {
 	}
 
 	// The link alone moves nobody: it needs a session at Live Connect in the same browser.
-	s.MS.SetUser(msauthtest.User{SignInName: "eve@outlook.example", Name: "Eve", TenantID: msauthtest.TenantPersonal})
-	link := m.today.LoginURL(msauth.LoginOptions{ReturnTo: "/", AppState: "moving"})
+	s.As(msauthtest.Mia)
+	link = linkFor(s.Browser(t))
 	s.As("eve@outlook.example")
-	s.WantPage(t, s.Browser(t).Get(link), http.StatusForbidden, "not-allowed", "nobody is signed in at Live Connect")
+	s.WantPage(t, s.Browser(t).Get(link), http.StatusForbidden, "not-allowed", notFor)
 	// A user who has an account of today gets no second one.
 	s.As(msauthtest.Mia)
 	again := s.Browser(t)
-	page := again.Get("/move")
+	link = linkFor(again)
 	s.As("eve@outlook.example")
-	_, continues, _ := strings.Cut(page.Text, `<a href="`)
-	continues, _, _ = strings.Cut(continues, `"`)
-	s.WantPage(t, again.Get(strings.ReplaceAll(continues, "&amp;", "&")), http.StatusForbidden, "not-allowed", "the user has another account")
+	s.WantPage(t, again.Get(link), http.StatusForbidden, "not-allowed", "the user has another account")
 	// Nor does somebody whom the site did not know there.
 	s.WantPage(t, move(s.Browser(t)), http.StatusForbidden, "not-allowed", "no user has this account")
 	if len(users.byToday) != 1 {

@@ -111,7 +111,7 @@ func TestSignInWithoutAnAuthenticationToken(t *testing.T) {
 }
 
 // People may refuse offline access. The session then lasts without renewals.
-func TestSessionWithoutARefreshToken(t *testing.T) {
+func TestPeopleWhoRefuseOfflineAccess(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *testsite.Site, b *testsite.Browser) {
 		s.MS.Set(func(b *msauthtest.Behavior) {

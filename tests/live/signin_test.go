@@ -2,12 +2,15 @@ package live_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -153,5 +156,82 @@ func TestMoreScopesAtLiveConnect(t *testing.T) {
 	calls := s.MS.Calls(msauthtest.Authorize)
 	if got := calls[len(calls)-1].Query.Get("scope"); got != "wl.signin wl.offline_access wl.basic wl.skydrive" {
 		t.Errorf("asked for %q", got)
+	}
+}
+
+// Nobody is signed in by anything but an authentication token, whatever else a reply has.
+func TestNoSignInWithoutAnAuthenticationToken(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(reply map[string]any){
+		"none":     func(reply map[string]any) { delete(reply, "authentication_token") },
+		"a number": func(reply map[string]any) { reply["authentication_token"] = 7 },
+		"in place of an ID token": func(reply map[string]any) {
+			reply["id_token"] = reply["authentication_token"]
+			delete(reply, "authentication_token")
+		},
+	} {
+		s := newSite(t)
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { change(reply) }
+		})
+		s.As(msauthtest.Mia)
+		b := s.Browser(t)
+		if res := b.Get("/files"); res.StatusCode != http.StatusBadGateway || len(s.Log.With("holds no authentication token, although the scope wl.signin was requested")) != 1 {
+			t.Errorf("%s: status %d, log:\n%s", name, res.StatusCode, s.Log)
+		}
+		want(t, b.Get("/status"), "unknown nobody")
+	}
+}
+
+// Who refuses wl.offline_access is signed in all the same, until MaxAge or IdleTimeout.
+func TestSessionWithoutARefreshToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := office(t)
+		o.MS.Set(func(b *msauthtest.Behavior) {
+			b.TokenReply = func(_ msauthtest.Kind, reply map[string]any) { delete(reply, "refresh_token") }
+		})
+		v := o.SignIn()
+		if res := v.Get("/identity"); res.Status != http.StatusOK {
+			t.Errorf("its token: status %d", res.Status)
+		}
+		for range 3 {
+			time.Sleep(20 * time.Hour)
+			says(t, v, "connected")
+		}
+		if res := v.Get("/identity"); res.Status != http.StatusBadGateway { // it is over after a day
+			t.Errorf("its token, later: status %d", res.Status)
+		}
+		o.WantCalls(msauthtest.TokenRefresh, 0)
+		time.Sleep(25 * time.Hour)
+		says(t, v, "expired")
+	})
+}
+
+// One server has the same keys, client ID and cookie name for both services: the
+// sessions of one are nothing to the other.
+func TestSessionsOfTheTwoServicesDoNotMix(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"Entra", "Live Connect"} {
+		s := testsite.New(t, func(c *msauth.Config) { c.CookieName = "same" })
+		other := s.Cfg
+		other.Authority = s.MS.LiveAuthority()
+		if first == "Live Connect" {
+			other.Authority = s.Cfg.Authority
+			s.Restart(t, atLive)
+		}
+		routes(s.Mux, s.Auth)
+		auth, err := msauth.New(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Mux.Handle("/other", auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, ok := auth.FromContext(r.Context())
+			fmt.Fprint(w, auth.Status(r), " ", ok)
+		})))
+		b := s.Browser(t)
+		s.As(msauthtest.Mia)
+		want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status"})), "connected ")
+		want(t, b.Get("/other"), "unknown false")
 	}
 }

@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -42,6 +43,9 @@ func TestDecliningIsNoError(t *testing.T) {
 				t.Errorf("log lines %q", lines)
 			}
 			want(t, b.Get("/skydrive"), "notConnected nobody")
+			if n := s.Auth.Stats().SignInsRefused; n != 1 {
+				t.Errorf("%d sign-ins refused", n)
+			}
 
 			// A page that needs a sign-in does not ask the same again at once.
 			s.MS.ResetCalls()
@@ -66,6 +70,88 @@ func TestDecliningIsNoError(t *testing.T) {
 			want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", Scopes: []string{"wl.skydrive"}, ReturnDeclined: true})), "connected ")
 			want(t, b.Get("/skydrive"), "notConnected ")
 		})
+	}
+}
+
+// A page of the app that sends everybody to sign in who is not would be a loop, at a
+// provider that declines without asking.
+func TestDecliningIsNoLoop(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.Mux.Handle("/auto", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/auto", ReturnDeclined: true}), http.StatusFound)
+	})))
+	s.As(msauthtest.Mia)
+	s.MS.Set(func(b *msauthtest.Behavior) {
+		b.Fail[msauthtest.Authorize] = []msauthtest.Failure{accessDenied, accessDenied, accessDenied, accessDenied}
+	})
+	s.WantPage(t, s.Browser(t).Get("/auto"), http.StatusForbidden, "declined", "access_denied")
+	s.WantCalls(t, msauthtest.Authorize, 2)
+}
+
+// Who declines more than the session has is not asked the same again at once either.
+func TestDecliningMoreLeadsBackToAPageThatNeedsIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.Mux.Handle("/challenge", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := msauth.FromContext(r.Context())
+		_, err := session.Token(r.Context(), "wl.skydrive")
+		if !s.Auth.Challenge(w, r, err) {
+			t.Errorf("not challenged: %v", err)
+		}
+	})))
+	for _, page := range []string{"/drive", "/challenge"} {
+		b := s.Browser(t)
+		link := s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: page, Scopes: []string{"wl.skydrive"}, ReturnDeclined: true})
+		for _, signedIn := range []bool{false, true} {
+			if signedIn {
+				signIn(t, s, b, msauth.LoginOptions{})
+			}
+			declining(s)
+			s.MS.ResetCalls()
+			res := b.Get(link)
+			s.WantPage(t, res, http.StatusForbidden, "declined", "declined at Microsoft a moment ago")
+			s.WantCalls(t, msauthtest.Authorize, 1)
+			if signedIn != strings.Contains(res.Text, "You are still signed in") {
+				t.Errorf("%s, signed in %t: page %.2000q", page, signedIn, res.Text)
+			}
+			if res := b.Get(page, testsite.Script...); res.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s, signed in %t: a script gets %d", page, signedIn, res.StatusCode)
+			}
+		}
+		// The link on the page asks for the scope.
+		again := testsite.LinksOf(b.Get(page))[0]
+		if q := b.AuthorizeQuery(again); !strings.Contains(q.Get("scope"), "wl.skydrive") {
+			t.Errorf("%s: the link asks for %q", page, q.Get("scope"))
+		}
+	}
+}
+
+// A long address, and a response of the callback that has no room for it.
+func TestDecliningLeadsBackToALongAddress(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.Mux.Handle("/long", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, s.Auth.Status(r), " ", len(r.URL.RequestURI()))
+	})))
+	for _, padding := range []int{0, 2500} {
+		b := s.Browser(t)
+		declining(s)
+		link := s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/long?" + strings.Repeat("x", 1000), ReturnDeclined: true})
+		mux := http.NewServeMux()
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/auth/callback" {
+				w.Header().Set("X-App", strings.Repeat("x", padding))
+			}
+			s.Mux.ServeHTTP(w, r)
+		})
+		s.Current.Store(mux)
+		want(t, b.Get(link), map[int]string{0: "notConnected 1006", 2500: "notConnected 5"}[padding])
+		for _, c := range b.Cookies() {
+			if strings.HasSuffix(c.Name, "-to") {
+				t.Errorf("%d bytes more: the cookie with the address stays", padding)
+			}
+		}
 	}
 }
 
@@ -144,4 +230,112 @@ func TestStatusOfASessionThatIsOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A session that somebody has ended is not one that is over.
+func TestStatusAfterSigningOut(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(s *testsite.Site, b *testsite.Browser){
+		"everywhere": func(s *testsite.Site, b *testsite.Browser) {
+			key := strings.TrimPrefix(b.Get("/status").Text, "connected ")
+			if err := s.Auth.SignOutUser(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+		},
+		"with a copy of the cookie": func(s *testsite.Site, b *testsite.Browser) {
+			kept := b.Cookies()
+			b.Still().Get(s.Auth.LogoutURL(), testsite.SameOrigin...)
+			for _, c := range kept {
+				b.Keep(c.Name, c.Value)
+			}
+		},
+		"the cookie is damaged": func(_ *testsite.Site, b *testsite.Browser) {
+			c := b.Session()[0]
+			b.Keep(c.Name, testsite.Flip(c.Value, len(c.Value)/2))
+		},
+	} {
+		s := newSite(t)
+		b := s.Browser(t)
+		signIn(t, s, b, msauth.LoginOptions{})
+		end(s, b)
+		if got := b.Get("/status").Text; got != "unknown nobody" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	// Nor is anything left of a sign-in that was declined.
+	s := newSite(t)
+	b := s.Browser(t)
+	declining(s)
+	want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", ReturnDeclined: true})), "notConnected ")
+	b.Still().Get(s.Auth.LogoutURL(), testsite.SameOrigin...)
+	want(t, b.Get("/status"), "unknown nobody")
+}
+
+// A session that Microsoft wants another sign-in for is there, and of no use.
+func TestStatusWhenMicrosoftWantsMore(t *testing.T) {
+	t.Parallel()
+	for name, changes := range map[string][]func(*msauth.Config){"Live Connect": {atLive}, "Entra": nil} {
+		s := testsite.New(t, changes...)
+		routes(s.Mux, s.Auth)
+		b := s.Browser(t)
+		s.Lifetime(time.Second)
+		s.As(msauthtest.Mia)
+		want(t, b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status"})), "connected ")
+		time.Sleep(time.Second)
+		s.Failing(msauthtest.Failure{Error: "interaction_required"})
+		for range 2 {
+			if got := b.Get("/status").Text; !strings.HasPrefix(got, "expired ") || strings.HasSuffix(got, "nobody") {
+				t.Errorf("%s: status %q; log:\n%s", name, got, s.Log)
+			}
+		}
+		declining(s)
+		res := b.Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/files", ReturnDeclined: true}))
+		s.WantPage(t, res, http.StatusForbidden, "declined", "declined at Microsoft a moment ago")
+		if !strings.Contains(res.Text, "You are still signed in") {
+			t.Errorf("%s: page %.2000q", name, res.Text)
+		}
+	}
+}
+
+// A code that was refused with a claims challenge sends people to Microsoft again: they
+// still come back if they decline there.
+func TestDecliningWhatACodeWasRefusedFor(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t)
+	routes(s.Mux, s.Auth)
+	s.As(msauthtest.Ada)
+	s.MS.Set(func(b *msauthtest.Behavior) {
+		b.Fail[msauthtest.TokenCode] = []msauthtest.Failure{{
+			Error: "invalid_grant", Suberror: "basic_action", Codes: []int{50076}, Claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
+		}}
+	})
+	b := s.Browser(t)
+	res := b.Still().Get(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/status", ReturnDeclined: true}))
+	callback := b.Still().Get(res.Header.Get("Location")).Header.Get("Location")
+	again := b.Still().Get(callback).Header.Get("Location")
+	declining(s)
+	want(t, b.Get(again), "notConnected nobody")
+}
+
+// Requests whose session is not known have no status.
+func TestStatusOfRequestsThatAreNotAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := office(t)
+		v := o.SignIn()
+		time.Sleep(2 * time.Hour)
+		if got := v.Get("/status", "Sec-Purpose", "prefetch").Body; got != "unknown nobody" {
+			t.Errorf("prefetch: %q", got)
+		}
+		says(t, v, "connected")
+	})
+	files := testsite.NewFiles(t)
+	s := newSite(t, func(c *msauth.Config) { c.Store = files })
+	b := s.Browser(t)
+	signIn(t, s, b, msauth.LoginOptions{})
+	want(t, b.Get("/status"), "connected ")
+	files.Breaks("New", 0, testsite.ErrStoreDown)
+	want(t, b.Get("/status"), "unknown nobody")
+	files.Works()
+	want(t, b.Get("/status"), "connected ")
 }
