@@ -242,9 +242,9 @@ func decide(v *visit, navigation bool) verdict {
 		return broken
 	case v.prefetch:
 		return tooEarly
-	case v.unbound != nil && time.Now().Unix()-v.unbound.SignedIn >= int64(bindingPatience/time.Second):
+	case v.unbound != nil && !v.binding:
 		return unbound
-	case v.unbound != nil && navigation:
+	case v.binding && navigation:
 		return binding
 	case !navigation:
 		return refuse

@@ -25,6 +25,7 @@ type visit struct {
 
 	bound   device.Bound    // the proof of the device that the session is bound to
 	unbound *session.Record // a valid session that would have to be bound
+	binding bool            // it has only just begun
 
 	// What the rest points into: one allocation for all that a request needs.
 	context attached
@@ -129,7 +130,7 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		return false
 	}
 	if v.bound = sent.bound; m.cfg.DeviceBinding == DeviceBindingRequired && rec.Device == (device.Digest{}) {
-		v.unbound = rec
+		v.unbound, v.binding = rec, s.now.Unix()-rec.SignedIn < int64(bindingPatience/time.Second)
 		return false
 	}
 	s.rec, s.fresh = rec, rec
