@@ -136,6 +136,15 @@
 //		return
 //	}
 //
+// # Sessions bound to the device
+//
+// Whoever copies a session cookie is that user, until the session ends. With
+// [Config.DeviceBinding] a browser that can do it (Device Bound Session Credentials)
+// keeps a private key that cannot be copied, and proves it every 10 minutes by requests
+// of its own: a copy of the cookies is then worthless elsewhere. Nothing is kept on the
+// server. [Middleware.RequireDevice] demands a proof that is more recent. SECURITY.md has
+// a table of what a thief can still do.
+//
 // # While users are away
 //
 // If [Config.Tokens] is set, refresh tokens are stored on the server for each of
