@@ -115,6 +115,11 @@ func (m *Middleware) load(r *http.Request, into *session.Record) (l loaded, err 
 	return l, err
 }
 
+// mustBind reports whether a session opens nothing because it is not bound.
+func (m *Middleware) mustBind(rec *session.Record) bool {
+	return m.cfg.DeviceBinding == DeviceBindingRequired && rec.Device == (device.Digest{})
+}
+
 // refusedProof returns why a bound cookie does not prove the device of a session, or "".
 func refusedProof(rec *session.Record, b device.Bound, opened, sent bool) string {
 	switch {

@@ -87,7 +87,7 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 }
 
 // ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out,
-// front-channel-logout and back-channel-logout, by which Microsoft and other
+// session, which tells scripts of the site who is signed in, front-channel-logout and back-channel-logout, by which Microsoft and other
 // providers tell that somebody has signed out there, and continue, through which
 // the callback redirects to long addresses. Mount it there, with or without
 // [http.StripPrefix]:
@@ -139,6 +139,8 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).signedOut
 	case "continue":
 		return (*Middleware).goOn
+	case "session":
+		return (*Middleware).sessionJSON
 	case "front-channel-logout":
 		return (*Middleware).frontChannelLogout
 	case "back-channel-logout":

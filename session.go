@@ -351,7 +351,7 @@ func (h *heldTokens) info() tokenInfo {
 		info.auth = time.Unix(rec.AuthTime, 0)
 	}
 	if !rec.Stored {
-		info.ends = rec.Ends(h.m.cfg.MaxAge)
+		info.ends, info.idle = rec.Ends(h.m.cfg.MaxAge), h.m.idleEnds(rec)
 	}
 	return info
 }

@@ -129,7 +129,7 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		m.reject(w, r, reason, rec)
 		return false
 	}
-	if v.bound = sent.bound; m.cfg.DeviceBinding == DeviceBindingRequired && rec.Device == (device.Digest{}) {
+	if v.bound = sent.bound; m.mustBind(rec) {
 		v.unbound, v.binding = rec, s.now.Unix()-rec.SignedIn < int64(bindingPatience/time.Second)
 		return false
 	}
