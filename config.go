@@ -227,6 +227,13 @@ type Config struct {
 	// "https://app.example.com/auth".
 	Home string
 
+	// KeepFragments brings people back to the fragment of the address that they asked
+	// for, such as "/app#/orders/7". Servers never see it: a page with one small script
+	// takes the place of the redirect to Microsoft, with status 401 and a policy that
+	// allows this script alone. Without script the page goes on as a redirect does, and
+	// the fragment is lost. Default: a redirect.
+	KeepFragments bool
+
 	// TokenHosts are further hosts, such as "api.example.com" or
 	// "localhost:8081", to which [Session.Client] sends an access token. The
 	// token has the scopes listed for the host, all of one API, such as

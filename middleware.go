@@ -199,7 +199,9 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				m.ask(w, r, v.rec, provider.Requirement{Claims: v.rec.Claims})
 				return
 			}
-			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
+			if !m.keepsFragment(w, r, first) {
+				m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
+			}
 		case binding:
 			m.bindingPage(w, r)
 		case unbound:
