@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
@@ -275,11 +274,28 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
 		Credentials: []sessionCredental{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
 	}
-	if home, _, _ := strings.Cut(m.cfg.Home, "?"); home != "/" {
-		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", home}}
+	if folder := m.deviceScope(); folder != "/" { // of several rules that fit, the last one counts
+		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", folder}}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c)
+}
+
+// deviceScope returns the folder that Home and BaseURL have in common: below it the browser
+// renews the bound cookie before a request. Home alone may be one page of many, such as
+// "/dashboard/", and sessions of the others would end with the cookie.
+func (m *Middleware) deviceScope() string {
+	home, base := m.cfg.Home, m.base.EscapedPath()
+	folder := "/"
+	for i := range min(len(home), len(base)) {
+		if home[i] != base[i] {
+			break
+		}
+		if home[i] == '/' {
+			folder = home[:i+1]
+		}
+	}
+	return folder
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
