@@ -259,7 +259,7 @@ func (c *Config) completeScopes() error {
 
 func (c *Config) completeSession() error {
 	if c.CookieName != "" && !session.ValidName(c.CookieName) {
-		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to or -login-ID, which other cookies of a session have (the __Host- prefix is added)", c.CookieName)
+		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to, -device or -login-ID, which other cookies of a session have (the __Host- prefix is added)", c.CookieName)
 	}
 	if _, ours := c.Store.(*CookieStore); ours {
 		return fieldError("Store", "is a CookieStore: leave it nil to keep sessions in cookies")

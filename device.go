@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -35,13 +36,47 @@ type DeviceStats struct {
 	// Offered counts the sign-ins that offered to bind the session, Registered the
 	// sessions that were bound, and Refreshed later proofs of a device.
 	Offered, Registered, Refreshed uint64
-	// Refused counts the registrations and proofs that were refused.
-	Refused uint64
+	// Refused counts the registrations and proofs that were refused, by reason:
+	//
+	//	request    not one that a browser makes for itself on this site
+	//	proof      malformed, or signed with another key
+	//	challenge  not one that was given for this session, or too old for a
+	//	           registration
+	//	session    there is none, it is bound already, or it is over
+	//	store      Config.Store or the cookie failed
+	Refused map[string]uint64
 	// Unproved counts the requests with a bound session that came without the proof
-	// of its device and were served as if nobody were signed in; Skipped counts those
-	// of them for which the browser says that it could not get one.
-	Unproved, Skipped uint64
+	// of its device and were served as if nobody were signed in, by what the bound
+	// cookie was: "missing", "expired", "forged" or "of another session".
+	Unproved map[string]uint64
+	// Skipped counts those of them for which the browser says why it got no proof
+	// (header Secure-Session-Skipped): "unreachable", "server_error",
+	// "quota_exceeded" or "other". Anybody can send that: it admits nobody.
+	Skipped map[string]uint64
 }
+
+// clone returns a copy whose maps are its own.
+func (s DeviceStats) clone() DeviceStats {
+	s.Refused, s.Unproved, s.Skipped = maps.Clone(s.Refused), maps.Clone(s.Unproved), maps.Clone(s.Skipped)
+	return s
+}
+
+// countBy adds one to a reason's count.
+func countBy(counts *map[string]uint64, reason string) {
+	if *counts == nil {
+		*counts = map[string]uint64{}
+	}
+	(*counts)[reason]++
+}
+
+// Reasons of DeviceStats.Refused.
+const (
+	badRequest   = "request"
+	badProof     = "proof"
+	badChallenge = "challenge"
+	badSession   = "session"
+	badStore     = "store"
+)
 
 // bindingPatience is how long after a sign-in a session may still wait to be bound
 // where that is required.
@@ -114,7 +149,7 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 	case r.Method != http.MethodPost:
 		m.wrongMethod(w, r, "POST")
 	case web.First(r.Header["Sec-Fetch-Site"]) != "same-origin":
-		m.refuseDevice(w, r, http.StatusForbidden, errors.New("the request does not come from this site"))
+		m.refuseDevice(w, r, http.StatusForbidden, badRequest, errors.New("the request does not come from this site"))
 	default:
 		return true
 	}
@@ -123,9 +158,9 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 
 // refuseDevice answers a request that proves nothing. With status 400 the browser forgets
 // the binding.
-func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason error) {
-	m.events.count(func(s *Stats) { s.Devices.Refused++ })
-	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "status", status, "err", reason)
+func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason string, err error) {
+	m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, reason) })
+	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", reason, "err", err)
 	w.WriteHeader(status)
 }
 
@@ -136,32 +171,33 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	if !m.deviceRequest(w, r) {
 		return
 	}
-	key, challenge, err := device.ReadRegistration(device.Field(r.Header["Secure-Session-Response"]))
-	if err != nil {
-		m.refuseDevice(w, r, http.StatusBadRequest, err)
-		return
-	}
 	l, err := m.load(r, new(session.Record))
 	switch {
 	case err != nil:
-		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	case l.Rec == nil:
-		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("there is no session to bind"))
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("there is no session to bind"))
 		return
 	case l.Rec.Device != device.Digest{}:
-		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("the session is bound already"))
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is bound already"))
 		return
 	}
 	old := l.Rec
 	ended, leaving := m.ended.State(old, time.Now())
 	if leaving || m.judge(old, ended, time.Now()) != "" {
-		m.refuseDevice(w, r, http.StatusBadRequest, errors.New("the session is over, or bound already"))
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or bound already"))
+		return
+	}
+	// Not before: a signature takes longer to check than a session.
+	key, challenge, err := device.ReadRegistration(device.Field(r.Header["Secure-Session-Response"]))
+	if err != nil {
+		m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 		return
 	}
 	made, err := m.devices.Answered(challenge, device.Register, old.ID)
 	if err != nil {
-		m.refuseDevice(w, r, http.StatusBadRequest, err)
+		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
 	rec := old.Clone()
@@ -170,7 +206,7 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	m.list(r, rec)
 	if err := m.sessions.Create(w, r, rec); err != nil {
 		m.endSession(r.Context(), rec, 0)
-		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}
 	m.endSession(r.Context(), old, replacedGrace)
@@ -189,12 +225,14 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	text := device.Field(r.Header["Sec-Secure-Session-Id"])
 	id, err := m.devices.Identified(text)
 	if err != nil {
+		m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, badSession) })
+		m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", badSession, "err", err)
 		m.endBinding(w, r, err)
 		return
 	}
 	sent, err := m.sessions.Load(r, new(session.Record))
 	if err != nil {
-		m.refuseDevice(w, r, http.StatusServiceUnavailable, err)
+		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}
 	rec := sent.Rec
@@ -209,11 +247,11 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	if proof := device.Field(r.Header["Secure-Session-Response"]); proof != "" {
 		challenge, err := id.Key.Check(proof)
 		if err != nil {
-			m.refuseDevice(w, r, http.StatusBadRequest, err)
+			m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 			return
 		}
 		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
-			m.refuseDevice(w, r, http.StatusBadRequest, err)
+			m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 			return
 		}
 	}
@@ -309,11 +347,12 @@ const shortestProof = 2 * time.Minute
 // RequireDevice is [Middleware.Require] for sensitive handlers: the device must have been
 // proved at most maxAge ago, which is at least 2 minutes. If it was not, the browser is
 // asked to prove it before the request goes on (status 307), and people notice nothing.
-// Sessions that are not bound get a page, or scripts a problem document, with status 403:
-// see [Config.DeviceBinding].
+// Whose session is not bound (see [Config.DeviceBinding]) must have entered credentials
+// at most maxAge ago, as with [Middleware.RequireFreshSignIn], or is sent to Microsoft to
+// enter them. At Live Connect, which cannot prove that, they get a page with status 403.
 func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http.Handler {
-	if maxAge < shortestProof {
-		return m.misused(fmt.Errorf("RequireDevice: maxAge %w", checkDuration(maxAge, shortestProof, 1<<63-1)))
+	if maxAge < shortestProof || maxAge > session.LongestMaxAge {
+		return m.misused(fmt.Errorf("RequireDevice: maxAge %w", checkDuration(maxAge, shortestProof, session.LongestMaxAge)))
 	}
 	if m.cfg.DeviceBinding == DeviceBindingOff {
 		return m.misused(errors.New("RequireDevice needs Config.DeviceBinding"))
@@ -321,10 +360,13 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 	return func(next http.Handler) http.Handler {
 		return m.require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r, v := m.attach(w, r)
-			switch {
-			case v.rec.Device == device.Digest{}:
+			now, longest := time.Now().Unix(), int64(maxAge/time.Second)
+			switch isBound := v.rec.Device != (device.Digest{}); {
+			case !isBound && m.live():
 				m.unboundPage(w, r, v.rec)
-			case time.Now().Unix()-v.bound.Proved > int64(maxAge/time.Second):
+			case !isBound && now-v.rec.AuthTime > longest:
+				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
+			case isBound && now-v.bound.Proved > longest:
 				// The browser proves itself before it repeats the request.
 				session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
 				w.Header().Set("Location", web.RequestPath(r))

@@ -164,6 +164,8 @@
 //	__Host-NAME-login-ID   one sign-in in progress, 30 minutes; at most 16
 //	__Host-NAME-to         the address to return to, if it is long: sealed, 30
 //	                       minutes, for the latest sign-in only
+//	__Host-NAME-device     the proof of the device that the session is bound to, 10
+//	                       minutes: see [Config.DeviceBinding]
 //	__Host-NAME-ok         marks a sign-in that has just succeeded, or was declined,
 //	                       20 seconds
 //

@@ -140,11 +140,15 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 // the browser may prove it a moment later, and a copy is worthless.
 func (m *Middleware) unproved(r *http.Request, sent loaded) {
 	attrs := []any{"event", "device_unproved", "user", sent.raw.User.Key(), "bound_cookie", sent.unproved}
-	if skipped := r.Header.Get("Secure-Session-Skipped"); skipped != "" {
-		m.events.count(func(s *Stats) { s.Devices.Skipped++ })
-		attrs = append(attrs, "skipped", web.OneLine(skipped, 100))
+	m.events.count(func(s *Stats) { countBy(&s.Devices.Unproved, sent.unproved) })
+	if header := web.First(r.Header["Secure-Session-Skipped"]); header != "" {
+		skipped, _, _ := strings.Cut(header, ";")
+		if skipped != "unreachable" && skipped != "server_error" && skipped != "quota_exceeded" {
+			skipped = "other"
+		}
+		m.events.count(func(s *Stats) { countBy(&s.Devices.Skipped, skipped) })
+		attrs = append(attrs, "skipped", skipped)
 	}
-	m.events.count(func(s *Stats) { s.Devices.Unproved++ })
 	m.log.InfoContext(r.Context(), "msauth: session without the proof of its device", attrs...)
 }
 

@@ -19,7 +19,7 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 	if first, err := d.Token(); err != nil || first != json.Delim('{') {
 		return nil, errForm
 	}
-	members, seen := map[string]json.RawMessage{}, map[string]bool{}
+	members, seen := make(map[string]json.RawMessage, 4), make(map[string]bool, 4)
 	for d.More() {
 		token, err := d.Token()
 		name, ok := token.(string)
@@ -36,7 +36,7 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 		}
 		members[name] = value
 	}
-	if _, err := d.Token(); err != nil || d.More() {
+	if _, err := d.Token(); err != nil || len(bytes.TrimSpace(data[d.InputOffset():])) > 0 {
 		return nil, errForm
 	}
 	return members, nil

@@ -30,7 +30,7 @@ func TestSessionIsBoundToTheDevice(t *testing.T) {
 		}
 		m.hello("after five refreshes")
 		stats := s.Auth.Stats().Devices
-		if stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 5 || stats.Refused != 0 || stats.Unproved != 0 {
+		if stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 5 || len(stats.Refused) != 0 || len(stats.Unproved) != 0 {
 			t.Errorf("stats %+v", stats)
 		}
 		s.WantNoSecrets(t, "the log", s.Log.String())
@@ -75,6 +75,11 @@ func TestCopiesOfCookies(t *testing.T) {
 		m.hello("the owner, after the thief signed in")
 
 		// Another session's bound cookie is worth nothing.
+		skipping := m.thief(mainOnly)
+		skipping.Get("/public/", "Secure-Session-Skipped", `quota_exceeded;session_identifier="`+m.identifier+`"`)
+		skipping.Get("/public/", "Secure-Session-Skipped", "whatever")
+		refusedAs(t, "who says that it was skipped", skipping)
+
 		other := bound(t, s)
 		mixed := m.thief(mainOnly)
 		for _, c := range other.Cookies() {
@@ -90,6 +95,15 @@ func TestCopiesOfCookies(t *testing.T) {
 			}
 		}
 		refusedAs(t, "with a forged bound cookie", forged)
+		stats := s.Auth.Stats().Devices
+		for _, reason := range []string{"missing", "expired", "forged", "of another session"} {
+			if stats.Unproved[reason] < 3 {
+				t.Errorf("unproved: %v, want some %q", stats.Unproved, reason)
+			}
+		}
+		if stats.Skipped["quota_exceeded"] != 1 || stats.Skipped["other"] != 1 {
+			t.Errorf("skipped: %v", stats.Skipped)
+		}
 	}, offered)
 }
 
@@ -177,7 +191,7 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 		if res := m.register(path, challenge); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("after a minute: status %d", res.StatusCode)
 		}
-		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused == 0 {
+		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused["request"] != 2 || stats.Refused["proof"] != 3 || stats.Refused["session"] != 1 || stats.Refused["challenge"] != 3 {
 			t.Errorf("stats %+v", stats)
 		}
 	}, offered)
@@ -263,9 +277,21 @@ func TestRequireDevice(t *testing.T) {
 		want(copied, 307)
 		want(copied, 303)
 
+		// A browser that cannot bind: credentials instead.
 		unbound := s.Browser(t)
 		unbound.SignIn(msauthtest.Ada)
-		s.WantPage(t, unbound.Get("/pay"), http.StatusForbidden, "device-required", "not bound to a device")
+		want(unbound, 200) // they were entered just now
+		time.Sleep(2*time.Minute + time.Second)
+		if res := want(unbound, 303); !strings.Contains(res.Header.Get("Location"), "max_age=120") || !strings.Contains(res.Header.Get("Location"), "prompt=login") {
+			t.Errorf("sent to %s", res.Header.Get("Location"))
+		}
+		if res := unbound.Get("/pay"); res.Text != testsite.HelloAda {
+			t.Errorf("after entering them: status %d, page %.100q", res.StatusCode, res.Text)
+		}
+		time.Sleep(2*time.Minute + time.Second)
+		if res := unbound.Get("/pay", testsite.Script...); res.StatusCode != http.StatusUnauthorized || !strings.Contains(res.Text, "login_url") {
+			t.Errorf("a script: status %d, %.100q", res.StatusCode, res.Text)
+		}
 	}, offered)
 }
 
