@@ -4,55 +4,76 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chromedp/cdproto/network"
+
+	"example.com/msauth"
+	"example.com/msauth/e2e/internal/chrome"
 	"example.com/msauth/msauthtest"
 )
 
-func TestSessionIsBound(t *testing.T) {
+// The browser registers a key for the answer of the sign-in, which is a redirect, and
+// forgets it when the person signs out.
+func TestSessionIsBoundUntilSignOut(t *testing.T) {
 	parallel(t)
 	s := newSite(t)
 	p := s.person(t)
 	p.Open(s.url + "/page")
 	p.waitBound(t, 0)
 	p.shows(t, "after the registration", "/page", helloBound)
-	for _, r := range s.answered("/auth/callback") {
-		if r.status != http.StatusSeeOther || r.header.Get("Secure-Session-Registration") == "" {
-			t.Errorf("the answer of the sign-in: status %d, %v", r.status, r.header)
-		}
+	if list := s.answered("/auth/callback"); len(list) != 1 || list[0].status != http.StatusSeeOther || list[0].header.Get("Secure-Session-Registration") == "" {
+		t.Error("the answer of the sign-in is no redirect that offers to bind the session")
 	}
-	if list := s.answered(register); len(list) != 1 {
-		t.Errorf("%d registrations", len(list))
+	if n := len(s.answered(register)); n != 1 {
+		t.Errorf("%d registrations", n)
 	}
-	if list := s.answered(refresh); len(list) != 0 {
-		t.Errorf("%d refreshes", len(list))
-	}
-	if stats := s.auth().Stats().Devices; stats.Offered != 1 || stats.Registered != 1 || stats.Refused != 0 || stats.Unproved != 0 {
+	if stats := s.auth().Stats().Devices; stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 0 {
 		t.Errorf("stats %+v", stats)
+	}
+	if c := p.cookie(bound); c == nil || !c.Secure || !c.HTTPOnly || c.SameSite != network.CookieSameSiteLax || time.Until(time.Unix(int64(c.Expires), 0)) > 10*time.Minute {
+		t.Errorf("the bound cookie is kept as %+v", c)
+	}
+
+	s.forget()
+	p.Follow(`location.href = "` + s.auth().LogoutURL() + `"`)
+	if got := p.Text(); !strings.HasPrefix(got, "You are signed out") {
+		t.Errorf("signing out shows %q", got)
+	}
+	ended := s.answered(refresh)
+	if len(ended) != 1 || ended[0].status != http.StatusOK || !strings.Contains(ended[0].body, `"continue":false`) {
+		t.Errorf("after signing out: %+v", ended)
+	}
+	if !p.has("ended ServerRequested") {
+		t.Errorf("the browser says %q", p.said())
+	}
+	s.forget()
+	p.shows(t, "signed out", "/public/", "hello nobody")
+	if n := len(s.answered(refresh)); n != 0 {
+		t.Errorf("%d refreshes of a binding that has ended", n)
+	}
+	for _, name := range []string{session, bound} {
+		if p.cookie(name) != nil {
+			t.Errorf("the cookie %s is left", name)
+		}
 	}
 }
 
-// People notice nothing when the bound cookie has ended.
+// People notice nothing when the bound cookie has ended, also if the refresh is slow.
 func TestPageAfterTheEndOfTheBoundCookie(t *testing.T) {
 	parallel(t)
 	s := newSite(t)
 	p := s.person(t)
 	p.signIn(t, "/page")
-	for range 2 {
-		p.drop()
-		s.forget()
-		p.shows(t, "after the end", "/page", helloBound)
-		proofs := 0
-		for _, r := range s.answered(refresh) {
-			if r.r.Header.Get("Secure-Session-Response") != "" && r.status == http.StatusOK {
-				proofs++
+	for _, delay := range []time.Duration{0, 0, 2 * time.Second} {
+		s.instead(func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == refresh {
+				time.Sleep(delay)
 			}
-		}
-		if pages := s.answered("/page"); proofs != 1 || len(pages) != 1 || pages[0].status != http.StatusOK {
-			t.Errorf("%d proofs, %d pages", proofs, len(pages))
-		}
-		if n := s.ms.Count(msauthtest.Authorize); n != 0 {
-			t.Errorf("%d times through Microsoft", n)
-		}
+			return false
+		})
+		p.drop()
+		p.goesOn(t, "after the end of the bound cookie")
 	}
 }
 
@@ -67,21 +88,121 @@ func TestCopyOfAllCookies(t *testing.T) {
 			thief.SetCookie(s.url, c)
 		}
 	}
-	thief.shows(t, "within the life of the bound cookie", "/page", helloBound)
+	thief.shows(t, "the copy, while the bound cookie lasts", "/page", helloBound)
 
-	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = "" }) // nobody is signed in at Microsoft there
-	thief.drop()
-	s.forget()
-	thief.Open(s.url + "/page")
-	if got := thief.Text(); strings.Contains(got, "hello") || s.ms.Count(msauthtest.Authorize) != 1 {
-		t.Errorf("after the end of the bound cookie: %d times at Microsoft, the page shows %q", s.ms.Count(msauthtest.Authorize), got)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = "" }) // nobody is signed in there at Microsoft
+	for _, test := range []struct {
+		name string
+		end  func()
+	}{
+		{"with a bound cookie whose time is over", func() { thief.age(t, 10*time.Minute) }},
+		{"without the bound cookie", thief.drop},
+	} {
+		test.end()
+		s.forget()
+		thief.Open(s.url + "/page")
+		if got := thief.Text(); strings.Contains(got, "hello") || s.ms.Count(msauthtest.Authorize) != 1 {
+			t.Errorf("the copy %s: %d times at Microsoft, the page shows %q", test.name, s.ms.Count(msauthtest.Authorize), got)
+		}
+		thief.shows(t, "the copy "+test.name, "/public/", "hello nobody")
+		if n := len(s.answered(refresh)); n != 0 {
+			t.Errorf("the copy %s: %d refreshes without a key", test.name, n)
+		}
 	}
-	thief.shows(t, "after the end of the bound cookie", "/public/", "hello nobody")
-	if n := len(s.answered(refresh)); n != 0 {
-		t.Errorf("%d refreshes in a browser without a key", n)
-	}
-
 	owner.shows(t, "the owner", "/page", helloBound)
 	owner.drop()
-	owner.shows(t, "the owner, after a proof", "/page", helloBound)
+	owner.goesOn(t, "the owner, after the end of the bound cookie")
+}
+
+// Two processes answer in turns, and know nothing of each other. Then their keys change.
+func TestReplicasAndOtherKeys(t *testing.T) {
+	parallel(t)
+	s := newSite(t)
+	s.serve(s.middleware(), s.middleware())
+	p := s.person(t)
+	p.signIn(t, "/page")
+	for _, other := range []bool{false, true} { // so that each has every part
+		p.drop()
+		p.goesOn(t, "over two processes")
+		if other {
+			p.shows(t, "at the other process", "/page", helloBound)
+		}
+	}
+	s.cfg.Keys = [][]byte{newKey(), s.cfg.Keys[0]}
+	s.serve(s.middleware(), s.middleware())
+	p.shows(t, "after other keys", "/page", helloBound)
+	p.drop()
+	p.goesOn(t, "after other keys")
+}
+
+func TestBrowserIsStartedAgain(t *testing.T) {
+	parallel(t)
+	s := newSite(t)
+	p := s.person(t)
+	p.signIn(t, "/page")
+	p.stop()
+	p.start(t)
+	p.shows(t, "started again", "/page", helloBound)
+	p.drop()
+	p.goesOn(t, "started again, after the end of the bound cookie")
+	if n := len(s.answered(register)); n != 0 {
+		t.Errorf("%d registrations", n)
+	}
+}
+
+// The binding is for the pages of the app, and for no others of its origin.
+func TestAppBelowAPath(t *testing.T) {
+	parallel(t)
+	s := newSite(t, func(c *msauth.Config) { c.BaseURL = strings.TrimSuffix(c.BaseURL, "/auth") + "/expenses/auth" })
+	for _, path := range []string{"/", "/other/page", "/expenses-old/page"} {
+		s.page(path, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("another app")) }))
+	}
+	p := s.person(t)
+	p.Open(s.url + "/expenses/list")
+	eventually(t, "the bound cookie", func() bool { return p.cookie(bound) != nil })
+	p.drop()
+	s.forget()
+	for _, path := range []string{"/", "/other/page", "/expenses-old/page"} {
+		p.shows(t, "elsewhere", path, "another app")
+	}
+	if n := len(s.answered("/expenses/auth/device/refresh")); n != 0 {
+		t.Errorf("%d refreshes for pages of other apps", n)
+	}
+	for _, path := range []string{"/expenses/", "/expenses/list"} {
+		p.drop()
+		s.forget()
+		p.shows(t, path, path, helloBound)
+		if n := s.ms.Count(msauthtest.Authorize); n != 0 {
+			t.Errorf("%s: %d times at Microsoft", path, n)
+		}
+	}
+}
+
+// Where binding is required, the first page waits for it, and goes on by itself.
+func TestRequiredBinding(t *testing.T) {
+	parallel(t)
+	s := newSite(t, func(c *msauth.Config) { c.DeviceBinding = msauth.DeviceBindingRequired })
+	p := s.person(t)
+	seen := make(chan struct{})
+	s.instead(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == register {
+			<-seen
+		}
+		return false
+	})
+	p.Open(s.url + "/page?tab=2")
+	if got := p.Text(); !strings.Contains(got, "being bound to this device") {
+		t.Errorf("at first the page shows %q", got)
+	}
+	close(seen)
+	p.Until(`document.body.innerText.startsWith("hello")`)
+	if got := p.Text(); got != helloBound {
+		t.Errorf("then it shows %q", got)
+	}
+	if got := chrome.Eval[string](p.Tab, "location.href"); got != s.url+"/page?tab=2" {
+		t.Errorf("at %s", got)
+	}
+	if n := s.ms.Count(msauthtest.Authorize); n != 1 {
+		t.Errorf("%d times at Microsoft", n)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,7 +160,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	replicas := *s.replicas.Load()
 	auth, page, front := replicas[len(s.seen)%len(replicas)], s.pages[r.URL.Path], s.front
 	s.mu.Unlock()
-	out := &recorder{ResponseWriter: w, status: http.StatusOK, keep: strings.HasPrefix(r.URL.Path, "/auth/device/")}
+	out := &recorder{ResponseWriter: w, status: http.StatusOK, keep: strings.Contains(r.URL.Path, "/auth/device/")}
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -169,7 +170,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case front != nil && front(out, r):
 	case page != nil:
 		page.ServeHTTP(out, r)
-	case strings.HasPrefix(r.URL.Path, "/auth/"):
+	case strings.Contains(r.URL.Path, "/auth/"):
 		auth.ServeHTTP(out, r)
 	case strings.HasPrefix(r.URL.Path, "/public/"):
 		auth.Load(http.HandlerFunc(hello)).ServeHTTP(out, r)
@@ -223,8 +224,8 @@ func (s *site) page(path string, h http.Handler) {
 	s.pages[path] = h
 }
 
-// fail has f answer in place of the app, where it returns true; nil ends that.
-func (s *site) fail(f func(w http.ResponseWriter, r *http.Request) bool) {
+// instead has f answer in place of the app, where it returns true; nil ends that.
+func (s *site) instead(f func(w http.ResponseWriter, r *http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.front = f
@@ -240,6 +241,16 @@ func (s *site) answered(path string) (list []passed) {
 		}
 	}
 	return list
+}
+
+// proofs counts the refreshes with a proof that was accepted.
+func (s *site) proofs() (n int) {
+	for _, r := range s.answered(refresh) {
+		if r.status == http.StatusOK && r.r.Header.Get("Secure-Session-Response") != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // forget forgets the requests so far, also those at the provider.
@@ -328,7 +339,7 @@ func (s *site) person(t *testing.T) *person {
 func (p *person) start(t *testing.T) {
 	t.Helper()
 	ca, _ := authority()
-	ctx, stop := chrome.Trusting(t, p.home, ca, chromedp.Flag("enable-features",
+	ctx, stop := chrome.Trusting(t, p.home, ca, chrome.SharedProcesses, chromedp.Flag("enable-features",
 		"DeviceBoundSessions:RequireOriginTrialTokens/false,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"))
 	p.stop, p.Tab = stop, chrome.OwnTab(t, ctx)
 	p.DeviceSessions(func(e *network.EventDeviceBoundSessionEventOccurred) {
@@ -338,7 +349,7 @@ func (p *person) start(t *testing.T) {
 		case e.CreationEventDetails != nil:
 			p.events = append(p.events, "created "+e.CreationEventDetails.FetchResult.String())
 		case e.RefreshEventDetails != nil:
-			p.events = append(p.events, "refreshed "+e.RefreshEventDetails.RefreshResult.String()+" "+e.RefreshEventDetails.FetchResult.String())
+			p.events = append(p.events, strings.TrimSpace("refreshed "+e.RefreshEventDetails.RefreshResult.String()+" "+e.RefreshEventDetails.FetchResult.String()))
 		case e.TerminationEventDetails != nil:
 			p.events = append(p.events, "ended "+e.TerminationEventDetails.DeletionReason.String())
 		case e.ChallengeEventDetails != nil:
@@ -353,6 +364,9 @@ func (p *person) said() []string {
 	defer p.mu.Unlock()
 	return append([]string(nil), p.events...)
 }
+
+// has reports whether the browser has said something of its bindings.
+func (p *person) has(event string) bool { return slices.Contains(p.said(), event) }
 
 // cookie returns a cookie of the site, nil if there is none.
 func (p *person) cookie(name string) *network.Cookie {
@@ -388,6 +402,21 @@ func (p *person) shows(t *testing.T, when, path, want string) {
 	p.Open(p.s.url + path)
 	if got := p.Text(); got != want {
 		t.Errorf("%s: the page shows %q, want %q", when, got, want)
+	}
+}
+
+// goesOn opens a page, for which the browser has to prove its device: once, and without
+// Microsoft.
+func (p *person) goesOn(t *testing.T, when string) {
+	t.Helper()
+	p.s.forget()
+	p.shows(t, when, "/page", helloBound)
+	pages := p.s.answered("/page")
+	if n := p.s.proofs(); n != 1 || len(pages) != 1 || pages[0].status != http.StatusOK {
+		t.Errorf("%s: %d proofs, %d requests for the page", when, n, len(pages))
+	}
+	if n := p.s.ms.Count(msauthtest.Authorize); n != 0 {
+		t.Errorf("%s: %d times at Microsoft", when, n)
 	}
 }
 
