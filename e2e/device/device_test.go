@@ -135,6 +135,8 @@ func TestReplicasAndOtherKeys(t *testing.T) {
 	p.goesOn(t, "after other keys")
 }
 
+// The key is still there when the browser is started again. When it is lost, people come
+// back by way of Microsoft.
 func TestBrowserIsStartedAgain(t *testing.T) {
 	parallel(t)
 	s := newSite(t)
@@ -148,6 +150,18 @@ func TestBrowserIsStartedAgain(t *testing.T) {
 	if n := len(s.answered(register)); n != 0 {
 		t.Errorf("%d registrations", n)
 	}
+
+	identifier := s.answered(refresh)[0].r.Header.Get("Sec-Secure-Session-Id")
+	p.ForgetDeviceSession("https://localhost", identifier)
+	p.shows(t, "without the key, while the bound cookie lasts", "/page", helloBound)
+	p.drop()
+	s.forget()
+	p.Open(s.url + "/page")
+	if got := p.Text(); !strings.HasPrefix(got, "hello Ada") || s.ms.Count(msauthtest.Authorize) != 1 || len(s.answered(refresh)) != 0 {
+		t.Errorf("without the key: %d times at Microsoft, the page shows %q", s.ms.Count(msauthtest.Authorize), got)
+	}
+	p.waitBound(t, 0)
+	p.shows(t, "with another key", "/page", helloBound)
 }
 
 // The binding is for the pages of the app, and for no others of its origin.

@@ -63,4 +63,18 @@ func TestRequireDevice(t *testing.T) {
 	if got := p.Text(); got != "GET of 8" || len(s.answered("/pay")) != 1 || len(s.answered(refresh)) != 0 {
 		t.Errorf("once more: %q", got)
 	}
+
+	// If the proof fails, people come back by way of Microsoft, and there is no loop.
+	s.instead(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == refresh {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return r.URL.Path == refresh
+	})
+	p.age(t, 2*time.Minute+time.Second)
+	s.forget()
+	p.Open(s.url + "/pay?amount=9")
+	if got := p.Text(); got != "GET of 9" || s.ms.Count(msauthtest.Authorize) != 1 || len(s.answered("/pay")) != 3 {
+		t.Errorf("without a proof: %d times at Microsoft, %d requests, the page shows %q", s.ms.Count(msauthtest.Authorize), len(s.answered("/pay")), got)
+	}
 }

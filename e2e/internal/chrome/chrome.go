@@ -394,3 +394,14 @@ func (b *Tab) DeviceSessions(f func(*network.EventDeviceBoundSessionEventOccurre
 		b.t.Fatal("listening to device bound sessions: ", err)
 	}
 }
+
+// ForgetDeviceSession has the browser forget one of its Device Bound Session
+// Credentials, and the key.
+func (b *Tab) ForgetDeviceSession(site, identifier string) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, network.DeleteDeviceBoundSession, network.DeleteDeviceBoundSessionParams{
+		Key: &network.DeviceBoundSessionKey{Site: site, ID: identifier},
+	}); err != nil {
+		b.t.Fatal("deleting a device bound session: ", err)
+	}
+}
