@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
@@ -228,7 +227,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, badSession) })
 		m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", badSession, "err", err)
-		m.endBinding(w, r, err)
+		m.endBinding(w, r, text, err)
 		return
 	}
 	sent, err := m.sessions.Load(r, new(session.Record))
@@ -241,7 +240,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 		rec.ID, rec.Device = id.ID, id.Key.Digest() // see load
 	}
 	if rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
-		m.endBinding(w, r, errors.New("the session is over, or another one"))
+		m.endBinding(w, r, text, errors.New("the session is over, or another one"))
 		return
 	}
 	made := int64(0)
@@ -265,11 +264,15 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	m.answerDevice(w, id, text, made)
 }
 
-// endBinding tells the browser to forget a binding.
-func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, reason error) {
+// endBinding tells the browser to forget a binding, by the identifier that it has sent:
+// Chromium takes an answer without one for a mistake of the site's.
+func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, text string, reason error) {
 	m.log.DebugContext(r.Context(), "msauth: device binding has ended", "err", reason)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte(`{"continue":false}`))
+	_ = json.NewEncoder(w).Encode(struct {
+		Identifier string `json:"session_identifier"`
+		Continue   bool   `json:"continue"`
+	}{text, false})
 }
 
 // A sessionConfig is the answer to a registration or a refresh ("JSON Session
@@ -313,11 +316,28 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
 		Credentials: []sessionCredental{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
 	}
-	if home, _, _ := strings.Cut(m.cfg.Home, "?"); home != "/" {
-		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", home}}
+	if folder := m.deviceScope(); folder != "/" { // of several rules that fit, the last one counts
+		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", folder}}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c)
+}
+
+// deviceScope returns the folder that Home and BaseURL have in common: below it the browser
+// renews the bound cookie before a request. Home alone may be one page of many, such as
+// "/dashboard/", and sessions of the others would end with the cookie.
+func (m *Middleware) deviceScope() string {
+	home, base := m.cfg.Home, m.base.EscapedPath()
+	folder := "/"
+	for i := range min(len(home), len(base)) {
+		if home[i] != base[i] {
+			break
+		}
+		if home[i] == '/' {
+			folder = home[:i+1]
+		}
+	}
+	return folder
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
