@@ -159,9 +159,13 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 // refuseDevice answers a request that proves nothing. With status 400 the browser forgets
 // the binding.
 func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason string, err error) {
+	m.countRefusal(r, reason, err)
+	w.WriteHeader(status)
+}
+
+func (m *Middleware) countRefusal(r *http.Request, reason string, err error) {
 	m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, reason) })
 	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", reason, "err", err)
-	w.WriteHeader(status)
 }
 
 // registerDevice serves BaseURL + "/device/register": the browser brings the key that it
@@ -225,8 +229,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	text := device.Field(r.Header["Sec-Secure-Session-Id"])
 	id, err := m.devices.Identified(text)
 	if err != nil {
-		m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, badSession) })
-		m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", badSession, "err", err)
+		m.countRefusal(r, badSession, err)
 		m.endBinding(w, r, text, err)
 		return
 	}
@@ -251,11 +254,10 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
-			m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
-			return
+			m.countRefusal(r, badChallenge, err)
 		}
 	}
-	if made == 0 { // no proof, or one of an old challenge: the browser tries again with this one
+	if made == 0 { // no proof, or one of another challenge: the browser tries again with this one
 		w.Header().Set("Secure-Session-Challenge", fmt.Sprintf(`"%s";id="%s"`, m.devices.Challenge(device.Refresh, id.ID), text))
 		w.WriteHeader(http.StatusForbidden)
 		return
@@ -278,10 +280,10 @@ func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, text str
 // A sessionConfig is the answer to a registration or a refresh ("JSON Session
 // Instructions", Device Bound Session Credentials).
 type sessionConfig struct {
-	Identifier  string             `json:"session_identifier"`
-	RefreshURL  string             `json:"refresh_url"`
-	Scope       sessionScope       `json:"scope"`
-	Credentials []sessionCredental `json:"credentials"`
+	Identifier  string              `json:"session_identifier"`
+	RefreshURL  string              `json:"refresh_url"`
+	Scope       sessionScope        `json:"scope"`
+	Credentials []sessionCredential `json:"credentials"`
 }
 
 type sessionScope struct {
@@ -296,7 +298,7 @@ type sessionRule struct {
 	Path   string `json:"path"`
 }
 
-type sessionCredental struct {
+type sessionCredential struct {
 	Type       string `json:"type"`
 	Name       string `json:"name"`
 	Attributes string `json:"attributes"`
@@ -314,7 +316,7 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 	c := sessionConfig{
 		Identifier: text, RefreshURL: m.base.EscapedPath() + "/device/refresh",
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
-		Credentials: []sessionCredental{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
+		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
 	}
 	if folder := m.deviceScope(); folder != "/" { // of several rules that fit, the last one counts
 		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", folder}}
@@ -388,8 +390,8 @@ func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *se
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "device-required", Status: http.StatusForbidden,
 		Title: "This browser cannot be used here",
-		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser.",
-		Links: []Link{{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. If this is one, sign in again in some minutes; otherwise open the page in such a browser.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, {URL: m.LogoutURL(), Label: "Sign out"}},
 		Err:   errors.New("the session is not bound to a device"),
 	}, m.accessRefused(r, "device", rec)...)
 }
