@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
@@ -165,9 +164,13 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 // refuseDevice answers a request that proves nothing. With status 400 the browser forgets
 // the binding.
 func (m *Middleware) refuseDevice(w http.ResponseWriter, r *http.Request, status int, reason string, err error) {
+	m.countRefusal(r, reason, err)
+	w.WriteHeader(status)
+}
+
+func (m *Middleware) countRefusal(r *http.Request, reason string, err error) {
 	m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, reason) })
 	m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", reason, "err", err)
-	w.WriteHeader(status)
 }
 
 // registerDevice serves BaseURL + "/device/register": the browser brings the key that it
@@ -231,9 +234,8 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	text := device.Field(r.Header["Sec-Secure-Session-Id"])
 	id, err := m.devices.Identified(text)
 	if err != nil {
-		m.events.count(func(s *Stats) { countBy(&s.Devices.Refused, badSession) })
-		m.log.InfoContext(r.Context(), "msauth: device not proved", "event", "device_refused", "reason", badSession, "err", err)
-		m.endBinding(w, r, err)
+		m.countRefusal(r, badSession, err)
+		m.endBinding(w, r, text, err)
 		return
 	}
 	sent, err := m.sessions.Load(r, new(session.Record))
@@ -246,7 +248,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 		rec.ID, rec.Device = id.ID, id.Key.Digest() // see load
 	}
 	if rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
-		m.endBinding(w, r, errors.New("the session is over, or another one"))
+		m.endBinding(w, r, text, errors.New("the session is over, or another one"))
 		return
 	}
 	made := int64(0)
@@ -257,11 +259,10 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
-			m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
-			return
+			m.countRefusal(r, badChallenge, err)
 		}
 	}
-	if made == 0 { // no proof, or one of an old challenge: the browser tries again with this one
+	if made == 0 { // no proof, or one of another challenge: the browser tries again with this one
 		w.Header().Set("Secure-Session-Challenge", fmt.Sprintf(`"%s";id="%s"`, m.devices.Challenge(device.Refresh, id.ID), text))
 		w.WriteHeader(http.StatusForbidden)
 		return
@@ -270,20 +271,24 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	m.answerDevice(w, id, text, made)
 }
 
-// endBinding tells the browser to forget a binding.
-func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, reason error) {
+// endBinding tells the browser to forget a binding, by the identifier that it has sent:
+// Chromium takes an answer without one for a mistake of the site's.
+func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, text string, reason error) {
 	m.log.DebugContext(r.Context(), "msauth: device binding has ended", "err", reason)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write([]byte(`{"continue":false}`))
+	_ = json.NewEncoder(w).Encode(struct {
+		Identifier string `json:"session_identifier"`
+		Continue   bool   `json:"continue"`
+	}{text, false})
 }
 
 // A sessionConfig is the answer to a registration or a refresh ("JSON Session
 // Instructions", Device Bound Session Credentials).
 type sessionConfig struct {
-	Identifier  string             `json:"session_identifier"`
-	RefreshURL  string             `json:"refresh_url"`
-	Scope       sessionScope       `json:"scope"`
-	Credentials []sessionCredental `json:"credentials"`
+	Identifier  string              `json:"session_identifier"`
+	RefreshURL  string              `json:"refresh_url"`
+	Scope       sessionScope        `json:"scope"`
+	Credentials []sessionCredential `json:"credentials"`
 }
 
 type sessionScope struct {
@@ -298,7 +303,7 @@ type sessionRule struct {
 	Path   string `json:"path"`
 }
 
-type sessionCredental struct {
+type sessionCredential struct {
 	Type       string `json:"type"`
 	Name       string `json:"name"`
 	Attributes string `json:"attributes"`
@@ -316,13 +321,30 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 	c := sessionConfig{
 		Identifier: text, RefreshURL: m.base.EscapedPath() + "/device/refresh",
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
-		Credentials: []sessionCredental{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
+		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
 	}
-	if home, _, _ := strings.Cut(m.cfg.Home, "?"); home != "/" {
-		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", home}}
+	if folder := m.deviceScope(); folder != "/" { // of several rules that fit, the last one counts
+		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", folder}}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c)
+}
+
+// deviceScope returns the folder that Home and BaseURL have in common: below it the browser
+// renews the bound cookie before a request. Home alone may be one page of many, such as
+// "/dashboard/", and sessions of the others would end with the cookie.
+func (m *Middleware) deviceScope() string {
+	home, base := m.cfg.Home, m.base.EscapedPath()
+	folder := "/"
+	for i := range min(len(home), len(base)) {
+		if home[i] != base[i] {
+			break
+		}
+		if home[i] == '/' {
+			folder = home[:i+1]
+		}
+	}
+	return folder
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
@@ -373,8 +395,8 @@ func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *se
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "device-required", Status: http.StatusForbidden,
 		Title: "This browser cannot be used here",
-		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser.",
-		Links: []Link{{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. If this is one, sign in again in some minutes; otherwise open the page in such a browser.",
+		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, {URL: m.LogoutURL(), Label: "Sign out"}},
 		Err:   errors.New("the session is not bound to a device"),
 	}, m.accessRefused(r, "device", rec)...)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/tests/testsite"
 )
@@ -292,4 +293,42 @@ func TestRequireDevice(t *testing.T) {
 			t.Errorf("a script: status %d, %.100q", res.StatusCode, res.Text)
 		}
 	}, offered)
+}
+
+func TestPagesThatABindingIsFor(t *testing.T) {
+	t.Parallel()
+	const expenses = `"scope_specification":[{"type":"exclude","domain":"*","path":"/"},{"type":"include","domain":"*","path":"/expenses/"}]`
+	for _, test := range []struct{ base, home, want string }{
+		{"/auth", "", ""},
+		{"/expenses/auth", "", expenses},
+		{"/expenses/auth", "/expenses/?tab=mine/all", expenses},
+		{"/expenses/auth", "/expenses/all/", expenses},
+		{"/expenses/auth", "/expenses", ""},
+		{"/expenses/auth", "/", ""},
+		{"/auth", "/dashboard/", ""}, // one page of many
+	} {
+		inBubble(t, func(t *testing.T, s *testsite.Site) {
+			s.Mux.Handle("/expenses/auth/", s.Auth)
+			m, res := newMachine(t, s), testsite.Seen{}
+			s.As(msauthtest.Ada)
+			next := test.base + "/login"
+			for range 3 { // to Microsoft, back, and in
+				res = m.Still().Get(next)
+				next = res.Header.Get("Location")
+			}
+			found := offer.FindStringSubmatch(res.Header.Get("Secure-Session-Registration"))
+			if found == nil || found[1] != test.base+"/device/register" {
+				t.Fatalf("%+v: offered %q", test, found)
+			}
+			text := m.register(found[1], found[2]).Text
+			if got := strings.Contains(text, "scope_specification"); got != (test.want != "") || !strings.Contains(text, test.want) {
+				t.Errorf("%+v: %s", test, text)
+			}
+			if m.refreshURL != test.base+"/device/refresh" {
+				t.Errorf("%+v: refresh at %q", test, m.refreshURL)
+			}
+		}, offered, func(c *msauth.Config) {
+			c.BaseURL, c.Home = strings.TrimSuffix(c.BaseURL, "/auth")+test.base, test.home
+		})
+	}
 }

@@ -125,12 +125,12 @@ func (m *machine) take(res testsite.Seen) {
 	if err := json.Unmarshal([]byte(res.Text), &answer); err != nil {
 		m.t.Fatalf("%q: %v", res.Text, err)
 	}
+	if m.identifier != "" && answer.Identifier != m.identifier {
+		m.t.Errorf("the identifier has changed from %q to %q", m.identifier, answer.Identifier)
+	}
 	if answer.Continue != nil && !*answer.Continue {
 		m.ended = true
 		return
-	}
-	if m.identifier != "" && answer.Identifier != m.identifier {
-		m.t.Errorf("the identifier has changed from %q to %q", m.identifier, answer.Identifier)
 	}
 	m.identifier, m.refreshURL = answer.Identifier, answer.RefreshURL
 }

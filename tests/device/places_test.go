@@ -154,7 +154,7 @@ func TestRefreshesThatAreRefused(t *testing.T) {
 			{"with another session's identifier", post(m, "Sec-Secure-Session-Id", other.identifier), ends},
 			{"with another machine's key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, false)), status(400)},
 			{"with a new key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, true)), status(400)},
-			{"with a challenge of its own making", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", m.proof("c1", false)), status(400)},
+			{"with a challenge of its own making", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", m.proof("c1", false)), status(403)},
 			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), ends},
 			{"from another site", m.Request(http.MethodPost, "/auth/device/refresh", "Sec-Fetch-Site", "cross-site", "Sec-Secure-Session-Id", m.identifier), status(403)},
 			{"by GET", m.Get("/auth/device/refresh"), status(405)},
