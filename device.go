@@ -205,7 +205,8 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	rec.Device = key.Digest()
 	seal.RandomBytes(rec.ID[:])
 	m.list(r, rec)
-	if err := m.sessions.Create(w, r, rec); err != nil {
+	rec.Place = old.Place // what ends all that began before some moment ends this session too
+	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
 		m.endSession(r.Context(), rec, 0)
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
@@ -352,8 +353,12 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
 			case isBound && now-v.bound.Proved > longest:
 				// The browser proves itself before it repeats the request.
+				again := web.RequestPath(r)
+				if path, cut := web.ReturnPath(again, nil, ""); path == "" && !cut {
+					again = m.cfg.Home // a path that browsers take for another site's address
+				}
 				session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
-				w.Header().Set("Location", web.RequestPath(r))
+				w.Header().Set("Location", again)
 				w.Header()["cache-control"] = []string{"no-store"}
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			default:

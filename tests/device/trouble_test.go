@@ -1,0 +1,140 @@
+package device_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/sharedtest"
+	"example.com/msauth/tests/testsite"
+)
+
+// Whatever a thief does with the session's own cookie, wherever sessions are kept, the
+// owner's session goes on.
+func TestThiefEndsNoSession(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*msauth.Config){
+		"cookies": func(*msauth.Config) {},
+		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, s *testsite.Site) {
+				m := bound(t, s)
+				m.thief(mainOnly).Get("/auth/logout", testsite.SameOrigin...)
+				m.hello("after the thief signed out")
+				s.As(msauthtest.Mia)
+				m.thief(mainOnly).Get("/")
+				m.hello("after the thief signed in as somebody else")
+				s.As(msauthtest.Ada)
+				m.thief(mainOnly).Get("/")
+				m.hello("after the thief signed in as the owner")
+				for _, path := range []string{"/auth/login", "/auth/continue", "/auth/device/register", "/auth/device/refresh"} {
+					m.thief(mainOnly).Get(path)
+					m.thief(mainOnly).Request(http.MethodPost, path, "Sec-Fetch-Site", "same-origin")
+				}
+				m.hello("after all of it")
+			}, offered, change)
+		})
+	}
+}
+
+// Requests that were under way with the cookie from before the registration are answered.
+func TestRequestsAroundTheRegistration(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*msauth.Config){
+		"cookies": func(*msauth.Config) {},
+		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, s *testsite.Site) {
+				m := newMachine(t, s)
+				path, challenge := m.signIn("/")
+				under := m.thief(func(string) bool { return true })
+				m.register(path, challenge)
+				if res := under.Still().Get("/"); res.Text != testsite.HelloAda || strings.Contains(strings.Join(res.Header["Set-Cookie"], "\n"), testsite.CookieName(t, s)+"=") {
+					t.Errorf("page: status %d, %.100q, %q", res.StatusCode, res.Text, res.Header["Set-Cookie"])
+				}
+				if res := under.Get("/", testsite.Script...); res.StatusCode != 200 {
+					t.Errorf("script: status %d", res.StatusCode)
+				}
+				m.hello("the browser")
+				time.Sleep(31 * time.Second)
+				refusedAs(t, "later", under)
+				m.hello("the browser, later")
+			}, offered, change)
+		})
+	}
+}
+
+// slow is Shared as a process has it whose answers come late.
+type slow struct{ msauth.Shared }
+
+func (s slow) Read(ctx context.Context, log string, after uint64, wait time.Duration) ([]msauth.SharedEntry, error) {
+	entries, err := s.Shared.Read(ctx, log, after, wait)
+	time.Sleep(500 * time.Millisecond)
+	return entries, err
+}
+
+// What another process has ended, of which the one with the registration does not know
+// yet, is not brought back by it.
+func TestSignOutUserAroundTheRegistration(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		backend := sharedtest.New()
+		s.Restart(t, func(c *msauth.Config) { c.Shared = slow{backend} })
+		cfg := s.Cfg
+		cfg.Shared = backend
+		other, err := msauth.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newMachine(t, s).signIn("/") // from now on the process follows what others do
+		time.Sleep(5 * time.Minute)
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		user := m.User().Key()
+		time.Sleep(2 * time.Second)
+		if err := other.SignOutUser(t.Context(), user); err != nil {
+			t.Fatal(err)
+		}
+		if res := m.register(path, challenge); res.StatusCode != http.StatusOK {
+			t.Errorf("registration: status %d; the process knows already", res.StatusCode)
+		}
+		time.Sleep(3 * time.Second)
+		refusedAs(t, "who was signed out", m.Browser)
+		if err := errors.Join(s.Auth.Close(t.Context()), other.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}, offered)
+}
+
+// A path that browsers take for another site's address is not where the proof leads.
+func TestRequireDeviceLeadsToThisSite(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := bound(t, s)
+		pay := s.Auth.RequireDevice(2 * time.Minute)(http.HandlerFunc(testsite.Hello)) // no ServeMux cleans the path
+		time.Sleep(3 * time.Minute)
+		for target, want := range map[string]string{
+			"/pay?x=1": "/pay?x=1", "https://app.test/pay": "/pay", "/pay?" + strings.Repeat("x", 3000): "/pay?" + strings.Repeat("x", 3000),
+			"//evil.example/x": "/", `/\evil.example`: "/", "/.//evil.example": "/", "https://app.test//evil.example/x": "/",
+		} {
+			r := httptest.NewRequest(http.MethodGet, s.URL, nil)
+			r.RequestURI = target
+			r.Header = http.Header{"Cookie": {m.CookieLine()}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
+			w := httptest.NewRecorder()
+			pay.ServeHTTP(w, r)
+			if got := w.Header().Get("Location"); w.Code != http.StatusTemporaryRedirect || got != want {
+				t.Errorf("%.50q: status %d to %.50q, want %.50q", target, w.Code, got, want)
+			}
+		}
+	}, offered)
+}
