@@ -12,7 +12,6 @@ import (
 
 	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
-	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
@@ -203,7 +202,7 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	}
 	rec := old.Clone()
 	rec.Device = key.Digest()
-	seal.RandomBytes(rec.ID[:])
+	rec.ID = device.Next(old.ID)
 	m.list(r, rec)
 	rec.Place = old.Place // what ends all that began before some moment ends this session too
 	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
@@ -298,6 +297,12 @@ type sessionCredental struct {
 	Type       string `json:"type"`
 	Name       string `json:"name"`
 	Attributes string `json:"attributes"`
+}
+
+// bindable reports whether a session may be bound just now, by a request that its browser
+// has sent before it was signed out.
+func (m *Middleware) bindable(isBound bool, begun time.Time) bool {
+	return m.cfg.DeviceBinding != DeviceBindingOff && !isBound && time.Since(begun) < 2*device.ChallengeLife
 }
 
 // answerDevice sets the bound cookie and says what the browser has to know. text is the

@@ -3,6 +3,7 @@ package device_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -71,6 +72,51 @@ func TestRequestsAroundTheRegistration(t *testing.T) {
 				m.hello("the browser, later")
 			}, offered, change)
 		})
+	}
+}
+
+// Signing out ends the session that a registration under way makes of it, in whatever
+// order the two arrive.
+func TestSignOutAroundTheRegistration(t *testing.T) {
+	t.Parallel()
+	for name, signOut := range map[string]func(t *testing.T, s *testsite.Site, before *testsite.Browser, user string){
+		"logout": func(_ *testing.T, _ *testsite.Site, before *testsite.Browser, _ string) {
+			before.Still().Get("/auth/logout", testsite.SameOrigin...)
+		},
+		"another person": func(_ *testing.T, s *testsite.Site, before *testsite.Browser, _ string) {
+			s.As(msauthtest.Mia)
+			before.Get("/auth/login?prompt=select_account")
+		},
+		"SignOutSession": func(t *testing.T, s *testsite.Site, _ *testsite.Browser, user string) {
+			list, err := s.Auth.Sessions(t.Context(), user)
+			for _, one := range list {
+				if !one.DeviceBound { // as a page lists it that is older than the registration
+					err = errors.Join(err, s.Auth.SignOutSession(t.Context(), user, one.ID))
+				}
+			}
+			if err != nil {
+				t.Errorf("sessions %+v, %v", list, err)
+			}
+		},
+	} {
+		for _, first := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s first %t", name, first), func(t *testing.T) {
+				t.Parallel()
+				inBubble(t, func(t *testing.T, s *testsite.Site) {
+					m := newMachine(t, s)
+					path, challenge := m.signIn("/")
+					before, user := m.thief(all), m.User().Key()
+					if first {
+						signOut(t, s, before, user)
+					}
+					m.register(path, challenge)
+					if !first {
+						signOut(t, s, before, user)
+					}
+					refusedAs(t, "who has signed out", m.Browser)
+				}, offered)
+			})
+		}
 	}
 }
 
