@@ -443,9 +443,6 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	}
 	m.noteSID(ctx, rec)
 	m.setMarker(in.w, markSignedIn)
-	if sent.Device != "" {
-		session.SetCookie(in.w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
-	}
 	m.offerDevice(in.w, rec)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))
