@@ -319,9 +319,7 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
 		Credentials: []sessionCredental{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
 	}
-	if home, _, _ := strings.Cut(m.cfg.Home, "?"); home != "/" {
-		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", home}}
-	}
+	c.Scope.Rules = scopeRules(m.base.EscapedPath(), m.cfg.Home)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c)
 }
@@ -371,6 +369,21 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 			}
 		}), provider.Requirement{})
 	}
+}
+
+// scopeRules are the paths of the app's pages where other apps may be on the same host:
+// below the parent of BaseURL's path, which is where Home is by default, and below Home.
+func scopeRules(base, home string) []sessionRule {
+	pages := base[:strings.LastIndexByte(base, '/')+1]
+	home, _, _ = strings.Cut(home, "?")
+	if pages == "" || pages == "/" || home == "/" {
+		return nil
+	}
+	rules := []sessionRule{{"exclude", "*", "/"}, {"include", "*", pages}}
+	if !strings.HasPrefix(home, pages) {
+		rules = append(rules, sessionRule{"include", "*", home})
+	}
+	return rules
 }
 
 // unboundPage answers requests that take a bound session.
