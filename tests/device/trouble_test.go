@@ -67,6 +67,13 @@ func TestRequestsAroundTheRegistration(t *testing.T) {
 					t.Errorf("script: status %d", res.StatusCode)
 				}
 				m.hello("the browser")
+				if name == "store" { // a stored session is not mended: nothing has put its cookie back
+					mixed := under.Still()
+					under.Keep(deviceOf(m))
+					if res := mixed.Get("/"); res.Text != testsite.HelloAda || len(res.Header["Set-Cookie"]) > 0 {
+						t.Errorf("page with the new bound cookie: status %d, %q", res.StatusCode, res.Header["Set-Cookie"])
+					}
+				}
 				time.Sleep(31 * time.Second)
 				refusedAs(t, "later", under)
 				m.hello("the browser, later")
@@ -118,6 +125,44 @@ func TestSignOutAroundTheRegistration(t *testing.T) {
 			})
 		}
 	}
+}
+
+// deviceOf is the bound cookie of a machine.
+func deviceOf(m *machine) (name, value string) {
+	for _, c := range m.Cookies() {
+		if strings.HasSuffix(c.Name, "-device") {
+			return c.Name, c.Value
+		}
+	}
+	m.t.Error("no bound cookie")
+	return "", ""
+}
+
+// A bound cookie of one's own makes nothing of a session that is not bound: one that has
+// ended stays so, and one that goes on is not another one.
+func TestBoundCookieBesideAnotherSession(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		before := m.thief(all)
+		m.register(path, challenge)
+		cannot := s.Browser(t)
+		cannot.SignIn(msauthtest.Mia)
+		time.Sleep(31 * time.Second)
+		own := bound(t, s)
+		before.Keep(deviceOf(own))
+		refusedAs(t, "who copied a cookie from before the registration", before)
+		user := own.User().Key()
+		cannot.Keep(deviceOf(own))
+		cannot.WantGreeting("hello Mia Müller")
+		if err := s.Auth.SignOutUser(t.Context(), user); err != nil {
+			t.Fatal(err)
+		}
+		cannot.WantGreeting("hello Mia Müller")
+		m.thief(all).Get("/auth/logout", testsite.SameOrigin...)
+		refusedAs(t, "who was signed out", own.Browser)
+	}, offered)
 }
 
 // slow is Shared as a process has it whose answers come late.
