@@ -165,6 +165,41 @@ func TestBoundCookieBesideAnotherSession(t *testing.T) {
 	}, offered)
 }
 
+// A bound cookie is of one session and one key.
+func TestBoundCookieIsOfOneSessionAndKey(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		thief := newMachine(t, s)
+		for _, c := range m.Cookies() {
+			thief.Keep(c.Name, c.Value)
+		}
+		m.register(path, challenge)
+		second := newMachine(t, s)
+		second.key = m.key // no browser does that
+		second.register(second.signIn("/"))
+		mixed := m.thief(mainOnly)
+		mixed.Keep(deviceOf(second))
+		refusedAs(t, "with the bound cookie of another session with the same key", mixed)
+
+		s.Restart(t) // another process, which does not know that the session is bound
+		if res := thief.register(path, challenge); res.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+		mixed = m.thief(mainOnly)
+		mixed.Keep(deviceOf(thief))
+		refusedAs(t, "with the bound cookie of another key", mixed)
+		mixed = thief.thief(mainOnly)
+		mixed.Keep(deviceOf(m))
+		refusedAs(t, "the other way round", mixed)
+		m.hello("the owner")
+		if res := thief.post(thief.refreshURL, "Sec-Secure-Session-Id", m.identifier); !strings.Contains(res.Text, `"continue":false`) {
+			t.Errorf("with the owner's identifier: status %d", res.StatusCode)
+		}
+	}, offered)
+}
+
 // slow is Shared as a process has it whose answers come late.
 type slow struct{ msauth.Shared }
 
