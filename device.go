@@ -334,7 +334,8 @@ const shortestProof = 2 * time.Minute
 
 // RequireDevice is [Middleware.Require] for sensitive handlers: the device must have been
 // proved at most maxAge ago, which is at least 2 minutes. If it was not, the browser is
-// asked to prove it before the request goes on (status 307), and people notice nothing.
+// asked to prove it before the request goes on (status 307), and people notice nothing. A
+// WebSocket handshake does not follow that: it fails once.
 // Whose session is not bound (see [Config.DeviceBinding]) must have entered credentials
 // at most maxAge ago, as with [Middleware.RequireFreshSignIn], or is sent to Microsoft to
 // enter them. At Live Connect, which cannot prove that, they get a page with status 403.
@@ -391,9 +392,12 @@ func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *se
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "device-required", Status: http.StatusForbidden,
 		Title: "This browser cannot be used here",
-		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser.",
-		Links: []Link{{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("the session is not bound to a device"),
+		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser. If this is one, sign in again.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, // the session may be older than the setting
+			{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"},
+		},
+		Err: errors.New("the session is not bound to a device"),
 	}, m.accessRefused(r, "device", rec)...)
 }
 

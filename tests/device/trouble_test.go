@@ -200,6 +200,28 @@ func TestBoundCookieIsOfOneSessionAndKey(t *testing.T) {
 	}, offered)
 }
 
+// A session from before binding was required is bound by signing in again, which its page
+// offers.
+func TestSessionFromBeforeTheRequirement(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		if path, _ := m.signIn("/"); path != "" {
+			t.Errorf("offered %q", path)
+		}
+		time.Sleep(time.Hour)
+		s.Restart(t, required)
+		res := m.Get("/orders")
+		s.WantPage(t, res, http.StatusForbidden, "device-required", "not bound to a device")
+		again := testsite.LinksOf(res)[0]
+		if again != "/auth/login?return_to=%2Forders" {
+			t.Fatalf("the page leads to %q", again)
+		}
+		m.register(m.signIn(again))
+		m.hello("after signing in again")
+	})
+}
+
 // slow is Shared as a process has it whose answers come late.
 type slow struct{ msauth.Shared }
 
