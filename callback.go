@@ -422,7 +422,11 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	}
 	m.withoutRefreshToken(rec)
 	m.list(in.r, rec)
-	if err := m.sessions.Create(in.w, in.r, rec); err != nil {
+	replaced := time.Duration(0)
+	if sent.unproved != "" {
+		replaced = session.Stays // whoever sent a copy of it signs nobody out
+	}
+	if err := m.sessions.Create(in.w, in.r, rec, replaced); err != nil {
 		if err := in.undo(); err != nil {
 			m.log.ErrorContext(ctx, "msauth: restoring the stored tokens after a failed sign-in", "err", err)
 		}
@@ -439,9 +443,6 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	}
 	m.noteSID(ctx, rec)
 	m.setMarker(in.w, markSignedIn)
-	if sent.Device != "" {
-		session.SetCookie(in.w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
-	}
 	m.offerDevice(in.w, rec)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
-	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
@@ -206,9 +206,10 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	}
 	rec := old.Clone()
 	rec.Device = key.Digest()
-	seal.RandomBytes(rec.ID[:])
+	rec.ID = device.Next(old.ID)
 	m.list(r, rec)
-	if err := m.sessions.Create(w, r, rec); err != nil {
+	rec.Place = old.Place // what ends all that began before some moment ends this session too
+	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
 		m.endSession(r.Context(), rec, 0)
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
@@ -304,6 +305,12 @@ type sessionCredential struct {
 	Attributes string `json:"attributes"`
 }
 
+// bindable reports whether a session may be bound just now, by a request that its browser
+// has sent before it was signed out.
+func (m *Middleware) bindable(isBound bool, begun time.Time) bool {
+	return m.cfg.DeviceBinding != DeviceBindingOff && !isBound && time.Since(begun) < 2*device.ChallengeLife
+}
+
 // answerDevice sets the bound cookie and says what the browser has to know. text is the
 // identifier as it was sent: it never changes.
 func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, text string, made int64) {
@@ -318,28 +325,9 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
 		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
 	}
-	if folder := m.deviceScope(); folder != "/" { // of several rules that fit, the last one counts
-		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", folder}}
-	}
+	c.Scope.Rules = scopeRules(m.base.EscapedPath(), m.cfg.Home)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c)
-}
-
-// deviceScope returns the folder that Home and BaseURL have in common: below it the browser
-// renews the bound cookie before a request. Home alone may be one page of many, such as
-// "/dashboard/", and sessions of the others would end with the cookie.
-func (m *Middleware) deviceScope() string {
-	home, base := m.cfg.Home, m.base.EscapedPath()
-	folder := "/"
-	for i := range min(len(home), len(base)) {
-		if home[i] != base[i] {
-			break
-		}
-		if home[i] == '/' {
-			folder = home[:i+1]
-		}
-	}
-	return folder
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
@@ -352,7 +340,8 @@ const shortestProof = 2 * time.Minute
 
 // RequireDevice is [Middleware.Require] for sensitive handlers: the device must have been
 // proved at most maxAge ago, which is at least 2 minutes. If it was not, the browser is
-// asked to prove it before the request goes on (status 307), and people notice nothing.
+// asked to prove it before the request goes on (status 307), and people notice nothing. A
+// WebSocket handshake does not follow that: it fails once.
 // Whose session is not bound (see [Config.DeviceBinding]) must have entered credentials
 // at most maxAge ago, as with [Middleware.RequireFreshSignIn], or is sent to Microsoft to
 // enter them. At Live Connect, which cannot prove that, they get a page with status 403.
@@ -374,8 +363,12 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
 			case isBound && now-v.bound.Proved > longest:
 				// The browser proves itself before it repeats the request.
+				again := web.RequestPath(r)
+				if path, cut := web.ReturnPath(again, nil, ""); path == "" && !cut {
+					again = m.cfg.Home // a path that browsers take for another site's address
+				}
 				session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
-				w.Header().Set("Location", web.RequestPath(r))
+				w.Header().Set("Location", again)
 				w.Header()["cache-control"] = []string{"no-store"}
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			default:
@@ -385,14 +378,32 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 	}
 }
 
+// scopeRules are the paths of the app's pages where other apps may be on the same host:
+// below the parent of BaseURL's path, which is where Home is by default, and below Home.
+func scopeRules(base, home string) []sessionRule {
+	pages := base[:strings.LastIndexByte(base, '/')+1]
+	home, _, _ = strings.Cut(home, "?")
+	if pages == "" || pages == "/" || home == "/" {
+		return nil
+	}
+	rules := []sessionRule{{"exclude", "*", "/"}, {"include", "*", pages}}
+	if !strings.HasPrefix(home, pages) {
+		rules = append(rules, sessionRule{"include", "*", home})
+	}
+	return rules
+}
+
 // unboundPage answers requests that take a bound session.
 func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *session.Record) {
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "device-required", Status: http.StatusForbidden,
 		Title: "This browser cannot be used here",
-		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. If this is one, sign in again in some minutes; otherwise open the page in such a browser.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, {URL: m.LogoutURL(), Label: "Sign out"}},
-		Err:   errors.New("the session is not bound to a device"),
+		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser. If this is one, sign in again.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, // the session may be older than the setting
+			{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"},
+		},
+		Err: errors.New("the session is not bound to a device"),
 	}, m.accessRefused(r, "device", rec)...)
 }
 

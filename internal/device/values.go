@@ -1,6 +1,7 @@
 package device
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +20,13 @@ const (
 
 // An ID is that of a session.
 type ID = [8]byte
+
+// Next returns the ID of the session that takes the place of another one when a key is
+// registered. It is known before, so that whoever ends one of them can end both.
+func Next(id ID) ID {
+	sum := sha256.Sum256(append([]byte("msauth bound session v1\x00"), id[:]...))
+	return ID(sum[:])
+}
 
 // A Bound is what the bound cookie says. The zero value says nothing.
 type Bound struct {

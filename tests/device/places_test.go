@@ -162,8 +162,8 @@ func TestRefreshesThatAreRefused(t *testing.T) {
 			if !test.want(test.res) {
 				t.Errorf("%s: status %d, %.200q", test.name, test.res.StatusCode, test.res.Text)
 			}
-			if test.res.Header.Get("Set-Cookie") != "" {
-				t.Errorf("%s: sets a cookie", test.name)
+			if test.res.Header.Get("Set-Cookie") != "" || test.res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v", test.name, test.res.Header)
 			}
 		}
 		m.hello("after all of it")
