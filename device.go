@@ -204,16 +204,14 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
-	rec := old.Clone()
+	rec := old.Clone() // also its Place: what ends all that began before some moment ends this session too
 	rec.Device = key.Digest()
 	rec.ID = device.Next(old.ID)
-	m.list(r, rec)
-	rec.Place = old.Place // what ends all that began before some moment ends this session too
 	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
-		m.endSession(r.Context(), rec, 0)
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}
+	m.list(r, rec)
 	m.endSession(r.Context(), old, replacedGrace)
 	m.noteSID(r.Context(), rec)
 	m.events.count(func(s *Stats) { s.Devices.Registered++ })

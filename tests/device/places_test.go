@@ -119,6 +119,29 @@ func TestSlowAnswerAfterTheRegistration(t *testing.T) {
 	}, offered)
 }
 
+// A registration that fails because the store does can be sent again.
+func TestRegistrationWhileTheStoreFails(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		for _, what := range []string{"New", "write"} {
+			store.Breaks(what, 0, errors.New("out of order"))
+			if res := m.register(path, challenge); res.StatusCode != http.StatusServiceUnavailable || len(res.Header["Set-Cookie"]) > 0 {
+				t.Errorf("%s: status %d, %v", what, res.StatusCode, res.Header)
+			}
+			store.Works()
+		}
+		user := m.User().Key()
+		if list, err := s.Auth.Sessions(t.Context(), user); err != nil || len(list) != 1 {
+			t.Errorf("sessions %+v, %v", list, err)
+		}
+		m.register(path, challenge)
+		m.hello("afterwards")
+	}, offered, func(c *msauth.Config) { c.Store = store })
+}
+
 // A session of a store that fails is not ended by that, and nor is its binding.
 func TestRefreshWhileTheStoreFails(t *testing.T) {
 	t.Parallel()
