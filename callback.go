@@ -440,6 +440,9 @@ func (m *Middleware) makeSession(in *arrival) bool {
 			grace = replacedGrace
 		}
 		m.endSession(ctx, old, grace)
+		if sent.before != nil {
+			m.endSession(ctx, sent.before, grace)
+		}
 	}
 	m.noteSID(ctx, rec)
 	m.setMarker(in.w, markSignedIn)

@@ -88,6 +88,10 @@ type loaded struct {
 	raw      *session.Record // also if the proof of its device is missing
 	bound    device.Bound    // what the bound cookie says
 	unproved string          // why Rec is nil though there is a session: see refusedProof
+
+	// before is the session as its cookie has it if a key was registered for it by a
+	// request without that cookie: Rec is bound already, and nothing is written yet.
+	before *session.Record
 }
 
 // load finds the request's session. One that is bound to a device is there only with
@@ -100,16 +104,20 @@ func (m *Middleware) load(r *http.Request, into *session.Record) (l loaded, err 
 	}
 	var ok bool
 	if l.bound, ok = m.devices.Open(l.Device); ok && l.Rec.Device == (device.Digest{}) {
-		if l.bound.Before == l.Rec.ID && m.cfg.Store == nil {
-			// A slow answer has put back the cookie from before the registration.
-			l.Rec.ID, l.Rec.Device, l.Rec.Surplus = l.bound.ID, l.bound.Key, true
-		} else {
+		ended, leaving := m.ended.State(l.Rec, time.Now())
+		switch replaced := ended || leaving; {
+		case l.bound.Before != l.Rec.ID, replaced && m.cfg.Store != nil:
 			l.bound = device.Bound{} // of another session
 			return l, err
+		case !replaced:
+			l.before = l.Rec.Clone()
+			l.Rec.ID, l.Rec.Device = l.bound.ID, l.bound.Key
+		default: // a slow answer has put back the cookie from before the registration
+			l.Rec.ID, l.Rec.Device, l.Rec.Surplus = l.bound.ID, l.bound.Key, true
 		}
 	}
 	if l.unproved = refusedProof(l.Rec, l.bound, ok, l.Device != ""); l.unproved != "" {
-		l.Rec = nil
+		l.Rec, l.before = nil, nil
 	}
 	return l, err
 }
@@ -171,6 +179,10 @@ func (m *Middleware) countRefusal(r *http.Request, reason string, err error) {
 // registerDevice serves BaseURL + "/device/register": the browser brings the key that it
 // has made. The session is replaced by one that is bound to the key. Only the answer of
 // the sign-in has a challenge for it, so nobody registers a key of their own later.
+//
+// After a click on Microsoft's page the browser takes this for a request of Microsoft's,
+// and leaves out the session (SameSite=Lax). Then its next request, which has the session
+// and the bound cookie, replaces it.
 func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	if !m.deviceRequest(w, r) {
 		return
@@ -180,16 +192,10 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
-	case l.Rec == nil:
+	case l.Rec == nil && l.Sent:
 		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("there is no session to bind"))
 		return
-	case l.Rec.Device != device.Digest{}:
-		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is bound already"))
-		return
-	}
-	old := l.Rec
-	ended, leaving := m.ended.State(old, time.Now())
-	if leaving || m.judge(old, ended, time.Now()) != "" {
+	case l.Rec != nil && m.registered(l.Rec):
 		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or bound already"))
 		return
 	}
@@ -199,24 +205,47 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 		m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 		return
 	}
-	made, err := m.devices.Answered(challenge, device.Register, old.ID)
+	id, made, err := m.devices.Answered(challenge, device.Register)
+	if err == nil && l.Rec != nil && l.Rec.ID != id {
+		err = errors.New("the challenge is another session's")
+	}
 	if err != nil {
 		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
-	rec := old.Clone() // also its Place: what ends all that began before some moment ends this session too
-	rec.Device = key.Digest()
-	rec.ID = device.Next(old.ID)
-	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
+	once := &session.Record{ID: device.Once(id), Device: key.Digest(), SignedIn: made}
+	if m.registered(&session.Record{ID: id, SignedIn: made}) || m.ended.Has(once) {
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or has a key already"))
+		return
+	}
+	if l.Rec == nil {
+		m.endSession(r.Context(), once, 0)
+	} else if _, err := m.bind(w, r, l.Rec, key.Digest()); err != nil {
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
+	}
+	m.answerDevice(w, device.Identifier{ID: device.Next(id), Before: id, Key: key, Begun: made}, "", made)
+}
+
+// registered reports whether a session takes no key: it is bound already, or over.
+func (m *Middleware) registered(rec *session.Record) bool {
+	ended, leaving := m.ended.State(rec, time.Now())
+	return rec.Device != (device.Digest{}) || ended || leaving
+}
+
+// bind writes a session that is bound to a key in place of one that is not.
+func (m *Middleware) bind(w http.ResponseWriter, r *http.Request, old *session.Record, key device.Digest) (*session.Record, error) {
+	rec := old.Clone() // also its Place: what ends all that began before some moment ends this session too
+	rec.ID, rec.Device, rec.Surplus = device.Next(old.ID), key, false
+	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
+		return nil, err
 	}
 	m.list(r, rec)
 	m.endSession(r.Context(), old, replacedGrace)
 	m.noteSID(r.Context(), rec)
 	m.events.count(func(s *Stats) { s.Devices.Registered++ })
 	m.log.InfoContext(r.Context(), "msauth: session bound to the device", "event", "device_registered", "user", rec.User.Key())
-	m.answerDevice(w, device.Identifier{ID: rec.ID, Before: old.ID, Key: key}, "", made)
+	return rec, nil
 }
 
 // refreshDevice serves BaseURL + "/device/refresh": the browser proves that it still has
@@ -241,7 +270,12 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	if rec != nil && rec.ID == id.Before && rec.Device == (device.Digest{}) {
 		rec.ID, rec.Device = id.ID, id.Key.Digest() // see load
 	}
-	if rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
+	over := rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != ""
+	if !sent.Sent { // nobody is signed in, or a link on another site has led here: see registerDevice
+		of := &session.Record{ID: id.ID, SignedIn: id.Begun}
+		over = m.ended.Has(of) || !time.Now().Before(of.Ends(m.cfg.MaxAge))
+	}
+	if over {
 		m.endBinding(w, r, text, errors.New("the session is over, or another one"))
 		return
 	}
@@ -252,7 +286,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 			m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 			return
 		}
-		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
+		if made, err = m.devices.AnsweredFor(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
 			m.countRefusal(r, badChallenge, err)
 		}
 	}
@@ -283,6 +317,7 @@ type sessionConfig struct {
 	RefreshURL  string              `json:"refresh_url"`
 	Scope       sessionScope        `json:"scope"`
 	Credentials []sessionCredential `json:"credentials"`
+	Initiators  []string            `json:"allowed_refresh_initiators"`
 }
 
 type sessionScope struct {
@@ -321,7 +356,8 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 	c := sessionConfig{
 		Identifier: text, RefreshURL: m.base.EscapedPath() + "/device/refresh",
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
-		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
+		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=None"}},
+		Initiators:  []string{"*"}, // a link on any site may lead here while the bound cookie is over
 	}
 	c.Scope.Rules = scopeRules(m.base.EscapedPath(), m.cfg.Home)
 	w.Header().Set("Content-Type", "application/json")

@@ -48,19 +48,19 @@ func TestChallengesAreForOnePurposeAndSessionAndAMinute(t *testing.T) {
 		c := v.Challenge(Refresh, ID{1})
 		made := time.Now().Unix()
 		time.Sleep(ChallengeLife)
-		if at, err := v.Answered(c, Refresh, ID{1}); err != nil || at != made {
+		if at, err := v.AnsweredFor(c, Refresh, ID{1}); err != nil || at != made {
 			t.Errorf("made at %d, %v, want %d", at, err, made)
 		}
 		for name, err := range map[string]error{
-			"purpose": second(v.Answered(c, Register, ID{1})), "session": second(v.Answered(c, Refresh, ID{2})),
-			"text": second(v.Answered(c[1:], Refresh, ID{1})), "app": second(newValues(t, "app").Answered(c, Refresh, ID{1})),
+			"purpose": second(v.AnsweredFor(c, Register, ID{1})), "session": second(v.AnsweredFor(c, Refresh, ID{2})),
+			"text": second(v.AnsweredFor(c[1:], Refresh, ID{1})), "app": second(newValues(t, "app").AnsweredFor(c, Refresh, ID{1})),
 		} {
 			if err == nil || errors.Is(err, ErrStale) {
 				t.Errorf("another %s: %v", name, err)
 			}
 		}
 		time.Sleep(time.Second)
-		if _, err := v.Answered(c, Refresh, ID{1}); !errors.Is(err, ErrStale) {
+		if _, err := v.AnsweredFor(c, Refresh, ID{1}); !errors.Is(err, ErrStale) {
 			t.Errorf("after a minute: %v", err)
 		}
 	})

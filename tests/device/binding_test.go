@@ -303,7 +303,7 @@ func TestPagesThatABindingIsFor(t *testing.T) {
 		{"/expenses/auth", "", expenses},
 		{"/expenses/auth", "/expenses/?tab=mine/all", expenses},
 		{"/expenses/auth", "/expenses/all/", expenses},
-		{"/expenses/auth", "/expenses", ""},
+		{"/expenses/auth", "/start", strings.TrimSuffix(expenses, "]") + `,{"type":"include","domain":"*","path":"/start"}]`},
 		{"/expenses/auth", "/", ""},
 		{"/auth", "/dashboard/", ""}, // one page of many
 	} {
