@@ -219,6 +219,12 @@ func TestEndOfABinding(t *testing.T) {
 			t.Error("the binding of the session before goes on")
 		}
 		again.hello("after a refresh of the binding before")
+		if err := s.Auth.SignOutUser(t.Context(), again.User().Key()); err != nil {
+			t.Fatal(err)
+		}
+		if again.refresh(); !again.ended {
+			t.Error("the binding of a session that has ended goes on")
+		}
 	}, offered)
 }
 

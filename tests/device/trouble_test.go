@@ -182,6 +182,9 @@ func TestBoundCookieIsOfOneSessionAndKey(t *testing.T) {
 		mixed := m.thief(mainOnly)
 		mixed.Keep(deviceOf(second))
 		refusedAs(t, "with the bound cookie of another session with the same key", mixed)
+		if res := m.post(m.refreshURL, "Sec-Secure-Session-Id", second.identifier); !strings.Contains(res.Text, `"continue":false`) {
+			t.Errorf("with the identifier of another session with the same key: status %d", res.StatusCode)
+		}
 
 		s.Restart(t) // another process, which does not know that the session is bound
 		if res := thief.register(path, challenge); res.StatusCode != http.StatusOK {
