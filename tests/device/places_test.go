@@ -113,8 +113,14 @@ func TestSlowAnswerAfterTheRegistration(t *testing.T) {
 			t.Error("the cookie was not mended")
 		}
 		refusedAs(t, "a copy of what was mended", m.thief(mainOnly))
-		time.Sleep(9 * time.Minute)
-		m.refresh()
+		time.Sleep(11 * time.Minute)
+		for _, c := range before { // and once more, when the bound cookie has ended
+			m.Keep(c.Name, c.Value)
+		}
+		refusedAs(t, "a copy of them, when the bound cookie has ended", m.thief(all))
+		if m.refresh(); m.ended {
+			t.Error("the binding has ended")
+		}
 		m.hello("later")
 	}, offered)
 }

@@ -225,6 +225,25 @@ func TestSessionFromBeforeTheRequirement(t *testing.T) {
 	})
 }
 
+// Live Connect cannot prove that credentials were entered.
+func TestRequireDeviceAtLiveConnect(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		s.Mux.Handle("/pay", s.Auth.RequireDevice(2*time.Minute)(http.HandlerFunc(testsite.Hello)))
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		s.WantPage(t, m.Get("/pay"), http.StatusForbidden, "device-required", "not bound to a device")
+		m.register(path, challenge)
+		if res := m.Get("/pay"); res.Text != testsite.HelloAda {
+			t.Errorf("bound: status %d, %.100q", res.StatusCode, res.Text)
+		}
+		time.Sleep(3 * time.Minute)
+		if res := m.Still().Get("/pay"); res.StatusCode != http.StatusTemporaryRedirect {
+			t.Errorf("later: status %d", res.StatusCode)
+		}
+	}, offered, testsite.AtLiveConnect)
+}
+
 // slow is Shared as a process has it whose answers come late.
 type slow struct{ msauth.Shared }
 
