@@ -82,6 +82,10 @@ const (
 // where that is required.
 const bindingPatience = 30 * time.Second
 
+// maxBinding limits how many sessions are remembered that were bound in the last minutes,
+// or are about to be: of two registrations at a time one counts.
+const maxBinding = 10_000
+
 // A loaded is what a request brings of a session.
 type loaded struct {
 	session.Loaded
@@ -200,10 +204,15 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
+	if !m.binding.Add(old.ID, struct{}{}, time.Unix(made, 0).Add(2*device.ChallengeLife)) {
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is bound already"))
+		return
+	}
 	rec := old.Clone() // also its Place: what ends all that began before some moment ends this session too
 	rec.Device = key.Digest()
 	rec.ID = device.Next(old.ID)
 	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
+		m.binding.Drop(old.ID)
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/sharedtest"
 	"example.com/msauth/tests/testsite"
+	"github.com/gorilla/sessions"
 )
 
 // Whatever a thief does with the session's own cookie, wherever sessions are kept, the
@@ -242,6 +243,40 @@ func TestRequireDeviceAtLiveConnect(t *testing.T) {
 			t.Errorf("later: status %d", res.StatusCode)
 		}
 	}, offered, testsite.AtLiveConnect)
+}
+
+// slowStore is a store that takes a while to save.
+type slowStore struct{ *testsite.Files }
+
+func (s slowStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	time.Sleep(time.Second)
+	return s.Files.Save(r, w, session)
+}
+
+// Of two registrations at a time one counts.
+func TestTwoRegistrationsAtATime(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m, thief := newMachine(t, s), newMachine(t, s)
+		path, challenge := m.signIn("/")
+		for _, c := range m.Cookies() {
+			thief.Keep(c.Name, c.Value)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			time.Sleep(time.Millisecond)
+			if res := thief.register(path, challenge); res.StatusCode != http.StatusBadRequest {
+				t.Errorf("the second one: status %d", res.StatusCode)
+			}
+		}()
+		if res := m.register(path, challenge); res.StatusCode != http.StatusOK {
+			t.Errorf("the first one: status %d", res.StatusCode)
+		}
+		<-done
+		m.hello("afterwards")
+	}, offered, func(c *msauth.Config) { c.Store = slowStore{store} })
 }
 
 // slow is Shared as a process has it whose answers come late.
