@@ -82,6 +82,10 @@ const (
 // where that is required.
 const bindingPatience = 30 * time.Second
 
+// maxBinding limits how many sessions are remembered that were bound in the last minutes,
+// or are about to be: of two registrations at a time one counts.
+const maxBinding = 10_000
+
 // A loaded is what a request brings of a session.
 type loaded struct {
 	session.Loaded
@@ -213,14 +217,15 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
-	once := &session.Record{ID: device.Once(id), Device: key.Digest(), SignedIn: made}
-	if m.registered(&session.Record{ID: id, SignedIn: made}) || m.ended.Has(once) {
+	once := &session.Record{ID: device.Once(id), Device: key.Digest(), SignedIn: made} // known to all processes, if there is a Config.Shared
+	if m.registered(&session.Record{ID: id, SignedIn: made}) || m.ended.Has(once) || !m.binding.Add(id, struct{}{}, time.Unix(made, 0).Add(2*device.ChallengeLife)) {
 		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or has a key already"))
 		return
 	}
 	if l.Rec == nil {
 		m.endSession(r.Context(), once, 0)
 	} else if _, err := m.bind(w, r, l.Rec, key.Digest()); err != nil {
+		m.binding.Drop(id)
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}

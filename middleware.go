@@ -51,7 +51,8 @@ type keeping struct {
 	sessions session.Store
 	ended    *session.Revoked
 	devices  *device.Values
-	shared   *shared.Hub // nil without Config.Shared
+	binding  *ttl.Map[session.ID, struct{}] // sessions that are being bound
+	shared   *shared.Hub                    // nil without Config.Shared
 
 	directory session.Directory
 

@@ -2,6 +2,7 @@ package device
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,14 @@ func TestChallengesAreForOnePurposeAndSessionAndAMinute(t *testing.T) {
 		time.Sleep(time.Second)
 		if _, err := v.AnsweredFor(c, Refresh, ID{1}); !errors.Is(err, ErrStale) {
 			t.Errorf("after a minute: %v", err)
+		}
+		// Of another server, whose clock is ahead.
+		for ahead, want := range map[time.Duration]error{ChallengeLife: nil, ChallengeLife + time.Second: ErrStale} {
+			plain := append([]byte{byte(Refresh)}, make([]byte, 8)...)
+			plain = binary.BigEndian.AppendUint64(plain, uint64(time.Now().Add(ahead).Unix()))
+			if _, err := v.Answered(v.challenges.Seal(plain, v.data), Refresh, ID{}); !errors.Is(err, want) {
+				t.Errorf("made %v later than now: %v, want %v", ahead, err, want)
+			}
 		}
 	})
 }

@@ -113,8 +113,14 @@ func TestSlowAnswerAfterTheRegistration(t *testing.T) {
 			t.Error("the cookie was not mended")
 		}
 		refusedAs(t, "a copy of what was mended", m.thief(mainOnly))
-		time.Sleep(9 * time.Minute)
-		m.refresh()
+		time.Sleep(11 * time.Minute)
+		for _, c := range before { // and once more, when the bound cookie has ended
+			m.Keep(c.Name, c.Value)
+		}
+		refusedAs(t, "a copy of them, when the bound cookie has ended", m.thief(all))
+		if m.refresh(); m.ended {
+			t.Error("the binding has ended")
+		}
 		m.hello("later")
 	}, offered)
 }
@@ -178,7 +184,8 @@ func TestRefreshesThatAreRefused(t *testing.T) {
 			{"with another machine's key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, false)), status(400)},
 			{"with a new key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, true)), status(400)},
 			{"with a challenge of its own making", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", m.proof("c1", false)), status(403)},
-			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), ends},
+			{"with another session and this one's identifier", post(other, "Sec-Secure-Session-Id", m.identifier), ends},
+			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), status(403)},
 			{"from another site", m.Request(http.MethodPost, "/auth/device/refresh", "Sec-Fetch-Site", "cross-site", "Sec-Secure-Session-Id", m.identifier), status(403)},
 			{"by GET", m.Get("/auth/device/refresh"), status(405)},
 		} {

@@ -14,6 +14,7 @@ import (
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/sharedtest"
 	"example.com/msauth/tests/testsite"
+	"github.com/gorilla/sessions"
 )
 
 // Whatever a thief does with the session's own cookie, wherever sessions are kept, the
@@ -182,6 +183,9 @@ func TestBoundCookieIsOfOneSessionAndKey(t *testing.T) {
 		mixed := m.thief(mainOnly)
 		mixed.Keep(deviceOf(second))
 		refusedAs(t, "with the bound cookie of another session with the same key", mixed)
+		if res := m.post(m.refreshURL, "Sec-Secure-Session-Id", second.identifier); !strings.Contains(res.Text, `"continue":false`) {
+			t.Errorf("with the identifier of another session with the same key: status %d", res.StatusCode)
+		}
 
 		s.Restart(t) // another process, which does not know that the session is bound
 		if res := thief.register(path, challenge); res.StatusCode != http.StatusOK {
@@ -220,6 +224,59 @@ func TestSessionFromBeforeTheRequirement(t *testing.T) {
 		m.register(m.signIn(again))
 		m.hello("after signing in again")
 	})
+}
+
+// Live Connect cannot prove that credentials were entered.
+func TestRequireDeviceAtLiveConnect(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		s.Mux.Handle("/pay", s.Auth.RequireDevice(2*time.Minute)(http.HandlerFunc(testsite.Hello)))
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		s.WantPage(t, m.Get("/pay"), http.StatusForbidden, "device-required", "not bound to a device")
+		m.register(path, challenge)
+		if res := m.Get("/pay"); res.Text != testsite.HelloAda {
+			t.Errorf("bound: status %d, %.100q", res.StatusCode, res.Text)
+		}
+		time.Sleep(3 * time.Minute)
+		if res := m.Still().Get("/pay"); res.StatusCode != http.StatusTemporaryRedirect {
+			t.Errorf("later: status %d", res.StatusCode)
+		}
+	}, offered, testsite.AtLiveConnect)
+}
+
+// slowStore is a store that takes a while to save.
+type slowStore struct{ *testsite.Files }
+
+func (s slowStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	time.Sleep(time.Second)
+	return s.Files.Save(r, w, session)
+}
+
+// Of two registrations at a time one counts.
+func TestTwoRegistrationsAtATime(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m, thief := newMachine(t, s), newMachine(t, s)
+		path, challenge := m.signIn("/")
+		for _, c := range m.Cookies() {
+			thief.Keep(c.Name, c.Value)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			time.Sleep(time.Millisecond)
+			if res := thief.register(path, challenge); res.StatusCode != http.StatusBadRequest {
+				t.Errorf("the second one: status %d", res.StatusCode)
+			}
+		}()
+		if res := m.register(path, challenge); res.StatusCode != http.StatusOK {
+			t.Errorf("the first one: status %d", res.StatusCode)
+		}
+		<-done
+		m.hello("afterwards")
+	}, offered, func(c *msauth.Config) { c.Store = slowStore{store} })
 }
 
 // slow is Shared as a process has it whose answers come late.
