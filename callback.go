@@ -452,7 +452,11 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	if missing := m.scopes.Missing(rec.Scopes, own); len(missing) > 0 {
 		m.log.InfoContext(ctx, "msauth: fewer scopes granted than asked for", "user", rec.User.Key(), "missing", strings.Join(missing, " "))
 	}
-	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
+	target, h := m.returnPath(in.signIn.ReturnTo), in.w.Header()
+	if deletion := m.cookies.Cookie(m.cookies.DeviceName(), "", -1); sent.Device != "" && headerBytes(h)+len("Set-Cookie: \r\n")+len(deletion.String())+redirectBytes+len(target) <= maxHeaders {
+		session.SetCookie(h, deletion) // so that the browser asks whether the binding before goes on; it is worth nothing beside the new session
+	}
+	m.leadOn(in.w, in.r, in.attempt, target)
 	return true
 }
 
