@@ -159,6 +159,7 @@ func TestProofsThatAreNone(t *testing.T) {
 		{"a short RSA key", weak.registration(t, "c1"), "neither P-256 nor RSA"},
 		{"no challenge", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"sub":"c1"}`), "jti is missing"},
 		{"a challenge that is no text", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":7}`), "jti is missing"},
+		{"an empty challenge", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":""}`), "jti is missing"},
 		{"two challenges", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":"c1","JTI":"c2"}`), "there twice"},
 		{"two types", s.signText(t, `{"typ":"dbsc+jwt","TYP":"JWT","alg":"ES256"}`, `{"jti":"c1"}`), "there twice"},
 		{"more after it", s.signText(t, `{"typ":"dbsc+jwt","alg":"ES256"}{}`, `{"jti":"c1"}`), "no JWT"},
