@@ -242,7 +242,7 @@ func TestField(t *testing.T) {
 		want   string
 	}{
 		{[]string{"abc.DEF-_~"}, "abc.DEF-_~"}, {[]string{`"abc"`}, "abc"}, {[]string{` "abc" `}, "abc"},
-		{nil, ""}, {[]string{"a", "b"}, ""}, {[]string{`"abc`}, ""}, {[]string{`abc"`}, ""}, {[]string{`"a";b=1`}, ""}, {[]string{"a, b"}, ""}, {[]string{`"a\"b"`}, ""}, {[]string{"é"}, ""},
+		{nil, ""}, {[]string{"a", "b"}, ""}, {[]string{`"abc`}, ""}, {[]string{`abc"`}, ""}, {[]string{`"a";b=1`}, ""}, {[]string{"a, b"}, ""}, {[]string{"a;b=1"}, ""}, {[]string{`"a\"b"`}, ""}, {[]string{"é"}, ""},
 	} {
 		if got := Field(test.values); got != test.want {
 			t.Errorf("%q: %q, want %q", test.values, got, test.want)
