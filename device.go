@@ -446,9 +446,15 @@ func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *se
 	}, m.accessRefused(r, "device", rec)...)
 }
 
-// bindingPage waits for the browser to bind a session that has just begun.
-func (m *Middleware) bindingPage(w http.ResponseWriter, r *http.Request) {
-	again := m.returnPath(web.RequestPath(r))
+// awaitsBinding reports whether a session that has to be bound has just begun.
+func (m *Middleware) awaitsBinding(rec *session.Record) bool {
+	return m.cfg.DeviceBinding == DeviceBindingRequired && rec.Device == device.Digest{} &&
+		time.Now().Unix()-rec.SignedIn < int64(bindingPatience/time.Second)
+}
+
+// bindingPage waits for the browser to bind a session that has just begun, and leads to
+// again, a path on this site.
+func (m *Middleware) bindingPage(w http.ResponseWriter, r *http.Request, again string) {
 	m.showPage(w, r, Page{
 		Kind: "wait", Status: http.StatusOK, Refresh: time.Second,
 		Title: "One moment", Text: "Your session is being bound to this device.",

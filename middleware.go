@@ -200,7 +200,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 			}
 			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
 		case binding:
-			m.bindingPage(w, r)
+			m.bindingPage(w, r, m.returnPath(web.RequestPath(r)))
 		case unbound:
 			m.unboundPage(w, r, v.unbound)
 		case declined:

@@ -159,6 +159,7 @@ func TestProofsThatAreNone(t *testing.T) {
 		{"a short RSA key", weak.registration(t, "c1"), "neither P-256 nor RSA"},
 		{"no challenge", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"sub":"c1"}`), "jti is missing"},
 		{"a challenge that is no text", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":7}`), "jti is missing"},
+		{"an empty challenge", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":""}`), "jti is missing"},
 		{"two challenges", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":"c1","JTI":"c2"}`), "there twice"},
 		{"two types", s.signText(t, `{"typ":"dbsc+jwt","TYP":"JWT","alg":"ES256"}`, `{"jti":"c1"}`), "there twice"},
 		{"more after it", s.signText(t, `{"typ":"dbsc+jwt","alg":"ES256"}{}`, `{"jti":"c1"}`), "no JWT"},
@@ -241,7 +242,7 @@ func TestField(t *testing.T) {
 		want   string
 	}{
 		{[]string{"abc.DEF-_~"}, "abc.DEF-_~"}, {[]string{`"abc"`}, "abc"}, {[]string{` "abc" `}, "abc"},
-		{nil, ""}, {[]string{"a", "b"}, ""}, {[]string{`"abc`}, ""}, {[]string{`abc"`}, ""}, {[]string{`"a";b=1`}, ""}, {[]string{"a, b"}, ""}, {[]string{`"a\"b"`}, ""}, {[]string{"é"}, ""},
+		{nil, ""}, {[]string{"a", "b"}, ""}, {[]string{`"abc`}, ""}, {[]string{`abc"`}, ""}, {[]string{`"a";b=1`}, ""}, {[]string{"a, b"}, ""}, {[]string{"a;b=1"}, ""}, {[]string{`"a\"b"`}, ""}, {[]string{"é"}, ""},
 	} {
 		if got := Field(test.values); got != test.want {
 			t.Errorf("%q: %q, want %q", test.values, got, test.want)

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -76,6 +77,31 @@ func TestChallengesAreForOnePurposeAndSessionAndAMinute(t *testing.T) {
 }
 
 func second(_ int64, err error) error { return err }
+
+// Apps may share keys.
+func TestValuesAreOfOneApp(t *testing.T) {
+	t.Parallel()
+	ring, err := seal.NewKeyring([][]byte{bytes.Repeat([]byte("0123"), 8)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := NewValues(ring, []byte("one")), NewValues(ring, []byte("other"))
+	key, _, err := ReadRegistration(newP256(t).registration(t, "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []*Values{one, other} {
+		_, opened := v.Open(one.Seal(Bound{}))
+		_, refused := v.Identified(one.Identify(Identifier{Key: key}))
+		_, none := v.Answered(one.Challenge(Refresh, ID{}), Refresh, ID{})
+		if own := v == one; opened != own || (refused == nil) != own || (none == nil) != own {
+			t.Errorf("own %t: %t, %v, %v", own, opened, refused, none)
+		}
+	}
+	if _, err := one.Identified(one.Seal(Bound{})); err == nil {
+		t.Error("a bound cookie is an identifier")
+	}
+}
 
 func TestIdentifier(t *testing.T) {
 	t.Parallel()

@@ -244,6 +244,12 @@ func TestRequiredBinding(t *testing.T) {
 		if res := m.Get("/", testsite.Script...); res.StatusCode != http.StatusUnauthorized {
 			t.Errorf("script: status %d", res.StatusCode)
 		}
+		// A script that leads to the sign-in then begins no other session, which would have
+		// to be bound anew.
+		res := m.Still().Get("/auth/login?return_to=%2Forders")
+		if links := testsite.LinksOf(res); res.Kind() != "wait" || links[0] != "/orders" {
+			t.Errorf("signing in meanwhile: status %d, %q", res.StatusCode, links)
+		}
 		m.register(path, challenge)
 		m.hello("bound")
 
