@@ -69,7 +69,7 @@ func TestChallengesAreForOnePurposeAndSessionAndAMinute(t *testing.T) {
 		for ahead, want := range map[time.Duration]error{ChallengeLife: nil, ChallengeLife + time.Second: ErrStale} {
 			plain := append([]byte{byte(Refresh)}, make([]byte, 8)...)
 			plain = binary.BigEndian.AppendUint64(plain, uint64(time.Now().Add(ahead).Unix()))
-			if _, err := v.Answered(v.challenges.Seal(plain, v.data), Refresh, ID{}); !errors.Is(err, want) {
+			if _, err := v.AnsweredFor(v.challenges.Seal(plain, v.data), Refresh, ID{}); !errors.Is(err, want) {
 				t.Errorf("made %v later than now: %v, want %v", ahead, err, want)
 			}
 		}
@@ -93,7 +93,7 @@ func TestValuesAreOfOneApp(t *testing.T) {
 	for _, v := range []*Values{one, other} {
 		_, opened := v.Open(one.Seal(Bound{}))
 		_, refused := v.Identified(one.Identify(Identifier{Key: key}))
-		_, none := v.Answered(one.Challenge(Refresh, ID{}), Refresh, ID{})
+		_, none := v.AnsweredFor(one.Challenge(Refresh, ID{}), Refresh, ID{})
 		if own := v == one; opened != own || (refused == nil) != own || (none == nil) != own {
 			t.Errorf("own %t: %t, %v, %v", own, opened, refused, none)
 		}
