@@ -163,6 +163,9 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 	case web.First(r.Header["Sec-Fetch-Site"]) != "same-origin":
 		m.refuseDevice(w, r, http.StatusForbidden, badRequest, errors.New("the request does not come from this site"))
 	default:
+		if m.shared != nil {
+			m.shared.Started(r.Context())
+		}
 		return true
 	}
 	return false

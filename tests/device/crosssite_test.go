@@ -140,3 +140,94 @@ func TestBindingEndsWithTheSession(t *testing.T) {
 		}
 	}, offered, func(c *msauth.Config) { c.MaxAge, c.IdleTimeout = time.Hour, time.Hour })
 }
+
+// Nor does a session from before outlive the next sign-in, of somebody else or the same.
+func TestSignInRightAfterTheRegistration(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{msauthtest.Ada, msauthtest.Mia} {
+		inBubble(t, func(t *testing.T, s *testsite.Site) {
+			m := newMachine(t, s)
+			m.abroad = true
+			path, challenge := m.signIn("/")
+			before := m.thief(all)
+			m.register(path, challenge)
+			both := m.thief(all)
+			s.As(who)
+			m.Still().Get(m.Attempt("/auth/login?return_to=/"))
+			s.As("")
+			time.Sleep(31 * time.Second)
+			refusedAs(t, "a copy from before the registration", before)
+			refusedAs(t, "a copy with the bound cookie", both)
+		}, offered)
+	}
+}
+
+// A prefetch may be for a page that nobody opens: it only takes back the marker of the
+// sign-in.
+func TestPrefetchRightAfterTheRegistration(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		m.abroad = true
+		m.register(m.signIn("/"))
+		res := m.Still().Get("/", "Sec-Purpose", "prefetch")
+		if res.StatusCode != http.StatusOK || len(res.Header["Set-Cookie"]) != 1 || s.Auth.Stats().Devices.Registered != 0 {
+			t.Errorf("prefetch: status %d, cookies %q", res.StatusCode, res.Header["Set-Cookie"])
+		}
+		m.hello("the page")
+		if stats := s.Auth.Stats().Devices; stats.Registered != 1 {
+			t.Errorf("stats %+v", stats)
+		}
+	}, offered)
+}
+
+// The first page may come when the tokens are long due.
+func TestFirstPageLongAfterTheRegistration(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*msauth.Config){
+		"cookies": func(*msauth.Config) {},
+		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, s *testsite.Site) {
+				s.Lifetime(time.Hour)
+				m := newMachine(t, s)
+				m.abroad = true
+				m.register(m.signIn("/"))
+				for range 8 {
+					time.Sleep(9 * time.Minute)
+					m.refresh()
+				}
+				m.hello("after an hour")
+				m.hello("and again")
+				s.WantCalls(t, msauthtest.TokenRefresh, 1)
+			}, offered, change)
+		})
+	}
+}
+
+// With Config.Shared all processes know that a sign-in has its key.
+func TestSecondKeyAtAnotherProcess(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m, late := newMachine(t, s), newMachine(t, s)
+		m.abroad, late.abroad = true, true
+		path, challenge := m.signIn("/")
+		m.register(path, challenge)
+		time.Sleep(2 * time.Second)
+		other, err := msauth.New(s.Cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Mux.Handle("POST "+path, other)
+		if res := late.register(path, challenge); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("status %d, %q", res.StatusCode, res.Text)
+		}
+		for _, auth := range []*msauth.Middleware{s.Auth, other} {
+			if err := auth.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}, offered, func(c *msauth.Config) { c.Shared = sharedtest.New() })
+}
