@@ -279,6 +279,29 @@ func TestTwoRegistrationsAtATime(t *testing.T) {
 	}, offered, func(c *msauth.Config) { c.Store = slowStore{store} })
 }
 
+// A sign-in without credentials, over a session whose proof is missing, lasts no longer than
+// that session.
+func TestSessionWithoutProofGoesOn(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		s.MS.Set(testsite.Claim("auth_time", time.Now().Add(-time.Hour).Unix()))
+		m := bound(t, s)
+		user := m.User().Key()
+		before, err := s.Auth.Sessions(t.Context(), user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		if res := m.Get("/"); res.Text != testsite.HelloAda {
+			t.Errorf("signed in again: status %d", res.StatusCode)
+		}
+		list, err := s.Auth.Sessions(t.Context(), user)
+		if err != nil || len(list) != 2 || list[0].DeviceBound || !list[0].Ends.Equal(before[0].Ends) {
+			t.Errorf("before %+v, then %+v, %v", before, list, err)
+		}
+	}, offered)
+}
+
 // slow is Shared as a process has it whose answers come late.
 type slow struct{ msauth.Shared }
 
