@@ -36,7 +36,7 @@ func allocates(t *testing.T, key device.Digest, more float64) {
 	rec.User.Groups, rec.User.Roles = nil, nil
 	rec.Device = key
 	made := httptest.NewRecorder()
-	if err := m.sessions.Create(made, &http.Request{}, rec); err != nil {
+	if err := m.sessions.Create(made, &http.Request{}, rec, 0); err != nil {
 		t.Fatal(err)
 	}
 	cookie, err := http.ParseSetCookie(made.Header().Get("Set-Cookie"))

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
-	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
@@ -82,12 +82,20 @@ const (
 // where that is required.
 const bindingPatience = 30 * time.Second
 
+// maxBinding limits how many sessions are remembered that were bound in the last minutes,
+// or are about to be: of two registrations at a time one counts.
+const maxBinding = 10_000
+
 // A loaded is what a request brings of a session.
 type loaded struct {
 	session.Loaded
 	raw      *session.Record // also if the proof of its device is missing
 	bound    device.Bound    // what the bound cookie says
 	unproved string          // why Rec is nil though there is a session: see refusedProof
+
+	// before is the session as its cookie has it if a key was registered for it by a
+	// request without that cookie: Rec is bound already, and nothing is written yet.
+	before *session.Record
 }
 
 // load finds the request's session. One that is bound to a device is there only with
@@ -100,16 +108,20 @@ func (m *Middleware) load(r *http.Request, into *session.Record) (l loaded, err 
 	}
 	var ok bool
 	if l.bound, ok = m.devices.Open(l.Device); ok && l.Rec.Device == (device.Digest{}) {
-		if l.bound.Before == l.Rec.ID && m.cfg.Store == nil {
-			// A slow answer has put back the cookie from before the registration.
-			l.Rec.ID, l.Rec.Device, l.Rec.Surplus = l.bound.ID, l.bound.Key, true
-		} else {
+		ended, leaving := m.ended.State(l.Rec, time.Now())
+		switch replaced := ended || leaving; {
+		case l.bound.Before != l.Rec.ID, replaced && m.cfg.Store != nil:
 			l.bound = device.Bound{} // of another session
 			return l, err
+		case !replaced:
+			l.before = l.Rec.Clone()
+			l.Rec.ID, l.Rec.Device = l.bound.ID, l.bound.Key
+		default: // a slow answer has put back the cookie from before the registration
+			l.Rec.ID, l.Rec.Device, l.Rec.Surplus = l.bound.ID, l.bound.Key, true
 		}
 	}
 	if l.unproved = refusedProof(l.Rec, l.bound, ok, l.Device != ""); l.unproved != "" {
-		l.Rec = nil
+		l.Rec, l.before = nil, nil
 	}
 	return l, err
 }
@@ -156,6 +168,9 @@ func (m *Middleware) deviceRequest(w http.ResponseWriter, r *http.Request) bool 
 	case web.First(r.Header["Sec-Fetch-Site"]) != "same-origin":
 		m.refuseDevice(w, r, http.StatusForbidden, badRequest, errors.New("the request does not come from this site"))
 	default:
+		if m.shared != nil {
+			m.shared.Started(r.Context())
+		}
 		return true
 	}
 	return false
@@ -176,6 +191,10 @@ func (m *Middleware) countRefusal(r *http.Request, reason string, err error) {
 // registerDevice serves BaseURL + "/device/register": the browser brings the key that it
 // has made. The session is replaced by one that is bound to the key. Only the answer of
 // the sign-in has a challenge for it, so nobody registers a key of their own later.
+//
+// After a click on Microsoft's page the browser takes this for a request of Microsoft's,
+// and leaves out the session (SameSite=Lax). Then its next request, which has the session
+// and the bound cookie, replaces it.
 func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	if !m.deviceRequest(w, r) {
 		return
@@ -185,16 +204,10 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
-	case l.Rec == nil:
+	case l.Rec == nil && l.Sent:
 		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("there is no session to bind"))
 		return
-	case l.Rec.Device != device.Digest{}:
-		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is bound already"))
-		return
-	}
-	old := l.Rec
-	ended, leaving := m.ended.State(old, time.Now())
-	if leaving || m.judge(old, ended, time.Now()) != "" {
+	case l.Rec != nil && m.registered(l.Rec):
 		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or bound already"))
 		return
 	}
@@ -204,25 +217,48 @@ func (m *Middleware) registerDevice(w http.ResponseWriter, r *http.Request) {
 		m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 		return
 	}
-	made, err := m.devices.Answered(challenge, device.Register, old.ID)
+	id, made, err := m.devices.Answered(challenge, device.Register)
+	if err == nil && l.Rec != nil && l.Rec.ID != id {
+		err = errors.New("the challenge is another session's")
+	}
 	if err != nil {
 		m.refuseDevice(w, r, http.StatusBadRequest, badChallenge, err)
 		return
 	}
-	rec := old.Clone()
-	rec.Device = key.Digest()
-	seal.RandomBytes(rec.ID[:])
-	m.list(r, rec)
-	if err := m.sessions.Create(w, r, rec); err != nil {
-		m.endSession(r.Context(), rec, 0)
+	once := &session.Record{ID: device.Once(id), Device: key.Digest(), SignedIn: made} // known to all processes, if there is a Config.Shared
+	if m.registered(&session.Record{ID: id, SignedIn: made}) || m.ended.Has(once) || !m.binding.Add(id, struct{}{}, time.Unix(made, 0).Add(2*device.ChallengeLife)) {
+		m.refuseDevice(w, r, http.StatusBadRequest, badSession, errors.New("the session is over, or has a key already"))
+		return
+	}
+	if l.Rec == nil {
+		m.endSession(r.Context(), once, 0)
+	} else if _, err := m.bind(w, r, l.Rec, key.Digest()); err != nil {
+		m.binding.Drop(id)
 		m.refuseDevice(w, r, http.StatusServiceUnavailable, badStore, err)
 		return
 	}
+	m.answerDevice(w, device.Identifier{ID: device.Next(id), Before: id, Key: key, Begun: made}, "", made)
+}
+
+// registered reports whether a session takes no key: it is bound already, or over.
+func (m *Middleware) registered(rec *session.Record) bool {
+	ended, leaving := m.ended.State(rec, time.Now())
+	return rec.Device != (device.Digest{}) || ended || leaving
+}
+
+// bind writes a session that is bound to a key in place of one that is not.
+func (m *Middleware) bind(w http.ResponseWriter, r *http.Request, old *session.Record, key device.Digest) (*session.Record, error) {
+	rec := old.Clone() // also its Place: what ends all that began before some moment ends this session too
+	rec.ID, rec.Device, rec.Surplus = device.Next(old.ID), key, false
+	if err := m.sessions.Create(w, r, rec, replacedGrace); err != nil {
+		return nil, err
+	}
+	m.list(r, rec)
 	m.endSession(r.Context(), old, replacedGrace)
 	m.noteSID(r.Context(), rec)
 	m.events.count(func(s *Stats) { s.Devices.Registered++ })
 	m.log.InfoContext(r.Context(), "msauth: session bound to the device", "event", "device_registered", "user", rec.User.Key())
-	m.answerDevice(w, device.Identifier{ID: rec.ID, Before: old.ID, Key: key}, "", made)
+	return rec, nil
 }
 
 // refreshDevice serves BaseURL + "/device/refresh": the browser proves that it still has
@@ -247,7 +283,12 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	if rec != nil && rec.ID == id.Before && rec.Device == (device.Digest{}) {
 		rec.ID, rec.Device = id.ID, id.Key.Digest() // see load
 	}
-	if rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
+	over := rec == nil || rec.ID != id.ID || rec.Device != id.Key.Digest() || m.judge(rec, m.ended.Has(rec), time.Now()) != ""
+	if !sent.Sent { // nobody is signed in, or a link on another site has led here: see registerDevice
+		of := &session.Record{ID: id.ID, SignedIn: id.Begun}
+		over = m.ended.Has(of) || !time.Now().Before(of.Ends(m.cfg.MaxAge))
+	}
+	if over {
 		m.endBinding(w, r, text, errors.New("the session is over, or another one"))
 		return
 	}
@@ -258,7 +299,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 			m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 			return
 		}
-		if made, err = m.devices.Answered(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
+		if made, err = m.devices.AnsweredFor(challenge, device.Refresh, id.ID); err != nil && !errors.Is(err, device.ErrStale) {
 			m.countRefusal(r, badChallenge, err)
 		}
 	}
@@ -289,6 +330,7 @@ type sessionConfig struct {
 	RefreshURL  string              `json:"refresh_url"`
 	Scope       sessionScope        `json:"scope"`
 	Credentials []sessionCredential `json:"credentials"`
+	Initiators  []string            `json:"allowed_refresh_initiators"`
 }
 
 type sessionScope struct {
@@ -309,6 +351,12 @@ type sessionCredential struct {
 	Attributes string `json:"attributes"`
 }
 
+// bindable reports whether a session may be bound just now, by a request that its browser
+// has sent before it was signed out.
+func (m *Middleware) bindable(isBound bool, begun time.Time) bool {
+	return m.cfg.DeviceBinding != DeviceBindingOff && !isBound && time.Since(begun) < 2*device.ChallengeLife
+}
+
 // answerDevice sets the bound cookie and says what the browser has to know. text is the
 // identifier as it was sent: it never changes.
 func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, text string, made int64) {
@@ -321,30 +369,12 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 	c := sessionConfig{
 		Identifier: text, RefreshURL: m.base.EscapedPath() + "/device/refresh",
 		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
-		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=Lax"}},
+		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=None"}},
+		Initiators:  []string{"*"}, // a link on any site may lead here while the bound cookie is over
 	}
-	if folder := m.deviceScope(); folder != "/" { // of several rules that fit, the last one counts
-		c.Scope.Rules = []sessionRule{{"exclude", "*", "/"}, {"include", "*", folder}}
-	}
+	c.Scope.Rules = scopeRules(m.base.EscapedPath(), m.cfg.Home)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(c)
-}
-
-// deviceScope returns the folder that Home and BaseURL have in common: below it the browser
-// renews the bound cookie before a request. Home alone may be one page of many, such as
-// "/dashboard/", and sessions of the others would end with the cookie.
-func (m *Middleware) deviceScope() string {
-	home, base := m.cfg.Home, m.base.EscapedPath()
-	folder := "/"
-	for i := range min(len(home), len(base)) {
-		if home[i] != base[i] {
-			break
-		}
-		if home[i] == '/' {
-			folder = home[:i+1]
-		}
-	}
-	return folder
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
@@ -357,7 +387,8 @@ const shortestProof = 2 * time.Minute
 
 // RequireDevice is [Middleware.Require] for sensitive handlers: the device must have been
 // proved at most maxAge ago, which is at least 2 minutes. If it was not, the browser is
-// asked to prove it before the request goes on (status 307), and people notice nothing.
+// asked to prove it before the request goes on (status 307), and people notice nothing. A
+// WebSocket handshake does not follow that: it fails once.
 // Whose session is not bound (see [Config.DeviceBinding]) must have entered credentials
 // at most maxAge ago, as with [Middleware.RequireFreshSignIn], or is sent to Microsoft to
 // enter them. At Live Connect, which cannot prove that, they get a page with status 403.
@@ -379,8 +410,12 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
 			case isBound && now-v.bound.Proved > longest:
 				// The browser proves itself before it repeats the request.
+				again := web.RequestPath(r)
+				if path, cut := web.ReturnPath(again, nil, ""); path == "" && !cut {
+					again = m.cfg.Home // a path that browsers take for another site's address
+				}
 				session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
-				w.Header().Set("Location", web.RequestPath(r))
+				w.Header().Set("Location", again)
 				w.Header()["cache-control"] = []string{"no-store"}
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			default:
@@ -390,20 +425,44 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 	}
 }
 
+// scopeRules are the paths of the app's pages where other apps may be on the same host:
+// below the parent of BaseURL's path, which is where Home is by default, and below Home.
+func scopeRules(base, home string) []sessionRule {
+	pages := base[:strings.LastIndexByte(base, '/')+1]
+	home, _, _ = strings.Cut(home, "?")
+	if pages == "" || pages == "/" || home == "/" {
+		return nil
+	}
+	rules := []sessionRule{{"exclude", "*", "/"}, {"include", "*", pages}}
+	if !strings.HasPrefix(home, pages) {
+		rules = append(rules, sessionRule{"include", "*", home})
+	}
+	return rules
+}
+
 // unboundPage answers requests that take a bound session.
 func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *session.Record) {
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "device-required", Status: http.StatusForbidden,
 		Title: "This browser cannot be used here",
-		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. If this is one, sign in again in some minutes; otherwise open the page in such a browser.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, {URL: m.LogoutURL(), Label: "Sign out"}},
-		Err:   errors.New("the session is not bound to a device"),
+		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser. If this is one, sign in again.",
+		Links: []Link{
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, // the session may be older than the setting
+			{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"},
+		},
+		Err: errors.New("the session is not bound to a device"),
 	}, m.accessRefused(r, "device", rec)...)
 }
 
-// bindingPage waits for the browser to bind a session that has just begun.
-func (m *Middleware) bindingPage(w http.ResponseWriter, r *http.Request) {
-	again := m.returnPath(web.RequestPath(r))
+// awaitsBinding reports whether a session that has to be bound has just begun.
+func (m *Middleware) awaitsBinding(rec *session.Record) bool {
+	return m.cfg.DeviceBinding == DeviceBindingRequired && rec.Device == device.Digest{} &&
+		time.Now().Unix()-rec.SignedIn < int64(bindingPatience/time.Second)
+}
+
+// bindingPage waits for the browser to bind a session that has just begun, and leads to
+// again, a path on this site.
+func (m *Middleware) bindingPage(w http.ResponseWriter, r *http.Request, again string) {
 	m.showPage(w, r, Page{
 		Kind: "wait", Status: http.StatusOK, Refresh: time.Second,
 		Title: "One moment", Text: "Your session is being bound to this device.",

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
@@ -88,7 +89,11 @@ func (m *Middleware) SignOutSession(ctx context.Context, userKey, id string) err
 			var which session.ID
 			_, _ = hex.Decode(which[:], []byte(id)) // we have encoded it
 			ctx = context.WithoutCancel(ctx)
-			err := m.publish(ctx, m.ended.EndID(which, userKey))
+			ending := m.ended.EndID(which, userKey)
+			if m.bindable(s.DeviceBound, s.Begun) {
+				ending = append(ending, m.ended.EndID(device.Next(which), userKey)...)
+			}
+			err := m.publish(ctx, ending)
 			m.events.sessionSignedOut(ctx, userKey)
 			return err
 		}

@@ -60,7 +60,12 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	if rec != nil {
 		m.endSession(r.Context(), rec, 0)
 	}
-	if removed := m.sessions.Remove(w, r); removed != nil && err == nil {
+	if sent.before != nil {
+		m.endSession(r.Context(), sent.before, 0)
+	}
+	if sent.unproved != "" { // whoever sent a copy signs nobody else out
+		m.cookies.Clear(w.Header(), m.cookies.Scan(r.Header).Sent|m.cookies.Set(w.Header()))
+	} else if removed := m.sessions.Remove(w, r); removed != nil && err == nil {
 		err = removed
 	}
 	if rec != nil {

@@ -51,7 +51,8 @@ type keeping struct {
 	sessions session.Store
 	ended    *session.Revoked
 	devices  *device.Values
-	shared   *shared.Hub // nil without Config.Shared
+	binding  *ttl.Map[session.ID, struct{}] // sessions that are being bound
+	shared   *shared.Hub                    // nil without Config.Shared
 
 	directory session.Directory
 
@@ -203,7 +204,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
 			}
 		case binding:
-			m.bindingPage(w, r)
+			m.bindingPage(w, r, m.returnPath(web.RequestPath(r)))
 		case unbound:
 			m.unboundPage(w, r, v.unbound)
 		case declined:

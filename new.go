@@ -70,6 +70,7 @@ func New(cfg Config) (*Middleware, error) {
 		base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget)
 	m.devices = device.NewValues(ring, registration[:])
 	m.ended = session.NewRevoked(cfg.MaxAge)
+	m.binding = ttl.New[session.ID, struct{}](maxBinding)
 	m.logoutJTIs = ttl.New[[sha256.Size]byte, struct{}](maxLogoutJTIs)
 
 	m.wireShared(&cfg, ring)

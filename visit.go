@@ -133,6 +133,15 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		v.unbound, v.binding = rec, s.now.Unix()-rec.SignedIn < int64(bindingPatience/time.Second)
 		return false
 	}
+	if sent.before != nil && !web.IsPrefetch(r) && !web.IsUpgrade(r) {
+		bound, err := m.bind(w, r, sent.before, rec.Device)
+		if err != nil {
+			m.log.ErrorContext(r.Context(), "msauth: session write failed", "user", rec.User.Key(), "err", err)
+		} else {
+			rec = bound
+		}
+		s.leaving = true
+	}
 	s.rec, s.fresh = rec, rec
 	return true
 }

@@ -31,7 +31,7 @@ func TestSessionIsBoundUntilSignOut(t *testing.T) {
 	if stats := s.auth().Stats().Devices; stats.Offered != 1 || stats.Registered != 1 || stats.Refreshed != 0 {
 		t.Errorf("stats %+v", stats)
 	}
-	if c := p.cookie(bound); c == nil || !c.Secure || !c.HTTPOnly || c.SameSite != network.CookieSameSiteLax || time.Until(time.Unix(int64(c.Expires), 0)) > 10*time.Minute {
+	if c := p.cookie(bound); c == nil || !c.Secure || !c.HTTPOnly || c.SameSite != network.CookieSameSiteNone || time.Until(time.Unix(int64(c.Expires), 0)) > 10*time.Minute {
 		t.Errorf("the bound cookie is kept as %+v", c)
 	}
 

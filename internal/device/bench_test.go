@@ -29,7 +29,7 @@ func BenchmarkRefresh(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			made, err := v.Answered(got, Refresh, id.ID)
+			made, err := v.AnsweredFor(got, Refresh, id.ID)
 			if err != nil {
 				b.Fatal(err)
 			}

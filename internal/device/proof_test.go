@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"maps"
+	"math/big"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +159,7 @@ func TestProofsThatAreNone(t *testing.T) {
 		{"a short RSA key", weak.registration(t, "c1"), "neither P-256 nor RSA"},
 		{"no challenge", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"sub":"c1"}`), "jti is missing"},
 		{"a challenge that is no text", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":7}`), "jti is missing"},
+		{"an empty challenge", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":""}`), "jti is missing"},
 		{"two challenges", s.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": s.jwk(t)}, `{"jti":"c1","JTI":"c2"}`), "there twice"},
 		{"two types", s.signText(t, `{"typ":"dbsc+jwt","TYP":"JWT","alg":"ES256"}`, `{"jti":"c1"}`), "there twice"},
 		{"more after it", s.signText(t, `{"typ":"dbsc+jwt","alg":"ES256"}{}`, `{"jti":"c1"}`), "no JWT"},
@@ -186,6 +189,52 @@ func TestProofsThatAreNone(t *testing.T) {
 	}
 }
 
+// What the JWK of a key may have beside the key changes nothing, and causes no requests.
+func TestKeysOfStrangeForms(t *testing.T) {
+	t.Parallel()
+	p, r := newP256(t), newRSA(t, 2048)
+	public := r.private.Public().(*rsa.PublicKey)
+	number := func(n *big.Int) string { return seal.Base64url.EncodeToString(n.Bytes()) }
+	long := new(big.Int).Lsh(big.NewInt(1), 4096)
+	ec := func(changes map[string]any) string {
+		jwk := p.jwk(t)
+		maps.Copy(jwk, changes)
+		return p.sign(t, map[string]any{"alg": "ES256", "typ": "dbsc+jwt", "jwk": jwk}, `{"jti":"c1"}`)
+	}
+	rs := func(changes map[string]any) string {
+		jwk := r.jwk(t)
+		maps.Copy(jwk, changes)
+		return r.sign(t, map[string]any{"alg": "RS256", "typ": "dbsc+jwt", "jwk": jwk}, `{"jti":"c1"}`)
+	}
+	for _, test := range []struct{ name, proof, want string }{
+		{"kid and use", ec(map[string]any{"kid": "k", "use": "enc", "key_ops": []string{"sign"}}), ""},
+		{"an address of a certificate", ec(map[string]any{"x5u": "https://localhost:1/"}), ""},
+		{"an empty chain", ec(map[string]any{"x5c": []string{}}), ""},
+		{"a chain of nothing", ec(map[string]any{"x5c": []string{"AAAA"}}), "no key"},
+		{"the point at infinity", ec(map[string]any{"x": strings.Repeat("A", 43), "y": strings.Repeat("A", 43)}), "no key"},
+		{"a short coordinate", ec(map[string]any{"x": "AQ"}), "no key"},
+		{"a coordinate with padding", ec(map[string]any{"x": p.jwk(t)["x"].(string) + "="}), "no key"},
+		{"another curve's name", ec(map[string]any{"crv": "P-384"}), "no key"},
+		{"a curve that is no text", ec(map[string]any{"crv": 1}), "no key"},
+		{"Ed25519", ec(map[string]any{"kty": "OKP", "crv": "Ed25519"}), "neither P-256 nor RSA"},
+		{"exponent 1", rs(map[string]any{"e": "AQ"}), "no key"},
+		{"an even exponent", rs(map[string]any{"e": "BA"}), "neither P-256 nor RSA"},
+		{"a huge exponent", rs(map[string]any{"e": number(public.N)}), "device"},
+		{"exponent 2^31+1", rs(map[string]any{"e": number(big.NewInt(1<<31 + 1))}), "device"},
+		{"no modulus", rs(map[string]any{"n": ""}), "neither P-256 nor RSA"},
+		{"an even modulus", rs(map[string]any{"n": number(new(big.Int).Lsh(public.N, 1))}), "another key"},
+		{"4097 bits", rs(map[string]any{"n": number(long.SetBit(long, 0, 1))}), "no key"},
+		{"a private exponent", rs(map[string]any{"d": "AQ"}), "device"},
+	} {
+		switch _, challenge, err := ReadRegistration(test.proof); {
+		case test.want == "" && (err != nil || challenge != "c1"):
+			t.Errorf("%s: %v", test.name, err)
+		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
+	}
+}
+
 func TestField(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -193,7 +242,7 @@ func TestField(t *testing.T) {
 		want   string
 	}{
 		{[]string{"abc.DEF-_~"}, "abc.DEF-_~"}, {[]string{`"abc"`}, "abc"}, {[]string{` "abc" `}, "abc"},
-		{nil, ""}, {[]string{"a", "b"}, ""}, {[]string{`"abc`}, ""}, {[]string{`abc"`}, ""}, {[]string{`"a";b=1`}, ""}, {[]string{"a, b"}, ""}, {[]string{`"a\"b"`}, ""}, {[]string{"é"}, ""},
+		{nil, ""}, {[]string{"a", "b"}, ""}, {[]string{`"abc`}, ""}, {[]string{`abc"`}, ""}, {[]string{`"a";b=1`}, ""}, {[]string{"a, b"}, ""}, {[]string{"a;b=1"}, ""}, {[]string{`"a\"b"`}, ""}, {[]string{"é"}, ""},
 	} {
 		if got := Field(test.values); got != test.want {
 			t.Errorf("%q: %q, want %q", test.values, got, test.want)

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,13 @@ const (
 // An ID is that of a session.
 type ID = [8]byte
 
+// Next returns the ID of the session that takes the place of another one when a key is
+// registered. It is known before, so that whoever ends one of them can end both.
+func Next(id ID) ID {
+	sum := sha256.Sum256(append([]byte("msauth bound session v1\x00"), id[:]...))
+	return ID(sum[:])
+}
+
 // A Bound is what the bound cookie says. The zero value says nothing.
 type Bound struct {
 	// ID is the session that is bound, Before the one that it has taken the place of
@@ -34,10 +42,18 @@ type Bound struct {
 // Ends returns when the proof no longer counts.
 func (b Bound) Ends() time.Time { return time.Unix(b.Proved, 0).Add(Life) }
 
+// Once returns an ID for the fact that a key has been registered for a session.
+func Once(id ID) ID {
+	sum := sha256.Sum256(append([]byte("msauth registered session v1\x00"), id[:]...))
+	return ID(sum[:])
+}
+
 // An Identifier is what the browser is told to call the binding.
 type Identifier struct {
 	ID, Before ID
 	Key        *Key
+	// Begun is when the key was registered, in Unix seconds.
+	Begun int64
 }
 
 // A Purpose is what a challenge is for.
@@ -107,22 +123,33 @@ var (
 	errOther = errors.New("msauth: device: the challenge is none, or another session's")
 )
 
-// Answered returns when a challenge for a session was made, in Unix seconds.
-func (v *Values) Answered(challenge string, p Purpose, id ID) (made int64, err error) {
+// Answered returns the session that a challenge is for, and when it was made, in Unix
+// seconds.
+func (v *Values) Answered(challenge string, p Purpose) (id ID, made int64, err error) {
 	plain, err := v.challenges.Open(challenge, v.data)
-	if err != nil || len(plain) != 17 || Purpose(plain[0]) != p || ID(plain[1:9]) != id {
-		return 0, errOther
+	if err != nil || len(plain) != 17 || Purpose(plain[0]) != p {
+		return id, 0, errOther
 	}
 	made = int64(binary.BigEndian.Uint64(plain[9:]))
 	if age := time.Since(time.Unix(made, 0)); age > ChallengeLife || age < -ChallengeLife {
-		return 0, ErrStale
+		return id, 0, ErrStale
 	}
-	return made, nil
+	return ID(plain[1:9]), made, nil
+}
+
+// AnsweredFor is Answered for a challenge that must be for a certain session.
+func (v *Values) AnsweredFor(challenge string, p Purpose, id ID) (made int64, err error) {
+	of, made, err := v.Answered(challenge, p)
+	if err == nil && of != id {
+		return 0, errOther
+	}
+	return made, err
 }
 
 // Identify returns the text of an identifier.
 func (v *Values) Identify(i Identifier) string {
-	plain := append(append(make([]byte, 0, 16+len(i.Key.der)), i.ID[:]...), i.Before[:]...)
+	plain := append(append(make([]byte, 0, 20+len(i.Key.der)), i.ID[:]...), i.Before[:]...)
+	plain = binary.BigEndian.AppendUint32(plain, uint32(i.Begun))
 	return seal.Base64url.EncodeToString(v.identifiers.Seal(append(plain, i.Key.der...), v.data))
 }
 
@@ -140,11 +167,12 @@ func (v *Values) Identified(text string) (i Identifier, err error) {
 		return i, none
 	}
 	plain, _, err := v.identifiers.Open(box, v.data)
-	if err != nil || len(plain) < 16 {
+	if err != nil || len(plain) < 20 {
 		return i, none
 	}
 	copy(i.ID[:], plain)
 	copy(i.Before[:], plain[8:])
-	i.Key, err = ParseKey(plain[16:])
+	i.Begun = int64(binary.BigEndian.Uint32(plain[16:]))
+	i.Key, err = ParseKey(plain[20:])
 	return i, err
 }

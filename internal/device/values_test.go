@@ -1,7 +1,9 @@
 package device
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -48,25 +50,58 @@ func TestChallengesAreForOnePurposeAndSessionAndAMinute(t *testing.T) {
 		c := v.Challenge(Refresh, ID{1})
 		made := time.Now().Unix()
 		time.Sleep(ChallengeLife)
-		if at, err := v.Answered(c, Refresh, ID{1}); err != nil || at != made {
+		if at, err := v.AnsweredFor(c, Refresh, ID{1}); err != nil || at != made {
 			t.Errorf("made at %d, %v, want %d", at, err, made)
 		}
 		for name, err := range map[string]error{
-			"purpose": second(v.Answered(c, Register, ID{1})), "session": second(v.Answered(c, Refresh, ID{2})),
-			"text": second(v.Answered(c[1:], Refresh, ID{1})), "app": second(newValues(t, "app").Answered(c, Refresh, ID{1})),
+			"purpose": second(v.AnsweredFor(c, Register, ID{1})), "session": second(v.AnsweredFor(c, Refresh, ID{2})),
+			"text": second(v.AnsweredFor(c[1:], Refresh, ID{1})), "app": second(newValues(t, "app").AnsweredFor(c, Refresh, ID{1})),
 		} {
 			if err == nil || errors.Is(err, ErrStale) {
 				t.Errorf("another %s: %v", name, err)
 			}
 		}
 		time.Sleep(time.Second)
-		if _, err := v.Answered(c, Refresh, ID{1}); !errors.Is(err, ErrStale) {
+		if _, err := v.AnsweredFor(c, Refresh, ID{1}); !errors.Is(err, ErrStale) {
 			t.Errorf("after a minute: %v", err)
+		}
+		// Of another server, whose clock is ahead.
+		for ahead, want := range map[time.Duration]error{ChallengeLife: nil, ChallengeLife + time.Second: ErrStale} {
+			plain := append([]byte{byte(Refresh)}, make([]byte, 8)...)
+			plain = binary.BigEndian.AppendUint64(plain, uint64(time.Now().Add(ahead).Unix()))
+			if _, err := v.AnsweredFor(v.challenges.Seal(plain, v.data), Refresh, ID{}); !errors.Is(err, want) {
+				t.Errorf("made %v later than now: %v, want %v", ahead, err, want)
+			}
 		}
 	})
 }
 
 func second(_ int64, err error) error { return err }
+
+// Apps may share keys.
+func TestValuesAreOfOneApp(t *testing.T) {
+	t.Parallel()
+	ring, err := seal.NewKeyring([][]byte{bytes.Repeat([]byte("0123"), 8)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := NewValues(ring, []byte("one")), NewValues(ring, []byte("other"))
+	key, _, err := ReadRegistration(newP256(t).registration(t, "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []*Values{one, other} {
+		_, opened := v.Open(one.Seal(Bound{}))
+		_, refused := v.Identified(one.Identify(Identifier{Key: key}))
+		_, none := v.AnsweredFor(one.Challenge(Refresh, ID{}), Refresh, ID{})
+		if own := v == one; opened != own || (refused == nil) != own || (none == nil) != own {
+			t.Errorf("own %t: %t, %v, %v", own, opened, refused, none)
+		}
+	}
+	if _, err := one.Identified(one.Seal(Bound{})); err == nil {
+		t.Error("a bound cookie is an identifier")
+	}
+}
 
 func TestIdentifier(t *testing.T) {
 	t.Parallel()

@@ -243,9 +243,15 @@ func (c *Cookies) openTail(tail string, scratch *[]byte) (plain []byte, err erro
 // the deletion of a __Host- cookie that lacks an attribute. maxAge is in seconds,
 // as in http.Cookie: 0 means none, -1 deletes.
 func (c *Cookies) Cookie(name, value string, maxAge int) *http.Cookie {
+	sameSite := c.sameSite
+	if !c.insecure && strings.HasSuffix(name, deviceSuffix) {
+		// Alone it is worth nothing. Browsers keep no other from the requests that they
+		// make for themselves when a link on another site has led here.
+		sameSite = http.SameSiteNoneMode
+	}
 	return &http.Cookie{ // #nosec G124 -- Secure but for plain http
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
-		Secure: !c.insecure, HttpOnly: true, SameSite: c.sameSite,
+		Secure: !c.insecure, HttpOnly: true, SameSite: sameSite,
 	}
 }
 

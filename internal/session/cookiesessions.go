@@ -29,9 +29,9 @@ func (s *cookieSessions) Load(r *http.Request, into *Record) (Loaded, error) {
 	return l, nil
 }
 
-// Create implements Store. It logs what the session leaves out, which Update does
-// not repeat at every renewal.
-func (s *cookieSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record) error {
+// Create implements Store: a cookie is replaced, and nothing else is there to delete.
+// It logs what the session leaves out, which Update does not repeat at every renewal.
+func (s *cookieSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record, _ time.Duration) error {
 	return s.write(w, r, rec, true)
 }
 

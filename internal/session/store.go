@@ -17,8 +17,9 @@ type Store interface {
 	// Load reads the request's session, into memory of the caller's that is new.
 	// An error means that the store failed, not that the cookie is bad.
 	Load(r *http.Request, into *Record) (Loaded, error)
-	// Create writes the session of a new sign-in, under a new name.
-	Create(w http.ResponseWriter, r *http.Request, rec *Record) error
+	// Create writes a new session, under a new name. The one that the request carries
+	// is deleted after a grace period, 0 for at once, or stays if that is Stays.
+	Create(w http.ResponseWriter, r *http.Request, rec *Record, grace time.Duration) error
 	// Update writes a session that Load returned, or a copy of it with changes.
 	// gone reports that it was deleted in the meantime, and was not written.
 	Update(w http.ResponseWriter, r *http.Request, rec *Record) (gone bool, err error)
@@ -32,6 +33,9 @@ type Store interface {
 	// Changed reports whether the session was written since Load returned rec.
 	Changed(r *http.Request, rec *Record) bool
 }
+
+// Stays is for a session that a request carries and has no right to delete.
+const Stays = time.Duration(-1)
 
 // Loaded is what a Store has found in a request.
 type Loaded struct {

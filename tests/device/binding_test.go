@@ -140,8 +140,8 @@ func TestProofsThatAreReplayed(t *testing.T) {
 			return thief.Request(http.MethodPost, m.refreshURL, "Sec-Fetch-Site", "same-origin", "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", proof)
 		}
 		time.Sleep(50 * time.Second)
-		if res := replay(); res.StatusCode != http.StatusOK {
-			t.Errorf("within a minute: status %d", res.StatusCode) // a browser repeats itself too
+		if res := replay(); res.StatusCode != http.StatusOK || !strings.Contains(res.Header.Get("Set-Cookie"), "; Max-Age=550;") {
+			t.Errorf("within a minute: status %d, %q", res.StatusCode, res.Header["Set-Cookie"]) // a browser repeats itself too
 		}
 		time.Sleep(11 * time.Second)
 		if res := replay(); res.StatusCode != http.StatusForbidden {
@@ -161,6 +161,7 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 		m := newMachine(t, s)
 		path, challenge := m.signIn("/")
 		nobody := newMachine(t, s)
+		nobody.Keep(m.Session()[0].Name, "1abc")
 		other := newMachine(t, s)
 		_, theirs := other.signIn("/")
 		for _, test := range []struct {
@@ -177,7 +178,7 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 			}, 403},
 			{"without a proof", func() testsite.Seen { return m.post(path) }, 400},
 			{"without a key", func() testsite.Seen { return m.post(path, "Secure-Session-Response", m.proof(challenge, false)) }, 400},
-			{"without a session", func() testsite.Seen { return nobody.register(path, challenge) }, 400},
+			{"with a session that does not open", func() testsite.Seen { return nobody.register(path, challenge) }, 400},
 			{"with another session's challenge", func() testsite.Seen { return m.register(path, theirs) }, 400},
 			{"with a challenge of its own making", func() testsite.Seen { return m.register(path, "c1") }, 400},
 			{"with a huge header", func() testsite.Seen { return m.post(path, "Secure-Session-Response", strings.Repeat("A", 1<<20)) }, 400},
@@ -220,6 +221,12 @@ func TestEndOfABinding(t *testing.T) {
 			t.Error("the binding of the session before goes on")
 		}
 		again.hello("after a refresh of the binding before")
+		if err := s.Auth.SignOutUser(t.Context(), again.User().Key()); err != nil {
+			t.Fatal(err)
+		}
+		if again.refresh(); !again.ended {
+			t.Error("the binding of a session that has ended goes on")
+		}
 	}, offered)
 }
 
@@ -236,6 +243,12 @@ func TestRequiredBinding(t *testing.T) {
 		}
 		if res := m.Get("/", testsite.Script...); res.StatusCode != http.StatusUnauthorized {
 			t.Errorf("script: status %d", res.StatusCode)
+		}
+		// A script that leads to the sign-in then begins no other session, which would have
+		// to be bound anew.
+		res := m.Still().Get("/auth/login?return_to=%2Forders")
+		if links := testsite.LinksOf(res); res.Kind() != "wait" || links[0] != "/orders" {
+			t.Errorf("signing in meanwhile: status %d, %q", res.StatusCode, links)
 		}
 		m.register(path, challenge)
 		m.hello("bound")
@@ -281,6 +294,11 @@ func TestRequireDevice(t *testing.T) {
 		unbound := s.Browser(t)
 		unbound.SignIn(msauthtest.Ada)
 		want(unbound, 200) // they were entered just now
+		s.MS.Set(testsite.Claim("auth_time", time.Now().Add(-time.Hour).Unix()))
+		long := s.Browser(t)
+		long.SignIn(msauthtest.Ada)
+		want(long, 303) // Microsoft has let them in without
+		s.MS.Set(func(b *msauthtest.Behavior) { b.IDToken = nil })
 		time.Sleep(2*time.Minute + time.Second)
 		if res := want(unbound, 303); !strings.Contains(res.Header.Get("Location"), "max_age=120") || !strings.Contains(res.Header.Get("Location"), "prompt=login") {
 			t.Errorf("sent to %s", res.Header.Get("Location"))
@@ -303,7 +321,7 @@ func TestPagesThatABindingIsFor(t *testing.T) {
 		{"/expenses/auth", "", expenses},
 		{"/expenses/auth", "/expenses/?tab=mine/all", expenses},
 		{"/expenses/auth", "/expenses/all/", expenses},
-		{"/expenses/auth", "/expenses", ""},
+		{"/expenses/auth", "/start", strings.TrimSuffix(expenses, "]") + `,{"type":"include","domain":"*","path":"/start"}]`},
 		{"/expenses/auth", "/", ""},
 		{"/auth", "/dashboard/", ""}, // one page of many
 	} {

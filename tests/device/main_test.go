@@ -37,6 +37,7 @@ type machine struct {
 	refreshURL string
 	challenge  string // for the next refresh, "" if none was given
 	ended      bool   // the site has ended the binding
+	abroad     bool   // the browser's own requests count as those of another site
 }
 
 // newMachine makes a machine whose browser is nobody yet.
@@ -83,7 +84,21 @@ var (
 func (m *machine) post(path string, header ...string) testsite.Seen {
 	m.t.Helper()
 	header = append([]string{"Origin", m.Site.URL, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "empty", "Accept", "*/*"}, header...)
-	return m.Request(http.MethodPost, path, header...)
+	if !m.abroad {
+		return m.Request(http.MethodPost, path, header...)
+	}
+	b := m.Site.Browser(m.t) // nothing with SameSite=Lax is sent, or kept
+	res := b.Request(http.MethodPost, path, header...)
+	for _, line := range res.Header["Set-Cookie"] {
+		c, err := http.ParseSetCookie(line)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if c.SameSite == http.SameSiteNoneMode && c.Secure {
+			m.Keep(c.Name, c.Value)
+		}
+	}
+	return res
 }
 
 // signIn signs Ada in, and returns what the site offers in its answer: the path and the

@@ -113,10 +113,39 @@ func TestSlowAnswerAfterTheRegistration(t *testing.T) {
 			t.Error("the cookie was not mended")
 		}
 		refusedAs(t, "a copy of what was mended", m.thief(mainOnly))
-		time.Sleep(9 * time.Minute)
-		m.refresh()
+		time.Sleep(11 * time.Minute)
+		for _, c := range before { // and once more, when the bound cookie has ended
+			m.Keep(c.Name, c.Value)
+		}
+		refusedAs(t, "a copy of them, when the bound cookie has ended", m.thief(all))
+		if m.refresh(); m.ended {
+			t.Error("the binding has ended")
+		}
 		m.hello("later")
 	}, offered)
+}
+
+// A registration that fails because the store does can be sent again.
+func TestRegistrationWhileTheStoreFails(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		for _, what := range []string{"New", "write"} {
+			store.Breaks(what, 0, errors.New("out of order"))
+			if res := m.register(path, challenge); res.StatusCode != http.StatusServiceUnavailable || len(res.Header["Set-Cookie"]) > 0 {
+				t.Errorf("%s: status %d, %v", what, res.StatusCode, res.Header)
+			}
+			store.Works()
+		}
+		user := m.User().Key()
+		if list, err := s.Auth.Sessions(t.Context(), user); err != nil || len(list) != 1 {
+			t.Errorf("sessions %+v, %v", list, err)
+		}
+		m.register(path, challenge)
+		m.hello("afterwards")
+	}, offered, func(c *msauth.Config) { c.Store = store })
 }
 
 // A session of a store that fails is not ended by that, and nor is its binding.
@@ -155,15 +184,16 @@ func TestRefreshesThatAreRefused(t *testing.T) {
 			{"with another machine's key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, false)), status(400)},
 			{"with a new key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, true)), status(400)},
 			{"with a challenge of its own making", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", m.proof("c1", false)), status(403)},
-			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), ends},
+			{"with another session and this one's identifier", post(other, "Sec-Secure-Session-Id", m.identifier), ends},
+			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), status(403)},
 			{"from another site", m.Request(http.MethodPost, "/auth/device/refresh", "Sec-Fetch-Site", "cross-site", "Sec-Secure-Session-Id", m.identifier), status(403)},
 			{"by GET", m.Get("/auth/device/refresh"), status(405)},
 		} {
 			if !test.want(test.res) {
 				t.Errorf("%s: status %d, %.200q", test.name, test.res.StatusCode, test.res.Text)
 			}
-			if test.res.Header.Get("Set-Cookie") != "" {
-				t.Errorf("%s: sets a cookie", test.name)
+			if test.res.Header.Get("Set-Cookie") != "" || test.res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v", test.name, test.res.Header)
 			}
 		}
 		m.hello("after all of it")
