@@ -415,14 +415,18 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 // asked for.
 func (m *Middleware) makeSession(in *arrival) bool {
 	rec, ctx := in.record, in.r.Context()
-	sent, _ := m.sessions.Load(in.r, new(session.Record))
+	sent, _ := m.load(in.r, new(session.Record))
 	old := sent.Rec
-	if old != nil && m.judge(old, m.ended.Has(old), time.Now()) == "" {
-		rec.GoesOn(old)
+	if sent.raw != nil && m.judge(sent.raw, m.ended.Has(sent.raw), time.Now()) == "" {
+		rec.GoesOn(sent.raw)
 	}
 	m.withoutRefreshToken(rec)
 	m.list(in.r, rec)
-	if err := m.sessions.Create(in.w, in.r, rec); err != nil {
+	replaced := time.Duration(0)
+	if sent.unproved != "" {
+		replaced = session.Stays // whoever sent a copy of it signs nobody out
+	}
+	if err := m.sessions.Create(in.w, in.r, rec, replaced); err != nil {
 		if err := in.undo(); err != nil {
 			m.log.ErrorContext(ctx, "msauth: restoring the stored tokens after a failed sign-in", "err", err)
 		}
@@ -436,15 +440,23 @@ func (m *Middleware) makeSession(in *arrival) bool {
 			grace = replacedGrace
 		}
 		m.endSession(ctx, old, grace)
+		if sent.before != nil {
+			m.endSession(ctx, sent.before, grace)
+		}
 	}
 	m.noteSID(ctx, rec)
 	m.setMarker(in.w, markSignedIn)
+	m.offerDevice(in.w, rec)
 	m.events.signedIn(ctx, rec)
 	own, _ := m.scopes.ByAPI(m.scopes.Order(slices.Concat(m.cfg.Scopes, strings.Fields(in.attempt.Scopes))))
 	if missing := m.scopes.Missing(rec.Scopes, own); len(missing) > 0 {
 		m.log.InfoContext(ctx, "msauth: fewer scopes granted than asked for", "user", rec.User.Key(), "missing", strings.Join(missing, " "))
 	}
-	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
+	target, h := m.returnPath(in.signIn.ReturnTo), in.w.Header()
+	if deletion := m.cookies.Cookie(m.cookies.DeviceName(), "", -1); sent.Device != "" && headerBytes(h)+len("Set-Cookie: \r\n")+len(deletion.String())+redirectBytes+len(target) <= maxHeaders {
+		session.SetCookie(h, deletion) // so that the browser asks whether the binding before goes on; it is worth nothing beside the new session
+	}
+	m.leadOn(in.w, in.r, in.attempt, target)
 	return true
 }
 

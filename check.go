@@ -262,7 +262,7 @@ func (c *Config) completeScopes() error {
 
 func (c *Config) completeSession() error {
 	if c.CookieName != "" && !session.ValidName(c.CookieName) {
-		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to or -login-ID, which other cookies of a session have (the __Host- prefix is added)", c.CookieName)
+		return fieldError("CookieName", "%q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to, -device or -login-ID, which other cookies of a session have (the __Host- prefix is added)", c.CookieName)
 	}
 	if _, ours := c.Store.(*CookieStore); ours {
 		return fieldError("Store", "is a CookieStore: leave it nil to keep sessions in cookies")
@@ -279,6 +279,15 @@ func (c *Config) completeSession() error {
 		}
 	}
 	c.Claims = slices.Clone(c.Claims)
+	switch c.DeviceBinding {
+	case DeviceBindingOff:
+	case DeviceBindingOffered, DeviceBindingRequired:
+		if !strings.HasPrefix(c.BaseURL, "https://") {
+			return fieldError("DeviceBinding", "needs a BaseURL of https: browsers bind no other sessions")
+		}
+	default:
+		return fieldError("DeviceBinding", "is %q: must be DeviceBindingOff, DeviceBindingOffered or DeviceBindingRequired", c.DeviceBinding)
+	}
 	for _, d := range []struct {
 		field string
 		value *time.Duration

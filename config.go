@@ -198,6 +198,13 @@ type Config struct {
 	// Default: Microsoft decides.
 	Reauthenticate bool
 
+	// DeviceBinding binds sessions to the device that they began on, so that a copy of
+	// the cookies is worthless elsewhere within 10 minutes: DeviceBindingOffered where
+	// the browser can do it, DeviceBindingRequired for bound sessions only. It needs
+	// https. All servers must have this version before it is set. Default:
+	// DeviceBindingOff.
+	DeviceBinding DeviceBinding
+
 	// RecheckAfter renews tokens that were issued this long ago, even if they
 	// are valid for longer, so that a user who was disabled or signed out
 	// everywhere by an administrator loses access within this time. A session
@@ -219,6 +226,13 @@ type Config struct {
 	// "https://corp.example/expenses/auth" and "/" for
 	// "https://app.example.com/auth".
 	Home string
+
+	// KeepFragments brings people back to the fragment of the address that they asked
+	// for, such as "/app#/orders/7". Servers never see it: a page with one small script
+	// takes the place of the redirect to Microsoft, with status 401 and a policy that
+	// allows this script alone. Without script the page goes on as a redirect does, and
+	// the fragment is lost. Default: a redirect.
+	KeepFragments bool
 
 	// TokenHosts are further hosts, such as "api.example.com" or
 	// "localhost:8081", to which [Session.Client] sends an access token. The

@@ -269,9 +269,10 @@ type tokens interface {
 }
 
 type tokenInfo struct {
-	expiry, renewed, signedIn, ends, auth time.Time
-	scopes                                []string
-	rules                                 provider.Scopes
+	expiry, renewed, signedIn, ends, idle, auth time.Time
+	scopes                                      []string
+	rules                                       provider.Scopes
+	bound                                       bool
 }
 
 type contextKey struct{}

@@ -139,7 +139,7 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 // o counts.
 func (s *CookieStore) format(name string, o *sessions.Options) (*session.Cookies, error) {
 	if !session.ValidName(name) {
-		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to or -login-ID, which other cookies of a session have", name)
+		return nil, fmt.Errorf("msauth: session name %q must be 1 to 40 letters, digits, dots, dashes or underscores, and must not end in -1 to -9, -ok, -to, -device or -login-ID, which other cookies of a session have", name)
 	}
 	s.files.tick(time.Now())
 	sameSite := http.SameSiteLaxMode

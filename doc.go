@@ -136,6 +136,15 @@
 //		return
 //	}
 //
+// # Sessions bound to the device
+//
+// Whoever copies a session cookie is that user, until the session ends. With
+// [Config.DeviceBinding] a browser that can do it (Device Bound Session Credentials)
+// keeps a private key that cannot be copied, and proves it every 10 minutes by requests
+// of its own: a copy of the cookies is then worthless elsewhere. Nothing is kept on the
+// server. [Middleware.RequireDevice] demands a proof that is more recent. SECURITY.md has
+// a table of what a thief can still do.
+//
 // # While users are away
 //
 // If [Config.Tokens] is set, refresh tokens are stored on the server for each of
@@ -164,6 +173,8 @@
 //	__Host-NAME-login-ID   one sign-in in progress, 30 minutes; at most 16
 //	__Host-NAME-to         the address to return to, if it is long: sealed, 30
 //	                       minutes, for the latest sign-in only
+//	__Host-NAME-device     the proof of the device that the session is bound to, 10
+//	                       minutes: see [Config.DeviceBinding]. SameSite=None
 //	__Host-NAME-ok         marks a sign-in that has just succeeded, or was declined,
 //	                       20 seconds
 //

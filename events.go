@@ -38,6 +38,7 @@ type Stats struct {
 	//	auth_context   RequireAuthContext: not satisfied by another sign-in
 	//	claims         a claims challenge, or Challenge without one: the same
 	//	provider       Microsoft does not allow this account to use the app
+	//	device         DeviceBindingRequired: the session is not bound
 	//	connect        Connect: the form came from another site, or nobody or a
 	//	               different user is signed in to the app
 	//	account_taken  Connect: the account or the user is already connected
@@ -47,6 +48,8 @@ type Stats struct {
 	//	               but does not open: made by another app, altered, over a
 	//	               day old, or sealed with a key that this server lacks
 	Refused map[string]uint64
+	// Devices counts what became of [Config.DeviceBinding].
+	Devices DeviceStats
 	// SessionsEnded counts the sessions that Microsoft permanently refused to
 	// renew: revoked, disabled, password changed.
 	SessionsEnded uint64
@@ -103,7 +106,7 @@ func (m *Middleware) Stats() Stats {
 	defer m.events.mu.Unlock()
 	s := m.events.stats
 	s.RenewalsFailed = maps.Clone(s.RenewalsFailed)
-	s.Refused = maps.Clone(s.Refused)
+	s.Refused, s.Devices = maps.Clone(s.Refused), s.Devices.clone()
 	s.Degraded = append(m.events.degraded(), weak...)
 	slices.Sort(s.Degraded)
 	if m.shared != nil {
@@ -174,10 +177,7 @@ func (e *events) count(f func(*Stats)) {
 // kind, the path of the requested page, and the user, if known.
 func (e *events) refused(kind string, u *provider.Account, page string) []any {
 	e.count(func(s *Stats) {
-		if s.Refused == nil {
-			s.Refused = map[string]uint64{}
-		}
-		s.Refused[kind]++
+		countBy(&s.Refused, kind)
 	})
 	path, _, _ := strings.Cut(page, "?")
 	attrs := []any{"refused", kind, "path", web.OneLine(path, 200)}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
@@ -30,6 +31,9 @@ type UserSession struct {
 	// Browser and Platform are words for what the browser called itself at the
 	// sign-in (header User-Agent), such as "Firefox" and "Windows", or "".
 	Browser, Platform string
+	// DeviceBound is set if the session is bound to its device: see
+	// [Config.DeviceBinding].
+	DeviceBound bool
 	// Current is set if this is the session of the request that the context
 	// belongs to.
 	Current bool
@@ -64,7 +68,7 @@ func (m *Middleware) Sessions(ctx context.Context, userKey string) ([]UserSessio
 		}
 		list = append(list, UserSession{
 			ID: hex.EncodeToString(s.ID[:]), Begun: s.Begun, Ends: s.Ends, LastUsed: s.Used,
-			Browser: s.Browser, Platform: s.Platform, Current: s.ID == current,
+			Browser: s.Browser, Platform: s.Platform, DeviceBound: s.Bound, Current: s.ID == current,
 		})
 	}
 	return list, nil
@@ -85,7 +89,11 @@ func (m *Middleware) SignOutSession(ctx context.Context, userKey, id string) err
 			var which session.ID
 			_, _ = hex.Decode(which[:], []byte(id)) // we have encoded it
 			ctx = context.WithoutCancel(ctx)
-			err := m.publish(ctx, m.ended.EndID(which, userKey))
+			ending := m.ended.EndID(which, userKey)
+			if m.bindable(s.DeviceBound, s.Begun) {
+				ending = append(ending, m.ended.EndID(device.Next(which), userKey)...)
+			}
+			err := m.publish(ctx, ending)
 			m.events.sessionSignedOut(ctx, userKey)
 			return err
 		}

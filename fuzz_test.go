@@ -70,7 +70,7 @@ func FuzzCookieHeader(f *testing.F) {
 	m := fuzzed(f)
 	rec := aRecord()
 	w := httptest.NewRecorder()
-	if err := m.sessions.Create(w, httptest.NewRequest("GET", "/", nil), rec); err != nil {
+	if err := m.sessions.Create(w, httptest.NewRequest("GET", "/", nil), rec, 0); err != nil {
 		f.Fatal(err)
 	}
 	good, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
@@ -138,7 +138,7 @@ func FuzzAddressCookie(f *testing.F) {
 	rec := aRecord()
 	rec.Attempt = a.ID
 	w := httptest.NewRecorder()
-	if err := m.sessions.Create(w, httptest.NewRequest("GET", "/", nil), rec); err != nil {
+	if err := m.sessions.Create(w, httptest.NewRequest("GET", "/", nil), rec, 0); err != nil {
 		f.Fatal(err)
 	}
 	session, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")

@@ -94,6 +94,11 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 			if opts.loginHint == "" && opts.prompt == "" {
 				opts.loginHint = rec.Hint()
 			}
+		case opts.goesOn && opts.appState == "" && m.awaitsBinding(rec):
+			// A script may have led here that got 401 meanwhile: another session would
+			// have to be bound anew.
+			m.bindingPage(w, r, opts.returnTo)
+			return
 		case opts.rounds >= 2 && opts.goesOn && opts.appState == "":
 			opts.wait = true
 		}

@@ -39,7 +39,7 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		refusePrefetch(w)
 		return
 	}
-	sent, err := m.sessions.Load(r, new(session.Record))
+	sent, err := m.load(r, new(session.Record))
 	rec := sent.Rec
 	if subject := m.sessionSubject(r, rec); !m.meant(r) && !m.agreed(w, r, actionSignOut, subject) {
 		if m.cfg.Authority == "" {
@@ -60,7 +60,12 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	if rec != nil {
 		m.endSession(r.Context(), rec, 0)
 	}
-	if removed := m.sessions.Remove(w, r); removed != nil && err == nil {
+	if sent.before != nil {
+		m.endSession(r.Context(), sent.before, 0)
+	}
+	if sent.unproved != "" { // whoever sent a copy signs nobody else out
+		m.cookies.Clear(w.Header(), m.cookies.Scan(r.Header).Sent|m.cookies.Set(w.Header()))
+	} else if removed := m.sessions.Remove(w, r); removed != nil && err == nil {
 		err = removed
 	}
 	if rec != nil {
@@ -72,6 +77,9 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(session.CookieValues(r.Header, m.attempts.AddressName())) > 0 {
 		m.attempts.ClearAddress(w.Header())
+	}
+	if sent.Device != "" {
+		session.SetCookie(w.Header(), m.cookies.Cookie(m.cookies.DeviceName(), "", -1))
 	}
 	if m.sentMarker(r) || m.sentDeclined(r) {
 		m.clearMarker(w)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/credential"
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -49,7 +50,9 @@ type keeping struct {
 	cookies  *session.Cookies
 	sessions session.Store
 	ended    *session.Revoked
-	shared   *shared.Hub // nil without Config.Shared
+	devices  *device.Values
+	binding  *ttl.Map[session.ID, struct{}] // sessions that are being bound
+	shared   *shared.Hub                    // nil without Config.Shared
 
 	directory session.Directory
 
@@ -85,7 +88,7 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 }
 
 // ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out,
-// front-channel-logout and back-channel-logout, by which Microsoft and other
+// session, which tells scripts of the site who is signed in, front-channel-logout and back-channel-logout, by which Microsoft and other
 // providers tell that somebody has signed out there, and continue, through which
 // the callback redirects to long addresses. Mount it there, with or without
 // [http.StripPrefix]:
@@ -137,10 +140,16 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).signedOut
 	case "continue":
 		return (*Middleware).goOn
+	case "session":
+		return (*Middleware).sessionJSON
 	case "front-channel-logout":
 		return (*Middleware).frontChannelLogout
 	case "back-channel-logout":
 		return (*Middleware).backChannelLogout
+	case "device/register":
+		return (*Middleware).registerDevice
+	case "device/refresh":
+		return (*Middleware).refreshDevice
 	}
 	return nil
 }
@@ -191,7 +200,13 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 				m.ask(w, r, v.rec, provider.Requirement{Claims: v.rec.Claims})
 				return
 			}
-			m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
+			if !m.keepsFragment(w, r, first) {
+				m.begin(w, r, authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: first})
+			}
+		case binding:
+			m.bindingPage(w, r, m.returnPath(web.RequestPath(r)))
+		case unbound:
+			m.unboundPage(w, r, v.unbound)
 		case declined:
 			m.declinedPage(w, r, first)
 		case brake:
@@ -216,6 +231,8 @@ const (
 	pass                    // call the handler
 	signIn                  // redirect to Microsoft
 	brake                   // an error page instead of a redirect loop
+	binding                 // a page that waits until the session is bound to the device
+	unbound                 // 403: the session is not bound to a device
 	declined                // a page instead of a redirect that was just declined
 	broken                  // 503: the session store failed
 	tooEarly                // 503 to a prefetch
@@ -230,6 +247,10 @@ func decide(v *visit, navigation bool) verdict {
 		return broken
 	case v.prefetch:
 		return tooEarly
+	case v.unbound != nil && !v.binding:
+		return unbound
+	case v.binding && navigation:
+		return binding
 	case !navigation:
 		return refuse
 	case v.session == nil && v.justSignedIn:

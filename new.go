@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.com/msauth/internal/credential"
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -67,7 +68,9 @@ func New(cfg Config) (*Middleware, error) {
 	}
 	m.cookies = session.NewCookies(cfg.CookieName, registration[:], seal.Codec{Keys: ring.Derive("msauth session v1")},
 		base.Scheme == "http", http.SameSiteLaxMode, cfg.CookieBudget)
+	m.devices = device.NewValues(ring, registration[:])
 	m.ended = session.NewRevoked(cfg.MaxAge)
+	m.binding = ttl.New[session.ID, struct{}](maxBinding)
 	m.logoutJTIs = ttl.New[[sha256.Size]byte, struct{}](maxLogoutJTIs)
 
 	m.wireShared(&cfg, ring)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/bearer"
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
@@ -344,12 +345,13 @@ func (h *heldTokens) info() tokenInfo {
 		signedIn: time.Unix(rec.SignedIn, 0),
 		scopes:   rec.ScopeList(),
 		rules:    h.m.scopes,
+		bound:    rec.Device != device.Digest{},
 	}
 	if rec.AuthTime != 0 {
 		info.auth = time.Unix(rec.AuthTime, 0)
 	}
 	if !rec.Stored {
-		info.ends = rec.Ends(h.m.cfg.MaxAge)
+		info.ends, info.idle = rec.Ends(h.m.cfg.MaxAge), h.m.idleEnds(rec)
 	}
 	return info
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
@@ -143,7 +144,13 @@ func (m *Middleware) endSession(ctx context.Context, rec *session.Record, grace 
 	if m.ended.Has(rec) || !time.Now().Before(rec.Ends(m.cfg.MaxAge)) {
 		return
 	}
-	_ = m.publish(context.WithoutCancel(ctx), m.ended.End(rec, grace))
+	ending := m.ended.End(rec, grace)
+	if grace == 0 && m.bindable(rec.Device != device.Digest{}, time.Unix(rec.SignedIn, 0)) {
+		bound := rec.Clone()
+		bound.ID = device.Next(rec.ID)
+		ending = append(ending, m.ended.End(bound, 0)...)
+	}
+	_ = m.publish(context.WithoutCancel(ctx), ending)
 }
 
 // noteUse notes behind the request that a session was used.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth/internal/device"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/session"
@@ -21,6 +22,10 @@ type visit struct {
 	expired      bool  // the session is over, and the person has not signed out
 	prefetch     bool  // the session must be renewed first, and this is a prefetch
 	err          error // the session store failed
+
+	bound   device.Bound    // the proof of the device that the session is bound to
+	unbound *session.Record // a valid session that would have to be bound
+	binding bool            // it has only just begun
 
 	// What the rest points into: one allocation for all that a request needs.
 	context attached
@@ -94,7 +99,7 @@ type reception struct {
 
 // read loads the session and reports whether it is valid.
 func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http.Request) bool {
-	sent, err := m.sessions.Load(r, &v.loaded)
+	sent, err := m.load(r, &v.loaded)
 	if sent.Marker {
 		v.declined = m.sentDeclined(r)
 		v.justSignedIn = !v.declined
@@ -107,7 +112,9 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 	}
 	rec := sent.Rec
 	if rec == nil {
-		if sent.Sent {
+		if sent.unproved != "" {
+			m.unproved(r, sent)
+		} else if sent.Sent {
 			m.reject(w, r, "unreadable", nil)
 		}
 		return false
@@ -122,8 +129,37 @@ func (m *Middleware) read(s *reception, v *visit, w http.ResponseWriter, r *http
 		m.reject(w, r, reason, rec)
 		return false
 	}
+	if v.bound = sent.bound; m.mustBind(rec) {
+		v.unbound, v.binding = rec, s.now.Unix()-rec.SignedIn < int64(bindingPatience/time.Second)
+		return false
+	}
+	if sent.before != nil && !web.IsPrefetch(r) && !web.IsUpgrade(r) {
+		bound, err := m.bind(w, r, sent.before, rec.Device)
+		if err != nil {
+			m.log.ErrorContext(r.Context(), "msauth: session write failed", "user", rec.User.Key(), "err", err)
+		} else {
+			rec = bound
+		}
+		s.leaving = true
+	}
 	s.rec, s.fresh = rec, rec
 	return true
+}
+
+// unproved notes that a session came without the proof of its device. It is not deleted:
+// the browser may prove it a moment later, and a copy is worthless.
+func (m *Middleware) unproved(r *http.Request, sent loaded) {
+	attrs := []any{"event", "device_unproved", "user", sent.raw.User.Key(), "bound_cookie", sent.unproved}
+	m.events.count(func(s *Stats) { countBy(&s.Devices.Unproved, sent.unproved) })
+	if header := web.First(r.Header["Secure-Session-Skipped"]); header != "" {
+		skipped, _, _ := strings.Cut(header, ";")
+		if skipped != "unreachable" && skipped != "server_error" && skipped != "quota_exceeded" {
+			skipped = "other"
+		}
+		m.events.count(func(s *Stats) { countBy(&s.Devices.Skipped, skipped) })
+		attrs = append(attrs, "skipped", skipped)
+	}
+	m.log.InfoContext(r.Context(), "msauth: session without the proof of its device", attrs...)
 }
 
 // judge returns why a session that can be read is no longer valid, or "".
@@ -362,7 +398,7 @@ func (m *Middleware) touch(r *http.Request, rec *session.Record, now time.Time) 
 // current returns the request's session as it was sent, without renewing it, or
 // nil if there is no valid one.
 func (m *Middleware) current(r *http.Request) *session.Record {
-	sent, _ := m.sessions.Load(r, new(session.Record))
+	sent, _ := m.load(r, new(session.Record))
 	rec := sent.Rec
 	if rec == nil || m.judge(rec, m.ended.Has(rec), time.Now()) != "" {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth"
 	"example.com/msauth/example/internal/webapp"
 	"example.com/msauth/msauthtest"
 )
@@ -80,6 +81,9 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		set.Graph = ""
 	}
 	set.UploadHosts = uploadHosts(set.Graph)
+	if strings.HasPrefix(c.BaseURL, "https://") { // browsers bind no other sessions
+		c.DeviceBinding = msauth.DeviceBindingOffered
+	}
 	c.Scopes = strings.FieldsFunc(getenv("MSAUTH_SCOPES"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(c.Scopes) == 0 && c.Issuer == "" {
 		c.Scopes = []string{"User.Read", "Files.Read"}

@@ -45,6 +45,10 @@ func TestSettings(t *testing.T) {
 	}{
 		{"nothing but a client", public, "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/",
 			func(c msauth.Config) any { return c.BaseURL }, "http://localhost:8080/auth", false},
+		{"sessions bound over https", with("MSAUTH_BASE_URL", "https://drive.example.com/sso/"), "https://graph.microsoft.com/v1.0", ":8080", "/sso/",
+			func(c msauth.Config) any { return c.DeviceBinding }, msauth.DeviceBindingOffered, false},
+		{"sessions not bound over http", public, "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/",
+			func(c msauth.Config) any { return c.DeviceBinding }, msauth.DeviceBindingOff, false},
 		{"default scopes", public, "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/",
 			func(c msauth.Config) any { return c.Scopes }, []string{"User.Read", "Files.Read"}, false},
 		{"scopes", with("MSAUTH_SCOPES", "User.Read, Mail.Read Files.Read.All"), "https://graph.microsoft.com/v1.0", "localhost:8080", "/auth/",

@@ -61,6 +61,11 @@ var rooms = map[string]room{
 		},
 		others: []string{"github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4", "golang.org/x/sync/singleflight"},
 	},
+	"device": {
+		rooms:  map[string]string{"seal": "what travels through the browser is sealed, and base64"},
+		others: []string{"github.com/go-jose/go-jose/v4"},
+		never:  map[string]string{"net/http": "it knows no requests, and no sessions"},
+	},
 	"session": {
 		rooms: map[string]string{
 			"compact":  "the bytes of a record",

@@ -26,7 +26,7 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
 // takenForm is how the names of the other cookies beside a session's first one
 // end: its pieces, the marker, a long address to return to, and the attempts. A
 // session of such a name would be taken for one of them, and deleted.
-var takenForm = regexp.MustCompile(`-([1-9]|ok|to|login-[0-9a-f]{16})$`)
+var takenForm = regexp.MustCompile(`-([1-9]|ok|to|device|login-[0-9a-f]{16})$`)
 
 // ValidName reports whether a session's cookie may have this name.
 func ValidName(name string) bool { return nameForm.MatchString(name) && !takenForm.MatchString(name) }
@@ -81,6 +81,8 @@ type Scanned struct {
 	Sent SentCookies
 	// Marker reports whether one of MarkerName came in.
 	Marker bool
+	// Device is the value of the one of DeviceName, "" if there is none.
+	Device string
 
 	first  [maxDuplicates]string // values of the first cookie, in order
 	firsts int                   // how many there are in first
@@ -118,6 +120,8 @@ func (c *Cookies) Scan(h http.Header) (s Scanned) {
 				s.Sent |= 1 << i
 			case strings.HasPrefix(rest, markerSuffix+"="):
 				s.Marker = true
+			case strings.HasPrefix(rest, deviceSuffix+"="):
+				s.Device = rest[len(deviceSuffix)+1:]
 			}
 		}
 	}
@@ -128,7 +132,14 @@ func (c *Cookies) Scan(h http.Header) (s Scanned) {
 // finds too: see Scanned.
 func (c *Cookies) MarkerName() string { return c.Name + markerSuffix }
 
-const markerSuffix = "-ok"
+// DeviceName is the name of the cookie that binds the session to the device: see
+// package device. One Scan finds it too.
+func (c *Cookies) DeviceName() string { return c.Name + deviceSuffix }
+
+const (
+	markerSuffix = "-ok"
+	deviceSuffix = "-device"
+)
 
 // Received is what Read has found.
 type Received struct {
@@ -136,6 +147,8 @@ type Received struct {
 	Head []byte
 	// Marker reports whether a cookie of MarkerName came in.
 	Marker bool
+	// Device is the value of the cookie of DeviceName.
+	Device string
 
 	tail    string      // sealed; "" if there is none
 	sent    SentCookies // which cookies came in
@@ -160,7 +173,7 @@ func (c *Cookies) Read(h http.Header, scratch *[]byte) Received {
 // read is Read with the keys of this moment. locked reports that values came in,
 // and none of them opens.
 func (c *Cookies) read(s *Scanned, scratch *[]byte) (r Received, locked bool) {
-	r = Received{sent: s.Sent, Marker: s.Marker}
+	r = Received{sent: s.Sent, Marker: s.Marker, Device: s.Device}
 	for i := range s.firsts {
 		value := s.first[i]
 		if value == "" || value[0] < '1' || value[0] > '9' {
@@ -193,7 +206,7 @@ func (c *Cookies) read(s *Scanned, scratch *[]byte) (r Received, locked bool) {
 		if r.Head != nil && !bytes.Equal(r.Head, head) {
 			// Two values that both open: somebody has planted one, and nothing
 			// shows which.
-			return Received{sent: s.Sent, Marker: s.Marker}, false
+			return Received{sent: s.Sent, Marker: s.Marker, Device: s.Device}, false
 		}
 		r.Head, r.tail = head, tail
 		r.surplus = s.Sent>>count != 0
@@ -230,9 +243,15 @@ func (c *Cookies) openTail(tail string, scratch *[]byte) (plain []byte, err erro
 // the deletion of a __Host- cookie that lacks an attribute. maxAge is in seconds,
 // as in http.Cookie: 0 means none, -1 deletes.
 func (c *Cookies) Cookie(name, value string, maxAge int) *http.Cookie {
+	sameSite := c.sameSite
+	if !c.insecure && strings.HasSuffix(name, deviceSuffix) {
+		// Alone it is worth nothing. Browsers keep no other from the requests that they
+		// make for themselves when a link on another site has led here.
+		sameSite = http.SameSiteNoneMode
+	}
 	return &http.Cookie{ // #nosec G124 -- Secure but for plain http
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
-		Secure: !c.insecure, HttpOnly: true, SameSite: c.sameSite,
+		Secure: !c.insecure, HttpOnly: true, SameSite: sameSite,
 	}
 }
 

@@ -19,7 +19,7 @@ func (s *cookieSessions) Load(r *http.Request, into *Record) (Loaded, error) {
 	buffer := compact.Buffer()
 	defer compact.Release(buffer)
 	got := s.Cookies.Read(r.Header, buffer)
-	l := Loaded{Sent: got.sent != 0, Marker: got.Marker}
+	l := Loaded{Sent: got.sent != 0, Marker: got.Marker, Device: got.Device}
 	if got.Head == nil || into.decode(got.Head, s.Layout) != nil {
 		return l, nil
 	}
@@ -29,9 +29,9 @@ func (s *cookieSessions) Load(r *http.Request, into *Record) (Loaded, error) {
 	return l, nil
 }
 
-// Create implements Store. It logs what the session leaves out, which Update does
-// not repeat at every renewal.
-func (s *cookieSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record) error {
+// Create implements Store: a cookie is replaced, and nothing else is there to delete.
+// It logs what the session leaves out, which Update does not repeat at every renewal.
+func (s *cookieSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record, _ time.Duration) error {
 	return s.write(w, r, rec, true)
 }
 

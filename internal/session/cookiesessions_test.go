@@ -30,7 +30,7 @@ func testSettings(tb testing.TB, layout *Layout) StoreSettings {
 func create(tb testing.TB, s Store, r *http.Request, rec *Record) http.Header {
 	tb.Helper()
 	w := httptest.NewRecorder()
-	if err := s.Create(w, r, rec); err != nil {
+	if err := s.Create(w, r, rec, 0); err != nil {
 		tb.Fatal(err)
 	}
 	return w.Header()
@@ -171,7 +171,7 @@ func TestSessionOverBudget(t *testing.T) {
 		}
 		s := NewStore(settings, nil, testRing(t))
 		w := httptest.NewRecorder()
-		err := s.Create(w, request(), rec)
+		err := s.Create(w, request(), rec, 0)
 		if test.wantErr {
 			if !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrStoreLimit) || len(w.Header()) > 0 {
 				t.Errorf("%s: %v, sets %d cookies", test.name, err, len(w.Header()["Set-Cookie"]))

@@ -47,11 +47,14 @@ type Listed struct {
 	Place             Place
 	Begun, Used, Ends time.Time
 	Browser, Platform string
+	// Bound says that the session is bound to a device.
+	Bound bool
 }
 
 const (
 	listedSession = 1
 	listedMark    = 2 // see Mark
+	listedBound   = 1 // may follow a session
 )
 
 // Begin adds a new session to the list of its account, and returns its place there,
@@ -63,6 +66,9 @@ func (d *Directory) Begin(ctx context.Context, rec *Record, browser, platform st
 	}
 	e.Text(browser)
 	e.Text(platform)
+	if rec.Device != [8]byte{} {
+		e.B = append(e.B, listedBound)
+	}
 	position, err := d.Store.Append(ctx, d.logs(rec.User.Key())[0], e.B, d.MaxAge)
 	return d.place(position), err
 }
@@ -124,6 +130,9 @@ func listedFrom(e shared.Entry) (s Listed, ok bool) {
 	copy(s.ID[:], d.Bytes(len(s.ID)))
 	begun, ends := d.Uvarint(), d.Uvarint()
 	s.Browser, s.Platform = d.Text(), d.Text()
+	if !d.Bad && d.At < len(d.B) {
+		s.Bound = d.Flags() == listedBound
+	}
 	s.Begun, s.Ends = time.Unix(int64(begun), 0), time.Unix(int64(ends), 0) // #nosec G115 -- we made them
 	s.Used = s.Begun
 	return s, d.Done()

@@ -15,10 +15,12 @@ const (
 	// FormatGob begins the payload of an app's own session (CookieStore of
 	// package msauth).
 	FormatGob = 'g'
-	// formatSession begins the identity part of a Record, and formatPlaced that of
-	// one with a Place.
+	// formatSession begins the identity part of a Record, formatPlaced that of one
+	// with a Place, and formatBound that of one with a Place, which may be zero, and
+	// a Device.
 	formatSession = 2
 	formatPlaced  = 3
+	formatBound   = 4
 )
 
 // The identity part of a record is, after the format byte: ID, Attempt and
@@ -89,13 +91,19 @@ func flag(set bool, bit byte) byte {
 // The token part must have been opened: see open. Encode keeps it in Packed.
 func (r *Record) Encode() (identity, tokens []byte) {
 	format := byte(formatSession)
-	if r.Place.Position != 0 {
+	switch {
+	case r.Device != [8]byte{}:
+		format = formatBound
+	case r.Place.Position != 0:
 		format = formatPlaced
 	}
 	e := compact.Encoder{B: append(make([]byte, 0, 512), format)}
 	r.encodeFixed(&e)
-	if r.Place.Position != 0 {
+	if format != formatSession {
 		e.B = binary.AppendUvarint(binary.BigEndian.AppendUint16(e.B, r.Place.Era), r.Place.Position)
+	}
+	if format == formatBound {
+		e.B = append(e.B, r.Device[:]...)
 	}
 	r.encodeTexts(&e)
 	return e.B, r.tokens()
@@ -178,14 +186,17 @@ func DecodeRecord(identity []byte, of *Layout) (*Record, error) {
 
 // decode reads an identity part into r, which is new. It keeps none of its memory.
 func (r *Record) decode(identity []byte, of *Layout) error {
-	if len(identity) < 1 || identity[0] != formatSession && identity[0] != formatPlaced {
+	if len(identity) < 1 || identity[0] < formatSession || identity[0] > formatBound {
 		return compact.ErrMalformed
 	}
 	r.Layout = of
 	d := compact.Decoder{B: identity[1:]}
 	flags := r.decodeFixed(&d)
-	if identity[0] == formatPlaced {
+	if identity[0] != formatSession {
 		r.Place = decodePlace(&d)
+	}
+	if identity[0] == formatBound {
+		copy(r.Device[:], d.Bytes(len(r.Device)))
 	}
 	if !r.decodeTexts(&d) {
 		return compact.ErrMalformed

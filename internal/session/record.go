@@ -52,6 +52,10 @@ type Record struct {
 	// not known.
 	Place Place
 
+	// Device names the key of the browser that the session is bound to, zero if it is
+	// not: see package device.
+	Device [8]byte
+
 	// Stored says that this is an entry of Config.Tokens, kept for one of the
 	// app's users, and not the session of a browser.
 	Stored bool

@@ -17,8 +17,9 @@ type Store interface {
 	// Load reads the request's session, into memory of the caller's that is new.
 	// An error means that the store failed, not that the cookie is bad.
 	Load(r *http.Request, into *Record) (Loaded, error)
-	// Create writes the session of a new sign-in, under a new name.
-	Create(w http.ResponseWriter, r *http.Request, rec *Record) error
+	// Create writes a new session, under a new name. The one that the request carries
+	// is deleted after a grace period, 0 for at once, or stays if that is Stays.
+	Create(w http.ResponseWriter, r *http.Request, rec *Record, grace time.Duration) error
 	// Update writes a session that Load returned, or a copy of it with changes.
 	// gone reports that it was deleted in the meantime, and was not written.
 	Update(w http.ResponseWriter, r *http.Request, rec *Record) (gone bool, err error)
@@ -33,6 +34,9 @@ type Store interface {
 	Changed(r *http.Request, rec *Record) bool
 }
 
+// Stays is for a session that a request carries and has no right to delete.
+const Stays = time.Duration(-1)
+
 // Loaded is what a Store has found in a request.
 type Loaded struct {
 	// Rec is the session, nil if there is none that can be read.
@@ -41,6 +45,8 @@ type Loaded struct {
 	Sent bool
 	// Marker reports whether it carried a cookie of MarkerName.
 	Marker bool
+	// Device is the value of the cookie of DeviceName, "" if there was none.
+	Device string
 }
 
 // ErrTooLarge means that a session has no room where it is kept, even without

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"time"
 
 	"example.com/msauth/internal/seal"
 	"github.com/gorilla/securecookie"
@@ -69,7 +70,7 @@ func (s *storedSessions) open(r *http.Request) (*sessions.Session, error) {
 // Load implements Store. It does not use the caller's memory.
 func (s *storedSessions) Load(r *http.Request, _ *Record) (Loaded, error) {
 	cookies := s.Cookies.Scan(r.Header)
-	l := Loaded{Sent: cookies.Sent != 0, Marker: cookies.Marker}
+	l := Loaded{Sent: cookies.Sent != 0, Marker: cookies.Marker, Device: cookies.Device}
 	if !l.Sent {
 		return l, nil
 	}
@@ -116,9 +117,9 @@ func (s *storedSessions) unseal(id, text string) (payload []byte, err error) {
 	return payload, err
 }
 
-// Create implements Store. It deletes the session that the request carries, once
-// the new one is saved.
-func (s *storedSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record) error {
+// Create implements Store. It deletes the session that the request carries once the
+// new one is saved. If this process ends within the grace period, that one is left.
+func (s *storedSessions) Create(w http.ResponseWriter, r *http.Request, rec *Record, grace time.Duration) error {
 	old, err := s.sent(r)
 	if err != nil {
 		return err
@@ -133,12 +134,21 @@ func (s *storedSessions) Create(w http.ResponseWriter, r *http.Request, rec *Rec
 	if err := s.save(w, r, session, rec); err != nil {
 		return err // and the old session stays
 	}
-	if old != nil {
+	if old == nil || grace == Stays {
+		return nil
+	}
+	erase := func(r *http.Request) {
 		defer s.turns.take(old.ID)()
+		if err := s.erase(r, old); err != nil {
+			s.Log.ErrorContext(r.Context(), "msauth: deleting the session before", "user", rec.User.Key(), "err", err)
+		}
 	}
-	if err := s.erase(r, old); err != nil {
-		s.Log.ErrorContext(r.Context(), "msauth: deleting the session before", "user", rec.User.Key(), "err", err)
+	if grace == 0 {
+		erase(r)
+		return nil
 	}
+	r = r.Clone(context.WithoutCancel(r.Context()))
+	time.AfterFunc(grace, func() { erase(r) })
 	return nil
 }
 

@@ -308,7 +308,7 @@ func TestFaultsOfAStore(t *testing.T) {
 		m := newMemoryStore()
 		m.saveErr = test.err
 		w := httptest.NewRecorder()
-		err := NewStore(testSettings(t, rec.Layout), m, testRing(t)).Create(w, request(), rec)
+		err := NewStore(testSettings(t, rec.Layout), m, testRing(t)).Create(w, request(), rec, 0)
 		if !errors.Is(err, test.err) || errors.Is(err, ErrStoreLimit) != test.wantLimit || errors.Is(err, ErrTooLarge) != test.wantLimit || len(w.Header()) > 0 {
 			t.Errorf("%s: %v, sets %q", test.name, err, w.Header())
 		}
@@ -332,7 +332,7 @@ func TestStoreThatRenamesAtEachSave(t *testing.T) {
 	m := newMemoryStore()
 	m.renames = true
 	w := httptest.NewRecorder()
-	err := NewStore(testSettings(t, rec.Layout), m, testRing(t)).Create(w, request(), rec)
+	err := NewStore(testSettings(t, rec.Layout), m, testRing(t)).Create(w, request(), rec, 0)
 	if err == nil || !strings.Contains(err.Error(), "another ID at each Save") || len(w.Header()) > 0 {
 		t.Errorf("%v, sets %q", err, w.Header())
 	}

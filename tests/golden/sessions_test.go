@@ -245,6 +245,13 @@ func goldenSessions() []*goldenCase {
 			make: goldenSignIn("access_token", "refresh_token", "id_token"),
 		},
 		{
+			name: "session-bound", make: func(a *goldenApp, v *goldenValue) {
+				a.bind()
+				v.expectIssued(a, "access_token") // the proof ends before a renewal is due
+			},
+			maker: func(a *goldenApp) { a.cfg.DeviceBinding = msauth.DeviceBindingOffered },
+		},
+		{
 			name: "session-live-connect", config: goldenLive,
 			make: goldenSignIn("access_token", "refresh_token", "authentication_token"),
 		},

@@ -4,6 +4,7 @@ package chrome
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,9 +60,27 @@ func Launch(preferences string, options ...chromedp.ExecAllocatorOption) (_ cont
 			return nil, nil, err
 		}
 	}
+	remove := func() {
+		for range 50 { // its processes may still be writing
+			if os.RemoveAll(profile) == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	ctx, end, err := run(path, profile, append([]chromedp.ExecAllocatorOption{chromedp.IgnoreCertErrors}, options...))
+	if err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return ctx, func() { end(); remove() }, nil
+}
+
+// run starts a process with a profile. end kills it.
+func run(path, profile string, options []chromedp.ExecAllocatorOption) (_ context.Context, end func(), err error) {
 	// The defaults run the new headless mode and do without /dev/shm.
 	ctx, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.UserDataDir(profile), chromedp.WindowSize(1280, 800),
 		// No proxy of the environment, and English pages.
 		chromedp.Flag("no-proxy-server", true), chromedp.Flag("lang", "en-US"),
@@ -71,21 +90,63 @@ func Launch(preferences string, options ...chromedp.ExecAllocatorOption) (_ cont
 		chromedp.Flag("allow-pre-commit-input", true),
 	), options...)...)
 	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
-	stop = func() {
-		cancel()
-		stopAllocator()
-		for range 50 { // its processes may still be writing
-			if os.RemoveAll(profile) == nil {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-	}
+	end = func() { cancel(); stopAllocator() }
 	if err := chromedp.Do(ctx); err != nil {
-		stop()
+		end()
 		return nil, nil, fmt.Errorf("%s does not start: %w", path, err)
 	}
-	return ctx, stop, nil
+	return ctx, end, nil
+}
+
+// Trusting starts a process that checks certificates, and trusts those of a CA,
+// which is PEM. All that it keeps is below home: one that is started there later
+// goes on with it. stop closes it as a person does; so does the end of the test.
+func Trusting(t testing.TB, home string, ca []byte, options ...chromedp.ExecAllocatorOption) (_ context.Context, stop func()) {
+	t.Helper()
+	path, err := find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trust(home, ca); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end, err := run(path, filepath.Join(home, "profile"), append([]chromedp.ExecAllocatorOption{chromedp.Env("HOME=" + home)}, options...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_ = chromedp.Cancel(ctx)
+		end()
+	})
+	t.Cleanup(stop)
+	return ctx, stop
+}
+
+// trust adds a CA to those that a Chromium of this home directory trusts.
+func trust(home string, ca []byte) error {
+	database := filepath.Join(home, ".pki", "nssdb")
+	if _, err := os.Stat(database); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(database, 0o700); err != nil {
+		return err
+	}
+	file := filepath.Join(home, "ca.pem")
+	if err := os.WriteFile(file, ca, 0o600); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"-N", "--empty-password"}, {"-A", "-n", "test", "-t", "C,,", "-i", file}} {
+		out, err := exec.Command("certutil", append(args, "-d", "sql:"+database)...).CombinedOutput()
+		if errors.Is(err, exec.ErrNotFound) {
+			return fmt.Errorf("%w: run scripts/setup, or install it with: apt-get install libnss3-tools", err)
+		}
+		if err != nil {
+			return fmt.Errorf("certutil %v: %w\n%s", args, err, out)
+		}
+	}
+	return nil
 }
 
 // find returns the path of the browser, or says how to get it.
@@ -209,9 +270,19 @@ func NewWindow(t testing.TB, browser context.Context) *Tab {
 	return newTab(t, browser, true)
 }
 
+// OwnTab opens a tab of the person whom the browser's own profile belongs to.
+func OwnTab(t testing.TB, browser context.Context) *Tab {
+	t.Helper()
+	return openTab(t, browser, "", Pictures)
+}
+
 func newTab(t testing.TB, browser context.Context, window bool) *Tab {
 	t.Helper()
-	person := Person(t, browser)
+	return openTab(t, browser, Person(t, browser), window)
+}
+
+func openTab(t testing.TB, browser context.Context, person cdp.BrowserContextID, window bool) *Tab {
+	t.Helper()
 	b := &Tab{t, Attach(t, browser, person, window), person}
 	if _, err := chromedp.Call(b.ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 		Width: 1280, Height: 800, DeviceScaleFactor: 1,
@@ -288,4 +359,49 @@ func (b *Tab) Cookies() []*network.Cookie {
 		b.t.Fatal("reading cookies: ", err)
 	}
 	return r.Cookies
+}
+
+// SetCookie puts a cookie into the browser, for an address.
+func (b *Tab) SetCookie(address string, c *network.Cookie) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{
+		Name: c.Name, Value: c.Value, URL: address, Path: c.Path, Secure: &c.Secure, HTTPOnly: &c.HTTPOnly, SameSite: c.SameSite,
+	}); err != nil {
+		b.t.Fatalf("setting cookie %s: %v", c.Name, err)
+	}
+}
+
+// DeleteCookie removes a cookie of an address from the browser.
+func (b *Tab) DeleteCookie(address, name string) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: name, URL: address}); err != nil {
+		b.t.Fatalf("deleting cookie %s: %v", name, err)
+	}
+}
+
+// DeviceSessions calls f for what becomes of the page's Device Bound Session Credentials.
+func (b *Tab) DeviceSessions(f func(*network.EventDeviceBoundSessionEventOccurred)) {
+	b.t.Helper()
+	err := chromedp.Listen(b.ctx, func(event any) {
+		if e, ok := event.(*network.EventDeviceBoundSessionEventOccurred); ok {
+			f(e)
+		}
+	})
+	if err == nil {
+		_, err = chromedp.Call(b.ctx, network.EnableDeviceBoundSessions, network.EnableDeviceBoundSessionsParams{Enable: true})
+	}
+	if err != nil {
+		b.t.Fatal("listening to device bound sessions: ", err)
+	}
+}
+
+// ForgetDeviceSession has the browser forget one of its Device Bound Session
+// Credentials, and the key.
+func (b *Tab) ForgetDeviceSession(site, identifier string) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, network.DeleteDeviceBoundSession, network.DeleteDeviceBoundSessionParams{
+		Key: &network.DeviceBoundSessionKey{Site: site, ID: identifier},
+	}); err != nil {
+		b.t.Fatal("deleting a device bound session: ", err)
+	}
 }

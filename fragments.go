@@ -1,0 +1,56 @@
+package msauth
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+
+	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/web"
+)
+
+// fragmentScript takes the fragment of the address, which no server sees, to the link of
+// fragmentPage. It leaves no entry in the history.
+const fragmentScript = `"use strict";
+const login = new URL(document.links[0].href);
+if (location.hash) login.searchParams.set("return_to", location.pathname + location.search + location.hash);
+location.replace(login);`
+
+// fragmentPolicy allows that script and nothing else.
+var fragmentPolicy = func() string {
+	sum := sha256.Sum256([]byte(fragmentScript))
+	return "default-src 'none'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+// fragmentPage goes on to a login link: by its script, or without one at once, as a
+// redirect would. Nobody sees it, so Config.Page has no say in it.
+var fragmentPage = template.Must(template.New("fragment").Parse(`<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="robots" content="noindex">
+<title>Signing in</title>
+<noscript><meta http-equiv="refresh" content="0; url={{.}}"></noscript>
+<main id="msauth-wait"><a href="{{.}}" target="_top">Continue</a></main>
+<script>` + fragmentScript + `</script>
+`))
+
+// keepsFragment answers a page load that would be redirected to Microsoft with a page that
+// keeps the fragment of the address, if [Config.KeepFragments] is set, and reports whether
+// it did. d is what the sign-in must meet.
+func (m *Middleware) keepsFragment(w http.ResponseWriter, r *http.Request, d provider.Requirement) bool {
+	if !m.cfg.KeepFragments || r.Method != http.MethodGet || !web.IsPageLoad(r) {
+		return false
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", fragmentPolicy)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	web.Vary(h, "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	w.WriteHeader(http.StatusUnauthorized)
+	_ = fragmentPage.Execute(w, m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d))
+	return true
+}

@@ -1,0 +1,230 @@
+package device_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/sharedtest"
+	"example.com/msauth/tests/testsite"
+)
+
+// Wherever sessions and tokens are kept, a binding works, and a copy does not.
+func TestBindingWhereverSessionsAreKept(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*msauth.Config){
+		"cookies": func(*msauth.Config) {},
+		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
+		"tokens":  func(c *msauth.Config) { c.Tokens = testsite.NewTokens() },
+		"shared":  func(c *msauth.Config) { c.Shared = sharedtest.New() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, s *testsite.Site) {
+				s.Lifetime(time.Hour)
+				early := newMachine(t, s)
+				path, challenge := early.signIn("/")
+				before := early.thief(all)
+				early.register(path, challenge)
+				early.hello("bound")
+				copied := early.thief(mainOnly)
+				for range 8 { // over a renewal
+					time.Sleep(9 * time.Minute)
+					early.refresh()
+				}
+				early.hello("after an hour")
+				s.WantCalls(t, msauthtest.TokenRefresh, 1)
+				refusedAs(t, "a copy of the session's cookies", copied)
+				refusedAs(t, "a copy from before the registration", before)
+				list, err := s.Auth.Sessions(t.Context(), key(t, s, early))
+				if err != nil || len(list) != 1 || !list[0].DeviceBound {
+					t.Errorf("sessions %+v, %v", list, err)
+				}
+				if s.Cfg.Shared != nil {
+					if err := s.Auth.Close(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			}, offered, change)
+		})
+	}
+}
+
+// key returns the key of who is signed in, and checks that the session says that it is
+// bound.
+func key(t *testing.T, s *testsite.Site, m *machine) (key string) {
+	t.Helper()
+	s.Mux.Handle("/key", s.Auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		session, _ := msauth.FromContext(r.Context())
+		if key = session.User.Key(); !session.DeviceBound() {
+			t.Error("the session does not say that it is bound")
+		}
+	})))
+	m.Get("/key")
+	return key
+}
+
+// What travels through the browser works at any process with the same keys, after a
+// restart and while keys change.
+func TestBindingOverProcessesAndKeys(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		s.Restart(t)
+		m.register(path, challenge)
+		s.Restart(t)
+		m.hello("after a restart")
+		time.Sleep(9 * time.Minute)
+		next := testsite.NewKey()
+		s.Restart(t, func(c *msauth.Config) { c.Keys = [][]byte{next, c.Keys[0]} })
+		m.hello("with a new key")
+		m.refresh()
+		m.hello("after a refresh with a new key")
+		time.Sleep(9 * time.Minute)
+		s.Restart(t, func(c *msauth.Config) { c.Keys = c.Keys[:1] })
+		// The identifier was sealed with the key that is gone: the binding ends, and the
+		// session with it.
+		if m.refresh(); !m.ended {
+			t.Error("the binding has outlived its key")
+		}
+	}, offered)
+}
+
+// A slow answer puts back the cookie from before the registration: the next request
+// mends that.
+func TestSlowAnswerAfterTheRegistration(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		before := m.Session()
+		m.register(path, challenge)
+		bound := m.Session()
+		for _, c := range before {
+			m.Keep(c.Name, c.Value)
+		}
+		m.hello("with the cookie from before")
+		if now := m.Session(); len(now) != len(bound) || now[0].Value == before[0].Value {
+			t.Error("the cookie was not mended")
+		}
+		refusedAs(t, "a copy of what was mended", m.thief(mainOnly))
+		time.Sleep(11 * time.Minute)
+		for _, c := range before { // and once more, when the bound cookie has ended
+			m.Keep(c.Name, c.Value)
+		}
+		refusedAs(t, "a copy of them, when the bound cookie has ended", m.thief(all))
+		if m.refresh(); m.ended {
+			t.Error("the binding has ended")
+		}
+		m.hello("later")
+	}, offered)
+}
+
+// A registration that fails because the store does can be sent again.
+func TestRegistrationWhileTheStoreFails(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := newMachine(t, s)
+		path, challenge := m.signIn("/")
+		for _, what := range []string{"New", "write"} {
+			store.Breaks(what, 0, errors.New("out of order"))
+			if res := m.register(path, challenge); res.StatusCode != http.StatusServiceUnavailable || len(res.Header["Set-Cookie"]) > 0 {
+				t.Errorf("%s: status %d, %v", what, res.StatusCode, res.Header)
+			}
+			store.Works()
+		}
+		user := m.User().Key()
+		if list, err := s.Auth.Sessions(t.Context(), user); err != nil || len(list) != 1 {
+			t.Errorf("sessions %+v, %v", list, err)
+		}
+		m.register(path, challenge)
+		m.hello("afterwards")
+	}, offered, func(c *msauth.Config) { c.Store = store })
+}
+
+// A session of a store that fails is not ended by that, and nor is its binding.
+func TestRefreshWhileTheStoreFails(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m := bound(t, s)
+		store.Breaks("New", 0, errors.New("out of order"))
+		if res := m.post(m.refreshURL, "Sec-Secure-Session-Id", m.identifier); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		store.Works()
+		m.refresh()
+		m.hello("afterwards")
+	}, offered, func(c *msauth.Config) { c.Store = store })
+}
+
+func TestRefreshesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		m, other := bound(t, s), bound(t, s)
+		m.refresh()
+		ends := func(res testsite.Seen) bool {
+			return res.StatusCode == 200 && strings.Contains(res.Text, `"continue":false`)
+		}
+		post := func(m *machine, header ...string) testsite.Seen { return m.post("/auth/device/refresh", header...) }
+		for _, test := range []struct {
+			name string
+			res  testsite.Seen
+			want func(testsite.Seen) bool
+		}{
+			{"without an identifier", post(m), ends},
+			{"with another text", post(m, "Sec-Secure-Session-Id", "abc"), ends},
+			{"with another session's identifier", post(m, "Sec-Secure-Session-Id", other.identifier), ends},
+			{"with another machine's key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, false)), status(400)},
+			{"with a new key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, true)), status(400)},
+			{"with a challenge of its own making", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", m.proof("c1", false)), status(403)},
+			{"with another session and this one's identifier", post(other, "Sec-Secure-Session-Id", m.identifier), ends},
+			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), status(403)},
+			{"from another site", m.Request(http.MethodPost, "/auth/device/refresh", "Sec-Fetch-Site", "cross-site", "Sec-Secure-Session-Id", m.identifier), status(403)},
+			{"by GET", m.Get("/auth/device/refresh"), status(405)},
+		} {
+			if !test.want(test.res) {
+				t.Errorf("%s: status %d, %.200q", test.name, test.res.StatusCode, test.res.Text)
+			}
+			if test.res.Header.Get("Set-Cookie") != "" || test.res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v", test.name, test.res.Header)
+			}
+		}
+		m.hello("after all of it")
+	}, offered)
+}
+
+func status(want int) func(testsite.Seen) bool {
+	return func(res testsite.Seen) bool { return res.StatusCode == want }
+}
+
+func TestConfigurationsOfBinding(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		change func(*msauth.Config)
+		want   string
+	}{
+		{offered, ""}, {required, ""},
+		{func(c *msauth.Config) { c.DeviceBinding = "yes" }, `Config.DeviceBinding is "yes"`},
+		{func(c *msauth.Config) { offered(c); c.BaseURL = "http://localhost:8080/auth" }, "Config.DeviceBinding needs a BaseURL of https"},
+		{func(c *msauth.Config) { c.CookieName = "a-device" }, "Config.CookieName"},
+	} {
+		cfg := testsite.LeastConfig()
+		test.change(&cfg)
+		if _, err := msauth.New(cfg); test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%v, want %q", err, test.want)
+		}
+	}
+	s := testsite.NewInProcess(t)
+	s.Mux.Handle("/pay", s.Auth.RequireDevice(2*time.Minute)(http.HandlerFunc(testsite.Hello)))
+	s.Mux.Handle("/short", s.Auth.RequireDevice(time.Minute)(http.HandlerFunc(testsite.Hello)))
+	if err := s.Auth.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "RequireDevice needs Config.DeviceBinding") || !strings.Contains(err.Error(), "must be at least 2 minutes") {
+		t.Errorf("ready: %v", err)
+	}
+}

@@ -1,0 +1,152 @@
+package requests_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
+)
+
+// What a script of the site is told.
+type sessionAnswer struct {
+	SignedIn  bool      `json:"signed_in"`
+	Name      string    `json:"name"`
+	Username  string    `json:"username"`
+	Ends      time.Time `json:"ends"`
+	IdleEnds  time.Time `json:"idle_ends"`
+	Person    uint64    `json:"person"`
+	LoginURL  string    `json:"login_url"`
+	LogoutURL string    `json:"logout_url"`
+}
+
+// fetch is what a script's fetch sends.
+var fetch = append([]string{"Sec-Fetch-Site", "same-origin"}, testsite.Script...)
+
+// session asks for the session, as a script does.
+func session(t *testing.T, b *testsite.Browser, method string, header ...string) (a sessionAnswer, res testsite.Seen) {
+	t.Helper()
+	res = b.Request(method, "/auth/session", append(fetch, header...)...)
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "application/json" || res.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("status %d, %v, %.200q", res.StatusCode, res.Header, res.Text)
+	}
+	if err := json.Unmarshal([]byte(res.Text), &a); err != nil {
+		t.Fatalf("%q: %v", res.Text, err)
+	}
+	return a, res
+}
+
+func TestScriptsAreToldAboutTheSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := testsite.NewInProcess(t)
+		s.Lifetime(time.Hour)
+		b := s.Browser(t)
+		if a, _ := session(t, b, http.MethodGet, "Referer", s.URL+"/files?x=1"); a.SignedIn || a.LoginURL != "/auth/login?return_to=%2Ffiles%3Fx%3D1" || a.LogoutURL != "" || a.Person != 0 {
+			t.Errorf("nobody: %+v", a)
+		}
+		began := time.Now().UTC()
+		b.SignIn(msauthtest.Ada)
+		a, _ := session(t, b, http.MethodGet)
+		want := sessionAnswer{
+			true, "Ada Lindqvist", msauthtest.Ada, began.Add(7 * 24 * time.Hour).Truncate(time.Second), began.Add(24 * time.Hour).Truncate(time.Second),
+			a.Person, "/auth/login", "/auth/logout",
+		}
+		if a != want || a.Person == 0 || a.Person >= 1<<53 {
+			t.Errorf("%+v, want %+v", a, want)
+		}
+
+		// It is no use of the session: nothing is renewed or written, and the idle time
+		// goes on.
+		s.MS.ResetCalls()
+		for range 23 {
+			time.Sleep(time.Hour)
+			now, res := session(t, b, http.MethodGet)
+			if now.IdleEnds != want.IdleEnds || res.Header.Get("Set-Cookie") != "" {
+				t.Fatalf("idle until %v, cookies %q", now.IdleEnds, res.Header["Set-Cookie"])
+			}
+		}
+		s.WantCalls(t, msauthtest.TokenRefresh, 0)
+
+		// Staying signed in is one.
+		time.Sleep(30 * time.Minute)
+		now, res := session(t, b, http.MethodPost)
+		if !now.IdleEnds.After(time.Now().Add(23*time.Hour)) || res.Header.Get("Set-Cookie") == "" {
+			t.Errorf("after POST: idle until %v, cookies %q", now.IdleEnds, res.Header["Set-Cookie"])
+		}
+		s.WantCalls(t, msauthtest.TokenRefresh, 1)
+		time.Sleep(24 * time.Hour)
+		if a, _ := session(t, b, http.MethodGet); a.SignedIn {
+			t.Error("signed in after the idle time")
+		}
+		if a, _ := session(t, b, http.MethodPost); a.SignedIn {
+			t.Error("POST brings back a session that is over")
+		}
+		s.WantNoSecrets(t, "the log", s.Log.String())
+	})
+}
+
+func TestNumberOfThePerson(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t)
+	person := func(name string) uint64 {
+		b := s.Browser(t)
+		b.SignIn(name)
+		a, _ := session(t, b, http.MethodGet)
+		return a.Person
+	}
+	ada := person(msauthtest.Ada)
+	if person(msauthtest.Ada) != ada || person(msauthtest.Mia) == ada {
+		t.Error("the number does not tell people apart")
+	}
+}
+
+// Other sites learn nothing, and keep nobody signed in.
+func TestSessionIsForScriptsOfTheSite(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t)
+	b := s.Browser(t)
+	b.SignIn(msauthtest.Ada)
+	for _, test := range []struct {
+		name   string
+		header []string
+		status int
+	}{
+		{"of another site", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"of another origin of the site", []string{"Sec-Fetch-Site", "same-site"}, 403},
+		{"typed", []string{"Sec-Fetch-Site", "none"}, 403},
+		{"of another site, with the header", []string{"Sec-Fetch-Site", "cross-site", "X-Msauth", "1"}, 403},
+		{"of an old browser", []string{"Accept", "application/json"}, 403},
+		{"of an old browser, with the header", []string{"Accept", "application/json", "X-Msauth", "1"}, 200},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			res := b.Request(method, "/auth/session", test.header...)
+			if res.StatusCode != test.status || test.status == 403 && res.Header.Get("Set-Cookie") != "" {
+				t.Errorf("%s %s: status %d, want %d", method, test.name, res.StatusCode, test.status)
+			}
+		}
+	}
+	if res := b.Request(http.MethodDelete, "/auth/session", fetch...); res.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("DELETE: status %d", res.StatusCode)
+	}
+}
+
+func TestSessionWhileTheStoreFails(t *testing.T) {
+	t.Parallel()
+	store := testsite.NewFiles(t)
+	s := testsite.New(t, func(c *msauth.Config) { c.Store = store })
+	b := s.Browser(t)
+	b.SignIn(msauthtest.Ada)
+	store.Breaks("New", 0, http.ErrServerClosed)
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		b.WantProblem(b.Request(method, "/auth/session", fetch...), http.StatusServiceUnavailable)
+	}
+	store.Works()
+	if a, _ := session(t, b, http.MethodPost); !a.SignedIn {
+		t.Error("nobody is signed in afterwards")
+	}
+}
