@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"testing/iotest"
 )
 
 // Transport returns an [http.RoundTripper] that calls the handler in process,
@@ -15,7 +16,8 @@ import (
 // runs in the caller's goroutine, starts no others, and waits only for timers
 // and the request's context. Requests to other hosts fail, except to the
 // standard names of [Server.B2C] and [Server.ExternalID], and to login.live.com.
-// The body of a response is held in memory.
+// The body of a response is held in memory. One that is shorter than its
+// Content-Length ends in [io.ErrUnexpectedEOF].
 //
 //	client := &http.Client{Transport: ms.Transport(), Timeout: 10 * time.Second}
 func (s *Server) Transport() http.RoundTripper { return transport{s} }
@@ -95,6 +97,10 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			length = n
 		}
 	}
+	var rest io.Reader = strings.NewReader(string(body))
+	if length > int64(len(body)) && req.Method != http.MethodHead {
+		rest = io.MultiReader(rest, iotest.ErrReader(io.ErrUnexpectedEOF)) // as a connection does
+	}
 	return &http.Response{
 		Status:        strconv.Itoa(rec.status) + " " + http.StatusText(rec.status),
 		StatusCode:    rec.status,
@@ -102,7 +108,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        rec.sent,
-		Body:          io.NopCloser(strings.NewReader(string(body))),
+		Body:          io.NopCloser(rest),
 		ContentLength: length,
 		Request:       req,
 	}, nil

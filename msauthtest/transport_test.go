@@ -3,6 +3,7 @@ package msauthtest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -80,6 +81,17 @@ func TestTransport(t *testing.T) {
 	res, err := a.browser.Head(ms.URL + "/")
 	if err != nil || body(t, res) != "" {
 		t.Errorf("HEAD: %v", err)
+	}
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.FailAlways[msauthtest.Other] = msauthtest.Failure{Handler: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "short")
+		}}
+	})
+	if res, err := a.browser.Get(ms.URL + "/"); err != nil {
+		t.Error(err)
+	} else if text, err := io.ReadAll(res.Body); string(text) != "short" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("shorter than its Content-Length: %q, %v", text, err)
 	}
 	ms.Set(func(b *msauthtest.Behavior) { b.FailAlways[msauthtest.Other] = msauthtest.Failure{Close: true} })
 	if _, err := a.browser.Get(ms.URL + "/"); err == nil || !strings.Contains(err.Error(), "connection cut") {

@@ -247,10 +247,6 @@ func TestReplyThatIsNoneLosesNothing(t *testing.T) {
 			}
 			t.Run(c.name+" at "+at.Name, func(t *testing.T) {
 				t.Parallel()
-				if strings.Contains(c.name, "length") { // only a connection notices
-					replyThatIsNone(t, testsite.New(t, at.Change), c.reply)
-					return
-				}
 				synctest.Test(t, func(t *testing.T) { replyThatIsNone(t, testsite.NewInProcess(t, at.Change), c.reply) })
 			})
 		}
