@@ -39,6 +39,7 @@ func TestFragmentsSurviveASignIn(t *testing.T) {
 		b.Open(site.URL + "/")
 		entries := chrome.Eval[int](b, "history.length")
 		b.Follow(`location.href = "/app?x=1#/orders/7?tab=a b&c=\"<d>"`)
+		b.Until(`[...document.querySelectorAll("button")].some(b => b.innerText.includes("Ada"))`) // the page of the script may be there first
 		b.Follow(`[...document.querySelectorAll("button")].find(b => b.innerText.includes("Ada")).click()`)
 		b.Until(`document.getElementById("app")`)
 		want := site.URL + "/app?x=1"
