@@ -1,13 +1,11 @@
 package msauth
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
-	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
@@ -312,43 +310,11 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 	m.answerDevice(w, id, text, made)
 }
 
-// endBinding tells the browser to forget a binding, by the identifier that it has sent:
-// Chromium takes an answer without one for a mistake of the site's.
+// endBinding tells the browser to forget a binding, by the identifier that it has sent.
 func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, text string, reason error) {
 	m.log.DebugContext(r.Context(), "msauth: device binding has ended", "err", reason)
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(struct {
-		Identifier string `json:"session_identifier"`
-		Continue   bool   `json:"continue"`
-	}{text, false})
-}
-
-// A sessionConfig is the answer to a registration or a refresh ("JSON Session
-// Instructions", Device Bound Session Credentials).
-type sessionConfig struct {
-	Identifier  string              `json:"session_identifier"`
-	RefreshURL  string              `json:"refresh_url"`
-	Scope       sessionScope        `json:"scope"`
-	Credentials []sessionCredential `json:"credentials"`
-	Initiators  []string            `json:"allowed_refresh_initiators"`
-}
-
-type sessionScope struct {
-	Origin      string        `json:"origin"`
-	IncludeSite bool          `json:"include_site"`
-	Rules       []sessionRule `json:"scope_specification,omitempty"`
-}
-
-type sessionRule struct {
-	Type   string `json:"type"`
-	Domain string `json:"domain"`
-	Path   string `json:"path"`
-}
-
-type sessionCredential struct {
-	Type       string `json:"type"`
-	Name       string `json:"name"`
-	Attributes string `json:"attributes"`
+	_, _ = w.Write(device.End(text))
 }
 
 // bindable reports whether a session may be bound just now, by a request that its browser
@@ -366,15 +332,9 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 	bound := device.Bound{ID: id.ID, Before: id.Before, Key: id.Key.Digest(), Proved: made}
 	cookie := m.cookies.Cookie(m.cookies.DeviceName(), m.devices.Seal(bound), max(1, session.Seconds(time.Until(bound.Ends()))))
 	session.SetCookie(w.Header(), cookie)
-	c := sessionConfig{
-		Identifier: text, RefreshURL: m.base.EscapedPath() + "/device/refresh",
-		Scope:       sessionScope{Origin: m.base.Scheme + "://" + m.base.Host},
-		Credentials: []sessionCredential{{"cookie", cookie.Name, "Path=/; Secure; HttpOnly; SameSite=None"}},
-		Initiators:  []string{"*"}, // a link on any site may lead here while the bound cookie is over
-	}
-	c.Scope.Rules = scopeRules(m.base.EscapedPath(), m.cfg.Home)
+	base := m.base.EscapedPath()
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(c)
+	_, _ = w.Write(device.Instructions(text, m.base.Scheme+"://"+m.base.Host, base+"/device/refresh", cookie.Name, device.Scope(base, m.cfg.Home)))
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
@@ -423,21 +383,6 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 			}
 		}), provider.Requirement{})
 	}
-}
-
-// scopeRules are the paths of the app's pages where other apps may be on the same host:
-// below the parent of BaseURL's path, which is where Home is by default, and below Home.
-func scopeRules(base, home string) []sessionRule {
-	pages := base[:strings.LastIndexByte(base, '/')+1]
-	home, _, _ = strings.Cut(home, "?")
-	if pages == "" || pages == "/" || home == "/" {
-		return nil
-	}
-	rules := []sessionRule{{"exclude", "*", "/"}, {"include", "*", pages}}
-	if !strings.HasPrefix(home, pages) {
-		rules = append(rules, sessionRule{"include", "*", home})
-	}
-	return rules
 }
 
 // unboundPage answers requests that take a bound session.

@@ -16,13 +16,9 @@ import (
 // without the session, and keeps nothing of it from their answers.
 func TestBindingWhenAnotherSiteLedHere(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*msauth.Config){
-		"cookies":  func(*msauth.Config) {},
-		"store":    func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
-		"tokens":   func(c *msauth.Config) { c.Tokens = testsite.NewTokens() },
-		"shared":   func(c *msauth.Config) { c.Shared = sharedtest.New() },
-		"required": required,
-	} {
+	cases := places(t)
+	cases["required"] = required
+	for name, change := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T, s *testsite.Site) {
@@ -60,11 +56,6 @@ func TestBindingWhenAnotherSiteLedHere(t *testing.T) {
 				if m.refresh(); !m.ended {
 					t.Error("after signing out the binding goes on")
 				}
-				if s.Cfg.Shared != nil {
-					if err := s.Auth.Close(t.Context()); err != nil {
-						t.Error(err)
-					}
-				}
 			}, offered, change)
 		})
 	}
@@ -74,10 +65,7 @@ func TestBindingWhenAnotherSiteLedHere(t *testing.T) {
 // copies of the session from before are over too.
 func TestSignOutRightAfterTheRegistration(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*msauth.Config){
-		"cookies": func(*msauth.Config) {},
-		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
-	} {
+	for name, change := range places(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T, s *testsite.Site) {
@@ -184,10 +172,7 @@ func TestPrefetchRightAfterTheRegistration(t *testing.T) {
 // The first page may come when the tokens are long due.
 func TestFirstPageLongAfterTheRegistration(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*msauth.Config){
-		"cookies": func(*msauth.Config) {},
-		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
-	} {
+	for name, change := range places(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T, s *testsite.Site) {
@@ -224,10 +209,8 @@ func TestSecondKeyAtAnotherProcess(t *testing.T) {
 		if res := late.register(path, challenge); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("status %d, %q", res.StatusCode, res.Text)
 		}
-		for _, auth := range []*msauth.Middleware{s.Auth, other} {
-			if err := auth.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
+		if err := other.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}, offered, func(c *msauth.Config) { c.Shared = sharedtest.New() })
 }

@@ -232,6 +232,11 @@ func inBubble(t *testing.T, f func(t *testing.T, s *testsite.Site), changes ...f
 	synctest.Test(t, func(t *testing.T) {
 		s := testsite.NewInProcess(t, changes...)
 		f(t, s)
+		if s.Cfg.Shared != nil {
+			if err := s.Auth.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
 		time.Sleep(time.Minute) // for what still waits
 	})
 }

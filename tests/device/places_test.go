@@ -13,15 +13,20 @@ import (
 	"example.com/msauth/tests/testsite"
 )
 
-// Wherever sessions and tokens are kept, a binding works, and a copy does not.
-func TestBindingWhereverSessionsAreKept(t *testing.T) {
-	t.Parallel()
-	for name, change := range map[string]func(*msauth.Config){
+// places are the ways to keep sessions and tokens.
+func places(t *testing.T) map[string]func(*msauth.Config) {
+	return map[string]func(*msauth.Config){
 		"cookies": func(*msauth.Config) {},
 		"store":   func(c *msauth.Config) { c.Store = testsite.FileStore(t) },
 		"tokens":  func(c *msauth.Config) { c.Tokens = testsite.NewTokens() },
 		"shared":  func(c *msauth.Config) { c.Shared = sharedtest.New() },
-	} {
+	}
+}
+
+// Wherever sessions and tokens are kept, a binding works, and a copy does not.
+func TestBindingWhereverSessionsAreKept(t *testing.T) {
+	t.Parallel()
+	for name, change := range places(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T, s *testsite.Site) {
@@ -43,11 +48,6 @@ func TestBindingWhereverSessionsAreKept(t *testing.T) {
 				list, err := s.Auth.Sessions(t.Context(), key(t, s, early))
 				if err != nil || len(list) != 1 || !list[0].DeviceBound {
 					t.Errorf("sessions %+v, %v", list, err)
-				}
-				if s.Cfg.Shared != nil {
-					if err := s.Auth.Close(t.Context()); err != nil {
-						t.Error(err)
-					}
 				}
 			}, offered, change)
 		})

@@ -1,4 +1,4 @@
-package msauth
+package device
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ func TestScopeOfABinding(t *testing.T) {
 		{"/expenses/auth", "/", ""},
 	} {
 		got := ""
-		for _, rule := range scopeRules(test.base, test.home) {
+		for _, rule := range Scope(test.base, test.home) {
 			got += fmt.Sprintf(" %s %s", rule.Type, rule.Path)
 		}
 		if want := test.want; got != "" && got[1:] != want || got == "" && want != "" {
