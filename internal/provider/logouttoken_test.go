@@ -99,7 +99,8 @@ func TestLogoutTokens(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			a, web := plainProvider(t)
-			l, err := a.VerifyLogout(t.Context(), logoutOf(test.changes...))
+			c := with(logoutClaims(), test.changes...)
+			l, err := a.VerifyLogout(t.Context(), signJWT(0, with(headerOf("one"), "typ", "logout+jwt"), c))
 			if test.want != "" {
 				wantFault(t, err, "msauth: logout token: "+test.want)
 				if l != nil && err == nil || web.count("") != 0 {
@@ -110,7 +111,6 @@ func TestLogoutTokens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := with(logoutClaims(), test.changes...)
 			text := func(name string) string { s, _ := c[name].(string); return s }
 			if l.SID != text("sid") || l.Subject != text("sub") || l.Issuer != otherBase || l.JTI != text("jti") || l.IssuedAt.Unix() != c["iat"] {
 				t.Errorf("%+v, want %v", l, c)
