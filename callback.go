@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,9 +48,8 @@ func (m *Middleware) Callback(w http.ResponseWriter, r *http.Request) {
 		m.forget(w, a)
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "expired", Status: http.StatusBadRequest,
-			Title: "Signing in took too long",
-			Text:  fmt.Sprintf("For your safety, a sign-in has to be completed within %d minutes. Nothing is lost: just start again.", session.AttemptLifetime/time.Minute),
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
+			TextID: "took-too-long", Args: map[string]string{"minutes": strconv.Itoa(int(session.AttemptLifetime / time.Minute))},
+			Links: []Link{m.againLink(a), m.home()},
 			Err:   err,
 		})
 		return
@@ -467,11 +467,10 @@ func (m *Middleware) provedFresh(w http.ResponseWriter, r *http.Request, a *sess
 	age := time.Since(time.Unix(id.AuthTime, 0))
 	switch {
 	case id.AuthTime == 0:
-		m.noAuthTime(w, r, a, id, "This site is not set up correctly for this page")
+		m.noAuthTime(w, r, a, id)
 	case age > a.MaxAge+provider.ExpLeeway:
 		m.notAskedAgain(w, r, a, id, Page{
-			Text:  "For this page you have to enter your password again, or use another sign-in method, and Microsoft did not ask you to. ",
-			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}},
+			Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo}, provider.Requirement{MaxAge: a.MaxAge}), TextID: "sign-in-again"}},
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v ago, where %v are allowed", age.Round(time.Second), a.MaxAge),
 		})
 	default:

@@ -261,9 +261,19 @@ type Config struct {
 
 	// Page replaces the HTML of every page of this package: errors, "signed
 	// out", "confirm sign-out". It writes the status and the body. Strict
-	// security headers are set before the call, and Page may change them.
-	// Default: plain, accessible pages in English.
+	// security headers are set before the call, and Page may change them. To
+	// change some pages only, call p.ServeHTTP for the rest. Default:
+	// [Page.ServeHTTP], plain and accessible.
 	Page func(w http.ResponseWriter, r *http.Request, p Page)
+
+	// Language returns the language, a tag such as "de" or "pt-BR" (BCP 47), in
+	// which the person reads this site, if the site lets them choose one; Microsoft
+	// is asked for the same, by ui_locales and mkt. Pages and problem documents are in
+	// English, German, French, Spanish, Italian, Portuguese, Dutch, Polish, Swedish,
+	// Czech, Turkish, Japanese, Korean, Chinese (in both scripts) or Arabic; for
+	// other languages see [Page.TextID]. "" or no tag means: as if Language were
+	// nil. Default: by the header Accept-Language, which Microsoft has too.
+	Language func(r *http.Request) (tag string)
 
 	// HTTPClient sends the requests to Microsoft. Redirects are never followed,
 	// and the size of responses is limited. Default: a client with a timeout of

@@ -60,10 +60,9 @@ func (m *Middleware) Connect(returnTo string, scopes ...string) http.Handler {
 		case !seemsMeant:
 			m.fail(w, r, slog.LevelWarn, Page{
 				Kind: "not-allowed", Status: http.StatusForbidden,
-				Title: "The account cannot be connected from here",
-				Text:  "Sign in to this site first, then connect a Microsoft account from one of its pages.",
-				Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-				Err:   errors.New("the form is not of this site, or nobody is signed in to the app"),
+				TextID: "connect-elsewhere",
+				Links:  []Link{m.home()},
+				Err:    errors.New("the form is not of this site, or nobody is signed in to the app"),
 			}, append(m.events.refused("connect", m.currentUser(r), web.RequestPath(r)), "event", "access_refused")...)
 			return
 		default:
@@ -86,11 +85,10 @@ func (m *Middleware) confirmConnect(w http.ResponseWriter, r *http.Request, acti
 	form, _ := web.ReturnPath(web.RequestPath(r), nil, m.cfg.Home)
 	m.showPage(w, r, Page{
 		Kind: "confirm-connect", Status: askingStatus(r),
-		Title: "Connect a Microsoft account?",
-		Text:  "Next, you choose the account at Microsoft. This site can then use it on your behalf.",
+		TextID: "confirm-connect",
 		Links: []Link{
-			{URL: form, Label: "Continue to Microsoft", Post: true, Token: m.formToken(action, user)},
-			{URL: returnTo, Label: "Back"},
+			{URL: form, TextID: "connect", Post: true, Token: m.formToken(action, user)},
+			{URL: returnTo, TextID: "back"},
 		},
 	})
 }
@@ -130,10 +128,9 @@ func (m *Middleware) stillThere(w http.ResponseWriter, r *http.Request, a *sessi
 	}
 	m.refuse(w, r, slog.LevelWarn, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
-		Title: "The account was not connected",
-		Text:  "You are no longer signed in to this site as the user who started this. Nothing has changed. Sign in again and start over.",
-		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("nobody, or another user than when this began, is signed in to the app"),
+		TextID: "connect-other-user",
+		Links:  []Link{{URL: a.ReturnTo, TextID: "back"}, m.home()},
+		Err:    errors.New("nobody, or another user than when this began, is signed in to the app"),
 	}, m.events.refused("connect", u, a.ReturnTo)...)
 	return false
 }

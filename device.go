@@ -389,11 +389,10 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *session.Record) {
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "device-required", Status: http.StatusForbidden,
-		Title: "This browser cannot be used here",
-		Text:  "This page needs a browser that can bind your session to this device, such as Chrome or Edge on a computer with a security chip. Open it in such a browser. If this is one, sign in again.",
+		TextID: "unsuitable-browser",
 		Links: []Link{
-			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), Label: "Sign in again"}, // the session may be older than the setting
-			{URL: m.LogoutURL(), Label: "Sign out"}, {URL: m.cfg.Home, Label: "Home page"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r)}), TextID: "sign-in-again"}, // the session may be older than the setting
+			{URL: m.LogoutURL(), TextID: "sign-out"}, m.home(),
 		},
 		Err: errors.New("the session is not bound to a device"),
 	}, m.accessRefused(r, "device", rec)...)
@@ -410,7 +409,7 @@ func (m *Middleware) awaitsBinding(rec *session.Record) bool {
 func (m *Middleware) bindingPage(w http.ResponseWriter, r *http.Request, again string) {
 	m.showPage(w, r, Page{
 		Kind: "wait", Status: http.StatusOK, Refresh: time.Second,
-		Title: "One moment", Text: "Your session is being bound to this device.",
-		Links: []Link{{URL: again, Label: "Continue"}, {URL: m.cfg.Home, Label: "Home page"}},
+		TextID: "being-bound",
+		Links:  []Link{{URL: again, TextID: "continue"}, m.home()},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 
+	"example.com/msauth/internal/catalog"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/web"
 )
@@ -26,12 +27,12 @@ var fragmentPolicy = func() string {
 // fragmentPage goes on to a login link: by its script, or without one at once, as a
 // redirect would. Nobody sees it, so Config.Page has no say in it.
 var fragmentPage = template.Must(template.New("fragment").Parse(`<!DOCTYPE html>
-<html lang="en">
+<html lang="{{.Texts.Language}}" dir="{{.Texts.Dir}}">
 <meta charset="utf-8">
 <meta name="robots" content="noindex">
-<title>Signing in</title>
-<noscript><meta http-equiv="refresh" content="0; url={{.}}"></noscript>
-<main id="msauth-wait"><a href="{{.}}" target="_top">Continue</a></main>
+<title>{{.Title}}</title>
+<noscript><meta http-equiv="refresh" content="0; url={{.Login}}"></noscript>
+<main id="msauth-wait"><a href="{{.Login}}" target="_top">{{.Texts.Label "continue"}}</a></main>
 <script>` + fragmentScript + `</script>
 `))
 
@@ -50,7 +51,12 @@ func (m *Middleware) keepsFragment(w http.ResponseWriter, r *http.Request, d pro
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	web.Vary(h, "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+	texts := m.textsFor(w, r)
+	title, _ := texts.Message("signing-in", nil)
 	w.WriteHeader(http.StatusUnauthorized)
-	_ = fragmentPage.Execute(w, m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d))
+	_ = fragmentPage.Execute(w, struct {
+		Texts        *catalog.Catalog
+		Title, Login string
+	}{texts, title, m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d)})
 	return true
 }

@@ -9,4 +9,5 @@ require (
 	github.com/gorilla/sessions v1.4.0
 	golang.org/x/oauth2 v0.37.0
 	golang.org/x/sync v0.24.0
+	golang.org/x/text v0.43.0
 )

@@ -250,8 +250,8 @@ func (m *Middleware) leave(w http.ResponseWriter, r *http.Request, target string
 		return
 	}
 	m.onwardsPage(w, r, Page{
-		Title: "Signing in", Text: "You are being taken to Microsoft to sign in.",
-		Links: []Link{{URL: target, Label: "Continue"}, {URL: m.cfg.Home, Label: "Home page"}},
+		TextID: "signing-in",
+		Links:  []Link{{URL: target, TextID: "continue"}, m.home()},
 	})
 }
 
@@ -279,8 +279,8 @@ func (m *Middleware) leadOn(w http.ResponseWriter, r *http.Request, a *session.A
 		// Only for a target of the app's choice: to the browser, this site
 		// itself navigates there.
 		m.onwardsPage(w, r, Page{
-			Title: "You are signed in", Text: "You are being taken to the page you asked for.",
-			Links: []Link{{URL: target, Label: "Continue"}},
+			TextID: "signed-in",
+			Links:  []Link{{URL: target, TextID: "continue"}},
 		})
 		return
 	default:

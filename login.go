@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/msauth/internal/catalog"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/renew"
 	"example.com/msauth/internal/session"
@@ -37,10 +39,9 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		m.fail(w, r, slog.LevelWarn, Page{
 			Kind: "bad-request", Status: http.StatusBadRequest,
-			Title: "This sign-in link does not work",
-			Text:  "The link is damaged or has expired. Start again from here.",
-			Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   err,
+			TextID: "bad-link",
+			Links:  []Link{{URL: m.LoginURL(LoginOptions{}), TextID: "sign-in"}, m.home()},
+			Err:    err,
 		})
 		return
 	}
@@ -166,9 +167,15 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 		return
 	}
 	params := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(string(a.Verifier(cookie)))}
-	locales := "ui_locales"
+	locales, market := cmp.Or(o.uiLocales, m.language(r)), ""
+	if m.authority.Kind == provider.Entra {
+		if tag, ok := catalog.Tag(firstLocale(locales)); ok { // it ignores ui_locales, and reads this
+			market = tag.String()
+		}
+	}
+	localesName := "ui_locales"
 	if m.live() {
-		locales, o.uiLocales = "locale", firstLocale(o.uiLocales)
+		localesName, locales = "locale", firstLocale(locales)
 	} else {
 		params = append(params, oauth2.SetAuthURLParam("nonce", a.Nonce(cookie)))
 	}
@@ -185,7 +192,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, o authorizeOp
 	}
 	for name, value := range map[string]string{
 		"prompt": o.prompt, "login_hint": o.loginHint, "domain_hint": o.domainHint,
-		locales: o.uiLocales, "claims": provider.MergeClaims(o.requirement.Claims, m.cfg.capability()),
+		localesName: locales, "mkt": market, "claims": provider.MergeClaims(o.requirement.Claims, m.cfg.capability()),
 	} {
 		if value != "" {
 			params = append(params, oauth2.SetAuthURLParam(name, value))
@@ -305,17 +312,16 @@ func (m *Middleware) mayBegin(w http.ResponseWriter, r *http.Request, a *session
 	case id.AuthTime == 0 && id.User.Personal(): // none is known to be sent for them
 		return true
 	case id.AuthTime == 0:
-		m.noAuthTime(w, r, a, id, notSetUp)
+		m.noAuthTime(w, r, a, id)
 	case early > provider.ExpLeeway:
-		links := []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "login"}, provider.Requirement{MaxAge: a.MaxAge}), Label: "Sign in again"}}
+		links := []Link{{URL: m.loginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "login"}, provider.Requirement{MaxAge: a.MaxAge}), TextID: "sign-in-again"}}
 		if a.User != "" {
 			links[0] = m.againLink(a)
 		}
 		if a.User != "" && rec != nil { // as long as it lasts, Connect asks for no credentials
-			links = append(links, Link{URL: m.LogoutURL(), Label: "Sign out"})
+			links = append(links, Link{URL: m.LogoutURL(), TextID: "sign-out"})
 		}
 		m.notAskedAgain(w, r, a, id, Page{
-			Text:  "To sign in to this site you have to enter your password, or use another sign-in method, and Microsoft did not ask you to. ",
 			Links: links,
 			Err:   fmt.Errorf("msauth: ID token: auth_time is %v before the sign-in began, which Reauthenticate does not allow", early),
 		})

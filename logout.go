@@ -47,11 +47,10 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		}
 		m.showPage(w, r, Page{
 			Kind: "confirm-sign-out", Status: askingStatus(r),
-			Title: "Sign out?",
-			Text:  "You will be signed out of this site and of Microsoft in this browser.",
+			TextID: "confirm-sign-out",
 			Links: []Link{
-				{URL: m.LogoutURL(), Label: "Sign out", Post: true, Token: m.formToken(actionSignOut, subject)},
-				{URL: m.cfg.Home, Label: "Stay signed in"},
+				{URL: m.LogoutURL(), TextID: "sign-out", Post: true, Token: m.formToken(actionSignOut, subject)},
+				{URL: m.cfg.Home, TextID: "stay-signed-in"},
 			},
 		})
 		return
@@ -89,10 +88,9 @@ func (m *Middleware) Logout(w http.ResponseWriter, r *http.Request) {
 		// cookie: say so.
 		m.fail(w, r, slog.LevelError, Page{
 			Kind: "unavailable", Status: http.StatusServiceUnavailable,
-			Title: "Signing out could not be completed",
-			Text:  "Your session was removed from this browser, but the site could not delete its own copy. Try again in a moment.",
-			Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-			Err:   err,
+			TextID: "sign-out-incomplete",
+			Links:  []Link{m.home()},
+			Err:    err,
 		})
 		return
 	}
@@ -157,9 +155,8 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
 	}
 	m.showPage(w, r, Page{
 		Kind: "signed-out", Status: http.StatusOK,
-		Title: "You are signed out",
-		Text:  "On a shared computer, close the browser as well.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
+		TextID: "signed-out",
+		Links:  []Link{{URL: m.LoginURL(LoginOptions{}), TextID: "sign-in"}, m.home()},
 	})
 }
 
@@ -206,11 +203,14 @@ func (m *Middleware) frontChannelLogout(w http.ResponseWriter, r *http.Request) 
 	sids, issuers := r.URL.Query()["sid"], r.URL.Query()["iss"]
 	if len(issuers) > 1 || len(issuers) == 1 && !m.authority.IsIssuer(issuers[0]) {
 		w.WriteHeader(http.StatusBadRequest)
-		io.WriteString(w, "<!DOCTYPE html><title>Not signed out</title>")
+		io.WriteString(w, emptyFrame)
 		return
 	}
 	if len(sids) == 1 && m.endSID(r.Context(), sids[0], "", false) {
 		m.events.frontChannel(r.Context())
 	}
-	io.WriteString(w, "<!DOCTYPE html><title>Signed out</title>")
+	io.WriteString(w, emptyFrame)
 }
+
+// emptyFrame is a page that nobody sees.
+const emptyFrame = "<!DOCTYPE html>"

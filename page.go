@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -23,8 +24,17 @@ type Page struct {
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
-	// Title and Text are plain text in English.
+	// Language is the language of the texts, a tag such as "de" or "zh-Hant" (BCP
+	// 47), and Dir its direction, "ltr" or "rtl", for the attributes lang and dir of
+	// HTML. The header Content-Language says the same.
+	Language, Dir string
+	// Title and Text are plain text. TextID names them and stays the same between
+	// versions, for languages that this package does not have: "took-too-long". Its
+	// texts are in internal/catalog/en.json. Args are the values of placeholders in
+	// them, such as {minutes}, by name.
 	Title, Text string
+	TextID      string
+	Args        map[string]string
 	// Links are what the person can do next, the best choice first.
 	Links []Link
 	// Refresh is the time after which the page follows its first link by
@@ -33,8 +43,8 @@ type Page struct {
 	// <meta http-equiv="refresh">.
 	Refresh time.Duration
 	// ID is also in the log line about this page. It is empty for pages that
-	// report no failure.
-	ID string
+	// report no failure. IDLabel is the text before it, "Reference:" in English.
+	ID, IDLabel string
 	// Err is the reason, or nil if nothing is wrong. It may contain text from
 	// outside: do not display it.
 	Err error
@@ -44,8 +54,8 @@ type Page struct {
 type Link struct {
 	// URL is the target.
 	URL string
-	// Label is the text to show.
-	Label string
+	// Label is the text to show, and TextID its name, as that of a Page's.
+	Label, TextID string
 	// Post means that URL takes a form POST with Token.
 	Post bool
 	// Token is the value for the form's hidden field "msauth_token". It is
@@ -83,9 +93,13 @@ func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...
 	return id
 }
 
+// home is the link to the home page.
+func (m *Middleware) home() Link { return Link{URL: m.cfg.Home, TextID: "home"} }
+
 // showPage writes a page, with headers that allow it nothing but to be read.
 func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	p.Err = public(p.Err)
+	p.write(m.textsFor(w, r))
 	forms, frames := "'none'", "'none'"
 	for _, link := range p.Links {
 		if link.Post {
@@ -110,6 +124,24 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 		m.cfg.Page(w, r, p)
 		return
 	}
+	p.ServeHTTP(w, r)
+}
+
+// ServeHTTP writes the page as it is without [Config.Page], which can change some pages, or
+// the texts of all, and leave the rest to it:
+//
+//	Page: func(w http.ResponseWriter, r *http.Request, p msauth.Page) {
+//		if p.Kind == "signed-out" {
+//			p.Text = "See you soon."
+//		}
+//		p.ServeHTTP(w, r)
+//	},
+//
+// It loads nothing, and its style is the one that the Content-Security-Policy allows.
+func (p Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.Language != "" {
+		w.Header().Set("Content-Language", p.Language)
+	}
 	w.WriteHeader(p.Status)
 	if r.Method == http.MethodHead {
 		return
@@ -117,19 +149,16 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	// With reload, Turbo leaves its page or frame for this page. After a form
 	// outside a frame, it would silently go back to the form's page instead.
 	reload := r.Method == http.MethodGet || libraryOf(r.Header) == turboFrame
-	if err := page.Write(w, p, p.Refresh, reload); err != nil {
-		m.log.DebugContext(r.Context(), "msauth: page write failed", "err", err)
-	}
+	_ = page.Write(w, p, p.Refresh, reload) // the browser may be gone
 }
 
 // brokenPage answers if the session store fails.
 func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "This page is not available right now",
-		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
-		Links: []Link{{URL: m.returnPath(web.RequestPath(r)), Label: "Try again"}},
-		Err:   err,
+		TextID: "session-not-read",
+		Links:  []Link{{URL: m.returnPath(web.RequestPath(r)), TextID: "try-again"}},
+		Err:    err,
 	})
 }
 
@@ -161,47 +190,51 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	if html {
 		p := Page{
 			Kind: "sign-in-required", Status: status,
-			Title: "You are not signed in",
-			Text:  "Sign in to see this part of the site. If you were filling in a form, go back first and copy what you wrote: your form was not submitted.",
-			Links: []Link{{URL: login, Label: "Sign in"}},
+			TextID: "sign-in",
+			Links:  []Link{{URL: login, TextID: "sign-in"}},
 		}
 		if more {
-			p.Title = "You need to sign in again for this"
-			p.Text = "This part of the site needs your approval at Microsoft or a stronger sign-in. If you were filling in a form, go back first and copy what you wrote: your form was not submitted."
+			p.TextID = "sign-in-again"
 		}
 		m.showPage(w, r, p)
 		return
 	}
-	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
+	text := "sign-in-script"
 	if more {
-		title, detail = "Additional sign-in required", "This request needs more permissions or a stronger sign-in."
+		text = "sign-in-again-script"
 	}
-	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
+	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{"login_url": login})
 }
 
 // statusPageExpired is Laravel's status for an expired session.
 const statusPageExpired = 419
 
-// problem writes a problem document (RFC 9457).
-func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, status int, members map[string]any) {
+// problem writes a problem document (RFC 9457) in place of a page. members are those beside
+// the ones that the page gives, and may be nil.
+func (m *Middleware) problem(w http.ResponseWriter, r *http.Request, p Page, members map[string]any) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
+	p.write(m.textsFor(w, r))
+	w.WriteHeader(p.Status)
 	if r.Method == http.MethodHead {
 		return
 	}
-	members["type"], members["status"] = "about:blank", status
-	json.NewEncoder(w).Encode(members)
+	document := map[string]any{"type": "about:blank", "status": p.Status, "title": p.Title, "detail": p.Text}
+	if p.ID != "" {
+		document["id"] = p.ID
+	}
+	maps.Copy(document, members)
+	json.NewEncoder(w).Encode(document)
 }
 
 // notFound answers paths below BaseURL that are not ours.
 func (m *Middleware) notFound(w http.ResponseWriter, r *http.Request) {
 	m.showPage(w, r, Page{
 		Kind: "not-found", Status: http.StatusNotFound,
-		Title: "Page not found", Text: "There is nothing at this address.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+		TextID: "not-found",
+		Links:  []Link{m.home()},
 	})
 }
 
@@ -210,7 +243,7 @@ func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request, allow s
 	w.Header().Set("Allow", allow)
 	m.showPage(w, r, Page{
 		Kind: "bad-request", Status: http.StatusMethodNotAllowed,
-		Title: "This address cannot be used this way", Text: "Start again from the home page.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
+		TextID: "wrong-method",
+		Links:  []Link{m.home()},
 	})
 }

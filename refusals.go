@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,12 +28,12 @@ func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.L
 // starts on a page of the app.
 func (m *Middleware) againLink(a *session.Attempt) Link {
 	if a.User != "" {
-		return Link{URL: a.ReturnTo, Label: "Back"}
+		return Link{URL: a.ReturnTo, TextID: "back"}
 	}
 	if a.Unseen {
-		return Link{URL: m.retryURL(a.ReturnTo), Label: "Start again"}
+		return Link{URL: m.retryURL(a.ReturnTo), TextID: "start-again"}
 	}
-	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo}), Label: "Start again"}
+	return Link{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo}), TextID: "start-again"}
 }
 
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
@@ -46,10 +47,9 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *sessi
 	}
 	m.refuse(w, r, level, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
-		Title: "This sign-in could not be completed",
-		Text:  "It may have been completed before, started in another browser, or come from an old or damaged link. Nothing has changed; you can start again.",
-		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
+		TextID: "start-again",
+		Links:  []Link{m.againLink(a), m.home()},
+		Err:    err,
 	}, attrs...)
 }
 
@@ -58,10 +58,9 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, a *sessi
 func (m *Middleware) foreignState(w http.ResponseWriter, r *http.Request, a *session.Attempt) {
 	m.refuse(w, r, slog.LevelInfo, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
-		Title: "This sign-in could not be completed",
-		Text:  "The link is old or damaged, or the servers of this site do not share their keys. Nothing has changed; you can start again. If it happens again, tell the people who run this site.",
-		Links: []Link{m.againLink(a)},
-		Err:   errForeignState,
+		TextID: "other-keys",
+		Links:  []Link{m.againLink(a)},
+		Err:    errForeignState,
 	}, m.events.refused("foreign_state", nil, web.RequestPath(r))...)
 }
 
@@ -84,37 +83,32 @@ func (m *Middleware) unbound(w http.ResponseWriter, r *http.Request, a *session.
 		began = m.base.Host
 	}
 	a.Unseen = !wrong
-	links := []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
+	links := []Link{m.againLink(a), m.home()}
 	switch {
 	case !wrong && a.Host != "" && !strings.EqualFold(began, host):
-		from := "another address"
+		text, args := "wrong-host", map[string]string{"address": m.base.Scheme + "://" + m.base.Host}
 		if web.IsLoopback(m.base.Hostname()) { // elsewhere anybody may have chosen the Host header
-			from = began
+			text, args["from"] = "wrong-host-from", began
 		}
-		text := fmt.Sprintf("You started at %s, but this site signs people in at %s. Your browser treats the two as different sites. Start again from here and stay at this address.",
-			from, m.base.Scheme+"://"+m.base.Host)
 		m.refuse(w, r, slog.LevelWarn, Page{
 			Kind: "wrong-host", Status: http.StatusBadRequest,
-			Title: "This site uses another address for signing in",
-			Text:  text,
+			TextID: text, Args: args,
 			Links: links,
 			Err:   fmt.Errorf("msauth: sign-in began on %s://%s but BaseURL is %s", m.base.Scheme, began, m.cfg.BaseURL),
 		})
 	case !wrong && a.Retried && !m.sentOwn(r) && !m.attempts.Over(a.ID):
-		text := "Your browser came back without this site's cookie for the second time. Without it, the site cannot be sure that this sign-in is yours. Allow cookies for this site and start again."
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "cookies-blocked", Status: http.StatusBadRequest,
-			Title: "Your browser does not keep cookies for this site",
-			Text:  text, Links: links,
-			Err: errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
+			TextID: "cookies-blocked",
+			Links:  links,
+			Err:    errors.New("msauth: no cookie of this attempt, nor any other, for the second time"),
 		})
 	case !wrong && len(r.Header["Cookie"]) == 0 && !m.attempts.Over(a.ID):
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "start-again", Status: http.StatusBadRequest,
-			Title: "Start signing in again from here",
-			Text:  "Your browser came back without the cookie for this sign-in. You may have started somewhere else, such as in Office, a mail program or another browser profile, or your browser may be blocking cookies for this site. Start again from here.",
-			Links: links[:1],
-			Err:   errors.New("msauth: no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked"),
+			TextID: "start-here",
+			Links:  links[:1],
+			Err:    errors.New("msauth: no cookie of this attempt, nor any other: it was begun elsewhere, or cookies are blocked"),
 		})
 	default:
 		m.startAgain(w, r, a, errors.New("msauth: no cookie of this attempt: it was begun in another browser, finished before, or too many were begun since"))
@@ -146,7 +140,7 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 		m.notAllowed(w, r, a, failure, "provider", m.currentUser(r)) // the same refusal, with a better text
 		return
 	}
-	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}, Err: failure}
+	p := Page{Status: http.StatusBadRequest, Links: []Link{m.againLink(a), m.home()}, Err: failure}
 	level := slog.LevelInfo
 	switch failure.Class {
 	case provider.Declined:
@@ -162,30 +156,25 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 			m.declinedMore(&p, a, failure)
 			break
 		}
-		p.Title = "You cancelled signing in"
-		p.Text = "You are not signed in, and Microsoft has told this site nothing about you."
-		p.Links[0].Label = "Sign in"
+		p.TextID = "cancelled"
+		p.Links[0].TextID = "sign-in"
 		if current != nil {
-			p.Text = "You are still signed in as before."
+			p.TextID = "cancelled-signed-in"
 		}
 		if a.User != "" {
-			p.Title = "The account was not connected"
-			p.Text = "You cancelled at Microsoft. Nothing has changed."
+			p.TextID = "connect-cancelled"
 			p.Links[0] = m.againLink(a)
 		}
 	case provider.Retry:
 		p.Kind = "unavailable"
-		p.Title = "Microsoft cannot sign you in right now"
-		p.Text = "Microsoft is probably having a temporary problem. Try again in a moment."
+		p.TextID = "microsoft-trouble"
 		level = slog.LevelWarn
 	case provider.Replay:
 		p.Kind = "start-again"
-		p.Title = "Signing in was not finished"
-		p.Text = "Microsoft still needs something from you. Start again and follow the steps there."
+		p.TextID = "not-finished"
 	default:
 		p.Kind = "app-error"
-		p.Title = notSetUp
-		p.Text = "Microsoft rejected this site's request. " + notYou
+		p.TextID = "rejected"
 		level = slog.LevelWarn // not Error: the browser may have made it up
 	}
 	m.refuse(w, r, level, p, "aadsts", failure.Numbers)
@@ -194,24 +183,24 @@ func (m *Middleware) answeredWithError(w http.ResponseWriter, r *http.Request, a
 // declinedMore is the page for people who are signed in and declined, or
 // failed, an additional requirement.
 func (m *Middleware) declinedMore(p *Page, a *session.Attempt, failure *provider.Failure) {
-	p.Title = "You did not grant access to this part of the site"
-	p.Text = "You declined what Microsoft asked you to approve. You are still signed in, and everything else works as before."
-	p.Links = []Link{{URL: a.ReturnTo, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}}
+	p.TextID = "not-approved"
+	p.Links = []Link{{URL: a.ReturnTo, TextID: "ask-again"}, m.home()}
 	switch { // only for the text: Microsoft advises against relying on error numbers
 	case slices.Contains(failure.Numbers, 90094):
-		p.Text = "Only an administrator of your organization can approve this at Microsoft. You are still signed in, and everything else works as before."
+		p.TextID = "needs-administrator"
 		slices.Reverse(p.Links)
 	case slices.Contains(failure.Numbers, 500121):
-		p.Text = "The extra verification at Microsoft did not succeed. You are still signed in, and everything else works as before."
+		p.TextID = "verification-failed"
 	}
 }
 
-// asBefore says whether the person is signed in after a sign-in that failed.
-func (m *Middleware) asBefore(r *http.Request) string {
+// asBefore returns the text that says, after a sign-in that failed, whether the person is
+// signed in.
+func (m *Middleware) asBefore(r *http.Request, text string) string {
 	if m.current(r) == nil {
-		return "You are not signed in. "
+		return text
 	}
-	return "You are still signed in as before. "
+	return text + "-signed-in"
 }
 
 // notRedeemed answers a code that gave no tokens.
@@ -231,10 +220,9 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 		}
 		m.refuse(w, r, slog.LevelInfo, Page{
 			Kind: "not-enough", Status: http.StatusForbidden,
-			Title: "Microsoft did not give this site access",
-			Text:  "Your organization requires something else first, such as extra verification, a managed device or an administrator's approval. " + m.asBefore(r) + "Try again, or ask your administrator.",
-			Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   failure,
+			TextID: m.asBefore(r, "requires-more"),
+			Links:  []Link{m.againLink(a), m.home()},
+			Err:    failure,
 		}, append(m.events.refused("provider", m.currentUser(r), a.ReturnTo), "aadsts", failure.Numbers)...)
 	case provider.Misconfigured:
 		// A visitor can cause other errors with a made-up code. If the
@@ -264,10 +252,9 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 func (m *Middleware) withoutIDToken(in *arrival) {
 	m.refuse(in.w, in.r, slog.LevelError, Page{
 		Kind: "unavailable", Status: http.StatusBadGateway,
-		Title: "Signing in did not work",
-		Text:  "Microsoft's answer was incomplete. Try again; if it happens again, tell the people who run this site.",
-		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   fmt.Errorf("msauth: the token response holds no %s, although the scope %s was requested", m.identityToken(), m.scopes.SignIn[0]),
+		TextID: "incomplete-answer",
+		Links:  []Link{m.againLink(in.attempt), m.home()},
+		Err:    fmt.Errorf("msauth: the token response holds no %s, although the scope %s was requested", m.identityToken(), m.scopes.SignIn[0]),
 	})
 }
 
@@ -275,51 +262,45 @@ func (m *Middleware) withoutIDToken(in *arrival) {
 func (m *Middleware) untrueIDToken(in *arrival, err error) {
 	m.refuse(in.w, in.r, slog.LevelError, Page{
 		Kind: "start-again", Status: http.StatusBadRequest,
-		Title: "Signing in did not work",
-		Text:  "Microsoft's answer could not be verified. Try again; if that does not help, tell the people who run this site.",
-		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
+		TextID: "unverified-answer",
+		Links:  []Link{m.againLink(in.attempt), m.home()},
+		Err:    err,
 	})
 }
 
 func (m *Middleware) notAllowed(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error, kind string, u *provider.Account) {
 	p := Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
-		Title: "This account may not use this site",
-		Text:  "You signed in at Microsoft, but this account is not allowed to use this site. Use another account, or ask the people who run this site for access.",
+		TextID: "not-allowed",
 		Links: []Link{
-			{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "select_account"}), Label: "Use another account"},
-			{URL: m.LogoutURL(), Label: "Sign out"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: a.ReturnTo, Prompt: "select_account"}), TextID: "other-account"},
+			{URL: m.LogoutURL(), TextID: "sign-out"},
 		},
 		Err: err,
 	}
 	if a.User != "" {
-		p.Title = "The account was not connected"
-		p.Text = "You signed in at Microsoft, but that account is not allowed to use this site. Nothing has changed; go back to choose another account."
-		p.Links = []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}}
+		p.TextID = "connect-not-allowed"
+		p.Links = []Link{m.againLink(a), m.home()}
 	}
 	m.refuse(w, r, slog.LevelInfo, p, m.events.refused(kind, u, a.ReturnTo)...)
 }
 
 // noAuthTime ends a sign-in that must prove when credentials were entered and
 // cannot.
-func (m *Middleware) noAuthTime(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity, title string) {
+func (m *Middleware) noAuthTime(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity) {
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "no-auth-time", Status: http.StatusForbidden,
-		Title: title,
-		Text:  "Microsoft did not say when you last entered your password. " + m.asBefore(r) + "Tell the people who run this site that its app registration has to ask for this: Token configuration, Add optional claim, ID, auth_time.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
+		TextID: m.asBefore(r, "no-auth-time"),
+		Links:  []Link{m.home()},
+		Err:    errors.New("msauth: ID token: auth_time is missing: add it as an optional claim to the app registration"),
 	}, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
 }
 
 // notAskedAgain ends a sign-in for which credentials had to be entered, and
-// were not. p has the text, the links before that to the home page, and the
-// reason.
+// were not. p has the links before that to the home page, and the reason.
 func (m *Middleware) notAskedAgain(w http.ResponseWriter, r *http.Request, a *session.Attempt, id *provider.Identity, p Page) {
-	p.Kind, p.Status, p.Title = "not-enough", http.StatusForbidden, "You were not asked to sign in again"
-	p.Text += m.asBefore(r) + "Try again."
-	p.Links = append(p.Links, Link{URL: m.cfg.Home, Label: "Home page"})
+	p.Kind, p.Status, p.TextID = "not-enough", http.StatusForbidden, m.asBefore(r, "not-asked-again")
+	p.Links = append(p.Links, m.home())
 	m.refuse(w, r, slog.LevelWarn, p, m.events.refused("fresh_sign_in", &id.User, a.ReturnTo)...)
 }
 
@@ -327,15 +308,13 @@ func (m *Middleware) notAskedAgain(w http.ResponseWriter, r *http.Request, a *se
 func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *session.Attempt, u *provider.Account, err error) {
 	p := Page{
 		Kind: "account-taken", Status: http.StatusForbidden,
-		Links: []Link{{URL: a.ReturnTo, Label: "Back"}, {URL: m.cfg.Home, Label: "Home page"}}, Err: err,
+		Links: []Link{{URL: a.ReturnTo, TextID: "back"}, m.home()}, Err: err,
 	}
 	switch {
 	case errors.Is(err, renew.ErrAccountTaken):
-		p.Title = "This Microsoft account is already connected"
-		p.Text = "Somebody else has connected it here. Use another account, or disconnect it there first. Nothing has changed."
+		p.TextID = "already-connected"
 	case errors.Is(err, renew.ErrOtherAccount):
-		p.Title = "Another Microsoft account is connected"
-		p.Text = "Disconnect that one first, then connect this one. Nothing has changed."
+		p.TextID = "other-connected"
 	case errors.Is(err, renew.ErrUserKey):
 		m.appError(w, r, err)
 		return
@@ -344,8 +323,7 @@ func (m *Middleware) notKept(w http.ResponseWriter, r *http.Request, a *session.
 		return
 	default:
 		p.Kind, p.Status = "unavailable", http.StatusServiceUnavailable
-		p.Title = "Signing in is not possible right now"
-		p.Text = "The site could not save your sign-in. Nothing has changed; try again in a moment."
+		p.TextID = "not-saved"
 		m.refuse(w, r, slog.LevelError, p)
 		return
 	}
@@ -360,10 +338,9 @@ func (m *Middleware) notMade(in *arrival, err error) {
 	}
 	m.refuse(in.w, in.r, slog.LevelError, Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "Signing in is not possible right now",
-		Text:  "The site could not store your session. Try again in a moment.",
-		Links: []Link{m.againLink(in.attempt), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
+		TextID: "not-stored",
+		Links:  []Link{m.againLink(in.attempt), m.home()},
+		Err:    err,
 	})
 }
 
@@ -374,10 +351,9 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 	}
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "too-large", Status: http.StatusForbidden,
-		Title: "The site could not store your session",
-		Text:  "Microsoft signed you in, but your session is too large for this site to store. Trying again will not help. Tell the people who run this site: the log says what to change.",
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
+		TextID: "too-large",
+		Links:  []Link{m.home()},
+		Err:    err,
 	})
 }
 
@@ -387,25 +363,19 @@ func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *sess
 	}
 	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "Microsoft cannot be reached right now",
-		Text:  "You cannot sign in at the moment. Try again in a minute. People who are already signed in are not affected.",
-		Links: []Link{m.againLink(a), {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
+		TextID: "unreachable",
+		Links:  []Link{m.againLink(a), m.home()},
+		Err:    err,
 	}
 	switch failure, ok := errors.AsType[*provider.Failure](err); {
 	case ok && failure.Class == provider.Misconfigured:
-		p.Title, p.Text = notSetUp, notYou
+		p.TextID = "not-set-up"
 	case ok && failure.StatusCode != 0 && failure.StatusCode < http.StatusInternalServerError: // it answered, or a proxy did
-		p.Title = "Signing in is not possible right now"
-		p.Text = "This site could not complete your sign-in. Try again in a minute. People who are already signed in are not affected."
+		p.TextID = "not-completed"
 	}
 	w.Header().Set("Retry-After", "10")
 	m.refuse(w, r, slog.LevelError, p)
 }
-
-const notSetUp = "This site is not set up correctly for signing in"
-
-const notYou = "You did nothing wrong. Tell the people who run this site."
 
 func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error) {
 	attrs := []any{}
@@ -414,9 +384,9 @@ func (m *Middleware) appError(w http.ResponseWriter, r *http.Request, err error)
 	}
 	m.refuse(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusInternalServerError,
-		Title: notSetUp, Text: notYou,
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-		Err:   err,
+		TextID: "not-set-up",
+		Links:  []Link{m.home()},
+		Err:    err,
 	}, attrs...)
 }
 
@@ -426,10 +396,9 @@ func (m *Middleware) loopPage(w http.ResponseWriter, r *http.Request, again stri
 	m.clearMarker(w) // somebody else may have set it, to last longer than ours
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
-		Title: "Signing in worked, but did not last",
-		Text:  "Microsoft signed you in, but your browser came back without the session cookie. It may be blocking cookies, the cookie may have been lost on the way, or this site may not be set up correctly. Try again; if that does not help, tell the people who run this site.",
-		Links: []Link{{URL: again, Label: "Try again"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("signed in seconds ago, but no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
+		TextID: "did-not-last",
+		Links:  []Link{{URL: again, TextID: "try-again"}, m.home()},
+		Err:    errors.New("signed in seconds ago, but no session came back: was the cookie dropped or cut by a proxy or the browser, do all instances have the same Keys, is the site open under the host of BaseURL?"),
 	}, "host", web.OneLine(r.Host, 200), "base_url", m.cfg.BaseURL, "cookie_bytes", len(strings.Join(r.Header["Cookie"], "")))
 }
 
@@ -439,9 +408,8 @@ func (m *Middleware) waitPage(w http.ResponseWriter, r *http.Request, target str
 	m.log.InfoContext(r.Context(), "msauth: signed in twice within seconds, and sent to sign in once more", "wait", waitBefore)
 	m.showPage(w, r, Page{
 		Kind: "wait", Status: http.StatusOK,
-		Title:   "Signing in again",
-		Text:    fmt.Sprintf("You have signed in several times within a few seconds. You will continue automatically in %d seconds.", waitBefore/time.Second),
-		Links:   []Link{{URL: target, Label: "Continue now"}, {URL: m.cfg.Home, Label: "Home page"}},
+		TextID: "signing-in-again", Args: map[string]string{"seconds": strconv.Itoa(int(waitBefore / time.Second))},
+		Links:   []Link{{URL: target, TextID: "continue"}, m.home()},
 		Refresh: waitBefore,
 	})
 }
@@ -451,10 +419,9 @@ func (m *Middleware) waitPage(w http.ResponseWriter, r *http.Request, target str
 func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
 	m.deny(w, r, slog.LevelWarn, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
-		Title: "This site keeps asking you to sign in",
-		Text:  "You are signed in, but a page of this site sent you to sign in again. Another account may help; if it does not, tell the people who run this site.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("signed in many times, each time within seconds of the last, and sent to sign in once more: does a handler ask for a sign-in whenever it gets no token?"),
+		TextID: "keeps-asking",
+		Links:  []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), TextID: "other-account"}, m.home()},
+		Err:    errors.New("signed in many times, each time within seconds of the last, and sent to sign in once more: does a handler ask for a sign-in whenever it gets no token?"),
 	})
 }
 
@@ -467,21 +434,19 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 	if len(d.Scopes) > 0 {
 		m.deny(w, r, slog.LevelInfo, Page{
 			Kind: "not-granted", Status: http.StatusForbidden,
-			Title: "This page needs more permissions",
-			Text:  "Not all of them were granted at Microsoft. You are still signed in, and everything else works as before. You can be asked again, or an administrator of your organization may have to approve them.",
-			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}},
-			Err:   errors.New(what),
+			TextID: "more-permissions",
+			Links:  []Link{{URL: again, TextID: "ask-again"}, m.home()},
+			Err:    errors.New(what),
 		}, attrs...)
 		return
 	}
 	m.deny(w, r, slog.LevelWarn, Page{
 		Kind: "not-enough", Status: http.StatusForbidden,
-		Title: "You are signed in, but this page needs more",
-		Text:  "You have just signed in for this page, but it needs a stronger sign-in than that. You are still signed in, and everything else works as before. Sign in again; if that does not help, tell the people who run this site.",
+		TextID: "stronger-sign-in",
 		Links: []Link{
-			{URL: again, Label: "Sign in again"},
-			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
-			{URL: m.cfg.Home, Label: "Home page"},
+			{URL: again, TextID: "sign-in-again"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), TextID: "other-account"},
+			m.home(),
 		},
 		Err: errors.New(what + ", right after a sign-in for it"),
 	}, attrs...)
@@ -490,9 +455,8 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {
 	m.fail(w, r, slog.LevelError, Page{
 		Kind: "app-error", Status: http.StatusBadRequest,
-		Title: notSetUp,
-		Text:  "Microsoft signed you in, but its answer went to the wrong part of this site. " + notYou,
-		Links: []Link{{URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errors.New("the answer to a sign-in did not reach Callback: does a proxy change the path of BaseURL?"),
+		TextID: "wrong-path",
+		Links:  []Link{m.home()},
+		Err:    errors.New("the answer to a sign-in did not reach Callback: does a proxy change the path of BaseURL?"),
 	}, "path", web.OneLine(r.URL.Path, 200), "base_url", m.cfg.BaseURL)
 }

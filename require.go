@@ -388,12 +388,11 @@ func (m *Middleware) askedPage(r *http.Request) string {
 func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session.Record, short *shortfall) {
 	m.deny(w, r, slog.LevelInfo, Page{
 		Kind: "not-allowed", Status: http.StatusForbidden,
-		Title: "This account may not use this page",
-		Text:  "You are signed in, but this account does not have access to this page. Use another account, or ask the people who run this site for access.",
+		TextID: "page-not-allowed",
 		Links: []Link{
-			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), Label: "Use another account"},
-			{URL: m.LogoutURL(), Label: "Sign out"},
-			{URL: m.cfg.Home, Label: "Home page"},
+			{URL: m.LoginURL(LoginOptions{ReturnTo: m.askedPage(r), Prompt: "select_account"}), TextID: "other-account"},
+			{URL: m.LogoutURL(), TextID: "sign-out"},
+			m.home(),
 		},
 		Err: short.err,
 	}, m.accessRefused(r, short.forbidden, rec)...)
@@ -404,10 +403,9 @@ func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error
 	w.Header().Set("Retry-After", "10")
 	m.deny(w, r, slog.LevelWarn, Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
-		Title: "This page is not available right now",
-		Text:  "The site could not check with Microsoft whether you may see it. You are still signed in; try again in a minute.",
-		Links: []Link{{URL: m.askedPage(r), Label: "Try again"}},
-		Err:   err,
+		TextID: "not-checked",
+		Links:  []Link{{URL: m.askedPage(r), TextID: "try-again"}},
+		Err:    err,
 	})
 }
 
@@ -419,7 +417,7 @@ func (m *Middleware) deny(w http.ResponseWriter, r *http.Request, level slog.Lev
 		return
 	}
 	p.ID = m.report(r, level, p, attrs...)
-	m.problem(w, r, p.Status, map[string]any{"title": p.Title, "detail": p.Text, "id": p.ID})
+	m.problem(w, r, p, nil)
 }
 
 // accessRefused counts a handler's refusal and returns its log attributes.

@@ -43,18 +43,14 @@ func (m *Middleware) sessionJSON(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !fromScript(r) {
-		m.problem(w, r, http.StatusForbidden, map[string]any{
-			"title": "Not for this site", "detail": "This address answers scripts of its own site only.",
-		})
+		m.problem(w, r, Page{Status: http.StatusForbidden, TextID: "other-site"}, nil)
 		return
 	}
 	rec, err := m.sessionOf(w, r)
 	if err != nil { // which says nothing of the session
 		h.Set("Retry-After", "10")
 		m.log.ErrorContext(r.Context(), "msauth: session store fails", "err", err)
-		m.problem(w, r, http.StatusServiceUnavailable, map[string]any{
-			"title": "Not available right now", "detail": "The session could not be read.",
-		})
+		m.problem(w, r, Page{Status: http.StatusServiceUnavailable, TextID: "session-not-read"}, nil)
 		return
 	}
 	answer := sessionAnswer{LoginURL: m.LoginURL(LoginOptions{ReturnTo: m.seenPage(r)})}

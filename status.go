@@ -85,10 +85,9 @@ func (m *Middleware) declinedPage(w http.ResponseWriter, r *http.Request, d prov
 	m.clearMarker(w) // who comes once more means it
 	m.fail(w, r, slog.LevelInfo, Page{
 		Kind: "declined", Status: http.StatusForbidden,
-		Title: "You cancelled signing in",
-		Text:  "This page is for people who are signed in. You are not, and Microsoft has told this site nothing about you.",
-		Links: []Link{{URL: m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
-		Err:   errDeclined,
+		TextID: "cancelled-before",
+		Links:  []Link{{URL: m.loginURL(LoginOptions{ReturnTo: web.RequestPath(r)}, d), TextID: "sign-in"}, m.home()},
+		Err:    errDeclined,
 	})
 }
 

@@ -16,6 +16,7 @@ require (
 	github.com/gorilla/sessions v1.4.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 )
 
 replace example.com/msauth => ../

@@ -69,7 +69,7 @@ func TestGraphErrors(t *testing.T) {
 	}{
 		{"no token now", failingSource{msauth.ErrTokenUnavailable}, status(200), 503, []string{"Microsoft is not responding", "You are still signed in", `id="retry" href="/profile"`}, ""},
 		{"no token for a while", failingSource{&msauth.AuthError{Class: msauth.ClassRetry, RetryAfter: 90 * time.Second}}, status(200), 503, []string{"Microsoft is not responding"}, "90"},
-		{"token refused", someToken, status(401), 401, []string{"Sign-in required"}, ""},
+		{"token refused", someToken, status(401), 401, []string{"You are not signed in"}, ""},
 		{"forbidden", someToken, status(403), 403, []string{"Access denied"}, ""},
 		{"not found", someToken, status(404), 404, []string{"Not found"}, ""},
 		{"throttled", someToken, status(429, "Retry-After", "17"), 503, []string{"Microsoft is busy"}, "17"},

@@ -42,6 +42,10 @@ var rooms = map[string]room{
 		rooms: map[string]string{"seal": "the strict base64 of JWTs"},
 		never: map[string]string{"net/http": "texts know no HTTP"},
 	},
+	"catalog": {
+		others: []string{"golang.org/x/text/language"},
+		never:  map[string]string{"net/http": "texts know no HTTP"},
+	},
 	"web": {
 		never: map[string]string{"encoding/json": "it judges requests, and answers none"},
 	},

@@ -16,8 +16,9 @@ type link struct {
 }
 
 type content struct {
-	Kind, Title, Text, ID string
-	Links                 []link
+	Kind, Title, Text, ID  string
+	Language, Dir, IDLabel string
+	Links                  []link
 }
 
 func written(t *testing.T, c content, refresh time.Duration, reload bool) string {
@@ -33,7 +34,7 @@ func written(t *testing.T, c content, refresh time.Duration, reload bool) string
 func TestTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	const evil = `<script>alert(1)</script>"'`
-	got := written(t, content{evil, evil, evil, evil, []link{{"javascript:alert(1)", evil, false, ""}, {"/x", evil, true, evil}}}, 0, false)
+	got := written(t, content{evil, evil, evil, evil, evil, evil, evil, []link{{"javascript:alert(1)", evil, false, ""}, {"/x", evil, true, evil}}}, 0, false)
 	if strings.Contains(got, "<script") || strings.Contains(got, `"'`) || strings.Contains(got, `href="javascript:`) {
 		t.Errorf("page %s", got)
 	}
@@ -52,7 +53,7 @@ func TestStyleSourceIsThatOfThePage(t *testing.T) {
 
 func TestPartsOfAPage(t *testing.T) {
 	t.Parallel()
-	with := content{Kind: "wait", Title: "T", Text: "X", ID: "c0abc214dba1", Links: []link{{"/on", "Continue", false, ""}, {"/form", "Do it", true, "tok"}}}
+	with := content{Kind: "wait", Title: "T", Text: "X", ID: "c0abc214dba1", IDLabel: "Reference:", Links: []link{{"/on", "Continue", false, ""}, {"/form", "Do it", true, "tok"}}}
 	for _, test := range []struct {
 		name  string
 		page  string

@@ -300,7 +300,7 @@ func TestCase021_NoParametersOfTheCaller(t *testing.T) {
 				c.Errorf("%s: %s is there %d times", add, name, len(values))
 			}
 			switch name {
-			case "state", "nonce", "code_challenge", "login_hint", "ui_locales", "prompt", "domain_hint":
+			case "state", "nonce", "code_challenge", "login_hint", "ui_locales", "mkt", "prompt", "domain_hint":
 			default:
 				if values[0] != plain.Get(name) {
 					c.Errorf("%s: %s is %q, want %q", add, name, values[0], plain.Get(name))

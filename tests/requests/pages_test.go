@@ -66,7 +66,7 @@ func TestPagesAreSelfContainedAndAccessible(t *testing.T) {
 					t.Errorf("%s holds %q", kind, bad)
 				}
 			}
-			for _, want := range []string{"<!DOCTYPE html>", `<html lang="en">`, `<meta charset="utf-8">`, `name="viewport"`, "<main", "<h1>"} {
+			for _, want := range []string{"<!DOCTYPE html>", `<html lang="en" dir="ltr">`, `<meta charset="utf-8">`, `name="viewport"`, "<main", "<h1>"} {
 				if !strings.Contains(res.Text, want) {
 					t.Errorf("%s: no %s", kind, want)
 				}
@@ -125,7 +125,7 @@ func TestPageHookReplacesEveryPage(t *testing.T) {
 		}
 		b.Get("/auth/logout")
 		token := got.Links[0].Token
-		if got.Links[0] != (msauth.Link{URL: "/auth/logout", Label: "Sign out", Post: true, Token: token}) || token == "" {
+		if got.Links[0] != (msauth.Link{URL: "/auth/logout", Label: "Sign out", TextID: "sign-out", Post: true, Token: token}) || token == "" {
 			t.Errorf("links %+v, want one that posts, with a token", got.Links)
 		}
 	})

@@ -57,7 +57,7 @@ func TestRequireScopesSignsStrangersInFirst(t *testing.T) {
 	s.WantCalls(t, msauthtest.Authorize, 1) // asked for everything at once
 	b = s.Browser(t)
 	p := b.WantProblem(b.Fetch("/calendar"), http.StatusUnauthorized)
-	if b.Get(p.LoginURL); !strings.Contains(p.Detail, "Nobody is signed in") {
+	if b.Get(p.LoginURL); !strings.Contains(p.Title, "You are not signed in") {
 		t.Errorf("problem %+v", p)
 	}
 	if res := b.Fetch("/calendar"); res.Text != testsite.HelloAda {

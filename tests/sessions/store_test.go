@@ -94,7 +94,7 @@ func TestStoreWithItsOwnLimitIsNamed(t *testing.T) {
 		c.Page = func(w http.ResponseWriter, r *http.Request, p msauth.Page) {
 			caught = p.Err
 			w.WriteHeader(p.Status)
-			fmt.Fprintf(w, `<html lang="en"><main id="msauth-%s"><code>%s</code>`, p.Kind, p.ID)
+			fmt.Fprintf(w, `<html lang="en" dir="ltr"><main id="msauth-%s"><code>%s</code>`, p.Kind, p.ID)
 		}
 	})
 	s.As(msauthtest.Ada)

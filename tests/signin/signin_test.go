@@ -64,7 +64,7 @@ func TestAuthorizeRequestIsExact(t *testing.T) {
 		{"login link with everything", microsoft, link(msauth.LoginOptions{
 			ReturnTo: "/there", Prompt: "select_account", LoginHint: "Ada <ada@contoso.example>", DomainHint: "contoso.example", UILocales: "fr-CA fr", AppState: "invitation 7",
 		}), map[string]string{
-			"prompt": "select_account", "login_hint": "Ada <ada@contoso.example>", "domain_hint": "contoso.example", "ui_locales": "fr-CA fr",
+			"prompt": "select_account", "login_hint": "Ada <ada@contoso.example>", "domain_hint": "contoso.example", "ui_locales": "fr-CA fr", "mkt": "fr-CA",
 		}},
 		{"prompt login", microsoft, "/auth/login?prompt=login", map[string]string{"prompt": "login"}},
 		{"empty parameters", microsoft, "/auth/login?prompt=&login_hint=&return_to=", nil},

@@ -100,7 +100,7 @@ func (s *Site) WantPage(t *testing.T, res Seen, status int, kind, reason string)
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if res.Header.Get("Location") != "" || !strings.Contains(res.Text, `<html lang="en">`) {
+	if res.Header.Get("Location") != "" || !strings.Contains(res.Text, `<html lang="en" dir="ltr">`) {
 		t.Errorf("the page has a Location %q, or no language", res.Header.Get("Location"))
 	}
 	if reason == "" {
