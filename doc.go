@@ -274,7 +274,8 @@
 // blocks cookies: a page offers to start again, and if that fails too, the next
 // page says that cookies are blocked.
 //
-// Pages say what happened and what to do, in English and without scripts.
+// Pages say what happened and what to do, in the language of the reader ([Config.Language])
+// and without scripts.
 // [Config.Page] replaces them. Each page about a failure shows an ID that is in
 // its log line too.
 //

@@ -2,7 +2,6 @@ package msauth
 
 import (
 	"net/http"
-	"runtime/debug"
 	"strings"
 
 	"example.com/msauth/internal/catalog"
@@ -25,7 +24,7 @@ func (m *Middleware) language(r *http.Request) (tag string) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			m.log.ErrorContext(r.Context(), "msauth: Language panicked", "panic", p, "stack", string(debug.Stack()))
+			m.log.ErrorContext(r.Context(), "msauth: Config.Language panicked", "panic", p)
 			tag = ""
 		}
 	}()
