@@ -2,6 +2,7 @@ package msauth
 
 import (
 	"bytes"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -127,6 +128,39 @@ var returnPathSeeds = []string{
 	"https:evil", "https:/evil", "/%5cevil", "/%2f%2fevil", "javascript:alert(1)", "data:,x", "/@evil", "\\\\evil", "?//evil",
 	"/a\r\nSet-Cookie: x=y", "/..//evil", "/a/..//evil", "/%2e%2e//evil", "/auth/login", "/auth/./logout", "/auth%2flogin", "/auth/callback?x",
 	"/a#b", "/#//evil", "/a b", "/%zz", "/\u2028x", "/\uff0f\uff0fevil", "/a;//b", "/" + strings.Repeat("x", 700), "/x?" + strings.Repeat("y", 700),
+}
+
+// Whatever the address, the page that keeps its fragment has one script and leads to one
+// login link of this site.
+func FuzzFragmentPage(f *testing.F) {
+	for _, s := range returnPathSeeds {
+		f.Add(s, "de")
+	}
+	f.Add(`/"><script>alert(1)</script>`, `"><script>`)
+	m := fuzzed(f, func(c *Config) { c.KeepFragments = true })
+	f.Fuzz(func(t *testing.T, path, accept string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RequestURI, r.URL.Path = path, path
+		r.Header = http.Header{"Accept-Language": {accept}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
+		w := httptest.NewRecorder()
+		m.Require(http.NotFoundHandler()).ServeHTTP(w, r)
+		if w.Code != http.StatusUnauthorized { // the address of a page of ours
+			return
+		}
+		body := w.Body.String()
+		if strings.Count(body, "<script") != 1 || !strings.Contains(body, "<script>"+fragmentScript+"</script>") {
+			t.Fatalf("%q: %s", path, body)
+		}
+		_, link, _ := strings.Cut(body, `<a href="`)
+		link, _, _ = strings.Cut(link, `"`)
+		u, err := url.Parse(html.UnescapeString(link))
+		if err != nil || u.Host != "" || u.Path != "/auth/login" {
+			t.Fatalf("%q leads to %q", path, link)
+		}
+		if to := u.Query().Get("return_to"); to != "" && m.returnPath(to) != to {
+			t.Fatalf("%q returns to %q", path, to)
+		}
+	})
 }
 
 // The short route leads to the address that was kept for this session's sign-in,
