@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/msauth/internal/page"
@@ -19,7 +20,7 @@ type Page struct {
 	// "declined", "not-allowed", "not-granted", "not-enough", "no-auth-time",
 	// "account-taken", "start-again", "expired", "cookies-blocked",
 	// "wrong-host", "wait", "loop", "unavailable", "app-error", "too-large",
-	// "bad-request" or "not-found".
+	// "bad-request", "not-found", "other-account" or "form-expired".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
@@ -27,6 +28,11 @@ type Page struct {
 	Title, Text string
 	// Links are what the person can do next, the best choice first.
 	Links []Link
+	// Fields are those of a form that was posted and not submitted, in their order;
+	// see [Config.KeepForm]. Every form of Links must have them as hidden fields,
+	// on a page in UTF-8. If no link is a form, it cannot be sent again: show
+	// them, for the person to copy.
+	Fields []Field
 	// Refresh is the time after which the page follows its first link by
 	// itself; less than a second means at once, and 0 means that it does not.
 	// Only the kind "wait" sets it. The page's Content-Security-Policy allows
@@ -46,8 +52,10 @@ type Link struct {
 	URL string
 	// Label is the text to show.
 	Label string
-	// Post means that URL takes a form POST with Token.
+	// Post means that URL takes a form POST with Token and [Page].Fields.
 	Post bool
+	// NewTab means that the link opens in another tab, because this one keeps a form.
+	NewTab bool
 	// Token is the value for the form's hidden field "msauth_token". It is
 	// valid for this person and for half an hour. Without it, if a service
 	// worker passes requests on, the form leads to the same page again.
@@ -87,8 +95,13 @@ func (m *Middleware) report(r *http.Request, level slog.Level, p Page, attrs ...
 func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	p.Err = public(p.Err)
 	forms, frames := "'none'", "'none'"
+	referrer := "no-referrer"
 	for _, link := range p.Links {
-		if link.Post {
+		switch {
+		case !link.Post:
+		case strings.HasPrefix(link.URL, m.againPath()+"?"):
+			forms, referrer = "'self'", "same-origin" // else the handler that gets the form sees Origin: null
+		default:
 			forms = "'self'" + m.providerOrigins() // browsers apply form-action to the redirect too
 		}
 	}
@@ -101,7 +114,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", referrer)
 	if forms != "'none'" && m.base.Scheme == "http" {
 		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http may have no Sec-Fetch-Site
 	}
@@ -123,14 +136,18 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 }
 
 // brokenPage answers if the session store fails.
-func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
-	m.fail(w, r, slog.LevelError, Page{
+func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error, k *keptForm) {
+	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "This page is not available right now",
 		Text:  "The site could not look up your session. You are still signed in; try again in a moment.",
 		Links: []Link{{URL: m.returnPath(web.RequestPath(r)), Label: "Try again"}},
 		Err:   err,
-	})
+	}
+	if k != nil {
+		p.Text, p.Links = p.Text+formKept, nil
+	}
+	m.fail(w, r, slog.LevelError, m.withForm(k, p))
 }
 
 // unauthorized answers a request that is not a page load with status 401 and a
@@ -139,7 +156,7 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 // sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
-	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
+	h.Set("WWW-Authenticate", authenticate)
 	h.Set("Cache-Control", "no-store")
 	web.Vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	status, html := http.StatusUnauthorized, web.PrefersHTML(r)
@@ -159,17 +176,11 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 		html = true // these show any response, whatever their Accept says
 	}
 	if html {
-		p := Page{
-			Kind: "sign-in-required", Status: status,
-			Title: "You are not signed in",
-			Text:  "Sign in to see this part of the site. If you were filling in a form, go back first and copy what you wrote: your form was not submitted.",
-			Links: []Link{{URL: login, Label: "Sign in"}},
+		var k *keptForm
+		if status == http.StatusUnauthorized {
+			k, _ = m.keepForm(w, r)
 		}
-		if more {
-			p.Title = "You need to sign in again for this"
-			p.Text = "This part of the site needs your approval at Microsoft or a stronger sign-in. If you were filling in a form, go back first and copy what you wrote: your form was not submitted."
-		}
-		m.showPage(w, r, p)
+		m.signInPage(w, r, status, more, login, k)
 		return
 	}
 	title, detail := "Sign-in required", "Nobody is signed in, or the session has ended."
@@ -178,6 +189,31 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	}
 	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
 }
+
+// signInPage says that a sign-in is needed, and keeps the form k if there is one.
+func (m *Middleware) signInPage(w http.ResponseWriter, r *http.Request, status int, more bool, login string, k *keptForm) {
+	p := Page{
+		Kind: "sign-in-required", Status: status,
+		Title: "You are not signed in", Text: "Sign in to see this part of the site.",
+		Links: []Link{{URL: login, Label: "Sign in"}},
+	}
+	if more {
+		p.Title = "You need to sign in again for this"
+		p.Text = "This part of the site needs your approval at Microsoft or a stronger sign-in."
+	}
+	switch mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); {
+	case k != nil:
+		p.Text += " Your form was not sent, but what you wrote is still here. Sign in in the new tab, come back to this one, and send your form again."
+	case r.Method == http.MethodPost && strings.EqualFold(strings.TrimSpace(mediaType), "multipart/form-data"):
+		p.Text += " Your form was not submitted, and a form with files cannot be kept: go back first and copy what you wrote."
+	default:
+		p.Text += " If you were filling in a form, go back first and copy what you wrote: your form was not submitted."
+	}
+	m.showPage(w, r, m.withForm(k, p))
+}
+
+// authenticate is the WWW-Authenticate line of status 401.
+const authenticate = `Cookie realm="msauth"`
 
 // statusPageExpired is Laravel's status for an expired session.
 const statusPageExpired = 419

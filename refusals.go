@@ -449,13 +449,13 @@ func (m *Middleware) waitPage(w http.ResponseWriter, r *http.Request, target str
 // againPage replaces one more sign-in after many within seconds: a page of the
 // app asks for a sign-in even from people who are signed in.
 func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
-	m.deny(w, r, slog.LevelWarn, Page{
+	m.deny(w, r, slog.LevelWarn, m.keepOn(w, r, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
 		Title: "This site keeps asking you to sign in",
 		Text:  "You are signed in, but a page of this site sent you to sign in again. Another account may help; if it does not, tell the people who run this site.",
 		Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), Label: "Use another account"}, {URL: m.cfg.Home, Label: "Home page"}},
 		Err:   errors.New("signed in many times, each time within seconds of the last, and sent to sign in once more: does a handler ask for a sign-in whenever it gets no token?"),
-	})
+	}))
 }
 
 // inVain says that a sign-in at Microsoft has just been completed and the
@@ -465,16 +465,16 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 	attrs := m.accessRefused(r, kind, rec)
 	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
 	if len(d.Scopes) > 0 {
-		m.deny(w, r, slog.LevelInfo, Page{
+		m.deny(w, r, slog.LevelInfo, m.keepOn(w, r, Page{
 			Kind: "not-granted", Status: http.StatusForbidden,
 			Title: "This page needs more permissions",
 			Text:  "Not all of them were granted at Microsoft. You are still signed in, and everything else works as before. You can be asked again, or an administrator of your organization may have to approve them.",
 			Links: []Link{{URL: again, Label: "Ask me again"}, {URL: m.cfg.Home, Label: "Home page"}},
 			Err:   errors.New(what),
-		}, attrs...)
+		}), attrs...)
 		return
 	}
-	m.deny(w, r, slog.LevelWarn, Page{
+	m.deny(w, r, slog.LevelWarn, m.keepOn(w, r, Page{
 		Kind: "not-enough", Status: http.StatusForbidden,
 		Title: "You are signed in, but this page needs more",
 		Text:  "You have just signed in for this page, but it needs a stronger sign-in than that. You are still signed in, and everything else works as before. Sign in again; if that does not help, tell the people who run this site.",
@@ -484,7 +484,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 			{URL: m.cfg.Home, Label: "Home page"},
 		},
 		Err: errors.New(what + ", right after a sign-in for it"),
-	}, attrs...)
+	}), attrs...)
 }
 
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {

@@ -330,7 +330,8 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 	}
 	r, v := m.attach(w, r)
 	if v.err != nil {
-		m.brokenPage(w, r, v.err)
+		k, _ := m.keepForm(w, r)
+		m.brokenPage(w, r, v.err, k)
 		return true
 	}
 	var d provider.Requirement
@@ -402,13 +403,18 @@ func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session
 // undecided answers when it cannot be determined whether somebody is allowed.
 func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Retry-After", "10")
-	m.deny(w, r, slog.LevelWarn, Page{
+	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		Title: "This page is not available right now",
 		Text:  "The site could not check with Microsoft whether you may see it. You are still signed in; try again in a minute.",
 		Links: []Link{{URL: m.askedPage(r), Label: "Try again"}},
 		Err:   err,
-	})
+	}
+	if k, ok := m.keepForm(w, r); ok {
+		p.Text, p.Links = p.Text+formKept, nil
+		p = m.withForm(k, p)
+	}
+	m.deny(w, r, slog.LevelWarn, p)
 }
 
 // deny shows a page or sends a script the same as a problem document.
