@@ -194,20 +194,21 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 func (m *Middleware) signInPage(w http.ResponseWriter, r *http.Request, status int, more bool, login string, k *keptForm) {
 	p := Page{
 		Kind: "sign-in-required", Status: status,
-		Title: "You are not signed in", Text: "Sign in to see this part of the site.",
+		Title: "You are not signed in",
+		Text:  "Sign in to see this part of the site. If you were filling in a form, go back first and copy what you wrote: your form was not submitted.",
 		Links: []Link{{URL: login, Label: "Sign in"}},
 	}
 	if more {
 		p.Title = "You need to sign in again for this"
-		p.Text = "This part of the site needs your approval at Microsoft or a stronger sign-in."
+		p.Text = "This part of the site needs your approval at Microsoft or a stronger sign-in. If you were filling in a form, go back first and copy what you wrote: your form was not submitted."
 	}
 	switch mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); {
+	case k != nil && more:
+		p.Text = "Your form needs your approval at Microsoft or a stronger sign-in. It was not sent, but what you wrote is still here. Sign in in a new tab, come back to this one, and send your form again."
 	case k != nil:
-		p.Text += " Your form was not sent, but what you wrote is still here. Sign in in the new tab, come back to this one, and send your form again."
+		p.Text = "Your form was not sent, but what you wrote is still here. Sign in in a new tab, come back to this one, and send your form again."
 	case r.Method == http.MethodPost && strings.EqualFold(strings.TrimSpace(mediaType), "multipart/form-data"):
-		p.Text += " Your form was not submitted, and a form with files cannot be kept: go back first and copy what you wrote."
-	default:
-		p.Text += " If you were filling in a form, go back first and copy what you wrote: your form was not submitted."
+		p.Text = "Your form was not submitted, and files cannot be kept. Go back first and copy what you wrote, then sign in."
 	}
 	m.showPage(w, r, m.withForm(k, p))
 }

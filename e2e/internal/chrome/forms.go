@@ -111,6 +111,9 @@ func (b *Tab) Picture(name string, phone bool) {
 	if _, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, size); err != nil {
 		b.t.Fatal("giving a tab its size: ", err)
 	}
+	if _, err := chromedp.Call(ctx, page.BringToFront); err != nil { // else it is not drawn
+		b.t.Fatal("showing a tab: ", err)
+	}
 	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{})
 	if err != nil {
 		b.t.Fatal("taking a picture: ", err)
