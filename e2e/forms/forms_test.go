@@ -1,7 +1,6 @@
 package forms
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -121,16 +120,28 @@ func forget(s *site, b *chrome.Tab) {
 	}
 }
 
-// end ends Ada's sessions, on the server only. Microsoft asks anew who signs in.
+// end ends the session of a browser, which keeps its cookies: a copy of it signs out.
+// Microsoft asks anew who signs in.
 func (s *site) end(t *testing.T, b *chrome.Tab) {
 	t.Helper()
 	forget(s, b)
-	for _, u := range s.ms.Users() {
-		if u.SignInName == msauthtest.Ada {
-			if err := s.auth.SignOutUser(context.Background(), u.TenantID+"."+u.ObjectID); err != nil {
-				t.Fatal(err)
-			}
-		}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/auth/logout", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range b.Cookies() {
+		r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+	}
+	for name, value := range map[string]string{"Site": "same-origin", "Mode": "navigate", "Dest": "document"} {
+		r.Header.Set("Sec-Fetch-"+name, value)
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("signing out: status %d", res.StatusCode)
 	}
 }
 

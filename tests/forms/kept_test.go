@@ -115,7 +115,7 @@ func TestFormsThatAreNotKept(t *testing.T) {
 		{"a worker's new request", "/order", "a=1", []string{"Sec-Fetch-Mode", "same-origin", "Sec-Fetch-Dest", "empty", "Upgrade-Insecure-Requests", "1"}, "not sent by a page of this site"},
 		{"a frame", "/order", "a=1", []string{"Sec-Fetch-Dest", "iframe"}, "not sent by a page of this site"},
 		{"no destination", "/order", "a=1", []string{"Sec-Fetch-Dest", ""}, "not sent by a page of this site"},
-		{"htmx", "/order", "a=1", []string{"HX-Request", "true"}, ""},
+		{"htmx", "/order", "a=1", []string{"HX-Request", "true"}, "sent by a script"},
 		{"Turbo", "/order", "a=1", []string{"X-Turbo-Request-Id", "1"}, "sent by a script"},
 		{"a Turbo frame", "/order", "a=1", []string{"Turbo-Frame", "f"}, "sent by a script"},
 		{"Unpoly", "/order", "a=1", []string{"X-Up-Version", "3", "X-Up-Mode", "root"}, "sent by a script"},

@@ -189,23 +189,12 @@ func (s *shop) wantPosts(t *testing.T, want ...string) {
 	}
 }
 
-// key is User.Key of a person.
-func (s *shop) key(t *testing.T, person string) string {
-	t.Helper()
-	for _, u := range s.MS.Users() {
-		if u.SignInName == person {
-			return u.TenantID + "." + u.ObjectID
-		}
-	}
-	t.Fatalf("no %s", person)
-	return ""
-}
-
-// end ends the sessions of a person, on the server.
-func (s *shop) end(t *testing.T, person string) {
-	t.Helper()
-	if err := s.Auth.SignOutUser(t.Context(), s.key(t, person)); err != nil {
-		t.Fatal(err)
+// end ends the session of a browser, which keeps its cookies: a copy of it signs out.
+func (s *shop) end(b *testsite.Browser) {
+	b.T.Helper()
+	res := s.Browser(b.T).Still().Get("/auth/logout", append(slices.Clone(testsite.SameOrigin), "Cookie", b.CookieLine())...)
+	if res.StatusCode != http.StatusSeeOther {
+		b.T.Fatalf("signing out: status %d", res.StatusCode)
 	}
 }
 
