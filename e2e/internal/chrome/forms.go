@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
@@ -111,7 +112,7 @@ func (b *Tab) Picture(name string, phone bool) {
 	if _, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, size); err != nil {
 		b.t.Fatal("giving a tab its size: ", err)
 	}
-	if _, err := chromedp.Call(ctx, page.BringToFront); err != nil { // else it is not drawn
+	if _, err := chromedp.Call(ctx, page.BringToFront, cdp.Empty{}); err != nil { // else it is not drawn
 		b.t.Fatal("showing a tab: ", err)
 	}
 	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{})
