@@ -303,6 +303,8 @@ func (m *Middleware) sendAgain(w http.ResponseWriter, r *http.Request) {
 		m.signInPage(w, r, http.StatusUnauthorized, false, m.LoginURL(LoginOptions{}), nil)
 	case v.err != nil:
 		m.brokenPage(w, r, v.err, k)
+	case v.unbound != nil && !v.binding:
+		m.unboundPage(w, r, v.unbound, k)
 	case v.session == nil:
 		w.Header().Set("WWW-Authenticate", authenticate)
 		m.signInPage(w, r, http.StatusUnauthorized, false, m.LoginURL(LoginOptions{}), k)

@@ -210,7 +210,8 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 		case binding:
 			m.bindingPage(w, r, m.returnPath(web.RequestPath(r)))
 		case unbound:
-			m.unboundPage(w, r, v.unbound)
+			k, _ := m.keepForm(w, r)
+			m.unboundPage(w, r, v.unbound, k)
 		case declined:
 			m.declinedPage(w, r, first)
 		case brake:
