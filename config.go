@@ -275,6 +275,19 @@ type Config struct {
 	// nil. Default: by the header Accept-Language, which Microsoft has too.
 	Language func(r *http.Request) (tag string)
 
+	// KeepForm reports whether the form that a request posts may be kept in the page
+	// that says that nobody is signed in, or that more is needed. The person signs in
+	// in another tab, comes back, and sends the form again from there: nothing of it
+	// is stored, on the server or in cookies. It is called, before the body is read,
+	// for forms that a page of this site has sent in the top window: at most 64 KB and
+	// 1000 fields, without files, to an address of at most 500 bytes. Decide by the
+	// path, and return false for forms with passwords or card numbers, which should
+	// not be in another page, and for those that are answered with a redirect to
+	// another site, which the page does not allow. The body of r is empty here. All
+	// other forms get a page that says that nothing was submitted. Default: every such
+	// form is kept.
+	KeepForm func(r *http.Request) bool
+
 	// HTTPClient sends the requests to Microsoft. Redirects are never followed,
 	// and the size of responses is limited. Default: a client with a timeout of
 	// 15 seconds that honors HTTPS_PROXY.

@@ -365,7 +365,8 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 			now, longest := time.Now().Unix(), int64(maxAge/time.Second)
 			switch isBound := v.rec.Device != (device.Digest{}); {
 			case !isBound && m.live():
-				m.unboundPage(w, r, v.rec)
+				k, _ := m.keepForm(w, r)
+				m.unboundPage(w, r, v.rec, k)
 			case !isBound && now-v.rec.AuthTime > longest:
 				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
 			case isBound && now-v.bound.Proved > longest:
@@ -386,8 +387,8 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 }
 
 // unboundPage answers requests that take a bound session.
-func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *session.Record) {
-	m.deny(w, r, slog.LevelInfo, Page{
+func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *session.Record, k *keptForm) {
+	p := Page{
 		Kind: "device-required", Status: http.StatusForbidden,
 		TextID: "unsuitable-browser",
 		Links: []Link{
@@ -395,7 +396,11 @@ func (m *Middleware) unboundPage(w http.ResponseWriter, r *http.Request, rec *se
 			{URL: m.LogoutURL(), TextID: "sign-out"}, m.home(),
 		},
 		Err: errors.New("the session is not bound to a device"),
-	}, m.accessRefused(r, "device", rec)...)
+	}
+	if k != nil {
+		p = noted(p)
+	}
+	m.deny(w, r, slog.LevelInfo, m.withForm(k, p), m.accessRefused(r, "device", rec)...)
 }
 
 // awaitsBinding reports whether a session that has to be bound has just begun.

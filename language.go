@@ -38,6 +38,9 @@ func (m *Middleware) language(r *http.Request) (tag string) {
 func (p *Page) write(texts *catalog.Catalog) {
 	p.Language, p.Dir, p.IDLabel = texts.Language, texts.Dir, texts.Label("reference")
 	p.Title, p.Text = texts.Message(p.TextID, p.Args)
+	for i := range p.Notes {
+		p.Notes[i].Text = texts.Label(p.Notes[i].TextID, p.Args)
+	}
 	for i := range p.Links {
 		p.Links[i].Label = texts.Label(p.Links[i].TextID)
 	}

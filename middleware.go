@@ -66,6 +66,7 @@ type signIns struct {
 	attempts     *session.Attempts
 	linkKeys     *seal.DailyKeys
 	formKeys     *seal.DailyKeys
+	againKeys    *seal.DailyKeys
 	redeemed     atomic.Bool // a code has been redeemed since the process started
 	misplaced    atomic.Bool // an answer at an unexpected path has been logged
 }
@@ -89,8 +90,9 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 
 // ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out,
 // session, which tells scripts of the site who is signed in, front-channel-logout and back-channel-logout, by which Microsoft and other
-// providers tell that somebody has signed out there, and continue, through which
-// the callback redirects to long addresses. Mount it there, with or without
+// providers tell that somebody has signed out there, continue, through which
+// the callback redirects to long addresses, and again, to which a form is posted that
+// a page has kept ([Config.KeepForm]). Mount it there, with or without
 // [http.StripPrefix]:
 //
 //	mux.Handle("/auth/", auth)
@@ -140,6 +142,8 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).signedOut
 	case "continue":
 		return (*Middleware).goOn
+	case "again":
+		return (*Middleware).sendAgain
 	case "session":
 		return (*Middleware).sessionJSON
 	case "front-channel-logout":
@@ -206,13 +210,15 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 		case binding:
 			m.bindingPage(w, r, m.returnPath(web.RequestPath(r)))
 		case unbound:
-			m.unboundPage(w, r, v.unbound)
+			k, _ := m.keepForm(w, r)
+			m.unboundPage(w, r, v.unbound, k)
 		case declined:
 			m.declinedPage(w, r, first)
 		case brake:
 			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:
-			m.brokenPage(w, r, v.err)
+			k, _ := m.keepForm(w, r)
+			m.brokenPage(w, r, v.err, k)
 		default:
 			d := first
 			if v.rec != nil {

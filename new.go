@@ -83,7 +83,7 @@ func New(cfg Config) (*Middleware, error) {
 
 	m.wantsOffline = wantsOffline
 	m.attempts = session.NewAttempts(ring, registration, m.cookies, cfg.Home)
-	m.linkKeys, m.formKeys = ring.Daily("msauth login link v1"), ring.Daily("msauth form v1")
+	m.linkKeys, m.formKeys, m.againKeys = ring.Daily("msauth login link v1"), ring.Daily("msauth form v1"), ring.Daily("msauth form again v1")
 	m.storeCodec = cookieStoreCodec(ring)
 	m.oauth = oauth2.Config{ClientID: cfg.ClientID, RedirectURL: cfg.BaseURL + "/callback", Scopes: cfg.Scopes}
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/msauth/internal/page"
@@ -20,7 +21,7 @@ type Page struct {
 	// "declined", "not-allowed", "not-granted", "not-enough", "no-auth-time",
 	// "account-taken", "start-again", "expired", "cookies-blocked",
 	// "wrong-host", "wait", "loop", "unavailable", "app-error", "too-large",
-	// "bad-request" or "not-found".
+	// "bad-request", "not-found", "other-account" or "form-expired".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
@@ -35,8 +36,15 @@ type Page struct {
 	Title, Text string
 	TextID      string
 	Args        map[string]string
+	// Notes are further sentences, below Text.
+	Notes []Note
 	// Links are what the person can do next, the best choice first.
 	Links []Link
+	// Fields are those of a form that was posted and not submitted, in their order;
+	// see [Config.KeepForm]. Every form of Links must have them as hidden fields,
+	// on a page in UTF-8. If no link is a form, it cannot be sent again: show
+	// them, for the person to copy.
+	Fields []Field
 	// Refresh is the time after which the page follows its first link by
 	// itself; less than a second means at once, and 0 means that it does not.
 	// Only the kind "wait" sets it. The page's Content-Security-Policy allows
@@ -50,14 +58,26 @@ type Page struct {
 	Err error
 }
 
+// A Note is a sentence on a [Page].
+type Note struct {
+	// Text is plain text, and TextID its name, as that of a Page's.
+	Text, TextID string
+	// Hidden means that it is not true yet: [Page].Script shows the element with the
+	// id "msauth-" + TextID, which has the attribute hidden, as soon as somebody has
+	// signed in.
+	Hidden bool
+}
+
 // A Link is a link or a button on a [Page].
 type Link struct {
 	// URL is the target.
 	URL string
 	// Label is the text to show, and TextID its name, as that of a Page's.
 	Label, TextID string
-	// Post means that URL takes a form POST with Token.
+	// Post means that URL takes a form POST with Token and [Page].Fields.
 	Post bool
+	// NewTab means that the link opens in another tab, because this one keeps a form.
+	NewTab bool
 	// Token is the value for the form's hidden field "msauth_token". It is
 	// valid for this person and for half an hour. Without it, if a service
 	// worker passes requests on, the form leads to the same page again.
@@ -101,8 +121,13 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	p.Err = public(p.Err)
 	p.write(m.textsFor(w, r))
 	forms, frames := "'none'", "'none'"
+	referrer := "no-referrer"
 	for _, link := range p.Links {
-		if link.Post {
+		switch {
+		case !link.Post:
+		case strings.HasPrefix(link.URL, m.againPath()+"?"):
+			forms, referrer = "'self'", "same-origin" // else the handler that gets the form sees Origin: null
+		default:
 			forms = "'self'" + m.providerOrigins() // browsers apply form-action to the redirect too
 		}
 	}
@@ -115,7 +140,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", referrer)
 	if forms != "'none'" && m.base.Scheme == "http" {
 		h.Set("Referrer-Policy", "same-origin") // else Origin is "null", and plain http may have no Sec-Fetch-Site
 	}
@@ -153,13 +178,18 @@ func (p Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // brokenPage answers if the session store fails.
-func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error) {
-	m.fail(w, r, slog.LevelError, Page{
+func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err error, k *keptForm) {
+	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		TextID: "session-not-read",
 		Links:  []Link{{URL: m.returnPath(web.RequestPath(r)), TextID: "try-again"}},
 		Err:    err,
-	})
+	}
+	if k != nil {
+		p.Links = nil
+		p = m.withForm(k, noted(p))
+	}
+	m.fail(w, r, slog.LevelError, p)
 }
 
 // unauthorized answers a request that is not a page load with status 401 and a
@@ -168,7 +198,7 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 // sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
-	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
+	h.Set("WWW-Authenticate", authenticate)
 	h.Set("Cache-Control", "no-store")
 	web.Vary(h, "Cookie", "Accept", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 	status, html := http.StatusUnauthorized, web.PrefersHTML(r)
@@ -188,15 +218,11 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 		html = true // these show any response, whatever their Accept says
 	}
 	if html {
-		p := Page{
-			Kind: "sign-in-required", Status: status,
-			TextID: "sign-in",
-			Links:  []Link{{URL: login, TextID: "sign-in"}},
+		var k *keptForm
+		if status == http.StatusUnauthorized {
+			k, _ = m.keepForm(w, r)
 		}
-		if more {
-			p.TextID = "sign-in-again"
-		}
-		m.showPage(w, r, p)
+		m.signInPage(w, r, status, more, login, k)
 		return
 	}
 	text := "sign-in-script"
@@ -205,6 +231,29 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	}
 	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{"login_url": login})
 }
+
+// signInPage says that a sign-in is needed, and keeps the form k if there is one.
+func (m *Middleware) signInPage(w http.ResponseWriter, r *http.Request, status int, more bool, login string, k *keptForm) {
+	p := Page{
+		Kind: "sign-in-required", Status: status,
+		TextID: "sign-in",
+		Links:  []Link{{URL: login, TextID: "sign-in"}},
+	}
+	if more {
+		p.TextID = "sign-in-again"
+	}
+	switch mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); {
+	case k != nil:
+		p.TextID += "-form"
+		p.Notes = []Note{{TextID: "signed-in-again", Hidden: true}}
+	case r.Method == http.MethodPost && strings.EqualFold(strings.TrimSpace(mediaType), "multipart/form-data"):
+		p.TextID += "-files"
+	}
+	m.showPage(w, r, m.withForm(k, p))
+}
+
+// authenticate is the WWW-Authenticate line of status 401.
+const authenticate = `Cookie realm="msauth"`
 
 // statusPageExpired is Laravel's status for an expired session.
 const statusPageExpired = 419

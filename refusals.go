@@ -417,12 +417,12 @@ func (m *Middleware) waitPage(w http.ResponseWriter, r *http.Request, target str
 // againPage replaces one more sign-in after many within seconds: a page of the
 // app asks for a sign-in even from people who are signed in.
 func (m *Middleware) againPage(w http.ResponseWriter, r *http.Request, returnTo string) {
-	m.deny(w, r, slog.LevelWarn, Page{
+	m.deny(w, r, slog.LevelWarn, m.keepOn(w, r, Page{
 		Kind: "loop", Status: http.StatusBadRequest,
 		TextID: "keeps-asking",
 		Links:  []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: returnTo, Prompt: "select_account"}), TextID: "other-account"}, m.home()},
 		Err:    errors.New("signed in many times, each time within seconds of the last, and sent to sign in once more: does a handler ask for a sign-in whenever it gets no token?"),
-	})
+	}))
 }
 
 // inVain says that a sign-in at Microsoft has just been completed and the
@@ -432,15 +432,15 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 	attrs := m.accessRefused(r, kind, rec)
 	again := m.loginURL(LoginOptions{ReturnTo: m.askedPage(r)}, d)
 	if len(d.Scopes) > 0 {
-		m.deny(w, r, slog.LevelInfo, Page{
+		m.deny(w, r, slog.LevelInfo, m.keepOn(w, r, Page{
 			Kind: "not-granted", Status: http.StatusForbidden,
 			TextID: "more-permissions",
 			Links:  []Link{{URL: again, TextID: "ask-again"}, m.home()},
 			Err:    errors.New(what),
-		}, attrs...)
+		}), attrs...)
 		return
 	}
-	m.deny(w, r, slog.LevelWarn, Page{
+	m.deny(w, r, slog.LevelWarn, m.keepOn(w, r, Page{
 		Kind: "not-enough", Status: http.StatusForbidden,
 		TextID: "stronger-sign-in",
 		Links: []Link{
@@ -449,7 +449,7 @@ func (m *Middleware) inVain(w http.ResponseWriter, r *http.Request, rec *session
 			m.home(),
 		},
 		Err: errors.New(what + ", right after a sign-in for it"),
-	}, attrs...)
+	}), attrs...)
 }
 
 func (m *Middleware) misdirectedPage(w http.ResponseWriter, r *http.Request) {

@@ -330,7 +330,8 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 	}
 	r, v := m.attach(w, r)
 	if v.err != nil {
-		m.brokenPage(w, r, v.err)
+		k, _ := m.keepForm(w, r)
+		m.brokenPage(w, r, v.err, k)
 		return true
 	}
 	var d provider.Requirement
@@ -401,12 +402,17 @@ func (m *Middleware) forbid(w http.ResponseWriter, r *http.Request, rec *session
 // undecided answers when it cannot be determined whether somebody is allowed.
 func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Retry-After", "10")
-	m.deny(w, r, slog.LevelWarn, Page{
+	p := Page{
 		Kind: "unavailable", Status: http.StatusServiceUnavailable,
 		TextID: "not-checked",
 		Links:  []Link{{URL: m.askedPage(r), TextID: "try-again"}},
 		Err:    err,
-	})
+	}
+	if k, ok := m.keepForm(w, r); ok {
+		p.Links = nil
+		p = m.withForm(k, noted(p))
+	}
+	m.deny(w, r, slog.LevelWarn, p)
 }
 
 // deny shows a page or sends a script the same as a problem document.

@@ -26,7 +26,9 @@ var StyleSource = func() string {
 }()
 
 // Write writes a page of HTML. content is a struct with the fields Kind, Title,
-// Text, Language, Dir, ID, IDLabel and Links, and those of the links URL, Label, Post and Token. After
+// Text, Notes, Language, Dir, ID, IDLabel, Links and Fields; those of the notes are Text,
+// TextID and Hidden, of the links URL, Label, Post, Token and NewTab. Fields, each with
+// Name and Value, are hidden in every form or, if there is none, shown. After
 // refresh, if that is not 0, the page goes on to its first link by itself: less
 // than a second means at once. reload has Turbo load it as a page of its own.
 func Write(w io.Writer, content any, refresh time.Duration, reload bool) error {

@@ -13,12 +13,22 @@ type link struct {
 	URL, Label string
 	Post       bool
 	Token      string
+	NewTab     bool
 }
+
+type note struct {
+	Text, TextID string
+	Hidden       bool
+}
+
+type field struct{ Name, Value string }
 
 type content struct {
 	Kind, Title, Text, ID  string
 	Language, Dir, IDLabel string
+	Notes                  []note
 	Links                  []link
+	Fields                 []field
 }
 
 func written(t *testing.T, c content, refresh time.Duration, reload bool) string {
@@ -34,7 +44,7 @@ func written(t *testing.T, c content, refresh time.Duration, reload bool) string
 func TestTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	const evil = `<script>alert(1)</script>"'`
-	got := written(t, content{evil, evil, evil, evil, evil, evil, evil, []link{{"javascript:alert(1)", evil, false, ""}, {"/x", evil, true, evil}}}, 0, false)
+	got := written(t, content{evil, evil, evil, evil, evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}}, 0, false)
 	if strings.Contains(got, "<script") || strings.Contains(got, `"'`) || strings.Contains(got, `href="javascript:`) {
 		t.Errorf("page %s", got)
 	}
@@ -53,7 +63,7 @@ func TestStyleSourceIsThatOfThePage(t *testing.T) {
 
 func TestPartsOfAPage(t *testing.T) {
 	t.Parallel()
-	with := content{Kind: "wait", Title: "T", Text: "X", ID: "c0abc214dba1", IDLabel: "Reference:", Links: []link{{"/on", "Continue", false, ""}, {"/form", "Do it", true, "tok"}}}
+	with := content{Kind: "wait", Title: "T", Text: "X", ID: "c0abc214dba1", IDLabel: "Reference:", Links: []link{{URL: "/on", Label: "Continue"}, {URL: "/form", Label: "Do it", Post: true, Token: "tok"}}}
 	for _, test := range []struct {
 		name  string
 		page  string
@@ -64,6 +74,10 @@ func TestPartsOfAPage(t *testing.T) {
 		{"links", written(t, with, 0, false), []string{`<a href="/on" target="_top">Continue</a>`, `<form method="post" action="/form">`, `name="msauth_token" value="tok"`, "Reference: <code>c0abc214dba1</code>"}, []string{"http-equiv"}},
 		{"at once", written(t, with, time.Millisecond, false), []string{`content="0; url=/on"`}, nil},
 		{"later", written(t, with, 5*time.Second, false), []string{`content="5; url=/on"`}, nil},
+		{"a kept form", written(t, content{Links: []link{{URL: "/login", Label: "Sign in", NewTab: true}, {URL: "/again", Label: "Again", Post: true}}, Fields: []field{{"a", "1"}, {"<b>", "\"\r\n"}}}, 0, false),
+			[]string{`<a href="/login" target="_blank" rel="noopener">Sign in</a>`, `<form method="post" action="/again" accept-charset="utf-8"><input type="hidden" name="a" value="1"><input type="hidden" name="&lt;b&gt;" value="&#34;` + "\r\n" + `"><button type="submit">Again</button></form>`}, []string{"<details>", "<textarea"}},
+		{"a form that cannot be sent", written(t, content{Links: []link{{URL: "/", Label: "Home"}}, Fields: []field{{"<b>", "\n</textarea>"}}}, 0, false),
+			[]string{"<label>&lt;b&gt;<textarea readonly>\n\n&lt;/textarea&gt;</textarea></label>"}, []string{"<form", "<input"}},
 		{"for Turbo", written(t, with, 0, true), []string{`<meta name="turbo-visit-control" content="reload">`}, nil},
 	} {
 		for _, part := range test.has {

@@ -136,6 +136,12 @@ var catalogue = []caseSection{
 		{98, "no cookies", "page after one round trip"},
 		{99, "framing and referrers", "frame-ancestors 'none', no-referrer, no-store, nothing from elsewhere"},
 	}},
+	{"Forms that are kept", []caseRow{
+		{150, "a form that meets the end of the session", "in the 401 page, hidden and escaped, and nowhere else; the same person sends it again, byte for byte"},
+		{151, "a kept form sent by another site, a frame or a script", "403 page; the handler gets nothing"},
+		{152, "a kept form and another account", "409 page that names both; the handler gets it after a click"},
+		{153, "the address of a kept form altered, too old, or made for another app", "400 page with what was written; the handler gets nothing"},
+	}},
 	{"Refresh", []caseRow{
 		{100, "access token due", "one renewal, the app sees the new token, the cookie is rewritten"},
 		{101, "strict rotation", "every renewal uses the newest refresh token"},
@@ -145,7 +151,7 @@ var catalogue = []caseSection{
 		{107, "late requests with the old cookie", "served from the finished renewal"},
 		{108, "two processes, one cookie", "works where old refresh tokens stay good; where not, the newer cookie does"},
 		{110, "fatal refusals", "session ended or marked; the refused token is not tried again"},
-		{111, "transient failure before expiry", "served with the token at hand"},
+		{115, "transient failure before expiry", "served with the token at hand"},
 		{112, "transient failure after expiry", "the session lives on, Token says why, the next try comes later"},
 		{113, "429 and Retry-After", "no renewal before its end, at most one hour"},
 		{114, "refresh_in", "renewed early, failure unnoticed"},
@@ -353,8 +359,8 @@ func TestCasesAreDocumented(t *testing.T) {
 	for row, names := range tests {
 		t.Errorf("%s: there is no row %d", names, row)
 	}
-	if count != 113 {
-		t.Errorf("%d rows, want the catalogue's 113", count)
+	if count != 117 {
+		t.Errorf("%d rows, want the catalogue's 117", count)
 	}
 	path := testsite.FromRoot(t, "docs/security-cases.md")
 	if *update {
