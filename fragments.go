@@ -32,7 +32,7 @@ var fragmentPage = template.Must(template.New("fragment").Parse(`<!DOCTYPE html>
 <meta name="robots" content="noindex">
 <title>{{.Title}}</title>
 <noscript><meta http-equiv="refresh" content="0; url={{.Login}}"></noscript>
-<main id="msauth-wait"><a href="{{.Login}}" target="_top">{{.Texts.Label "continue"}}</a></main>
+<main id="msauth-wait"><a href="{{.Login}}" target="_top">{{.Texts.Label "continue" nil}}</a></main>
 <script>` + fragmentScript + `</script>
 `))
 

@@ -36,12 +36,12 @@ func (m *Middleware) language(r *http.Request) (tag string) {
 
 // write puts the texts that p names into it.
 func (p *Page) write(texts *catalog.Catalog) {
-	p.Language, p.Dir, p.IDLabel = texts.Language, texts.Dir, texts.Label("reference")
+	p.Language, p.Dir, p.IDLabel = texts.Language, texts.Dir, texts.Label("reference", nil)
 	p.Title, p.Text = texts.Message(p.TextID, p.Args)
 	for i := range p.Notes {
 		p.Notes[i].Text = texts.Label(p.Notes[i].TextID, p.Args)
 	}
 	for i := range p.Links {
-		p.Links[i].Label = texts.Label(p.Links[i].TextID)
+		p.Links[i].Label = texts.Label(p.Links[i].TextID, p.Args)
 	}
 }

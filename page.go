@@ -40,7 +40,7 @@ type Page struct {
 	Notes []Note
 	// Links are what the person can do next, the best choice first.
 	Links []Link
-	// Fields are those of a form that was posted and not submitted, in their order;
+	// Fields are those of a form that was posted and not sent on, in their order;
 	// see [Config.KeepForm]. Every form of Links must have them as hidden fields,
 	// on a page in UTF-8. If no link is a form, it cannot be sent again: show
 	// them, for the person to copy.
@@ -234,20 +234,17 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 
 // signInPage says that a sign-in is needed, and keeps the form k if there is one.
 func (m *Middleware) signInPage(w http.ResponseWriter, r *http.Request, status int, more bool, login string, k *keptForm) {
-	p := Page{
-		Kind: "sign-in-required", Status: status,
-		TextID: "sign-in",
-		Links:  []Link{{URL: login, TextID: "sign-in"}},
-	}
-	if more {
-		p.TextID = "sign-in-again"
-	}
+	p := Page{Kind: "sign-in-required", Status: status, Links: []Link{{URL: login, TextID: "sign-in"}}}
+	text, textMore := "sign-in", "sign-in-again"
 	switch mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); {
 	case k != nil:
-		p.TextID += "-form"
+		text, textMore = "sign-in-form", "sign-in-again-form"
 		p.Notes = []Note{{TextID: "signed-in-again", Hidden: true}}
 	case r.Method == http.MethodPost && strings.EqualFold(strings.TrimSpace(mediaType), "multipart/form-data"):
-		p.TextID += "-files"
+		text, textMore = "sign-in-files", "sign-in-again-files"
+	}
+	if p.TextID = text; more {
+		p.TextID = textMore
 	}
 	m.showPage(w, r, m.withForm(k, p))
 }

@@ -114,8 +114,17 @@ func Tag(s string) (language.Tag, bool) {
 // placeholders such as {address}.
 func (c *Catalog) Message(id string, args map[string]string) (title, text string) {
 	m := c.messages[id]
-	if len(args) == 0 {
-		return m.Title, m.Text
+	return c.fill(m.Title, args), c.fill(m.Text, args)
+}
+
+// Label returns the text of a link or a button, or a single sentence.
+func (c *Catalog) Label(id string, args map[string]string) string {
+	return c.fill(c.labels[id], args)
+}
+
+func (c *Catalog) fill(text string, args map[string]string) string {
+	if !strings.Contains(text, "{") {
+		return text
 	}
 	var pairs []string
 	for name, value := range args {
@@ -124,9 +133,5 @@ func (c *Catalog) Message(id string, args map[string]string) (title, text string
 		}
 		pairs = append(pairs, "{"+name+"}", value)
 	}
-	r := strings.NewReplacer(pairs...)
-	return r.Replace(m.Title), r.Replace(m.Text)
+	return strings.NewReplacer(pairs...).Replace(text)
 }
-
-// Label returns the text of a link or a button.
-func (c *Catalog) Label(id string) string { return c.labels[id] }

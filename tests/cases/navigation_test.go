@@ -90,7 +90,7 @@ func TestCase093_FormPostWithoutSession(t *testing.T) {
 	for _, header := range [][]string{testsite.Navigation, {"Accept", "text/html"}, {"Accept", "text/html", "Referer", s.URL + "/form?x=1"}} {
 		res := b.Still().Request("POST", "/order", header...)
 		s.WantPage(t, res, 401, "sign-in-required", "")
-		if !strings.Contains(res.Text, "your form was not submitted") || !strings.Contains(res.Text, `href="/auth/login`) || strings.Contains(res.Text, `"/order`) {
+		if !strings.Contains(res.Text, "your form was not sent") || !strings.Contains(res.Text, `href="/auth/login`) || strings.Contains(res.Text, `"/order`) {
 			c.Errorf("the page does not say what became of the form, or leads to the action: %s", res.Text)
 		}
 		if len(header) > 2 && header[2] == "Referer" && !strings.Contains(res.Text, "return_to=%2Fform%3Fx%3D1") {

@@ -358,7 +358,7 @@ func TestChallengeAfterTheBody(t *testing.T) {
 			b.SignIn(ada)
 			res := s.post(b, "/late", text)
 			f, ok := formOn(t, res.Text)
-			if res.StatusCode != 401 || res.Kind() != "sign-in-required" || ok != test.kept || ok && f.body() != text || !ok && !strings.Contains(res.Text, "your form was not submitted") {
+			if res.StatusCode != 401 || res.Kind() != "sign-in-required" || ok != test.kept || ok && f.body() != text || !ok && !strings.Contains(res.Text, "your form was not sent") {
 				t.Errorf("status %d, kept %t, want %t: %s", res.StatusCode, ok, test.kept, res.Text)
 			}
 		})

@@ -91,7 +91,7 @@ func TestScopesThatAreNotGrantedEndOnAPageAfterOneRoundTrip(t *testing.T) {
 		wantTitle string
 		wantLog   string
 	}{
-		{"the person refuses", func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"Calendars.Read"} }, "", "declined", "did not grant access", "AADSTS65004"},
+		{"the person refuses", func(b *msauthtest.Behavior) { b.RefuseScopes = []string{"Calendars.Read"} }, "", "declined", "You did not approve this", "AADSTS65004"},
 		{"an administrator is needed", func(b *msauthtest.Behavior) { b.AdminScopes = []string{"Calendars.Read"} }, "", "declined", "Only an administrator", "AADSTS90094"},
 		{"the scope is never granted", func(b *msauthtest.Behavior) { b.WithholdScopes = []string{"Calendars.Read"} }, "", "not-granted", "needs more permissions", "Calendars.Read"},
 		{"a scope of another API is never granted", func(b *msauthtest.Behavior) { b.WithholdScopes = []string{"api://orders/Orders.Read"} }, "api://orders/", "not-granted", "needs more permissions", "api://orders/Orders.Read"},
