@@ -159,7 +159,7 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
 		Kind: "signed-out", Status: http.StatusOK,
 		Title: "You are signed out",
 		Text:  "On a shared computer, close the browser as well.",
-		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}},
+		Links: []Link{{URL: m.LoginURL(LoginOptions{}), Label: "Sign in"}, {URL: m.cfg.Home, Label: "Home page"}}, Script: m.ScriptURL(),
 	})
 }
 

@@ -19,7 +19,7 @@ type Page struct {
 	// "declined", "not-allowed", "not-granted", "not-enough", "no-auth-time",
 	// "account-taken", "start-again", "expired", "cookies-blocked",
 	// "wrong-host", "wait", "loop", "unavailable", "app-error", "too-large",
-	// "bad-request" or "not-found".
+	// "bad-request", "done" or "not-found".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
@@ -32,6 +32,11 @@ type Page struct {
 	// Only the kind "wait" sets it. The page's Content-Security-Policy allows
 	// <meta http-equiv="refresh">.
 	Refresh time.Duration
+	// Script, unless it is empty, is the src of a <script type="module"> that tells
+	// other tabs that somebody has signed in or out, and closes the window of a sign-in.
+	// The kinds "signed-out" and "done" set it. The page's Content-Security-Policy allows
+	// it, and everything works without it, if more slowly.
+	Script string
 	// ID is also in the log line about this page. It is empty for pages that
 	// report no failure.
 	ID string
@@ -92,13 +97,17 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 			forms = "'self'" + m.providerOrigins() // browsers apply form-action to the redirect too
 		}
 	}
+	scripts := ""
+	if p.Script != "" {
+		scripts = " script-src 'self'; require-trusted-types-for 'script';"
+	}
 	h := w.Header()
 	if p.Kind == "sign-in-required" && (r.Header.Get("Sec-Fetch-Dest") == "iframe" || r.Header.Get("Sec-Fetch-Dest") == "frame") {
 		frames = "'self'" // a frame on one of the app's pages must be able to show it
 	} else {
 		h.Set("X-Frame-Options", "DENY")
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:;"+scripts+" base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -135,7 +144,7 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 
 // unauthorized answers a request that is not a page load with status 401 and a
 // link to sign in: on a page or, for scripts, as login_url in a problem
-// document (RFC 9457). more means that somebody is signed in but needs another
+// document (RFC 9457), which has the texts of a dialog that offers it. more means that somebody is signed in but needs another
 // sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
@@ -176,7 +185,10 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	if more {
 		title, detail = "Additional sign-in required", "This request needs more permissions or a stronger sign-in."
 	}
-	m.problem(w, r, status, map[string]any{"title": title, "detail": detail, "login_url": login})
+	m.problem(w, r, status, map[string]any{
+		"title": title, "detail": detail, "login_url": login,
+		"login_label": "Sign in", "cancel_label": "Cancel", // for the dialog of ScriptURL
+	})
 }
 
 // statusPageExpired is Laravel's status for an expired session.

@@ -26,7 +26,7 @@ var StyleSource = func() string {
 }()
 
 // Write writes a page of HTML. content is a struct with the fields Kind, Title,
-// Text, ID and Links, and those of the links URL, Label, Post and Token. After
+// Text, Script, ID and Links, and those of the links URL, Label, Post and Token. After
 // refresh, if that is not 0, the page goes on to its first link by itself: less
 // than a second means at once. reload has Turbo load it as a page of its own.
 func Write(w io.Writer, content any, refresh time.Duration, reload bool) error {
