@@ -144,7 +144,8 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 
 // unauthorized answers a request that is not a page load with status 401 and a
 // link to sign in: on a page or, for scripts, as login_url in a problem
-// document (RFC 9457), which has the texts of a dialog that offers it. more means that somebody is signed in but needs another
+// document (RFC 9457), which has the texts of a dialog that offers it, and the number of the sign-in that
+// does not suffice. more means that somebody is signed in but needs another
 // sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
@@ -188,6 +189,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	m.problem(w, r, status, map[string]any{
 		"title": title, "detail": detail, "login_url": login,
 		"login_label": "Sign in", "cancel_label": "Cancel", // for the dialog of ScriptURL
+		"sign_in": m.signInNumber(m.current(r)),
 	})
 }
 

@@ -64,7 +64,7 @@ func (m *Middleware) sessionJSON(w http.ResponseWriter, r *http.Request) {
 		ends := rec.Ends(m.cfg.MaxAge).UTC()
 		answer.SignedIn, answer.Name, answer.Username = true, rec.User.Name, rec.User.Username
 		answer.Ends, answer.LogoutURL, answer.Person = &ends, m.LogoutURL(), m.number("person", rec.User.Key())
-		answer.SignIn = m.number("sign-in", string(rec.Attempt[:]))
+		answer.SignIn = m.signInNumber(rec)
 		if idle := m.idleEnds(rec); !idle.IsZero() {
 			idle = idle.UTC()
 			answer.IdleEnds = &idle
@@ -95,6 +95,15 @@ func fromScript(r *http.Request) bool {
 		return web.First(site) == "same-origin"
 	}
 	return r.Header.Get(scriptHeader) != ""
+}
+
+// signInNumber is the number of the sign-in that made a session, 0 if there is none that
+// sessionJSON would tell of.
+func (m *Middleware) signInNumber(rec *session.Record) uint64 {
+	if rec == nil || m.mustBind(rec) {
+		return 0
+	}
+	return m.number("sign-in", string(rec.Attempt[:]))
 }
 
 // number is a number for an account or a sign-in that scripts can compare: 48 bits of a

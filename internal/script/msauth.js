@@ -29,6 +29,7 @@
  * @property {string} [detail]
  * @property {string} [login_label]
  * @property {string} [cancel_label]
+ * @property {number} [sign_in]  The sign-in that does not suffice, 0 if there is none.
  * @property {string} login_url
  */
 
@@ -133,7 +134,7 @@ async function ask(method) {
 		const response = await send(base + "session", { method, cache: "no-store", redirect: "error", headers: { "X-Msauth": "1" }, signal: AbortSignal.timeout(patience) });
 		const date = Date.parse(response.headers.get("Date") || ""), now = Date.now();
 		const state = await response.json();
-		if (response.ok && typeof state.signed_in === "boolean") know(state, date ? now - date - 500 : 0);
+		if (response.ok && typeof state.signed_in === "boolean") know(state, date ? now - date : 0);
 	} catch {
 		// Nothing is known.
 	}
@@ -261,7 +262,7 @@ export async function fetch(input, init) {
 		}
 		const now = signInOf(session.state);
 		if (!now || before === undefined || now === before) { // else another tab has signed in
-			const wait = waits.get(problem.login_url) || new Wait(problem.login_url, problem, now);
+			const wait = waits.get(problem.login_url) || new Wait(problem.login_url, problem, problem.sign_in ?? now);
 			wait.begin();
 			const done = await wait.joined(request.signal);
 			if (!done) break;
