@@ -62,7 +62,7 @@ func (m *Middleware) done(w http.ResponseWriter, r *http.Request) {
 	if m.current(r) == nil {
 		m.showPage(w, r, Page{
 			Kind: "done", Status: http.StatusOK,
-			Title: "You are not signed in", Text: "The sign-in did not succeed, or your session has ended.",
+			Title: "Sign in again", Text: "You are not signed in: the sign-in did not succeed, or your session has ended.",
 			Links: []Link{{URL: m.LoginURL(LoginOptions{ReturnTo: m.base.EscapedPath() + "/done"}), Label: "Sign in"}, home},
 		})
 		return
