@@ -374,6 +374,3 @@ func noted(p Page) Page {
 	p.Notes = append(p.Notes, Note{TextID: "form-kept"})
 	return p
 }
-
-// donePage is where a sign-in in another tab ends.
-const donePage = "/done"

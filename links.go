@@ -170,7 +170,7 @@ func (m *Middleware) loginOptions(query string) (o authorizeOptions, err error) 
 }
 
 func (m *Middleware) returnPath(s string) string {
-	p, cut := web.ReturnPath(s, m.ownRoute, m.cfg.Home)
+	p, cut := web.ReturnPath(s, m.noReturn, m.cfg.Home)
 	if cut {
 		m.log.Info("msauth: return address is too long: its query is dropped", "bytes", len(s), "limit", web.MaxReturnPath, "path", web.OneLine(p, 200))
 	}
@@ -183,6 +183,10 @@ func ownRoute(base, p string) bool {
 	name, below := strings.CutPrefix(p, base+"/")
 	return below && route(name) != nil
 }
+
+// noReturn reports whether a cleaned path is a page of ours that no sign-in may lead to:
+// any but the one that is made for it.
+func (m *Middleware) noReturn(p string) bool { return m.ownRoute(p) && p != m.base.Path+donePage }
 
 func (m *Middleware) ownRoute(p string) bool { return ownRoute(m.base.Path, p) }
 

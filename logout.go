@@ -157,6 +157,7 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request) {
 		Kind: "signed-out", Status: http.StatusOK,
 		TextID: "signed-out",
 		Links:  []Link{{URL: m.LoginURL(LoginOptions{}), TextID: "sign-in"}, m.home()},
+		Script: m.ScriptURL(),
 	})
 }
 

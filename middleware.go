@@ -89,11 +89,12 @@ func (m *Middleware) Format(f fmt.State, verb rune) {
 }
 
 // ServeHTTP serves the pages below BaseURL: login, callback, logout, signed-out,
-// session, which tells scripts of the site who is signed in, front-channel-logout and back-channel-logout, by which Microsoft and other
-// providers tell that somebody has signed out there, continue, through which
-// the callback redirects to long addresses, and again, to which a form is posted that
-// a page has kept ([Config.KeepForm]). Mount it there, with or without
-// [http.StripPrefix]:
+// session, which tells scripts of the site who is signed in, msauth.js, a module for
+// them (see [Middleware.ScriptURL]), done, where its windows end, front-channel-logout and
+// back-channel-logout, by which Microsoft and other providers tell that somebody has
+// signed out there, continue, through which the callback redirects to long addresses, and
+// again, to which a form is posted that a page has kept ([Config.KeepForm]). Mount it
+// there, with or without [http.StripPrefix]:
 //
 //	mux.Handle("/auth/", auth)
 //
@@ -146,6 +147,10 @@ func route(name string) func(*Middleware, http.ResponseWriter, *http.Request) {
 		return (*Middleware).sendAgain
 	case "session":
 		return (*Middleware).sessionJSON
+	case "msauth.js":
+		return (*Middleware).scriptFile
+	case "done":
+		return (*Middleware).done
 	case "front-channel-logout":
 		return (*Middleware).frontChannelLogout
 	case "back-channel-logout":

@@ -21,7 +21,7 @@ type Page struct {
 	// "declined", "not-allowed", "not-granted", "not-enough", "no-auth-time",
 	// "account-taken", "start-again", "expired", "cookies-blocked",
 	// "wrong-host", "wait", "loop", "unavailable", "app-error", "too-large",
-	// "bad-request", "not-found", "other-account" or "form-expired".
+	// "bad-request", "not-found", "done", "other-account" or "form-expired".
 	Kind string
 	// Status is the HTTP status to send.
 	Status int
@@ -50,6 +50,12 @@ type Page struct {
 	// Only the kind "wait" sets it. The page's Content-Security-Policy allows
 	// <meta http-equiv="refresh">.
 	Refresh time.Duration
+	// Script, unless it is empty, is the src of a <script type="module">. On the pages
+	// "signed-out" and "done" it tells other tabs that somebody has signed in or out, and
+	// closes the window of a sign-in; on a page that keeps a form it shows the hidden
+	// one of Notes. The page's Content-Security-Policy allows it, and everything works
+	// without it.
+	Script string
 	// ID is also in the log line about this page. It is empty for pages that
 	// report no failure. IDLabel is the text before it, "Reference:" in English.
 	ID, IDLabel string
@@ -131,13 +137,17 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 			forms = "'self'" + m.providerOrigins() // browsers apply form-action to the redirect too
 		}
 	}
+	scripts := ""
+	if p.Script != "" {
+		scripts = " script-src 'self'; require-trusted-types-for 'script';"
+	}
 	h := w.Header()
 	if p.Kind == "sign-in-required" && (r.Header.Get("Sec-Fetch-Dest") == "iframe" || r.Header.Get("Sec-Fetch-Dest") == "frame") {
 		frames = "'self'" // a frame on one of the app's pages must be able to show it
 	} else {
 		h.Set("X-Frame-Options", "DENY")
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:; base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+page.StyleSource+"; img-src data:;"+scripts+" base-uri 'none'; form-action "+forms+"; frame-ancestors "+frames)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", referrer)
@@ -194,7 +204,8 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 
 // unauthorized answers a request that is not a page load with status 401 and a
 // link to sign in: on a page or, for scripts, as login_url in a problem
-// document (RFC 9457). more means that somebody is signed in but needs another
+// document (RFC 9457), which has the texts of a dialog that offers it, and the number of the sign-in that
+// does not suffice. more means that somebody is signed in but needs another
 // sign-in.
 func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
 	h := w.Header()
@@ -229,7 +240,11 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	if more {
 		text = "sign-in-again-script"
 	}
-	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{"login_url": login})
+	texts := m.textsFor(w, r)
+	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{
+		"login_url": login, "sign_in": m.signInNumber(m.current(r)),
+		"login_label": texts.Label("sign-in", nil), "cancel_label": texts.Label("cancel", nil), // for the dialog of ScriptURL
+	})
 }
 
 // signInPage says that a sign-in is needed, and keeps the form k if there is one.
@@ -239,7 +254,7 @@ func (m *Middleware) signInPage(w http.ResponseWriter, r *http.Request, status i
 	switch mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); {
 	case k != nil:
 		text, textMore = "sign-in-form", "sign-in-again-form"
-		p.Notes = []Note{{TextID: "signed-in-again", Hidden: true}}
+		p.Notes, p.Script = []Note{{TextID: "signed-in-again", Hidden: true}}, m.ScriptURL()
 	case r.Method == http.MethodPost && strings.EqualFold(strings.TrimSpace(mediaType), "multipart/form-data"):
 		text, textMore = "sign-in-files", "sign-in-again-files"
 	}

@@ -24,7 +24,9 @@ type sessionAnswer struct {
 	Ends     *time.Time `json:"ends,omitempty"`
 	IdleEnds *time.Time `json:"idle_ends,omitempty"`
 	// Person changes when another person signs in, and says nothing else.
-	Person    uint64 `json:"person,omitempty"`
+	Person uint64 `json:"person,omitempty"`
+	// SignIn changes with each sign-in, also of the same person, and says nothing else.
+	SignIn    uint64 `json:"sign_in,omitempty"`
 	LoginURL  string `json:"login_url"`
 	LogoutURL string `json:"logout_url,omitempty"`
 }
@@ -57,7 +59,8 @@ func (m *Middleware) sessionJSON(w http.ResponseWriter, r *http.Request) {
 	if rec != nil {
 		ends := rec.Ends(m.cfg.MaxAge).UTC()
 		answer.SignedIn, answer.Name, answer.Username = true, rec.User.Name, rec.User.Username
-		answer.Ends, answer.LogoutURL, answer.Person = &ends, m.LogoutURL(), m.personNumber(rec)
+		answer.Ends, answer.LogoutURL, answer.Person = &ends, m.LogoutURL(), m.number("person", rec.User.Key())
+		answer.SignIn = m.signInNumber(rec)
 		if idle := m.idleEnds(rec); !idle.IsZero() {
 			idle = idle.UTC()
 			answer.IdleEnds = &idle
@@ -90,13 +93,22 @@ func fromScript(r *http.Request) bool {
 	return r.Header.Get(scriptHeader) != ""
 }
 
-// personNumber is a number for an account that scripts can compare: 48 bits of a digest,
-// which JavaScript can represent, and which other apps do not share.
-func (m *Middleware) personNumber(rec *session.Record) uint64 {
+// signInNumber is the number of the sign-in that made a session, 0 if there is none that
+// sessionJSON would tell of.
+func (m *Middleware) signInNumber(rec *session.Record) uint64 {
+	if rec == nil || m.mustBind(rec) {
+		return 0
+	}
+	return m.number("sign-in", string(rec.Attempt[:]))
+}
+
+// number is a number for an account or a sign-in that scripts can compare: 48 bits of a
+// digest, which JavaScript can represent, and which other apps do not share.
+func (m *Middleware) number(of, id string) uint64 {
 	h := sha256.New()
-	h.Write([]byte("msauth person v1\x00"))
+	h.Write([]byte("msauth " + of + " v1\x00"))
 	h.Write(m.registration[:])
-	h.Write([]byte(rec.User.Key()))
+	h.Write([]byte(id))
 	return binary.BigEndian.Uint64(h.Sum(nil)) >> 16
 }
 

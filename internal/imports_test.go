@@ -94,6 +94,9 @@ var rooms = map[string]room{
 	"page": {
 		never: map[string]string{"net/http": "the face decides how a page is answered"},
 	},
+	"script": {
+		never: map[string]string{"net/http": "the face decides how it is answered"},
+	},
 	"bearer": {
 		rooms: map[string]string{
 			"provider": "claims challenges",

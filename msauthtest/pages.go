@@ -37,6 +37,11 @@ var (
 	}()
 )
 
+// openerPolicy has the pages that people see while they sign in. Those of Microsoft have been
+// reported since February 2026 to cut a window off from the page that has opened it. Nothing
+// is known of redirects without a page, of B2C or of Live Connect: these do the same here.
+var openerPolicy = map[string]bool{"pick": true, "confirm": true, "approval": true, "error": true}
+
 func mustRead(name string) string {
 	b, err := pageFiles.ReadFile(name)
 	if err != nil {
@@ -67,6 +72,9 @@ func render(w http.ResponseWriter, status int, name string, p page) {
 		h.Set("Content-Security-Policy", contentSecurityPolicy+"; frame-src http: https:")
 	}
 	h.Set("X-Frame-Options", "DENY")
+	if openerPolicy[name] {
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	}
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
 }

@@ -25,6 +25,7 @@ type field struct{ Name, Value string }
 
 type content struct {
 	Kind, Title, Text, ID  string
+	Script                 string
 	Language, Dir, IDLabel string
 	Notes                  []note
 	Links                  []link
@@ -44,7 +45,7 @@ func written(t *testing.T, c content, refresh time.Duration, reload bool) string
 func TestTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	const evil = `<script>alert(1)</script>"'`
-	got := written(t, content{evil, evil, evil, evil, evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}}, 0, false)
+	got := written(t, content{evil, evil, evil, evil, "", evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}}, 0, false)
 	if strings.Contains(got, "<script") || strings.Contains(got, `"'`) || strings.Contains(got, `href="javascript:`) {
 		t.Errorf("page %s", got)
 	}
@@ -70,7 +71,7 @@ func TestPartsOfAPage(t *testing.T) {
 		has   []string
 		lacks []string
 	}{
-		{"plain", written(t, content{Kind: "not-found", Title: "T", Text: "X"}, 0, false), []string{`id="msauth-not-found"`, "<title>T</title>", "<p>X</p>"}, []string{"<ul>", "refresh", "Reference", "turbo"}},
+		{"plain", written(t, content{Kind: "not-found", Title: "T", Text: "X"}, 0, false), []string{`id="msauth-not-found"`, "<title>T</title>", "<p>X</p>"}, []string{"<ul>", "<script", "refresh", "Reference", "turbo"}},
 		{"links", written(t, with, 0, false), []string{`<a href="/on" target="_top">Continue</a>`, `<form method="post" action="/form">`, `name="msauth_token" value="tok"`, "Reference: <code>c0abc214dba1</code>"}, []string{"http-equiv"}},
 		{"at once", written(t, with, time.Millisecond, false), []string{`content="0; url=/on"`}, nil},
 		{"later", written(t, with, 5*time.Second, false), []string{`content="5; url=/on"`}, nil},
@@ -79,6 +80,7 @@ func TestPartsOfAPage(t *testing.T) {
 		{"a form that cannot be sent", written(t, content{Links: []link{{URL: "/", Label: "Home"}}, Fields: []field{{"<b>", "\n</textarea>"}}}, 0, false),
 			[]string{"<label>&lt;b&gt;<textarea readonly>\n\n&lt;/textarea&gt;</textarea></label>"}, []string{"<form", "<input"}},
 		{"for Turbo", written(t, with, 0, true), []string{`<meta name="turbo-visit-control" content="reload">`}, nil},
+		{"with a script", written(t, content{Kind: "done", Title: "T", Script: "/auth/msauth.js?v=a-_b"}, 0, false), []string{`<script type="module" src="/auth/msauth.js?v=a-_b"></script>`}, []string{"<ul>"}},
 	} {
 		for _, part := range test.has {
 			if !strings.Contains(test.page, part) {

@@ -38,7 +38,7 @@ func TestPagesAreSelfContainedAndAccessible(t *testing.T) {
 				reason = "err="
 			}
 			s.WantPage(t, res, res.StatusCode, kind, reason)
-			if want := map[string]int{"signed-out": 200, "confirm-sign-out": 200, "sign-in-required": 401, "declined": 403, "not-allowed": 403, "unavailable": 503, "app-error": 500, "too-large": 403, "not-found": 404}[kind]; want != res.StatusCode && (want != 0 || res.StatusCode != 400) {
+			if want := map[string]int{"signed-out": 200, "done": 200, "confirm-sign-out": 200, "sign-in-required": 401, "declined": 403, "not-allowed": 403, "unavailable": 503, "app-error": 500, "too-large": 403, "not-found": 404}[kind]; want != res.StatusCode && (want != 0 || res.StatusCode != 400) {
 				t.Errorf("%s: status %d, want %d", kind, res.StatusCode, want)
 			}
 			csp := res.Header.Get("Content-Security-Policy")
@@ -57,6 +57,13 @@ func TestPagesAreSelfContainedAndAccessible(t *testing.T) {
 			if res.Header.Get("X-Frame-Options") != "DENY" || strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") {
 				t.Errorf("%s: policy %q, X-Frame-Options %q", kind, csp, res.Header.Get("X-Frame-Options"))
 			}
+			// The module that tells other tabs is all that a page may load.
+			module := `<script type="module" src="` + s.Auth.ScriptURL() + `"></script>`
+			scripts := strings.Count(res.Text, module)
+			if allowed := strings.Contains(csp, "; script-src 'self'; require-trusted-types-for 'script'; base-uri"); allowed != (scripts == 1) || scripts > 0 && kind != "signed-out" && kind != "done" || scripts == 0 && kind == "signed-out" || !allowed && strings.Contains(csp, "script") {
+				t.Errorf("%s: %d scripts, policy %q", kind, scripts, csp)
+			}
+			res.Text = strings.Replace(res.Text, module, "", 1)
 			for _, bad := range []string{"<script", "javascript:", " on", "style=", "src=", "@import", "url("} {
 				if bad == " on" {
 					if m := regexp.MustCompile(`<[^>]* on[a-z]+=`).FindString(res.Text); m != "" {
@@ -108,6 +115,9 @@ func TestPageHookReplacesEveryPage(t *testing.T) {
 			}
 			if failed := slices.Contains(failures, kind); failed != (got.ID != "") || failed != (got.Err != nil) {
 				t.Errorf("%s: id %q, error %v, want both: %v", kind, got.ID, got.Err, failed)
+			}
+			if script := strings.Contains(res.Header.Get("Content-Security-Policy"), "script-src"); script != (got.Script != "") || script && got.Script != s.Auth.ScriptURL() {
+				t.Errorf("%s: the hook got the script %q, allowed: %t", kind, got.Script, script)
 			}
 			if got.ID != "" && len(s.Log.With(" id="+got.ID)) != 1 {
 				t.Errorf("%s: id %s is not in one log line", kind, got.ID)

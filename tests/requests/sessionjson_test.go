@@ -20,6 +20,7 @@ type sessionAnswer struct {
 	Ends      time.Time `json:"ends"`
 	IdleEnds  time.Time `json:"idle_ends"`
 	Person    uint64    `json:"person"`
+	SignIn    uint64    `json:"sign_in"`
 	LoginURL  string    `json:"login_url"`
 	LogoutURL string    `json:"logout_url"`
 }
@@ -54,9 +55,9 @@ func TestScriptsAreToldAboutTheSession(t *testing.T) {
 		a, _ := session(t, b, http.MethodGet)
 		want := sessionAnswer{
 			true, "Ada Lindqvist", msauthtest.Ada, began.Add(7 * 24 * time.Hour).Truncate(time.Second), began.Add(24 * time.Hour).Truncate(time.Second),
-			a.Person, "/auth/login", "/auth/logout",
+			a.Person, a.SignIn, "/auth/login", "/auth/logout",
 		}
-		if a != want || a.Person == 0 || a.Person >= 1<<53 {
+		if a != want || a.Person == 0 || a.SignIn == 0 || a.SignIn == a.Person || a.Person >= 1<<53 {
 			t.Errorf("%+v, want %+v", a, want)
 		}
 

@@ -30,6 +30,7 @@ func Pages(t *testing.T, changes ...func(*msauth.Config)) (s *Site, b *Browser, 
 	s.As(msauthtest.Ada)
 	return s, b, map[string]func() Seen{
 		"signed-out":       func() Seen { return b.Get("/auth/signed-out") },
+		"done":             func() Seen { return b.Get("/auth/done") },
 		"confirm-sign-out": func() Seen { return b.Get("/auth/logout") },
 		"sign-in-required": func() Seen {
 			return s.Browser(t).Get("/", "Sec-Fetch-Mode", "cors", "Accept", "text/html")
@@ -134,16 +135,19 @@ func (b *Browser) WantRefused(res Seen, status int, kind, reason string) {
 	}
 }
 
-// A problem is what a script is told (RFC 9457).
-type problem struct {
+// A Problem is what a script is told (RFC 9457).
+type Problem struct {
 	Type, Title, Detail, ID string
 	Status                  int
 	LoginURL                string `json:"login_url"`
+	LoginLabel              string `json:"login_label"`
+	CancelLabel             string `json:"cancel_label"`
+	SignIn                  uint64 `json:"sign_in"`
 }
 
 // WantProblem checks that an answer is a problem document with a status and all that
 // it must have, and returns it.
-func (b *Browser) WantProblem(res Seen, status int) (p problem) {
+func (b *Browser) WantProblem(res Seen, status int) (p Problem) {
 	b.T.Helper()
 	if res.StatusCode != status || res.Header.Get("Content-Type") != "application/problem+json" || res.Header.Get("Cache-Control") != "no-store" {
 		b.T.Fatalf("status %d of type %q, want a problem document of status %d; body %.300q; log:\n%s",

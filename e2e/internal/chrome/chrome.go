@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/storage"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
@@ -299,6 +301,115 @@ func (b *Tab) Open(address string) {
 	defer cancel()
 	if _, err := chromedp.Run(ctx, chromedp.Navigate(address)); err != nil {
 		b.t.Fatalf("opening %s: %v", address, err)
+	}
+}
+
+// Beside opens another window of the same person.
+func (b *Tab) Beside() *Tab {
+	b.t.Helper()
+	return openTab(b.t, b.ctx, b.person, true)
+}
+
+// Pages are the addresses of the person's tabs and windows.
+func (b *Tab) Pages() (addresses []string) {
+	b.t.Helper()
+	for _, page := range b.pages() {
+		addresses = append(addresses, page.URL)
+	}
+	return addresses
+}
+
+func (b *Tab) pages() []*target.Info {
+	b.t.Helper()
+	infos, err := chromedp.Targets(b.ctx)
+	if err != nil {
+		b.t.Fatal("listing the tabs: ", err)
+	}
+	return slices.DeleteFunc(infos, func(info *target.Info) bool {
+		return info.Type != "page" || info.BrowserContextID != b.person
+	})
+}
+
+// Window waits for a window that a page of the person has opened, and whose address begins
+// like this.
+func (b *Tab) Window(address string) *Tab {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(25 * time.Millisecond) {
+		for _, page := range b.pages() {
+			if page.Attached || !strings.HasPrefix(page.URL, address) {
+				continue
+			}
+			ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(page.TargetID))
+			b.t.Cleanup(cancel)
+			if err := chromedp.Do(ctx); err != nil {
+				b.t.Fatal("attaching to a window: ", err)
+			}
+			return &Tab{b.t, ctx, b.person}
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("waited in vain for a window with %s; there are %q", address, b.Pages())
+		}
+	}
+}
+
+// Close closes the tab or window, as a person does.
+func (b *Tab) Close() {
+	b.t.Helper()
+	if err := chromedp.Cancel(b.ctx); err != nil {
+		b.t.Fatal("closing a tab: ", err)
+	}
+}
+
+// Click clicks at an element with the mouse, which counts as an act of the person.
+func (b *Tab) Click(selector string) {
+	b.t.Helper()
+	b.do("clicking at "+selector, chromedp.Click(chromedp.CSS(selector)))
+}
+
+// Press presses a key, such as one of package kb.
+func (b *Tab) Press(key string) {
+	b.t.Helper()
+	b.do("pressing a key", chromedp.KeyEvent(key))
+}
+
+func (b *Tab) do(what string, action chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, action); err != nil {
+		b.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Requests calls f for the address of each request that the page makes.
+func (b *Tab) Requests(f func(address string)) {
+	b.t.Helper()
+	err := chromedp.Listen(b.ctx, func(event any) {
+		if e, ok := event.(*network.EventRequestWillBeSent); ok {
+			f(e.Request.URL)
+		}
+	})
+	if err == nil {
+		_, err = chromedp.Call(b.ctx, network.Enable, network.EnableParams{})
+	}
+	if err != nil {
+		b.t.Fatal("listening to requests: ", err)
+	}
+}
+
+// First has each page that the tab loads begin with a script.
+func (b *Tab) First(script string) {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
+		b.t.Fatal("adding a script to pages: ", err)
+	}
+}
+
+// WithoutScripts turns JavaScript off for the pages of the tab.
+func (b *Tab) WithoutScripts() {
+	b.t.Helper()
+	if _, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		b.t.Fatal("turning scripts off: ", err)
 	}
 }
 
