@@ -151,7 +151,7 @@ var catalogue = []caseSection{
 		{107, "late requests with the old cookie", "served from the finished renewal"},
 		{108, "two processes, one cookie", "works where old refresh tokens stay good; where not, the newer cookie does"},
 		{110, "fatal refusals", "session ended or marked; the refused token is not tried again"},
-		{115, "transient failure before expiry", "served with the token at hand"},
+		{111, "transient failure before expiry", "served with the token at hand"},
 		{112, "transient failure after expiry", "the session lives on, Token says why, the next try comes later"},
 		{113, "429 and Retry-After", "no renewal before its end, at most one hour"},
 		{114, "refresh_in", "renewed early, failure unnoticed"},
