@@ -319,7 +319,10 @@
 // they can follow; see the table in docs/recipes.md. Signing in through such a
 // link leads back to the page that the user was on, or was going to. A form that
 // is posted after its session has ended gets the 401 too, and is never repeated
-// as a GET; the user can go back in the browser and copy what they wrote.
+// as a GET. The page has the form in it, if a page of this site has posted it and it
+// is small ([Config.KeepForm]): the user signs in in another tab, comes back, and
+// sends it again. Nothing of it is stored. Without that, they can go back in the
+// browser and copy what they wrote.
 //
 // # Testing your handlers
 //

@@ -103,7 +103,7 @@ func unkeepable(r *http.Request) (reason string) {
 	switch contentType := h["Content-Type"]; {
 	case !fromOwnPage(h):
 		return "not sent by a page of this site"
-	case libraryOf(h) != noLibrary || h["X-Requested-With"] != nil:
+	case libraryOf(h) != noLibrary || strings.EqualFold(h.Get("X-Requested-With"), "XMLHttpRequest"): // WebViews send their app's name
 		return "sent by a script"
 	case len(contentType) != 1 || !strings.EqualFold(contentType[0], "application/x-www-form-urlencoded"):
 		return "content type"

@@ -216,7 +216,7 @@ func TestCase058_NoReturnToOurOwnRoutes(t *testing.T) {
 	c := newCase(t)
 	for _, base := range []string{"/auth", "", "/a/b"} {
 		s := testsite.NewInProcess(t, func(cfg *msauth.Config) { cfg.BaseURL = "https://app.test" + base })
-		for _, name := range []string{"login", "callback", "logout", "signed-out", "continue", "session", "msauth.js", "front-channel-logout", "back-channel-logout"} {
+		for _, name := range []string{"login", "callback", "logout", "signed-out", "continue", "again", "session", "msauth.js", "front-channel-logout", "back-channel-logout"} {
 			for _, path := range []string{
 				base + "/" + name, base + "/" + name + "?x=1", base + "/" + name + "#x", base + "/./" + name, base + "/x/../" + name, base + "//" + name,
 				"/x/.." + base + "/" + name, base + "/%" + "6c" + name[1:], base + "/" + name + "/.", base + "/" + name + "/", base + "/%2e/" + name, base + "%2f" + name, "/." + base + "/" + name,

@@ -55,6 +55,7 @@ func TestFieldsComeBackAsTheyCame(t *testing.T) {
 			}
 		})
 	}
+	s.kept(t, s.post(s.Browser(t), "/order", "a=1", "X-Requested-With", "com.example.app"), 401, "sign-in-required") // an Android WebView
 	// %20 is the same text as +, which browsers send.
 	if got := s.kept(t, s.post(s.Browser(t), "/order", "a=x%20y+z"), 401, "sign-in-required").body(); got != "a=x+y+z" {
 		t.Errorf("a space as %%20: %q", got)

@@ -9,9 +9,11 @@ import (
 // A goldenLine is an answer.
 type goldenLine string
 
-func (l goldenLine) opened() bool { return strings.HasPrefix(string(l), "303 ") }
+func (l goldenLine) opened() bool {
+	return strings.HasPrefix(string(l), "303 ") || strings.HasPrefix(string(l), "307 ")
+}
 
-// goldenForms are the tokens of forms that ask.
+// goldenForms are the tokens of forms that ask, and the address of one that is kept.
 func goldenForms() []*goldenCase {
 	post := func(page string, header ...string) func(*goldenApp, *goldenValue) goldenFound {
 		return func(a *goldenApp, v *goldenValue) goldenFound {
@@ -29,7 +31,23 @@ func goldenForms() []*goldenCase {
 	}
 	sameSite := []string{"Sec-Fetch-Site", "same-site"}
 	worker := []string{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "same-origin", "Sec-Fetch-Dest", "document", "Upgrade-Insecure-Requests", "1"}
+	own := []string{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html"}
 	return []*goldenCase{
+		{
+			name: "form-kept",
+			make: func(a *goldenApp, v *goldenValue) {
+				a.signInAt("/")
+				got := a.do(http.MethodPost, "/scopes?x=%20y", "note=1", own...)
+				if len(got.page.Links) < 2 {
+					a.t.Fatalf("status %d, %s; log:\n%s", got.status, got.page.Kind, a.log)
+				}
+				_, v.Form, _ = strings.Cut(got.page.Links[1].URL, "?form=")
+				v.expect = []string{"307 /scopes?x=%20y"}
+			},
+			read: func(a *goldenApp, v *goldenValue) goldenFound {
+				return goldenLine(a.told(a.do(http.MethodPost, "/auth/again?form="+v.Form, "note=1", own...)))
+			},
+		},
 		{
 			name: "form-sign-out", read: post("/auth/logout", sameSite...),
 			make: func(a *goldenApp, v *goldenValue) {
