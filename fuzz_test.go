@@ -2,6 +2,7 @@ package msauth
 
 import (
 	"bytes"
+	"encoding/json"
 	"html"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/script"
 	"example.com/msauth/internal/seal"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
@@ -258,6 +260,81 @@ func FuzzCallbackQuery(f *testing.F) {
 		m.Callback(w, r)
 		if w.Code != http.StatusBadRequest || w.Header().Get("Location") != "" {
 			t.Errorf("status %d, Location %q for %q", w.Code, w.Header().Get("Location"), query)
+		}
+	})
+}
+
+// Whatever a request for the session holds, it is answered or refused: only scripts of the
+// site learn anything, and a session is the one that was sealed here or none.
+func FuzzSessionRequest(f *testing.F) {
+	m := fuzzed(f)
+	rec := aRecord()
+	w := httptest.NewRecorder()
+	if err := m.sessions.Create(w, httptest.NewRequest("GET", "/", nil), rec, 0); err != nil {
+		f.Fatal(err)
+	}
+	good, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	f.Add(true, good, "same-origin", "", "https://app.example.com/page?x=1")
+	f.Add(false, good, "", "1", "https://app.example.com/auth/done")
+	f.Add(true, good+"; "+good, "cross-site", "1", "//evil.example")
+	f.Add(false, good[:len(good)/2], "same-origin, none", "", "https://app.example.com//evil.example/")
+	f.Add(true, m.cookies.DeviceName()+"=x; "+m.cookies.Name+"-1=x", "same-site", "\x00", "https://evil@app.example.com/\\")
+	f.Fuzz(func(t *testing.T, post bool, cookie, site, script, referer string) {
+		r := httptest.NewRequest(map[bool]string{true: "POST", false: "GET"}[post], "/auth/session", nil)
+		for name, value := range map[string]string{"Cookie": cookie, "Sec-Fetch-Site": site, scriptHeader: script, "Referer": referer} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, r)
+		ours := site == "same-origin" || site == "" && script != ""
+		if !ours {
+			if w.Code != http.StatusForbidden || w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), rec.User.Name) {
+				t.Fatalf("status %d for %q, %q: %s", w.Code, site, script, w.Body)
+			}
+			return
+		}
+		var answer sessionAnswer
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK || w.Header().Get("Cache-Control") != "no-store" {
+			t.Fatalf("status %d, %v: %s", w.Code, err, w.Body)
+		}
+		if answer.SignedIn != (answer.Person != 0) || answer.SignedIn != (answer.SignIn != 0) || answer.SignedIn && answer.Username != rec.User.Username {
+			t.Fatalf("the session of %q is %+v", cookie, answer)
+		}
+		if o, err := m.loginOptions(strings.TrimPrefix(answer.LoginURL, "/auth/login?")); answer.LoginURL != "/auth/login" && (err != nil || m.returnPath(o.returnTo) != o.returnTo) {
+			t.Fatalf("%q gives the link %s: %v", referer, answer.LoginURL, err)
+		}
+	})
+}
+
+// Nothing but its own version has the module kept for long, and nothing changes it.
+func FuzzScriptVersion(f *testing.F) {
+	m := fuzzed(f)
+	_, good, _ := strings.Cut(m.ScriptURL(), "?")
+	for _, query := range []string{good, "", "v=", good + "&", "&" + good, "v=%00", "%zz", "V=x", strings.ToLower(good)} {
+		f.Add(query, "", "")
+	}
+	f.Add(good, `W/"`+good[2:]+`"`, "bytes=0-9")
+	f.Add("", `*`, "bytes=9-1,x")
+	f.Fuzz(func(t *testing.T, query, none, span string) {
+		r := httptest.NewRequest("GET", "/auth/msauth.js", nil)
+		r.URL.RawQuery = query
+		r.Header["If-None-Match"], r.Header["Range"] = []string{none}, []string{span}
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, r)
+		if kept := strings.Contains(w.Header().Get("Cache-Control"), "immutable"); kept != (query == good) && w.Code < 300 {
+			t.Fatalf("%q is kept: %t", query, kept)
+		}
+		body := w.Body.String()
+		switch w.Code {
+		case http.StatusOK:
+			if body != script.Module {
+				t.Fatalf("%q gives %q", query, body)
+			}
+		case http.StatusPartialContent, http.StatusNotModified, http.StatusRequestedRangeNotSatisfiable:
+		default:
+			t.Fatalf("status %d for %q, %q, %q", w.Code, query, none, span)
 		}
 	})
 }

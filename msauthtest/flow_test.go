@@ -30,6 +30,9 @@ func checkSignInPage(t *testing.T, ms *msauthtest.Server, res *http.Response, pa
 	if got := res.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control: %s", got)
 	}
+	if got := res.Header.Get("Cross-Origin-Opener-Policy"); got != "same-origin" {
+		t.Errorf("Cross-Origin-Opener-Policy: %q", got)
+	}
 }
 
 func TestSignIn(t *testing.T) {
