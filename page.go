@@ -11,6 +11,7 @@ import (
 
 	"example.com/msauth/internal/page"
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
 
@@ -204,10 +205,10 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 
 // unauthorized answers a request that is not a page load with status 401 and a
 // link to sign in: on a page or, for scripts, as login_url in a problem
-// document (RFC 9457), which has the texts of a dialog that offers it, and the number of the sign-in that
-// does not suffice. more means that somebody is signed in but needs another
-// sign-in.
-func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
+// document (RFC 9457), which has the texts of a dialog that offers it, and the
+// number of the sign-in that does not suffice. rec is the session, or nil. more
+// means that somebody is signed in but needs another sign-in.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *session.Record, more bool, login string) {
 	h := w.Header()
 	h.Set("WWW-Authenticate", authenticate)
 	h.Set("Cache-Control", "no-store")
@@ -242,7 +243,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	}
 	texts := m.textsFor(w, r)
 	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{
-		"login_url": login, "sign_in": m.signInNumber(m.current(r)),
+		"login_url": login, "sign_in": m.signInNumber(rec),
 		"login_label": texts.Label("sign-in", nil), "cancel_label": texts.Label("cancel", nil), // for the dialog of ScriptURL
 	})
 }

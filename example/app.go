@@ -38,6 +38,8 @@ func newApp(auth *msauth.Middleware, set *settings, log *slog.Logger) http.Handl
 	mux.Handle("GET /profile", auth.Require(a.page(a.profile)))
 	mux.Handle("GET /profile/photo", auth.Require(a.page(a.photo)))
 	a.fileRoutes(mux)
+	a.noteRoutes(mux)
+	mux.Handle("POST /language", a.sameOrigin(http.HandlerFunc(chooseLanguage)))
 	mux.Handle("GET /session", auth.Require(a.page(a.session)))
 	mux.Handle("GET /sessions", auth.Require(a.page(a.sessions)))
 	mux.Handle("POST /sessions/end", a.sameOrigin(auth.Require(a.page(a.endSession))))

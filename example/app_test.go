@@ -50,6 +50,7 @@ func newSiteOn(t *testing.T, server *httptest.Server, changes ...func(*settings,
 		t.Fatal(err)
 	}
 	s.set.useLocal(s.ms)
+	s.set.Auth.KeepFragments = false // these browsers follow redirects, and no page that goes on by itself
 	for _, change := range changes {
 		change(s.set, s.ms)
 	}

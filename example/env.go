@@ -81,6 +81,8 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		set.Graph = ""
 	}
 	set.UploadHosts = uploadHosts(set.Graph)
+	c.KeepFragments = true // the page of notes has the note in it
+	c.Language = chosenLanguage
 	if strings.HasPrefix(c.BaseURL, "https://") { // browsers bind no other sessions
 		c.DeviceBinding = msauth.DeviceBindingOffered
 	}

@@ -21,7 +21,7 @@ var files embed.FS
 var pages = webapp.NewPages(files, template.FuncMap{
 	"device": deviceOf, "hours": hours, "initials": initials, "kind": kindOf, "moment": newMoment, "name": nameOf,
 	"picture": isPicture, "place": placeOf,
-}, "home", "profile", "files", "name", "move", "delete", "share", "preview", "upload", "calendar", "session", "sessions", "ended", "security", "admin")
+}, "home", "profile", "files", "name", "move", "delete", "share", "preview", "upload", "notes", "calendar", "session", "sessions", "ended", "security", "admin")
 
 // defaultPhoto is the picture of people who have none: their initials.
 var defaultPhoto = template.Must(template.ParseFS(files, "templates/photo.svg"))
@@ -34,6 +34,8 @@ type view struct {
 	LoginURL    string
 	SwitchURL   string
 	LogoutURL   string
+	ScriptURL   string // of msauth.js
+	Languages   []language
 	Here        string // URL of this page, for "Try again"
 	Local       bool   // the app runs on the local stand-in for Microsoft
 	Data        any    // what this page shows
@@ -61,6 +63,8 @@ func (a *app) renderFor(w http.ResponseWriter, r *http.Request, session *msauth.
 		LoginURL:  a.auth.LoginURL(msauth.LoginOptions{ReturnTo: here}),
 		SwitchURL: a.auth.LoginURL(msauth.LoginOptions{ReturnTo: "/" + section, Prompt: "select_account"}),
 		LogoutURL: a.auth.LogoutURL(),
+		ScriptURL: a.auth.ScriptURL(),
+		Languages: languagesFor(r),
 		Here:      here,
 		Local:     a.set.Local != "",
 		Data:      data,

@@ -65,7 +65,7 @@ func TestCase150_FormSurvives(t *testing.T) {
 		s := testsite.NewInProcess(c.T)
 		got := orders(s)
 		b, page, again := timedOut(c, s)
-		if strings.Contains(page.Text, "<script") || strings.Count(page.Text, "</form>") != 1 || strings.Count(page.Text, `<input type="hidden"`) != 3 || len(page.Header["Set-Cookie"]) != 0 {
+		if strings.Count(page.Text, "<script") != 1 || !strings.Contains(page.Text, `<script type="module" src="/auth/msauth.js?v=`) || strings.Count(page.Text, "</form>") != 1 || strings.Count(page.Text, `<input type="hidden"`) != 3 || len(page.Header["Set-Cookie"]) != 0 {
 			c.Errorf("page %s", page.Text)
 		}
 		if strings.Contains(s.Log.String(), "alert") || strings.Contains(again, "alert") {

@@ -11,7 +11,7 @@ import (
 	"example.com/msauth/tests/testsite"
 )
 
-func TestCase151_SessionIsForScriptsOfTheSite(t *testing.T) {
+func TestCase155_SessionIsForScriptsOfTheSite(t *testing.T) {
 	c := newCase(t)
 	s := testsite.NewInProcess(t)
 	b, _ := testsite.AdaSession(t, s)
@@ -41,7 +41,7 @@ func TestCase151_SessionIsForScriptsOfTheSite(t *testing.T) {
 	c.silent(s)
 }
 
-func TestCase152_ModuleIsTheSameForEverybody(t *testing.T) {
+func TestCase156_ModuleIsTheSameForEverybody(t *testing.T) {
 	c := newCase(t)
 	s := testsite.NewInProcess(t)
 	b, _ := testsite.AdaSession(t, s)
@@ -77,7 +77,7 @@ func TestCase152_ModuleIsTheSameForEverybody(t *testing.T) {
 	c.silent(s)
 }
 
-func TestCase153_DoneLeadsNowhere(t *testing.T) {
+func TestCase157_DoneLeadsNowhere(t *testing.T) {
 	c := newCase(t)
 	for _, base := range []string{"/auth", "", "/a/b"} {
 		s := testsite.NewInProcess(t, func(cfg *msauth.Config) { cfg.BaseURL = "https://app.test" + base })

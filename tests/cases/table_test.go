@@ -185,9 +185,9 @@ var catalogue = []caseSection{
 		{147, "another tab after sign-out", "401 or sign-in; no cached page"},
 	}},
 	{"Scripts of the site", []caseRow{
-		{151, "other sites ask for the session", "403, no cookie, nothing of it; no use of the session"},
-		{152, "the module for scripts", "the same bytes for everybody, whatever the request says; kept for long only at its own version"},
-		{153, "where the window of a sign-in ends", "a page that leads nowhere else, cannot be framed and says who is signed in only to itself"},
+		{155, "other sites ask for the session", "403, no cookie, nothing of it; no use of the session"},
+		{156, "the module for scripts", "the same bytes for everybody, whatever the request says; kept for long only at its own version"},
+		{157, "where the window of a sign-in ends", "a page that leads nowhere else, cannot be framed and says who is signed in only to itself"},
 	}},
 	{"Pages of the browser's side", []caseRow{
 		{160, "page that keeps fragments", "one script, which its policy names; whatever the address, no other script and no other site"},
