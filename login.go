@@ -55,7 +55,8 @@ func (m *Middleware) Login(w http.ResponseWriter, r *http.Request) {
 		if opts.returnTo != m.cfg.Home {
 			q.Set("return_to", opts.returnTo)
 		}
-		m.unauthorized(w, r, !opts.requirement.Empty() && m.current(r) != nil, m.loginLink(q))
+		rec := m.current(r)
+		m.unauthorized(w, r, rec, !opts.requirement.Empty() && rec != nil, m.loginLink(q))
 		return
 	}
 	if m.sentDeclined(r) { // a second time ends on a page: the app may send everybody here who is not signed in

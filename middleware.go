@@ -223,7 +223,7 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 			if v.rec != nil {
 				d = provider.Requirement{} // what the renewal needs comes first
 			}
-			m.unauthorized(w, r, false, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
+			m.unauthorized(w, r, v.rec, false, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"example.com/msauth/internal/page"
 	"example.com/msauth/internal/seal"
+	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
 )
 
@@ -144,10 +145,10 @@ func (m *Middleware) brokenPage(w http.ResponseWriter, r *http.Request, err erro
 
 // unauthorized answers a request that is not a page load with status 401 and a
 // link to sign in: on a page or, for scripts, as login_url in a problem
-// document (RFC 9457), which has the texts of a dialog that offers it, and the number of the sign-in that
-// does not suffice. more means that somebody is signed in but needs another
-// sign-in.
-func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more bool, login string) {
+// document (RFC 9457). That has the texts of a dialog too, and the number of the
+// sign-in that does not suffice. rec is nil if nobody is signed in; more means
+// that somebody is, but needs another sign-in.
+func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *session.Record, more bool, login string) {
 	h := w.Header()
 	h.Set("WWW-Authenticate", `Cookie realm="msauth"`)
 	h.Set("Cache-Control", "no-store")
@@ -189,7 +190,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, more b
 	m.problem(w, r, status, map[string]any{
 		"title": title, "detail": detail, "login_url": login,
 		"login_label": "Sign in", "cancel_label": "Cancel", // for the dialog of ScriptURL
-		"sign_in": m.signInNumber(m.current(r)),
+		"sign_in": m.signInNumber(rec),
 	})
 }
 

@@ -364,7 +364,7 @@ func (m *Middleware) ask(w http.ResponseWriter, r *http.Request, rec *session.Re
 	case rec != nil && m.roundsAfter(rec) >= mostRounds:
 		m.againPage(w, r, m.askedPage(r))
 	case !web.IsNavigation(r):
-		m.unauthorized(w, r, rec != nil, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
+		m.unauthorized(w, r, rec, rec != nil, m.loginURL(LoginOptions{ReturnTo: m.seenPage(r)}, d))
 	case m.keepsFragment(w, r, d):
 	default:
 		o := authorizeOptions{returnTo: m.returnPath(web.RequestPath(r)), requirement: d}
