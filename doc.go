@@ -274,8 +274,8 @@
 // blocks cookies: a page offers to start again, and if that fails too, the next
 // page says that cookies are blocked.
 //
-// Pages say what happened and what to do, in the language of the reader ([Config.Language])
-// and without scripts.
+// Pages say what happened and what to do, in the language of the reader
+// ([Config.Language]), and need no scripts.
 // [Config.Page] replaces them. Each page about a failure shows an ID that is in
 // its log line too.
 //
@@ -314,8 +314,8 @@
 // other sites cannot know ([Link].Token).
 //
 // All other requests get 401 from Require: a problem document (RFC 9457) whose
-// login_url a script can open, or a short page with a link if the client prefers
-// HTML. Turbo, Inertia (409), Unpoly, Livewire (419) and htmx get a response that
+// login_url a script can open, as that of [Middleware.ScriptURL] does, or a short
+// page with a link if the client prefers HTML. Turbo, Inertia (409), Unpoly, Livewire (419) and htmx get a response that
 // they can follow; see the table in docs/recipes.md. Signing in through such a
 // link leads back to the page that the user was on, or was going to. A form that
 // is posted after its session has ended gets the 401 too, and is never repeated

@@ -4,7 +4,7 @@
 // It knows the names of the fields that the template reads, and nothing of what
 // the pages say: that is package msauth's, as is the decision to show one. All
 // texts are escaped by html/template. Nothing here writes a header, and a page
-// loads nothing from anywhere.
+// loads nothing from anywhere, but for the script that it is told to.
 //
 // It imports the standard library alone.
 package page

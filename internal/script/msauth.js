@@ -185,9 +185,9 @@ function watch() {
 	}
 }
 
-/** Reports whether the end is certain; if other requests may have put it off, it asks. */
+/** Reports whether the end is certain; if other requests may have put it off, it asks, once. */
 function sure() {
-	if (confirmed === key()) return true;
+	if (confirmed === key() || performance.now() - begun < pace * 5) return true;
 	confirmed = key();
 	look().finally(() => {
 		watch();
@@ -363,7 +363,7 @@ class Wait {
 		to.searchParams.set("return_to", new URL(base).pathname + "done");
 		const opened = window.open(to, "_blank", "popup,width=520,height=680");
 		if (opened) {
-			opened.opener = null;
+			opened.opener = null; // nobody there is to lead this page elsewhere
 			return;
 		}
 		// A fragment with values in it is not for servers.
@@ -433,7 +433,7 @@ class Countdown extends HTMLElement {
 		const early = left - (Number(this.getAttribute("before")) || 300) * 1000;
 		this.hidden = early > 0 || !sure();
 		if (ends === Infinity) return;
-		this.#timer = setTimeout(this.draw, early > 0 ? Math.min(early, longest) : left % 1000 || 1000);
+		this.#timer = setTimeout(this.draw, early > 0 ? Math.min(early, longest) : Math.max(left % 1000, 0) || 1000);
 		const seconds = Math.max(0, Math.ceil(left / 1000)), minutes = Math.floor(seconds / 60);
 		const time = this.querySelector("time") || this.appendChild(element("time", ""));
 		time.dateTime = `PT${minutes}M${seconds % 60}S`;

@@ -339,17 +339,23 @@ func (b *Tab) Window(address string) *Tab {
 			if page.Attached || !strings.HasPrefix(page.URL, address) {
 				continue
 			}
-			ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(page.TargetID))
-			b.t.Cleanup(cancel)
-			if err := chromedp.Do(ctx); err != nil {
-				b.t.Fatal("attaching to a window: ", err)
-			}
-			return &Tab{b.t, ctx, b.person}
+			return b.attach(page)
 		}
 		if time.Now().After(deadline) {
 			b.t.Fatalf("waited in vain for a window with %s; there are %q", address, b.Pages())
 		}
 	}
+}
+
+// attach follows a page of the person.
+func (b *Tab) attach(page *target.Info) *Tab {
+	b.t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(page.TargetID))
+	b.t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		b.t.Fatal("attaching to a window: ", err)
+	}
+	return &Tab{b.t, ctx, b.person}
 }
 
 // Close closes the tab or window, as a person does.

@@ -21,43 +21,25 @@ import (
 // the browser opens for it. Only windows open tabs: see [NewWindow].
 func (b *Tab) Opens(script string) *Tab {
 	b.t.Helper()
-	before := b.pages()
+	before := map[target.ID]bool{}
+	for _, page := range b.pages() {
+		before[page.TargetID] = true
+	}
 	yes := true
 	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[any]("(() => {"+script+"})()", func(p *runtime.EvaluateParams) { p.UserGesture = &yes })); err != nil {
 		b.t.Fatalf("%.200s: %v", script, err)
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
-		for _, id := range b.pages() {
-			if slices.Contains(before, id) {
-				continue
+		for _, page := range b.pages() {
+			if !before[page.TargetID] {
+				opened := b.attach(page)
+				opened.Until(`document.readyState === "complete" && location.href !== "about:blank"`)
+				return opened
 			}
-			ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(id))
-			b.t.Cleanup(cancel)
-			if err := chromedp.Do(ctx); err != nil {
-				b.t.Fatal("following into another tab: ", err)
-			}
-			opened := &Tab{b.t, ctx, b.person}
-			opened.Until(`document.readyState === "complete" && location.href !== "about:blank"`)
-			return opened
 		}
 	}
 	b.t.Fatalf("%.200s opens no tab", script)
 	return nil
-}
-
-// pages are the tabs of the person.
-func (b *Tab) pages() (ids []target.ID) {
-	b.t.Helper()
-	r, err := chromedp.CallBrowser(b.ctx, target.GetTargets, target.GetTargetsParams{})
-	if err != nil {
-		b.t.Fatal("listing tabs: ", err)
-	}
-	for _, info := range r.TargetInfos {
-		if info.Type == "page" && info.BrowserContextID == b.person {
-			ids = append(ids, info.TargetID)
-		}
-	}
-	return ids
 }
 
 // NoScripts keeps pages from running scripts; those of the test still run.
