@@ -19,8 +19,8 @@ var Version = func() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }()
 
-// withoutComments leaves out the lines that are comments, and nothing but comments: they
-// are more than half of what browsers would load.
+// withoutComments leaves out the lines that are comments, and nothing but comments, and
+// the indentation: they are more than half of what browsers would load.
 func withoutComments(source string) string {
 	var b strings.Builder
 	inside := false
@@ -33,7 +33,7 @@ func withoutComments(source string) string {
 			inside = !strings.HasSuffix(text, "*/")
 		case text == "" || strings.HasPrefix(text, "//"):
 		default:
-			b.WriteString(line)
+			b.WriteString(text + "\n")
 		}
 	}
 	return b.String()

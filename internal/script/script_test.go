@@ -48,8 +48,8 @@ func TestCommentsAreLeftOut(t *testing.T) {
 		"// a\nb(); // c\n":              "b(); // c\n",
 		"/** a */\nb();\n":               "b();\n",
 		"/**\n * a\n b();\n */\nc();\n":  "c();\n",
-		"\n\t// a\n\tb(\"// c\");\n\n":   "\tb(\"// c\");\n",
-		"a(/* b */);\n\t/* c\n\td */\ne": "a(/* b */);\ne",
+		"\n\t// a\n\tb(\"// c\");\n\n":   "b(\"// c\");\n",
+		"a(/* b */);\n\t/* c\n\td */\ne": "a(/* b */);\ne\n",
 	} {
 		if got := withoutComments(source); got != want {
 			t.Errorf("%q gives %q, want %q", source, got, want)
