@@ -141,6 +141,9 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	scripts := ""
 	if p.Script != "" {
 		scripts = " script-src 'self'; require-trusted-types-for 'script';"
+		if p.Kind == "sign-in-required" { // that of a kept form, which asks /session
+			scripts += " connect-src 'self';"
+		}
 	}
 	h := w.Header()
 	if p.Kind == "sign-in-required" && (r.Header.Get("Sec-Fetch-Dest") == "iframe" || r.Header.Get("Sec-Fetch-Dest") == "frame") {
@@ -244,7 +247,8 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *s
 	texts := m.textsFor(w, r)
 	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{
 		"login_url": login, "sign_in": m.signInNumber(rec),
-		"login_label": texts.Label("sign-in", nil), "cancel_label": texts.Label("cancel", nil), // for the dialog of ScriptURL
+		// For the dialog of ScriptURL.
+		"language": texts.Language, "login_label": texts.Label("sign-in", nil), "cancel_label": texts.Label("cancel", nil),
 	})
 }
 

@@ -27,6 +27,7 @@
  * @typedef {object} Problem  The server's answer to a request that needs a sign-in.
  * @property {string} [title]
  * @property {string} [detail]
+ * @property {string} [language]    Of these texts.
  * @property {string} [login_label]
  * @property {string} [cancel_label]
  * @property {number} [sign_in]  The sign-in that does not suffice, 0 if there is none.
@@ -339,6 +340,7 @@ class Wait {
 		if (!this.key || !tellPage("signin", { problem, open, cancel, finished: over.then(Boolean) })) return;
 		const dialog = element("dialog", "");
 		dialog.className = "msauth";
+		dialog.lang = problem.language || "";
 		dialog.dir = "auto";
 		const title = element("h2", problem.title || ""), login = element("button", problem.login_label || "\u2192");
 		title.id = "msauth-title";

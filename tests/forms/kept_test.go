@@ -75,7 +75,7 @@ func TestPageOfAKeptForm(t *testing.T) {
 	if strings.Index(res.Text, "Sign in</a>") > strings.Index(res.Text, "Send again") {
 		t.Error("the link to sign in is not the first")
 	}
-	if len(res.Header["Set-Cookie"]) != 0 || res.Header.Get("X-Frame-Options") != "DENY" || res.Header.Get("WWW-Authenticate") == "" || !strings.Contains(res.Header.Get("Content-Security-Policy"), " script-src 'self'; require-trusted-types-for 'script';") {
+	if len(res.Header["Set-Cookie"]) != 0 || res.Header.Get("X-Frame-Options") != "DENY" || res.Header.Get("WWW-Authenticate") == "" || !strings.Contains(res.Header.Get("Content-Security-Policy"), " script-src 'self'; require-trusted-types-for 'script'; connect-src 'self';") {
 		t.Errorf("headers %v", res.Header)
 	}
 	if strings.Contains(s.Log.String(), "hunter2") || strings.Contains(f.action, "hunter2") || strings.Contains(f.action, "order") {
