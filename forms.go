@@ -267,7 +267,7 @@ func (m *Middleware) sendAgain(w http.ResponseWriter, r *http.Request) {
 		p := Page{
 			Kind: "form-expired", Status: http.StatusBadRequest,
 			Title: "This form cannot be sent again from here",
-			Text:  "It was kept for a day, or its page is damaged. Nothing was sent. Copy what you wrote, open the form anew, and fill it in again.",
+			Text:  "Its page was open for too long, or is damaged. Nothing was sent. Copy what you wrote, open the form again, and fill it in anew.",
 			Links: []Link{home},
 			Err:   errors.New("the address of the form is damaged or too old, or sealed with a key that this server lacks"),
 		}
