@@ -261,3 +261,31 @@ func TestFormThatNeedsAStepUp(t *testing.T) {
 		t.Errorf("the console says %q", got)
 	}
 }
+
+// What cannot be sent any more is shown, to be copied.
+func TestFormOfADamagedAddress(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := chrome.NewWindow(t, chrome.Shared(t))
+	complaints := b.Complaints()
+	b.Open(s.url + "/form")
+	pick(b, "Ada")
+	b.Until(`document.getElementById("f")`)
+	s.end(t, b)
+	b.Follow(type_ + order)
+	b.Follow(`document.querySelector("form").setAttribute("action", "/auth/again?form=x"); document.querySelector("form button").click()`)
+	b.Until(`document.getElementById("msauth-form-expired")`)
+	if text := b.Text(); strings.Contains(text, "first line") || !strings.Contains(text, "What you wrote") {
+		t.Errorf("before a click the page shows %q", text)
+	}
+	chrome.Eval[any](b, `document.querySelector("summary").click()`)
+	b.Picture("expired", false)
+	b.Picture("expired-phone", true)
+	got := chrome.Eval[string](b, `document.querySelector("textarea").value`)
+	if !strings.HasPrefix(got, "\n first line\nsecond \"quoted\" 'too'\n\n<b>&amp; </textarea></form>") || !strings.HasSuffix(got, "end \n") {
+		t.Errorf("to copy: %q", got)
+	}
+	if got := complaints(); len(got) != 0 {
+		t.Errorf("the console says %q", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type content struct {
 	Notes                  []note
 	Links                  []link
 	Fields                 []field
+	FieldsLabel            string
 }
 
 func written(t *testing.T, c content, refresh time.Duration, reload bool) string {
@@ -41,11 +43,20 @@ func written(t *testing.T, c content, refresh time.Duration, reload bool) string
 	return b.String()
 }
 
+// All words come from outside, in the reader's language.
+func TestTemplateHasNoWords(t *testing.T) {
+	t.Parallel()
+	words := regexp.MustCompile(`(?s)<!.*?>|<[^{<>]*(\{\{[^}]*\}\}[^{<>]*)*>|\{\{.*?\}\}`).ReplaceAllString(html, "")
+	if words = strings.Join(strings.Fields(words), " "); words != "" {
+		t.Errorf("the template says %q", words)
+	}
+}
+
 // What a page says may come from outside, and is text whatever it looks like.
 func TestTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	const evil = `<script>alert(1)</script>"'`
-	got := written(t, content{evil, evil, evil, evil, "", evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}}, 0, false)
+	got := written(t, content{evil, evil, evil, evil, "", evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}, evil}, 0, false)
 	if strings.Contains(got, "<script") || strings.Contains(got, `"'`) || strings.Contains(got, `href="javascript:`) {
 		t.Errorf("page %s", got)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // failures are the pages that report one, and so have an id.
-var failures = []string{"declined", "not-allowed", "start-again", "expired", "cookies-blocked", "wrong-host", "loop", "unavailable", "app-error", "too-large", "bad-request"}
+var failures = []string{"declined", "not-allowed", "start-again", "expired", "cookies-blocked", "wrong-host", "loop", "unavailable", "app-error", "too-large", "bad-request", "form-expired"}
 
 func TestPagesAreSelfContainedAndAccessible(t *testing.T) {
 	t.Parallel()
@@ -38,7 +38,7 @@ func TestPagesAreSelfContainedAndAccessible(t *testing.T) {
 				reason = "err="
 			}
 			s.WantPage(t, res, res.StatusCode, kind, reason)
-			if want := map[string]int{"signed-out": 200, "done": 200, "confirm-sign-out": 200, "sign-in-required": 401, "declined": 403, "not-allowed": 403, "unavailable": 503, "app-error": 500, "too-large": 403, "not-found": 404}[kind]; want != res.StatusCode && (want != 0 || res.StatusCode != 400) {
+			if want := map[string]int{"signed-out": 200, "done": 200, "confirm-sign-out": 200, "sign-in-required": 401, "declined": 403, "not-allowed": 403, "unavailable": 503, "app-error": 500, "too-large": 403, "not-found": 404, "other-account": 409}[kind]; want != res.StatusCode && (want != 0 || res.StatusCode != 400) {
 				t.Errorf("%s: status %d, want %d", kind, res.StatusCode, want)
 			}
 			csp := res.Header.Get("Content-Security-Policy")

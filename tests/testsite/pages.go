@@ -2,8 +2,10 @@ package testsite
 
 import (
 	"encoding/json"
+	"html"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -60,11 +62,34 @@ func Pages(t *testing.T, changes ...func(*msauth.Config)) (s *Site, b *Browser, 
 		"too-large":   answer(Claim("name", strings.Repeat("ü", 5000))),
 		"bad-request": func() Seen { return b.Get("/auth/login?prompt=none") },
 		"not-found":   func() Seen { return b.Get("/auth/nothing") },
+		"other-account": func() Seen {
+			form := append([]string{"Content-Type", "application/x-www-form-urlencoded"}, SameOrigin...)
+			r := httptest.NewRequest(http.MethodPost, "/order", nil)
+			for i := 0; i < len(form); i += 2 {
+				r.Header.Set(form[i], form[i+1])
+			}
+			first := httptest.NewRecorder()
+			plainPages(t, s).Require(nil).ServeHTTP(first, r)
+			b.Get("/")
+			return b.Request(http.MethodPost, html.UnescapeString(keptForm.FindStringSubmatch(first.Body.String())[1]), form...)
+		},
+		"form-expired": func() Seen { return b.Request(http.MethodPost, "/auth/again?form=x", SameOrigin...) },
 	}
 }
 
+// keptForm is where the page of a kept form sends it.
+var keptForm = regexp.MustCompile(`action="(/auth/again[^"]*)"`)
+
 // BlockedPage is what a browser gets that never brings a cookie back.
 func BlockedPage(t *testing.T, s *Site, b *Browser) Seen {
+	t.Helper()
+	first := httptest.NewRecorder()
+	plainPages(t, s).Callback(first, httptest.NewRequest(http.MethodGet, b.Attempt("/auth/login"), nil))
+	return s.Browser(t).Get(b.Attempt(LinksOf(Seen{Text: first.Body.String()})[0]))
+}
+
+// plainPages is another process of the app, without pages of its own.
+func plainPages(t *testing.T, s *Site) *msauth.Middleware {
 	t.Helper()
 	cfg := s.Cfg
 	cfg.Page = nil
@@ -72,9 +97,7 @@ func BlockedPage(t *testing.T, s *Site, b *Browser) Seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := httptest.NewRecorder()
-	plain.Callback(first, httptest.NewRequest(http.MethodGet, b.Attempt("/auth/login"), nil))
-	return s.Browser(t).Get(b.Attempt(LinksOf(Seen{Text: first.Body.String()})[0]))
+	return plain
 }
 
 // Kind is that of a page of the package; "" for all other answers.
@@ -93,9 +116,13 @@ func (s *Site) WantPage(t *testing.T, res Seen, status int, kind, reason string)
 	if res.StatusCode != status || res.Kind() != kind {
 		t.Fatalf("status %d, page %q, want %d, %q; body %.300q; log:\n%s", res.StatusCode, res.Kind(), status, kind, res.Text, s.Log)
 	}
+	referrer := "no-referrer"
+	if keptForm.MatchString(res.Text) {
+		referrer = "same-origin"
+	}
 	for name, want := range map[string]string{
 		"Content-Security-Policy": "default-src 'none'; style-src 'sha256-", "X-Content-Type-Options": "nosniff",
-		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "Content-Type": "text/html; charset=utf-8",
+		"Cache-Control": "no-store", "Referrer-Policy": referrer, "Content-Type": "text/html; charset=utf-8",
 	} {
 		if got := res.Header.Get(name); !strings.HasPrefix(got, want) {
 			t.Errorf("%s is %q, want %q", name, got, want)
