@@ -78,6 +78,16 @@ func (b *Tab) Complaints() func() []string {
 	}
 }
 
+// Alone waits until the person's other tabs are closed.
+func (b *Tab) Alone() {
+	b.t.Helper()
+	for end := time.Now().Add(patience); len(b.pages()) > 1; time.Sleep(25 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("waited in vain for other tabs to close: %q", b.Pages())
+		}
+	}
+}
+
 // Picture leaves a picture of the page in the folder screenshots, if pictures are asked
 // for, as on a phone or as on a desk.
 func (b *Tab) Picture(name string, phone bool) {
