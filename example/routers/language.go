@@ -1,6 +1,7 @@
 package routers
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -24,8 +25,11 @@ func inDanish(w http.ResponseWriter, r *http.Request, p msauth.Page) {
 		for name, value := range p.Args {
 			p.Text = strings.ReplaceAll(p.Text, "{"+name+"}", value)
 		}
-		for i := range p.Links {
-			p.Links[i].Label = danishLabels[p.Links[i].TextID]
+		for i, link := range p.Links {
+			p.Links[i].Label = cmp.Or(danishLabels[link.TextID], link.Label)
+		}
+		for i, note := range p.Notes {
+			p.Notes[i].Text = cmp.Or(danishLabels[note.TextID], note.Text)
 		}
 	}
 	p.ServeHTTP(w, r)
