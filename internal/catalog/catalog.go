@@ -60,9 +60,9 @@ func open(name string) *Catalog {
 	return c
 }
 
-// maxPreferences is how much of a header is looked at, in bytes; browsers send fewer
-// than 100.
-const maxPreferences = 1000
+// maxPreferences is how much of a header is looked at, in bytes: each language in it
+// costs time, and anybody can send it. Browsers rarely send more than 100.
+const maxPreferences = 300
 
 // For returns the catalog for a reader who wants preferred, a tag, or else one of the
 // languages of acceptLanguage, a header. Either may be empty, and what makes no sense is
