@@ -164,7 +164,7 @@ func TestForgedMessages(t *testing.T) {
 func TestUnknownIsNotSignedOut(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]func(w http.ResponseWriter, r *http.Request){
-		"503":      func(w http.ResponseWriter, r *http.Request) { http.Error(w, `{"signed_in":false}`, 503) },
+		"http.StatusServiceUnavailable":      func(w http.ResponseWriter, r *http.Request) { http.Error(w, `{"signed_in":false}`, 503) },
 		"HTML":     func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<p>Welcome to this hotel") },
 		"no state": func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "{}") },
 		"null":     func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "null") },
