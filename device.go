@@ -314,7 +314,7 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 func (m *Middleware) endBinding(w http.ResponseWriter, r *http.Request, text string, reason error) {
 	m.log.DebugContext(r.Context(), "msauth: device binding has ended", "err", reason)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(device.End(text))
+	_, _ = w.Write(device.End(text)) // #nosec G705 -- JSON, of an identifier that was opened
 }
 
 // bindable reports whether a session may be bound just now, by a request that its browser
@@ -334,7 +334,7 @@ func (m *Middleware) answerDevice(w http.ResponseWriter, id device.Identifier, t
 	session.SetCookie(w.Header(), cookie)
 	base := m.base.EscapedPath()
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(device.Instructions(text, m.base.Scheme+"://"+m.base.Host, base+"/device/refresh", cookie.Name, device.Scope(base, m.cfg.Home)))
+	_, _ = w.Write(device.Instructions(text, m.base.Scheme+"://"+m.base.Host, base+"/device/refresh", cookie.Name, device.Scope(base, m.cfg.Home))) // #nosec G705 -- JSON
 }
 
 // DeviceBound reports whether the session is bound to the device: a copy of its cookies
