@@ -35,7 +35,7 @@ func TestOneWindowForTenRequests(t *testing.T) {
 	if open := chrome.Eval[bool](w, "opener === null"); !open || !chrome.Eval[bool](b, "opened.closed") {
 		t.Errorf("opener is null: %t; the page sees the window as closed: %t", open, chrome.Eval[bool](b, "opened.closed"))
 	}
-	b.Until(dialog + ".innerText.includes('Sign-in required')")
+	b.Until(dialog + ".innerText.includes('You are not signed in')")
 	s.pick(w, ada)
 	b.Until("answers.length === 10")
 	for i, answer := range answers(b) {
@@ -216,7 +216,7 @@ func TestWithoutAClickThereIsADialogFirst(t *testing.T) {
 		t.Errorf("%d windows", n)
 	}
 	if got := chrome.Eval[string](b, `[document.activeElement.innerText, getComputedStyle(document.querySelector("dialog")).position,
-		document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText].join()`); got != "Sign in,fixed,Sign-in required" {
+		document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText].join()`); got != "Sign in,fixed,You are not signed in" {
 		t.Errorf("focus, position, name: %s", got)
 	}
 	b.Press(kb.Tab)
@@ -273,7 +273,7 @@ func TestStepUp(t *testing.T) {
 	s.ask(b, `for (let i = 0; i < 3; i++) ask("/api/scopes/" + i)`)
 	w := s.window(b)
 	w.Until("document.querySelector('#accept')")
-	b.Until(dialog + ".innerText.includes('Additional sign-in required')")
+	b.Until(dialog + ".innerText.includes('You need to sign in again')")
 	w.Click("#accept")
 	b.Until("answers.length === 3")
 	for _, got := range answers(b) {
