@@ -244,6 +244,9 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *s
 	if more {
 		text = "sign-in-again-script"
 	}
+	if a := attachedBy(r.Context(), m); rec == nil && a != nil {
+		rec = a.visit.refused // the cookie is still there: another sign-in is one with another number
+	}
 	texts := m.textsFor(w, r)
 	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{
 		"login_url": login, "sign_in": m.signInNumber(rec),

@@ -377,3 +377,23 @@ func TestStreamIsNotRepeated(t *testing.T) {
 		t.Errorf("answer %q", got)
 	}
 }
+
+// A session whose renewal is refused has ended, though its cookie is still there and the
+// server, asked who is signed in, renews nothing.
+func TestSessionThatMicrosoftHasEnded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 2 * time.Second })
+	b := s.signedIn("/page")
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 0 })
+	s.ms.Revoke(msauthtest.Ada)
+	time.Sleep(2500 * time.Millisecond)
+	s.ask(b, `ask("/api/a")`)
+	w := s.window(b)
+	b.Until(dialog + " || answers.length")
+	s.pick(w, ada)
+	b.Until("answers.length === 1")
+	if got := answers(b)[0]; got != "200 GET /api/a  by "+msauthtest.Ada {
+		t.Errorf("answer %q", got)
+	}
+}
