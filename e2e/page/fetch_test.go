@@ -397,3 +397,23 @@ func TestSessionThatMicrosoftHasEnded(t *testing.T) {
 		t.Errorf("answer %q", got)
 	}
 }
+
+// A window that the page has opened, and that was closed by hand, keeps no request waiting
+// without a word.
+func TestWindowOfThePageClosedByHand(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn("/page")
+	s.expire(b)
+	s.ask(b, `session.signIn().then(x => window.signedIn = x)`)
+	w := s.window(b)
+	w.Close()
+	s.windows(b, 1)
+	chrome.Eval[any](b, `ask("/api/a"); 0`)
+	b.Until(dialog)
+	b.Click(cancel)
+	b.Until("answers.length === 1 && window.signedIn === false")
+	if got := answers(b)[0]; !strings.HasPrefix(got, "401 ") {
+		t.Errorf("answer %q", got)
+	}
+}

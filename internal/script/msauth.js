@@ -294,9 +294,10 @@ async function problemOf(response) {
 	}
 }
 
-/** Sign-ins that are waited for, by login_url. The first is the one that is shown. @type {Map<string, Wait>} */
+/** Sign-ins that are waited for, by login_url. @type {Map<string, Wait>} */
 const waits = new Map();
-const front = () => waits.values().next().value;
+/** The one that is shown: the first. One that the page has asked for has no dialog, and gives way. */
+const front = () => [...waits.values()].sort((a, b) => +!a.key - +!b.key)[0];
 
 class Wait {
 	shown = false;
