@@ -417,3 +417,30 @@ func TestWindowOfThePageClosedByHand(t *testing.T) {
 		t.Errorf("answer %q", got)
 	}
 }
+
+// A page may take its time to agree: somebody else may have signed in meanwhile, on a page
+// that tells nobody.
+func TestAnotherPersonWhileThePageAgrees(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn("/page")
+	other := s.person()
+	other.Open(s.url + "/auth/login?return_to=/other")
+	s.pick(other, mia)
+	other.Until("window.ready")
+	s.expire(b)
+	s.ask(b, `session.repeat = () => new Promise(resolve => window.agree = () => resolve(true)); ask("/api/order", {method: "POST", body: "a=1"})`)
+	s.pick(s.window(b), ada)
+	b.Until("window.agree")
+	s.windows(b, 1)
+	for _, c := range other.Cookies() {
+		if c.HTTPOnly && strings.HasPrefix(c.Name, "msauth-") {
+			b.SetCookie(s.url, c)
+		}
+	}
+	chrome.Eval[any](b, "agree(); 0")
+	b.Until("answers.length === 1")
+	if got := answers(b)[0]; !strings.HasPrefix(got, "401 ") || s.handled() != nil {
+		t.Errorf("answer %q, handled %q", got, s.handled())
+	}
+}

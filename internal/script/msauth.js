@@ -271,7 +271,8 @@ export async function fetch(input, init) {
 		}
 		const same = () => !!session.state?.signed_in && (person === 0 || person === session.state.person);
 		if (!spare || !same()) break;
-		agreed ||= (await session.repeat?.(spare.clone())) === true;
+		// To agree may take time: who is signed in by then?
+		agreed ||= (await session.repeat?.(spare.clone())) === true && !!(await look());
 		if (!agreed || !same()) break;
 		before = signInOf(session.state);
 		response = await send(spare.clone());
