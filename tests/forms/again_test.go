@@ -268,6 +268,20 @@ func TestFormWithoutItsFields(t *testing.T) {
 	if res := s.post(b, f.action, ""); res.StatusCode != 400 || res.Kind() != "form-expired" || len(s.Log.With("does Config.Page show Page.Fields?")) != 1 {
 		t.Errorf("status %d, page %s", res.StatusCode, res.Text)
 	}
+	for _, body := range []string{"msauth_token=", "csrf=0123456789abcdef&msauth_token=", text[:len(text)-1]} { // what such a page may have in its form
+		if res := s.post(b, f.action, body); res.StatusCode != 400 || res.Kind() != "form-expired" {
+			t.Errorf("%s: status %d, page %s", body, res.StatusCode, res.Text)
+		}
+	}
+	wantOn(t, s.post(b, f.action, "msauth_token=&"+text), target)
+	s.end(b)
+	short := s.kept(t, s.post(b, "/order", "id=5"), 401, "sign-in-required")
+	switchTo(b, ada)
+	if res := s.post(b, short.action, "msauth_token="); res.StatusCode != 400 {
+		t.Errorf("a short form: status %d, page %s", res.StatusCode, res.Text)
+	}
+	wantOn(t, s.post(b, short.action, "id=5"), "/order")
+	s.wantPosts(t)
 	s.end(b)
 	empty := s.kept(t, s.post(b, "/order", ""), 401, "sign-in-required")
 	switchTo(b, ada)
