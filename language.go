@@ -37,6 +37,9 @@ func (m *Middleware) language(r *http.Request) (tag string) {
 // write puts the texts that p names into it.
 func (p *Page) write(texts *catalog.Catalog) {
 	p.Language, p.Dir, p.IDLabel = texts.Language, texts.Dir, texts.Label("reference", nil)
+	if len(p.Fields) > 0 {
+		p.FieldsLabel = texts.Label("what-you-wrote", nil)
+	}
 	p.Title, p.Text = texts.Message(p.TextID, p.Args)
 	for i := range p.Notes {
 		p.Notes[i].Text = texts.Label(p.Notes[i].TextID, p.Args)

@@ -44,8 +44,9 @@ type Page struct {
 	// Fields are those of a form that was posted and not sent on, in their order;
 	// see [Config.KeepForm]. Every form of Links must have them as hidden fields,
 	// on a page in UTF-8. If no link is a form, it cannot be sent again: show
-	// them, for the person to copy.
-	Fields []Field
+	// them, for the person to copy, below FieldsLabel, "What you wrote" in English.
+	Fields      []Field
+	FieldsLabel string
 	// Refresh is the time after which the page follows its first link by
 	// itself; less than a second means at once, and 0 means that it does not.
 	// Only the kind "wait" sets it. The page's Content-Security-Policy allows

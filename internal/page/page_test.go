@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type content struct {
 	Notes                  []note
 	Links                  []link
 	Fields                 []field
+	FieldsLabel            string
 }
 
 func written(t *testing.T, c content, refresh time.Duration, reload bool) string {
@@ -45,9 +47,17 @@ func written(t *testing.T, c content, refresh time.Duration, reload bool) string
 func TestTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	const evil = `<script>alert(1)</script>"'`
-	got := written(t, content{evil, evil, evil, evil, "", evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}}, 0, false)
+	got := written(t, content{evil, evil, evil, evil, "", evil, evil, evil, []note{{evil, evil, true}}, []link{{URL: "javascript:alert(1)", Label: evil}, {URL: "/x", Label: evil, Post: true, Token: evil}}, []field{{evil, evil}}, evil}, 0, false)
 	if strings.Contains(got, "<script") || strings.Contains(got, `"'`) || strings.Contains(got, `href="javascript:`) {
 		t.Errorf("page %s", got)
+	}
+}
+
+// Texts come from the catalogue.
+func TestTemplateHasNoWords(t *testing.T) {
+	t.Parallel()
+	if words := strings.TrimSpace(regexp.MustCompile(`(?s)\{\{.*?\}\}|<[^>]*>`).ReplaceAllString(html, "")); words != "" {
+		t.Errorf("the template says %q", strings.Fields(words))
 	}
 }
 

@@ -222,6 +222,9 @@ func TestAddressesThatDoNotOpen(t *testing.T) {
 			return elsewhere.kept(t, elsewhere.post(elsewhere.Browser(t), target, text), 401, "sign-in-required").action
 		}
 		lost("no query", "/auth/again")
+		if res := s.post(b, "/auth/again", text, "Accept-Language", "de"); !strings.Contains(res.Text, "<summary>Ihre Eingaben</summary>") {
+			t.Errorf("in German: %s", res.Text)
+		}
 		lost("empty", "/auth/again?form=")
 		lost("another name", cut("form=", "f="))
 		lost("a byte changed", cut("form=", "form=A"))
