@@ -348,9 +348,10 @@ func (m *Middleware) withForm(k *keptForm, p Page) Page {
 	again := Link{URL: m.againURL(k.resend), TextID: "send-again", Post: true}
 	placed := false
 	for i := range p.Links {
-		switch link := &p.Links[i]; {
-		case strings.HasPrefix(link.URL, m.base.Path+"/login"):
-			_, query, _ := strings.Cut(link.URL, "?")
+		link := &p.Links[i]
+		path, query, _ := strings.Cut(link.URL, "?")
+		switch {
+		case path == m.loginLink(nil):
 			q, _ := url.ParseQuery(query)
 			q.Set("return_to", m.base.Path+donePage)
 			link.URL, link.NewTab = m.loginLink(q), true

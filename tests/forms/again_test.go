@@ -399,6 +399,21 @@ func TestStoreThatFails(t *testing.T) {
 	s.kept(t, s.post(b, again.action, text), 409, "other-account") // the record of the session is gone
 }
 
+// The way home stays what it is, whatever its address begins with.
+func TestHomeThatLooksLikeALogin(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, func(c *msauth.Config) { c.Home = "/auth/login-help?x=1" })
+	res := s.post(s.Browser(t), target, text)
+	s.kept(t, res, 401, "sign-in-required")
+	b, f := s.ended(t)
+	switchTo(b, bruno)
+	res = s.post(b, f.action, f.body())
+	s.kept(t, res, 409, "other-account")
+	if links := testsite.LinksOf(res); len(links) != 2 || links[1] != "/auth/login-help?x=1" {
+		t.Errorf("links %q", links)
+	}
+}
+
 // A page of the app's own gets what it needs, and prints no value.
 func TestConfigPageGetsTheForm(t *testing.T) {
 	t.Parallel()
