@@ -84,7 +84,7 @@ func (m *Middleware) keepForm(w http.ResponseWriter, r *http.Request) (*keptForm
 	sent, _ := m.load(r, new(session.Record))
 	if sent.raw != nil {
 		k.resend.key = sent.raw.User.Key()
-		if sent.unproved == "" { // whoever sent a copy learns no name
+		if sent.unproved == "" && !m.mustBind(sent.raw) { // whoever sent a copy learns no name
 			k.resend.name = nameOf(&sent.raw.User)
 		}
 	}
