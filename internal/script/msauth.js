@@ -120,7 +120,7 @@ function know(state, ahead) {
 	session.state = state;
 	const times = [state.ends, state.idle_ends].map((time) => Date.parse(time || "") + ahead).filter((time) => time);
 	const end = state.signed_in ? Math.min(...times) : Infinity;
-	if (key() !== oldKey) tellTabs(key());
+	if (key() !== oldKey && key() !== heard) tellTabs(key());
 	if (key() !== oldKey || Math.abs(end - ends) > 2000) ends = end; // Date has whole seconds
 	const other = !!state.person && !!owner && state.person !== owner;
 	owner = state.person || owner || 0;
@@ -201,20 +201,22 @@ function sure() {
 
 /** @type {BroadcastChannel | undefined} */
 let channel;
-const leaving = "leaving", changed = "changed";
+/** What all tabs were told last: nobody says it again, or servers that disagree would keep them busy. @type {unknown} */
+let heard;
 
 function listen() {
 	if (channel || typeof BroadcastChannel !== "function") return;
 	channel = new BroadcastChannel("msauth " + new URL(base).pathname);
 	channel.onmessage = ({ data }) => {
-		if (data === leaving) lookOften();
+		heard = data;
+		if (data === "leaving") lookOften();
 		else if (data !== key()) look();
 	};
 }
 
 /** @param {unknown} message */
 function tellTabs(message) {
-	channel?.postMessage(message);
+	channel?.postMessage((heard = message));
 }
 
 /** Somebody is about to sign out: when that is done, no page may say. */
@@ -233,7 +235,7 @@ function mayLeave(event) {
 	if (link == null || !URL.canParse(link, document.baseURI)) return;
 	const { origin, pathname } = new URL(link, document.baseURI);
 	if (origin + pathname !== base + "logout") return;
-	tellTabs(leaving);
+	tellTabs("leaving");
 	lookOften();
 }
 
@@ -452,7 +454,7 @@ let first = Promise.resolve(session.state);
 const here = location.origin + location.pathname;
 listen();
 if (here === base + "done" || here === base + "signed-out") {
-	tellTabs(changed);
+	tellTabs("changed");
 	if (here === base + "done") window.close();
 } else {
 	const wake = () => void (document.hidden || look());
