@@ -2,6 +2,7 @@ package msauth
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,7 @@ type resend struct {
 	key    string // of the account that filled it in, "" if that is not known
 	name   string // of that account, "" if it may not be shown
 	as     string // key of another account that it is to be sent as, or ""
-	fields bool   // it has fields
+	length int    // of its body, in bytes
 }
 
 // keepForm reads the form that a request posts, if a page can keep it. On such a page a
@@ -78,12 +79,12 @@ func (m *Middleware) keepForm(w http.ResponseWriter, r *http.Request) (*keptForm
 		m.log.DebugContext(r.Context(), "msauth: form not kept", "reason", reason)
 		return nil, false
 	}
-	k.resend = resend{path: path, fields: len(k.fields) > 0}
+	k.resend = resend{path: path, length: int(r.ContentLength)}
 	// The session may be over: its cookie still says whose form it is.
 	sent, _ := m.load(r, new(session.Record))
 	if sent.raw != nil {
 		k.resend.key = sent.raw.User.Key()
-		if sent.unproved == "" { // whoever sent a copy learns no name
+		if sent.unproved == "" && !m.mustBind(sent.raw) { // whoever sent a copy learns no name
 			k.resend.name = nameOf(&sent.raw.User)
 		}
 	}
@@ -215,11 +216,8 @@ func (m *Middleware) againURL(s resend) string {
 	for _, text := range [...]string{s.path, s.key, s.name, s.as} {
 		e.Text(text)
 	}
-	flags := byte(0)
-	if s.fields {
-		flags = 1
-	}
-	return m.againPath() + "?form=" + m.againKeys.Seal(append(e.B, flags), m.againData())
+	e.B = binary.AppendUvarint(e.B, uint64(s.length))
+	return m.againPath() + "?form=" + m.againKeys.Seal(e.B, m.againData())
 }
 
 func (m *Middleware) againPath() string { return m.base.Path + "/again" }
@@ -236,10 +234,17 @@ func (m *Middleware) openAgain(query string) (s resend, ok bool) {
 	}
 	d := compact.Decoder{B: plain}
 	s = resend{path: d.Text(), key: d.Text(), name: d.Text(), as: d.Text()}
-	s.fields = d.Flags() == 1
+	s.length = int(min(d.Uvarint(), maxKeptForm))
 	// The rules for paths may be stricter by now.
 	path, cut := web.ReturnPath(s.path, m.ownRoute, "")
 	return s, d.Done() && !cut && path != "" && path == s.path
+}
+
+// lost reports whether a body of n bytes lacks fields of the form: a Config.Page may not
+// show them, or nothing but an empty field for a Link.Token.
+func (s resend) lost(n int64) bool {
+	const none = len(formField + "=")
+	return n >= 0 && n < int64(s.length) || n == int64(none) && s.length != none && s.length > 0
 }
 
 // sendAgain is the page to which a kept form is posted. Whoever filled it in is led on to
@@ -262,7 +267,7 @@ func (m *Middleware) sendAgain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to, ok := m.openAgain(r.URL.RawQuery)
-	if !ok || to.fields && r.ContentLength == 0 { // a Config.Page that shows no fields
+	if !ok || to.lost(r.ContentLength) {
 		p := Page{
 			Kind: "form-expired", Status: http.StatusBadRequest,
 			TextID: "form-expired",
@@ -343,9 +348,10 @@ func (m *Middleware) withForm(k *keptForm, p Page) Page {
 	again := Link{URL: m.againURL(k.resend), TextID: "send-again", Post: true}
 	placed := false
 	for i := range p.Links {
-		switch link := &p.Links[i]; {
-		case strings.HasPrefix(link.URL, m.base.Path+"/login"):
-			_, query, _ := strings.Cut(link.URL, "?")
+		link := &p.Links[i]
+		path, query, _ := strings.Cut(link.URL, "?")
+		switch {
+		case path == m.loginLink(nil):
 			q, _ := url.ParseQuery(query)
 			q.Set("return_to", m.base.Path+donePage)
 			link.URL, link.NewTab = m.loginLink(q), true

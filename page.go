@@ -44,8 +44,7 @@ type Page struct {
 	// Fields are those of a form that was posted and not sent on, in their order;
 	// see [Config.KeepForm]. Every form of Links must have them as hidden fields,
 	// on a page in UTF-8. If no link is a form, it cannot be sent again: show
-	// them, for the person to copy; FieldsLabel, "What you wrote" in English, is the
-	// text above.
+	// them, for the person to copy, below FieldsLabel, "What you wrote" in English.
 	Fields      []Field
 	FieldsLabel string
 	// Refresh is the time after which the page follows its first link by
@@ -245,6 +244,9 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *s
 	text := "sign-in-script"
 	if more {
 		text = "sign-in-again-script"
+	}
+	if a := attachedBy(r.Context(), m); rec == nil && a != nil {
+		rec = a.visit.refused // the cookie is still there: another sign-in is one with another number
 	}
 	texts := m.textsFor(w, r)
 	m.problem(w, r, Page{Status: status, TextID: text}, map[string]any{

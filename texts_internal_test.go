@@ -45,7 +45,7 @@ func TestTextsAreThoseOfTheCatalog(t *testing.T) {
 	set := func(where token.Position, field string, value ast.Expr) {
 		s, ok := literal(value)
 		switch field {
-		case "Title", "Text", "Label", "IDLabel":
+		case "Title", "Text", "Label", "IDLabel", "FieldsLabel":
 			if ok {
 				t.Errorf("%v: %s is %q, and not a text of the catalogue", where, field, s)
 			}

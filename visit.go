@@ -25,6 +25,7 @@ type visit struct {
 
 	bound   device.Bound    // the proof of the device that the session is bound to
 	unbound *session.Record // a valid session that would have to be bound
+	refused *session.Record // a session that ends here: its renewal was refused
 	binding bool            // it has only just begun
 
 	// What the rest points into: one allocation for all that a request needs.
@@ -225,7 +226,7 @@ func (m *Middleware) freshen(s *reception, v *visit, w http.ResponseWriter, r *h
 		}
 		var alive, ended bool
 		if s.fresh, alive = m.renew(r, s.rec, s.how, s.update); !alive {
-			v.expired = true
+			v.expired, v.refused = true, s.rec
 			m.reject(w, r, "refused", s.rec)
 			return false
 		}

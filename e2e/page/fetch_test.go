@@ -35,7 +35,7 @@ func TestOneWindowForTenRequests(t *testing.T) {
 	if open := chrome.Eval[bool](w, "opener === null"); !open || !chrome.Eval[bool](b, "opened.closed") {
 		t.Errorf("opener is null: %t; the page sees the window as closed: %t", open, chrome.Eval[bool](b, "opened.closed"))
 	}
-	b.Until(dialog + ".innerText.includes('Sign-in required')")
+	b.Until(dialog + ".innerText.includes('You are not signed in')")
 	s.pick(w, ada)
 	b.Until("answers.length === 10")
 	for i, answer := range answers(b) {
@@ -216,7 +216,7 @@ func TestWithoutAClickThereIsADialogFirst(t *testing.T) {
 		t.Errorf("%d windows", n)
 	}
 	if got := chrome.Eval[string](b, `[document.activeElement.innerText, getComputedStyle(document.querySelector("dialog")).position,
-		document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText].join()`); got != "Sign in,fixed,Sign-in required" {
+		document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText].join()`); got != "Sign in,fixed,You are not signed in" {
 		t.Errorf("focus, position, name: %s", got)
 	}
 	b.Press(kb.Tab)
@@ -273,7 +273,7 @@ func TestStepUp(t *testing.T) {
 	s.ask(b, `for (let i = 0; i < 3; i++) ask("/api/scopes/" + i)`)
 	w := s.window(b)
 	w.Until("document.querySelector('#accept')")
-	b.Until(dialog + ".innerText.includes('Additional sign-in required')")
+	b.Until(dialog + ".innerText.includes('You need to sign in again')")
 	w.Click("#accept")
 	b.Until("answers.length === 3")
 	for _, got := range answers(b) {
@@ -375,5 +375,72 @@ func TestStreamIsNotRepeated(t *testing.T) {
 	b.Until("answers.length === 1")
 	if got := answers(b)[0]; got != "TypeError" {
 		t.Errorf("answer %q", got)
+	}
+}
+
+// A session whose renewal is refused has ended, though its cookie is still there and the
+// server, asked who is signed in, renews nothing.
+func TestSessionThatMicrosoftHasEnded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 2 * time.Second })
+	b := s.signedIn("/page")
+	s.ms.Set(func(b *msauthtest.Behavior) { b.AccessTokenLifetime = 0 })
+	s.ms.Revoke(msauthtest.Ada)
+	time.Sleep(2500 * time.Millisecond)
+	s.ask(b, `ask("/api/a")`)
+	w := s.window(b)
+	b.Until(dialog + " || answers.length")
+	s.pick(w, ada)
+	b.Until("answers.length === 1")
+	if got := answers(b)[0]; got != "200 GET /api/a  by "+msauthtest.Ada {
+		t.Errorf("answer %q", got)
+	}
+}
+
+// A window that the page has opened, and that was closed by hand, keeps no request waiting
+// without a word.
+func TestWindowOfThePageClosedByHand(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn("/page")
+	s.expire(b)
+	s.ask(b, `session.signIn().then(x => window.signedIn = x)`)
+	w := s.window(b)
+	w.Close()
+	s.windows(b, 1)
+	chrome.Eval[any](b, `ask("/api/a"); 0`)
+	b.Until(dialog)
+	b.Click(cancel)
+	b.Until("answers.length === 1 && window.signedIn === false")
+	if got := answers(b)[0]; !strings.HasPrefix(got, "401 ") {
+		t.Errorf("answer %q", got)
+	}
+}
+
+// A page may take its time to agree: somebody else may have signed in meanwhile, on a page
+// that tells nobody.
+func TestAnotherPersonWhileThePageAgrees(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn("/page")
+	other := s.person()
+	other.Open(s.url + "/auth/login?return_to=/other")
+	s.pick(other, mia)
+	other.Until("window.ready")
+	s.expire(b)
+	s.ask(b, `session.repeat = () => new Promise(resolve => window.agree = () => resolve(true)); ask("/api/order", {method: "POST", body: "a=1"})`)
+	s.pick(s.window(b), ada)
+	b.Until("window.agree")
+	s.windows(b, 1)
+	for _, c := range other.Cookies() {
+		if c.HTTPOnly && strings.HasPrefix(c.Name, "msauth-") {
+			b.SetCookie(s.url, c)
+		}
+	}
+	chrome.Eval[any](b, "agree(); 0")
+	b.Until("answers.length === 1")
+	if got := answers(b)[0]; !strings.HasPrefix(got, "401 ") || s.handled() != nil {
+		t.Errorf("answer %q, handled %q", got, s.handled())
 	}
 }

@@ -159,6 +159,31 @@ func TestForgedMessages(t *testing.T) {
 	}
 }
 
+// Servers may disagree about a session: one has ended it, and the others do not know. Tabs
+// that get different answers do not keep each other asking.
+func TestServersThatDisagree(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.signedIn("/page")
+	for range 5 {
+		s.open(b.Beside(), "/page")
+	}
+	var looks atomic.Int64
+	s.front(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/auth/session" || looks.Add(1)%3 == 2 {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"signed_in":false,"login_url":"/auth/login"}`)
+		return true
+	})
+	chrome.Eval[any](b, "session.look(); 0")
+	time.Sleep(5 * time.Second)
+	if n := looks.Load(); n < 2 || n > 6 {
+		t.Errorf("six tabs have looked %d times, want each once at most", n)
+	}
+}
+
 // While /session does not say who is signed in, nothing is known: nobody is signed out, and
 // nobody is asked often.
 func TestUnknownIsNotSignedOut(t *testing.T) {

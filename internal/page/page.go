@@ -26,7 +26,7 @@ var StyleSource = func() string {
 }()
 
 // Write writes a page of HTML. content is a struct with the fields Kind, Title,
-// Text, Script, Notes, Language, Dir, ID, IDLabel, Links and Fields; those of the notes are Text,
+// Text, Script, Notes, Language, Dir, ID, IDLabel, Links, Fields and FieldsLabel; those of the notes are Text,
 // TextID and Hidden, of the links URL, Label, Post, Token and NewTab. Fields, each with
 // Name and Value, are hidden in every form or, if there is none, shown. After
 // refresh, if that is not 0, the page goes on to its first link by itself: less

@@ -120,7 +120,7 @@ function know(state, ahead) {
 	session.state = state;
 	const times = [state.ends, state.idle_ends].map((time) => Date.parse(time || "") + ahead).filter((time) => time);
 	const end = state.signed_in ? Math.min(...times) : Infinity;
-	if (key() !== oldKey) tellTabs(key());
+	if (key() !== oldKey && key() !== heard) tellTabs(key());
 	if (key() !== oldKey || Math.abs(end - ends) > 2000) ends = end; // Date has whole seconds
 	const other = !!state.person && !!owner && state.person !== owner;
 	owner = state.person || owner || 0;
@@ -201,20 +201,22 @@ function sure() {
 
 /** @type {BroadcastChannel | undefined} */
 let channel;
-const leaving = "leaving", changed = "changed";
+/** What all tabs were told last: nobody says it again, or servers that disagree would keep them busy. @type {unknown} */
+let heard;
 
 function listen() {
 	if (channel || typeof BroadcastChannel !== "function") return;
 	channel = new BroadcastChannel("msauth " + new URL(base).pathname);
 	channel.onmessage = ({ data }) => {
-		if (data === leaving) lookOften();
+		heard = data;
+		if (data === "leaving") lookOften();
 		else if (data !== key()) look();
 	};
 }
 
 /** @param {unknown} message */
 function tellTabs(message) {
-	channel?.postMessage(message);
+	channel?.postMessage((heard = message));
 }
 
 /** Somebody is about to sign out: when that is done, no page may say. */
@@ -233,7 +235,7 @@ function mayLeave(event) {
 	if (link == null || !URL.canParse(link, document.baseURI)) return;
 	const { origin, pathname } = new URL(link, document.baseURI);
 	if (origin + pathname !== base + "logout") return;
-	tellTabs(leaving);
+	tellTabs("leaving");
 	lookOften();
 }
 
@@ -271,7 +273,8 @@ export async function fetch(input, init) {
 		}
 		const same = () => !!session.state?.signed_in && (person === 0 || person === session.state.person);
 		if (!spare || !same()) break;
-		agreed ||= (await session.repeat?.(spare.clone())) === true;
+		// To agree may take time: who is signed in by then?
+		agreed ||= (await session.repeat?.(spare.clone())) === true && !!(await look());
 		if (!agreed || !same()) break;
 		before = signInOf(session.state);
 		response = await send(spare.clone());
@@ -294,9 +297,10 @@ async function problemOf(response) {
 	}
 }
 
-/** Sign-ins that are waited for, by login_url. The first is the one that is shown. @type {Map<string, Wait>} */
+/** Sign-ins that are waited for, by login_url. @type {Map<string, Wait>} */
 const waits = new Map();
-const front = () => waits.values().next().value;
+/** The one that is shown: the first. One that the page has asked for has no dialog, and gives way. */
+const front = () => [...waits.values()].sort((a, b) => +!a.key - +!b.key)[0];
 
 class Wait {
 	shown = false;
@@ -450,7 +454,7 @@ let first = Promise.resolve(session.state);
 const here = location.origin + location.pathname;
 listen();
 if (here === base + "done" || here === base + "signed-out") {
-	tellTabs(changed);
+	tellTabs("changed");
 	if (here === base + "done") window.close();
 } else {
 	const wake = () => void (document.hidden || look());

@@ -83,6 +83,16 @@ func TestFormsWaitForTheBinding(t *testing.T) {
 				t.Errorf("%.20s never bound: status %d, page %s", target, res.StatusCode, res.Text)
 			}
 		}
+		// Nobody has proved whose it is: a copy of it tells no name.
+		thief := unable.thief(mainOnly)
+		_, again = sendForm(thief, "/order")
+		s.As(msauthtest.Bruno)
+		other := newMachine(t, s)
+		found := offer.FindStringSubmatch(other.Still().Get(other.Attempt("/")).Header.Get("Secure-Session-Registration"))
+		other.register(found[1], found[2])
+		if res, _ := sendForm(other.Browser, again); res.StatusCode != 409 || strings.Contains(strings.ToLower(res.Text), "ada") {
+			t.Errorf("status %d, page %s", res.StatusCode, res.Text)
+		}
 	}, required)
 }
 

@@ -222,6 +222,9 @@ func TestAddressesThatDoNotOpen(t *testing.T) {
 			return elsewhere.kept(t, elsewhere.post(elsewhere.Browser(t), target, text), 401, "sign-in-required").action
 		}
 		lost("no query", "/auth/again")
+		if res := s.post(b, "/auth/again", text, "Accept-Language", "de"); !strings.Contains(res.Text, "<summary>Ihre Eingaben</summary>") {
+			t.Errorf("in German: %s", res.Text)
+		}
 		lost("empty", "/auth/again?form=")
 		lost("another name", cut("form=", "f="))
 		lost("a byte changed", cut("form=", "form=A"))
@@ -268,6 +271,20 @@ func TestFormWithoutItsFields(t *testing.T) {
 	if res := s.post(b, f.action, ""); res.StatusCode != 400 || res.Kind() != "form-expired" || len(s.Log.With("does Config.Page show Page.Fields?")) != 1 {
 		t.Errorf("status %d, page %s", res.StatusCode, res.Text)
 	}
+	for _, body := range []string{"msauth_token=", "csrf=0123456789abcdef&msauth_token=", text[:len(text)-1]} { // what such a page may have in its form
+		if res := s.post(b, f.action, body); res.StatusCode != 400 || res.Kind() != "form-expired" {
+			t.Errorf("%s: status %d, page %s", body, res.StatusCode, res.Text)
+		}
+	}
+	wantOn(t, s.post(b, f.action, "msauth_token=&"+text), target)
+	s.end(b)
+	short := s.kept(t, s.post(b, "/order", "id=5"), 401, "sign-in-required")
+	switchTo(b, ada)
+	if res := s.post(b, short.action, "msauth_token="); res.StatusCode != 400 {
+		t.Errorf("a short form: status %d, page %s", res.StatusCode, res.Text)
+	}
+	wantOn(t, s.post(b, short.action, "id=5"), "/order")
+	s.wantPosts(t)
 	s.end(b)
 	empty := s.kept(t, s.post(b, "/order", ""), 401, "sign-in-required")
 	switchTo(b, ada)
@@ -380,6 +397,21 @@ func TestStoreThatFails(t *testing.T) {
 	}
 	store.Works()
 	s.kept(t, s.post(b, again.action, text), 409, "other-account") // the record of the session is gone
+}
+
+// The way home stays what it is, whatever its address begins with.
+func TestHomeThatLooksLikeALogin(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, func(c *msauth.Config) { c.Home = "/auth/login-help?x=1" })
+	res := s.post(s.Browser(t), target, text)
+	s.kept(t, res, 401, "sign-in-required")
+	b, f := s.ended(t)
+	switchTo(b, bruno)
+	res = s.post(b, f.action, f.body())
+	s.kept(t, res, 409, "other-account")
+	if links := testsite.LinksOf(res); len(links) != 2 || links[1] != "/auth/login-help?x=1" {
+		t.Errorf("links %q", links)
+	}
 }
 
 // A page of the app's own gets what it needs, and prints no value.

@@ -91,6 +91,39 @@ func TestScriptsAreToldAboutTheSession(t *testing.T) {
 	})
 }
 
+// A refusal of a session whose renewal is refused names that sign-in: /session, which
+// renews nothing, goes on to name it too, and would seem to tell of another one.
+func TestScriptsOfASessionWhoseRenewalIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := testsite.NewInProcess(t)
+		s.Lifetime(time.Hour)
+		b := s.Browser(t)
+		b.SignIn(msauthtest.Ada)
+		before, _ := session(t, b, http.MethodGet)
+		s.MS.Revoke(msauthtest.Ada)
+		time.Sleep(61 * time.Minute)
+		s.Mux.Handle("/late", s.Auth.Load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.Auth.Challenge(w, r, msauth.ErrSignInRequired)
+		})))
+		for _, path := range []string{"/", "/late"} {
+			if p := b.WantProblem(b.Fetch(path), http.StatusUnauthorized); p.SignIn != before.SignIn {
+				t.Errorf("%s: sign-in %d does not suffice, the session says %d", path, p.SignIn, before.SignIn)
+			}
+		}
+		if now, _ := session(t, b, http.MethodGet); now != before {
+			t.Errorf("%+v, before %+v", now, before)
+		}
+		if now, _ := session(t, b, http.MethodPost); now.SignedIn || now.SignIn != 0 {
+			t.Errorf("POST: %+v", now)
+		}
+		b.Get("/auth/login")
+		if now, _ := session(t, b, http.MethodGet); !now.SignedIn || now.SignIn == before.SignIn {
+			t.Errorf("after the next sign-in %+v", now)
+		}
+	})
+}
+
 func TestNumberOfThePerson(t *testing.T) {
 	t.Parallel()
 	s := testsite.New(t)
