@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,6 +112,23 @@ func pick(b *chrome.Tab, name string) {
 	b.Follow(button + ".click()")
 }
 
+// pickIn clicks a person's button in a tab that b has opened, and waits until the sign-in
+// is done: the tab may close itself then.
+func pickIn(t *testing.T, s *site, b, opened *chrome.Tab, name string) {
+	t.Helper()
+	button := fmt.Sprintf(`[...document.querySelectorAll("button")].find(b => b.innerText.includes(%q))`, name)
+	opened.Until(button)
+	chrome.Eval[any](opened, "setTimeout(() => "+button+".click()); 0")
+	underWay := func(address string) bool {
+		return strings.HasPrefix(address, s.ms.URL) || strings.HasPrefix(address, s.url+"/auth/callback")
+	}
+	for end := time.Now().Add(30 * time.Second); slices.ContainsFunc(b.Pages(), underWay); time.Sleep(25 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the sign-in does not end; there are %q", b.Pages())
+		}
+	}
+}
+
 // forget removes the cookies of the provider.
 func forget(s *site, b *chrome.Tab) {
 	for _, c := range b.Cookies() {
@@ -182,7 +200,7 @@ func TestFormSurvivesTheEndOfASession(t *testing.T) {
 			t.Errorf("sent again by nobody: %q", text)
 		}
 		other := b.Opens(`document.querySelector("a[target=_blank]").click()`)
-		pick(other, "Ada")
+		pickIn(t, s, b, other, "Ada")
 		b.Follow(`document.querySelector("form button").click()`)
 		b.Until(`document.getElementById("done")`)
 		if got := s.ordered(); len(got) != 1 || got[0] != direct[0] {
@@ -191,6 +209,61 @@ func TestFormSurvivesTheEndOfASession(t *testing.T) {
 		if got := complaints(); len(got) != 0 {
 			t.Errorf("the console says %q", got)
 		}
+	}
+}
+
+// again says whether the page says that somebody has signed in again.
+const again = `document.getElementById("msauth-signed-in-again").checkVisibility()`
+
+// The page of a kept form says by itself that it can be sent, when it can.
+func TestFormSaysWhenItCanBeSent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		form string
+		end  func(s *site, b *chrome.Tab)
+	}{
+		"after a sign-in": {"/form", func(s *site, b *chrome.Tab) { s.end(t, b) }},
+		"after a step-up": {"/fresh-form", func(*site, *chrome.Tab) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
+					claims["auth_time"] = time.Now().Add(-time.Hour).Unix()
+				}
+			})
+			b := chrome.NewWindow(t, chrome.Shared(t))
+			complaints := b.Complaints()
+			b.Open(s.url + c.form)
+			pick(b, "Ada")
+			b.Until(`document.getElementById("f")`)
+			c.end(s, b)
+			b.Follow(type_ + order)
+			b.Until(`document.getElementById("msauth-sign-in-required")`)
+			// It asks who is signed in, once more when it is looked at, and that is not it.
+			chrome.Eval[any](b, `dispatchEvent(new Event("focus")); new Promise(done => setTimeout(done, 1500))`)
+			if chrome.Eval[bool](b, again) {
+				t.Error("the page says that somebody has signed in, too early")
+			}
+			s.ms.Set(func(b *msauthtest.Behavior) { b.IDToken = nil })
+			other := b.Opens(`document.querySelector("a[target=_blank]").click()`)
+			pickIn(t, s, b, other, "Ada")
+			b.Until(again)
+			if focused := chrome.Eval[string](b, "document.activeElement.innerText"); focused != "Send again" {
+				t.Errorf("the focus is on %q", focused)
+			}
+			b.Picture("again", false)
+			b.Picture("again-phone", true)
+			b.Follow("document.activeElement.click()")
+			b.Until(`document.getElementById("done")`)
+			if got := s.ordered(); len(got) != 1 || !strings.Contains(got[0], "as "+msauthtest.Ada) || !strings.Contains(got[0], "first+line") {
+				t.Errorf("the handler got %q", got)
+			}
+			if got := complaints(); len(got) != 0 {
+				t.Errorf("the console says %q", got)
+			}
+		})
 	}
 }
 
@@ -205,7 +278,7 @@ func TestFormOfAnotherAccount(t *testing.T) {
 	s.end(t, b)
 	b.Follow(type_ + order)
 	other := b.Opens(`document.querySelector("a[target=_blank]").click()`)
-	pick(other, "Bruno")
+	pickIn(t, s, b, other, "Bruno")
 	b.Follow(`document.querySelector("form button").click()`)
 	b.Until(`document.getElementById("msauth-other-account")`)
 	text := b.Text()
@@ -251,7 +324,7 @@ func TestFormThatNeedsAStepUp(t *testing.T) {
 	}
 	s.ms.Set(func(b *msauthtest.Behavior) { b.IDToken = nil })
 	other := b.Opens(`document.querySelector("a[target=_blank]").click()`)
-	pick(other, "Ada")
+	pickIn(t, s, b, other, "Ada")
 	b.Follow(`document.querySelector("form button").click()`)
 	b.Until(`document.getElementById("done")`)
 	if got := s.ordered(); len(got) != 1 || !strings.Contains(got[0], "POST /fresh?kind=a%20b&to=%2Fx as "+msauthtest.Ada) || !strings.Contains(got[0], "first+line") {
