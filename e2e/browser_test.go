@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 
 	"example.com/msauth/e2e/internal/chrome"
@@ -73,14 +74,86 @@ func (b *tab) newTab() *tab {
 	return openTab(b.t, b.browser, b.person)
 }
 
+// newWindow opens a tab of the same person whose links can open others.
+func (b *tab) newWindow() *tab {
+	b.t.Helper()
+	w := openWith(b.t, b.browser, b.person, true)
+	b.t.Cleanup(w.expectNoProblems)
+	return w
+}
+
 func openTab(t testing.TB, browser context.Context, person cdp.BrowserContextID) *tab {
 	t.Helper()
-	w := &watched{}
-	b := &tab{t: t, browser: browser, person: person, watched: w}
-	b.ctx = chrome.Attach(t, browser, person, chrome.Pictures, chromedp.WithListener(w.event))
+	return openWith(t, browser, person, chrome.Pictures)
+}
+
+func openWith(t testing.TB, browser context.Context, person cdp.BrowserContextID, window bool) *tab {
+	t.Helper()
+	b := &tab{t: t, browser: browser, person: person, watched: &watched{}}
+	b.ctx = chrome.Attach(t, browser, person, window, chromedp.WithListener(b.event))
 	b.size(1280, 800, false)
 	b.prefer("light")
 	return b
+}
+
+// opens clicks at an element of a tab with a window, and follows the one that it opens.
+func (b *tab) opens(selector string) *tab {
+	b.t.Helper()
+	before := b.pages()
+	b.click(selector)
+	w := &tab{t: b.t, browser: b.browser, person: b.person, watched: &watched{}}
+	var id target.ID
+	err := eventually(b.ctx, func() bool {
+		for _, one := range b.pages() {
+			if !slices.Contains(before, one) {
+				id = one
+			}
+		}
+		return id != ""
+	})
+	if err != nil {
+		b.fatal(selector + " opens no window")
+	}
+	var cancel context.CancelFunc
+	w.ctx, cancel = chromedp.NewContext(b.browser, chromedp.WithTargetID(id), chromedp.WithListener(w.event))
+	b.t.Cleanup(cancel)
+	if err := chromedp.Do(w.ctx); err != nil {
+		b.t.Fatal("following a window: ", err)
+	}
+	b.t.Cleanup(w.expectNoProblems)
+	return w
+}
+
+// pages are the person's tabs.
+func (b *tab) pages() (ids []target.ID) {
+	b.t.Helper()
+	infos, err := chromedp.Targets(b.browser)
+	if err != nil {
+		b.t.Fatal("listing the tabs: ", err)
+	}
+	for _, info := range infos {
+		if info.Type == "page" && info.BrowserContextID == b.person {
+			ids = append(ids, info.TargetID)
+		}
+	}
+	return ids
+}
+
+// isDone waits until a window that was opened to sign in has closed itself, or says that it
+// can be closed: pages may not always do the former.
+func (b *tab) isDone() {
+	b.t.Helper()
+	id := chromedp.FromContext(b.ctx).Target.TargetID
+	err := eventually(b.browser, func() bool {
+		if !slices.Contains(b.pages(), id) {
+			return true
+		}
+		ok, err := do(b, chromedp.Evaluate[bool](`!!document.getElementById("msauth-done")`))
+		return err == nil && ok
+	})
+	if err != nil {
+		b.fatal("the window is not done")
+	}
 }
 
 func (w *watched) event(ev any) {
@@ -291,6 +364,16 @@ func (b *tab) appCookies() (session, attempts, mark []*network.Cookie) {
 		}
 	}
 	return session, attempts, mark
+}
+
+// forget removes all cookies of the person: sessions end, and Microsoft asks who it is.
+func (b *tab) forget() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.CallBrowser(ctx, storage.ClearCookies, storage.ClearCookiesParams{BrowserContextID: b.person}); err != nil {
+		b.t.Fatal("removing cookies: ", err)
+	}
 }
 
 func (b *tab) size(width, height int64, phone bool) {

@@ -16,7 +16,7 @@ type language struct {
 }
 
 var languages = []language{
-	{Tag: "", Name: "as the browser asks"},
+	{Tag: "", Name: "As in your browser"},
 	{Tag: "ar", Name: "العربية"}, {Tag: "cs", Name: "Čeština"}, {Tag: "de", Name: "Deutsch"}, {Tag: "en", Name: "English"},
 	{Tag: "es", Name: "Español"}, {Tag: "fr", Name: "Français"}, {Tag: "it", Name: "Italiano"}, {Tag: "ja", Name: "日本語"},
 	{Tag: "ko", Name: "한국어"}, {Tag: "nl", Name: "Nederlands"}, {Tag: "pl", Name: "Polski"}, {Tag: "pt", Name: "Português"},

@@ -3,7 +3,10 @@
 // is a small file manager, on package graph: uploads and downloads of any size,
 // folders, search, pictures, links. Some of its pages require more than a sign-in: a
 // permission that is requested on the first visit, a password entered a moment ago,
-// a role.
+// a role. Notes are a page for those who take their time: what is being written
+// survives the end of the session, and links to a note survive a sign-in. Every page
+// counts down to the end of the session, and hides what is private once somebody
+// signs out in another tab. The sign-in pages are in a language to choose.
 //
 //	go run ./example
 //
@@ -12,8 +15,9 @@
 // in env.go are set, it runs on the real one.
 //
 // What to copy is in app.go (one handler mounted, the others wrapped), in
-// failure.go (errors that only the user can resolve) and, for files, in download.go,
-// uploadform.go and upload.go. Package webapp, below internal, holds what any web app
+// failure.go (errors that only the user can resolve), in static/page.js, static/notes.js
+// and templates/parts.html (msauth.js in a page), in language.go and, for files, in
+// download.go, uploadform.go and upload.go. Package webapp, below internal, holds what any web app
 // needs.
 package main
 

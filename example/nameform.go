@@ -59,9 +59,10 @@ func otherName(name string) string {
 	return stem + " (" + strconv.Itoa(n) + ")" + ext
 }
 
-// readForm reads the fields of a small form.
+// readForm reads the fields of a small form. The largest is a note, whose bytes may each
+// take three.
 func readForm(w http.ResponseWriter, r *http.Request) error {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
 		return errors.Join(errBadForm, err)
 	}

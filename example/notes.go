@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -16,9 +15,11 @@ import (
 // Notes are text files in the folder "Notes" of the user's OneDrive.
 const (
 	notesFolder = "Notes"
-	maxNote     = 10_000 // bytes
+	maxNote     = 15_000 // bytes: what fits into the page's 5000 characters, in any script
 	maxNotes    = 100    // that the page lists
-	maxTitle    = 60     // bytes of the first line, which is the file's name
+	maxTitle    = 60     // bytes of the first line, which is in the file's name
+
+	noteTime = "2006-01-02 150405 " // at the beginning of a file's name
 )
 
 // noteRoutes adds the notes: a page with a form that survives the end of the session, and
@@ -36,9 +37,27 @@ func (a *app) noteRoutes(mux *http.ServeMux) {
 
 // A notebook is what the page of notes shows.
 type notebook struct {
-	Notes   []graph.DriveItem
+	Notes   []note
 	Text    string // that could not be saved
 	Problem string
+}
+
+// A note is one of the list.
+type note struct {
+	ID, Title string
+	Time      time.Time
+}
+
+// noteOf returns the note that is in a file, or reports that it is none.
+func noteOf(it graph.DriveItem) (note, bool) {
+	title, ok := strings.CutSuffix(it.Name, ".txt")
+	n := note{it.ID, title, it.LastModified}
+	if len(title) > len(noteTime) {
+		if t, err := time.Parse(noteTime, title[:len(noteTime)]); err == nil {
+			n.Title, n.Time = title[len(noteTime):], t
+		}
+	}
+	return n, ok && it.File != nil && it.Size <= maxNote
 }
 
 func (a *app) notes(w http.ResponseWriter, r *http.Request) error {
@@ -60,8 +79,8 @@ func (a *app) showNotes(w http.ResponseWriter, r *http.Request, status int, data
 		if len(data.Notes) == maxNotes {
 			break
 		}
-		if strings.HasSuffix(it.Name, ".txt") {
-			data.Notes = append(data.Notes, it)
+		if n, ok := noteOf(it); ok {
+			data.Notes = append(data.Notes, n)
 		}
 	}
 	return a.render(w, r, status, "notes", "Notes", data)
@@ -77,14 +96,23 @@ func (a *app) addNote(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	text := strings.TrimSpace(r.PostForm.Get("text"))
-	if text == "" || len(text) > maxNote || !utf8.ValidString(text) {
-		return a.showNotes(w, r, http.StatusBadRequest, notebook{Text: text, Problem: fmt.Sprintf("A note is a text of at most %d bytes.", maxNote)})
+	text := strings.TrimSpace(strings.ReplaceAll(r.PostForm.Get("text"), "\r\n", "\n"))
+	problem := ""
+	switch {
+	case text == "":
+		problem = "Write something first."
+	case len(text) > maxNote:
+		problem = "A note has at most 5000 characters."
+	case !utf8.ValidString(text):
+		problem = "This is not a text in UTF-8."
+	}
+	if problem != "" {
+		return a.showNotes(w, r, http.StatusBadRequest, notebook{Text: strings.ToValidUTF8(text, "\uFFFD"), Problem: problem})
 	}
 	if _, err := f.CreateFolder(r.Context(), graph.Ref{}, notesFolder, graph.Fail); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	name := time.Now().UTC().Format("2006-01-02 150405 ") + titleOf(text) + ".txt"
+	name := time.Now().UTC().Format(noteTime) + titleOf(text) + ".txt"
 	it, err := f.Upload(r.Context(), graph.Ref{Path: notesFolder + "/" + name}, strings.NewReader(text), int64(len(text)), graph.UploadOptions{Conflict: graph.Rename})
 	if err != nil {
 		return err
@@ -119,10 +147,11 @@ func (a *app) apiNote(r *http.Request) (any, error) {
 		return nil, err
 	}
 	it, err := f.Stat(r.Context(), graph.Ref{ID: r.PathValue("id")}, graph.Query{Select: itemFields})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case it.File == nil || it.Size > maxNote || !strings.HasSuffix(it.Name, ".txt") || placeOf(it) != "OneDrive / "+notesFolder:
+	}
+	n, ok := noteOf(it)
+	if !ok || placeOf(it) != "OneDrive / "+notesFolder {
 		return nil, errNotFound
 	}
 	content, err := f.Download(r.Context(), graph.Ref{ID: it.ID}, graph.DownloadOptions{})
@@ -134,5 +163,5 @@ func (a *app) apiNote(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"name": it.Name, "text": string(text), "modified": it.LastModified}, nil
+	return map[string]any{"title": n.Title, "text": string(text), "time": n.Time}, nil
 }

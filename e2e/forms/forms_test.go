@@ -207,6 +207,60 @@ func TestFormSurvivesTheEndOfASession(t *testing.T) {
 	}
 }
 
+// again says whether the page says that somebody has signed in again.
+const again = `document.getElementById("msauth-signed-in-again").checkVisibility()`
+
+// The page of a kept form says by itself that it can be sent, when it can.
+func TestFormSaysWhenItCanBeSent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		form string
+		end  func(s *site, b *chrome.Tab)
+	}{
+		"after a sign-in": {"/form", func(s *site, b *chrome.Tab) { s.end(t, b) }},
+		"after a step-up": {"/fresh-form", func(*site, *chrome.Tab) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.ms.Set(func(b *msauthtest.Behavior) {
+				b.IDToken = func(_ msauthtest.Kind, claims map[string]any) {
+					claims["auth_time"] = time.Now().Add(-time.Hour).Unix()
+				}
+			})
+			b := chrome.NewWindow(t, chrome.Shared(t))
+			complaints := b.Complaints()
+			b.Open(s.url + c.form)
+			pick(b, "Ada")
+			b.Until(`document.getElementById("f")`)
+			c.end(s, b)
+			b.Follow(type_ + order)
+			b.Until(`document.getElementById("msauth-sign-in-required")`)
+			// It asks who is signed in, once more when it is looked at, and that is not it.
+			chrome.Eval[any](b, `dispatchEvent(new Event("focus")); new Promise(done => setTimeout(done, 1500))`)
+			if chrome.Eval[bool](b, again) {
+				t.Error("the page says that somebody has signed in, too early")
+			}
+			s.ms.Set(func(b *msauthtest.Behavior) { b.IDToken = nil })
+			signInBeside(b, "Ada", true)
+			b.Until(again)
+			if focused := chrome.Eval[string](b, "document.activeElement.innerText"); focused != "Send again" {
+				t.Errorf("the focus is on %q", focused)
+			}
+			b.Picture("again", false)
+			b.Picture("again-phone", true)
+			b.Follow("document.activeElement.click()")
+			b.Until(`document.getElementById("done")`)
+			if got := s.ordered(); len(got) != 1 || !strings.Contains(got[0], "as "+msauthtest.Ada) || !strings.Contains(got[0], "first+line") {
+				t.Errorf("the handler got %q", got)
+			}
+			if got := complaints(); len(got) != 0 {
+				t.Errorf("the console says %q", got)
+			}
+		})
+	}
+}
+
 func TestFormOfAnotherAccount(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

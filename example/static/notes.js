@@ -17,10 +17,10 @@ async function read(id) {
     // If the session has ended, this asks for a sign-in in a window, and goes on.
     const response = await fetch("/api/notes/" + encodeURIComponent(id), { headers: { Accept: "application/json" } });
     const answer = await response.json();
-    if (response.ok) return [element("h3", answer.name), element("pre", answer.text, { tabindex: "0", "aria-label": "Note" })];
-    return [element("p", answer.title ?? "The note could not be read.", { class: "bad" })];
+    if (response.ok) return [element("h3", answer.title, { tabindex: "-1" }), element("p", answer.text, { class: "text" })];
+    return [element("p", answer.title ?? "The note could not be read.", { class: "bad", tabindex: "-1" })];
   } catch {
-    return [element("p", "The app did not respond.", { class: "bad" })];
+    return [element("p", "The app did not respond.", { class: "bad", tabindex: "-1" })];
   }
 }
 
@@ -37,7 +37,9 @@ async function show() {
   }
   if (!id) return;
   const parts = await read(id);
-  if (id === shown) place.replaceChildren(...parts);
+  if (id !== shown) return;
+  place.replaceChildren(...parts);
+  parts[0].focus(); // as at any fragment; screen readers read on from here
 }
 
 for (const link of document.querySelectorAll("[data-note]")) link.href = "#note/" + link.dataset.note;

@@ -13,3 +13,16 @@ session.addEventListener("change", ({ detail }) => {
   ended.hidden = !gone;
   other.hidden = gone || !detail.other;
 });
+
+// For those who do not see the countdown.
+session.addEventListener("ending", () => {
+  const ending = document.getElementById("ending");
+  ending.textContent = ending.dataset.text;
+});
+
+// Signing in leaves the page as it is, and what has been typed there.
+ended.querySelector("a").addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  session.signIn();
+});
