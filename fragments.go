@@ -3,6 +3,7 @@ package msauth
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"html/template"
 	"net/http"
 
@@ -12,11 +13,12 @@ import (
 )
 
 // fragmentScript takes the fragment of the address, which no server sees, to the link of
-// fragmentPage. It leaves no entry in the history.
-const fragmentScript = `"use strict";
-const login = new URL(document.links[0].href);
-if (location.hash) login.searchParams.set("return_to", location.pathname + location.search + location.hash);
-location.replace(login);`
+// fragmentPage. It leaves no entry in the history. What is too long to return to stays away:
+// the link has the address without it.
+var fragmentScript = fmt.Sprintf(`"use strict";
+const login = new URL(document.links[0].href), place = location.pathname + location.search + location.hash;
+if (location.hash && place.length <= %d) login.searchParams.set("return_to", place);
+location.replace(login);`, web.MaxReturnPath)
 
 // fragmentPolicy allows that script and nothing else.
 var fragmentPolicy = func() string {

@@ -52,5 +52,21 @@ func TestFragmentsSurviveASignIn(t *testing.T) {
 		if n := chrome.Eval[int](b, "history.length"); n != entries+2 {
 			t.Errorf("kept %t: %d entries in the history, want %d: the app and Microsoft's page", keep, n, entries+2)
 		}
+
+		// One that is too long is lost, and nothing else.
+		for _, length := range []int{3000, 20_000} {
+			for _, c := range b.Cookies() {
+				b.DeleteCookie(site.URL, c.Name)
+				b.DeleteCookie(microsoft.URL, c.Name)
+			}
+			b.Open(site.URL + "/")
+			b.Follow(fmt.Sprintf(`location.href = "/app?x=1#" + "x".repeat(%d)`, length))
+			b.Until(`[...document.querySelectorAll("button")].some(b => b.innerText.includes("Ada"))`)
+			b.Follow(`[...document.querySelectorAll("button")].find(b => b.innerText.includes("Ada")).click()`)
+			b.Until(`document.getElementById("app")`)
+			if got := chrome.Eval[string](b, "location.pathname + location.search + location.hash"); got != "/app?x=1" {
+				t.Errorf("kept %t: a fragment of %d: back at %.100s", keep, length, got)
+			}
+		}
 	}
 }
