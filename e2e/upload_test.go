@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/dom"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 
 	"example.com/msauth/msauthtest"
@@ -263,7 +262,7 @@ func TestUploadOfSomebodyWhoHasSignedOut(t *testing.T) {
 func TestUploadAfterTheEndOfTheSession(t *testing.T) {
 	parallel(t)
 	ms, a, b := writer(t, msauthtest.Ada)
-	call(b, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: []*network.BlockPattern{{URLPattern: a.url + "/auth/session", Block: true}}})
+	b.unaware(a)
 	b.click("#upload")
 	b.shows("#drop")
 	b.end(a, ms)
