@@ -80,6 +80,12 @@ func (b *tab) end(a *app, ms *msauthtest.Server) {
 	}
 }
 
+// unaware keeps the page from asking who is signed in: it does not notice, and hides nothing.
+func (b *tab) unaware(a *app) {
+	b.t.Helper()
+	call(b, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: []*network.BlockPattern{{URLPattern: a.url + "/auth/session", Block: true}}})
+}
+
 // The fragment of the address is the note that is shown.
 func TestNotes(t *testing.T) {
 	parallel(t)
@@ -268,6 +274,35 @@ func TestSignOutHidesOtherTabs(t *testing.T) {
 	}
 }
 
+// A page whose session ends before its script first asks hides the same.
+func TestSignOutWhileAPageLoads(t *testing.T) {
+	parallel(t)
+	ms := newMicrosoft(t)
+	f := newFront(t, false)
+	a := newApp(t, ms, "MSAUTH_BASE_URL="+f.url+"/auth")
+	var slow atomic.Bool
+	over := make(chan struct{})
+	f.ask = func(r *http.Request) {
+		if r.URL.Path == "/auth/session" && slow.Load() {
+			select {
+			case <-over:
+			case <-r.Context().Done():
+			}
+		}
+	}
+	f.start(a)
+	b := newPerson(t)
+	b.open(f.url + "/notes")
+	b.pick(msauthtest.Ada)
+	b.at(f.url + "/notes")
+	slow.Store(true)
+	b.reload()
+	b.shows("#who")
+	b.end(a, ms)
+	close(over)
+	b.until(`document.getElementById("ended").checkVisibility() && !document.querySelector("main").checkVisibility()`)
+}
+
 func TestCountdown(t *testing.T) {
 	parallel(t)
 	ms := newMicrosoft(t)
@@ -316,7 +351,7 @@ func TestLanguageChooser(t *testing.T) {
 	b.at(a.url + "/session?a=b&c")
 	eval[any](b, `document.getElementById("language").value = "de"; 0`)
 	b.click(".language button")
-	b.until(`document.getElementById("language")?.value === "de"`)
+	b.until(`document.querySelector("#language [selected]")?.value === "de"`)
 	b.at(a.url + "/session?a=b&c")
 	b.click("#sign-out")
 	b.at(a.url + "/auth/signed-out")

@@ -137,6 +137,7 @@ func TestFetchButtonAfterSignOutInAnotherTab(t *testing.T) {
 	b.click("#call-api")
 	b.shows("#api-result .good")
 
+	b.unaware(a)
 	other := b.newTab()
 	other.open(a.url + "/")
 	other.click("#sign-out")

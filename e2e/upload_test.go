@@ -240,16 +240,32 @@ func TestUploadOfANameThatIsTaken(t *testing.T) {
 	}
 }
 
-// Who has signed out in another tab gets a link to sign in, which leads back.
+// Who has signed out in another tab signs in again from here, and the files are still
+// there to be sent.
 func TestUploadOfSomebodyWhoHasSignedOut(t *testing.T) {
 	parallel(t)
-	_, a, b := writer(t, msauthtest.Ada)
+	_, a, first := writer(t, msauthtest.Ada)
+	b := first.newWindow()
+	b.open(a.url + "/files/upload?in=")
+	b.shows("#drop")
+	b.choose("#file", b.file("Late.txt", "late"))
+	first.click("#sign-out")
+	first.at(a.url + "/auth/signed-out")
+	w := b.opens("#ended a")
+	w.pick(msauthtest.Ada)
+	w.isDone()
+	b.click("#submit")
+	b.until(`document.querySelector("#uploads .state")?.innerText.startsWith("Uploaded")`)
+}
+
+// A page that has not noticed gets a link to sign in, which leads back.
+func TestUploadAfterTheEndOfTheSession(t *testing.T) {
+	parallel(t)
+	ms, a, b := writer(t, msauthtest.Ada)
+	b.unaware(a)
 	b.click("#upload")
 	b.shows("#drop")
-	other := b.newTab()
-	other.open(a.url)
-	other.click("#sign-out")
-	other.at(a.url + "/auth/signed-out")
+	b.end(a, ms)
 	b.choose("#file", b.file("Late.txt", "late"))
 	b.click("#submit")
 	b.click("#uploads .choices a")

@@ -156,6 +156,7 @@ func signInBeside(b *chrome.Tab, name string, scripts bool) {
 	if scripts {
 		b.Until(`!document.getElementById("msauth-signed-in-again").hidden`)
 		b.Until(`document.activeElement === document.querySelector("form button")`)
+		b.Until(`!document.querySelector("h1").checkVisibility()`) // it says that nobody is signed in
 	}
 }
 

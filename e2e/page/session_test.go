@@ -71,6 +71,7 @@ func TestOwnPagesTellOtherTabs(t *testing.T) {
 	s := newSite(t)
 	b := s.signedIn("/page")
 	other := b.Beside()
+	complaints := other.Complaints()
 	other.Open(s.url + "/auth/logout")
 	chrome.Eval[any](b, "window.onfocus = null; 0")
 	other.Click("button") // this page has no script of ours
@@ -83,6 +84,12 @@ func TestOwnPagesTellOtherTabs(t *testing.T) {
 	other.Until("document.querySelector('#msauth-done')") // nobody has opened it as a window: it stays
 	if text := other.Text(); !strings.Contains(text, "You are signed in") || !strings.Contains(text, "close this window") {
 		t.Errorf("the page says %q", text)
+	}
+	// They ask for nothing themselves, whatever others tell: their policy lets them not.
+	chrome.Eval[any](b, `new BroadcastChannel("msauth /auth/").postMessage("changed"); 0`)
+	time.Sleep(time.Second)
+	if got := complaints(); len(got) > 0 {
+		t.Errorf("the console says %q", got)
 	}
 }
 

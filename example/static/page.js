@@ -6,13 +6,18 @@ const main = document.getElementById("main");
 const ended = document.getElementById("ended");
 const other = document.getElementById("other");
 
-session.addEventListener("change", ({ detail }) => {
-  const gone = !detail.state.signed_in;
-  main.hidden = gone || detail.other;
+function show(state, isOther) {
+  const gone = !state.signed_in;
+  main.hidden = gone || isOther;
   document.querySelector(".account").hidden = main.hidden;
   ended.hidden = !gone;
-  other.hidden = gone || !detail.other;
-});
+  other.hidden = gone || !isOther;
+}
+
+session.addEventListener("change", ({ detail }) => show(detail.state, detail.other));
+
+// "change" tells nothing of what happened while this page was loading.
+session.look().then((state) => state && !state.signed_in && show(state, false));
 
 // For those who do not see the countdown.
 session.addEventListener("ending", () => {

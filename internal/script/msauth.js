@@ -454,6 +454,7 @@ let first = Promise.resolve(session.state);
 const here = location.origin + location.pathname;
 listen();
 if (here === base + "done" || here === base + "signed-out") {
+	if (channel) channel.onmessage = null; // they ask nothing, as their policy says
 	tellTabs("changed");
 	if (here === base + "done") window.close();
 } else {
