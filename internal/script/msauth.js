@@ -121,7 +121,8 @@ function know(state, ahead) {
 	const times = [state.ends, state.idle_ends].map((time) => Date.parse(time || "") + ahead).filter((time) => time);
 	const end = state.signed_in ? Math.min(...times) : Infinity;
 	if (key() !== oldKey && key() !== heard) tellTabs(key());
-	if (key() !== oldKey || Math.abs(end - ends) > 2000) ends = end; // Date has whole seconds
+	// Date has whole seconds.
+	if (key() !== oldKey || Math.abs(end - ends) > 2000) ends = end;
 	const other = !!state.person && !!owner && state.person !== owner;
 	owner = state.person || owner || 0;
 	if (old && (old.person || 0) !== (state.person || 0)) tellPage("change", { old, state, other });
@@ -176,7 +177,8 @@ function watch() {
 	const due = Math.min(notice > 0 ? notice : left > 0 ? left : retry, longest);
 	const at = Date.now() + due;
 	timer = setTimeout(() => {
-		const late = Date.now() - at > pace * 10 && !document.hidden; // it has slept
+		// If so, the computer has slept.
+		const late = Date.now() - at > pace * 10 && !document.hidden;
 		if (late || ends - Date.now() <= 0) look().finally(watch);
 		else watch();
 	}, due);
@@ -260,11 +262,13 @@ export async function fetch(input, init) {
 		const problem = await problemOf(response);
 		if (!problem) break;
 		if (person === undefined) {
-			const state = await first; // which began before the request
+			// It began before the request.
+			const state = await first;
 			[person, before] = [state && (state.person || 0), signInOf(state)];
 		}
 		const now = signInOf(session.state);
-		if (!now || before === undefined || now === before) { // else another tab has signed in
+		// If not, another tab has signed in.
+		if (!now || before === undefined || now === before) {
 			const wait = waits.get(problem.login_url) || new Wait(problem.login_url, problem, problem.sign_in ?? now);
 			wait.begin();
 			const done = await wait.joined(request.signal);
@@ -286,7 +290,8 @@ export async function fetch(input, init) {
 async function problemOf(response) {
 	if (response.status !== 401 && response.status !== 403) return;
 	if (!/^application\/problem\+json *(;|$)/i.test(response.headers.get("Content-Type") || "")) return;
-	if (!response.url.startsWith(location.origin + "/")) return; // "null/" begins no address
+	// "null/" begins no address.
+	if (!response.url.startsWith(location.origin + "/")) return;
 	try {
 		const problem = await response.clone().json();
 		const login = new URL(problem.login_url, response.url);
@@ -356,7 +361,8 @@ class Wait {
 		close.onclick = dialog.onclose = cancel;
 		over.then(() => {
 			dialog.onclose = null;
-			dialog.close(); // which gives the focus back
+			// This gives the focus back.
+			dialog.close();
 			dialog.remove();
 		});
 		dialog.showModal();
@@ -369,7 +375,8 @@ class Wait {
 		to.searchParams.set("return_to", new URL(base).pathname + "done");
 		const opened = window.open(to, "_blank", "popup,width=520,height=680");
 		if (opened) {
-			opened.opener = null; // nobody there is to lead this page elsewhere
+			// Nobody there is to lead this page elsewhere.
+			opened.opener = null;
 			return;
 		}
 		// A fragment with values in it is not for servers.
@@ -454,7 +461,8 @@ let first = Promise.resolve(session.state);
 const here = location.origin + location.pathname;
 listen();
 if (here === base + "done" || here === base + "signed-out") {
-	if (channel) channel.onmessage = null; // they ask nothing, as their policy says
+	// They ask nothing, as their policy says.
+	if (channel) channel.onmessage = null;
 	tellTabs("changed");
 	if (here === base + "done") window.close();
 } else {
@@ -468,7 +476,8 @@ if (here === base + "done" || here === base + "signed-out") {
 		if (persisted) look();
 	});
 	addEventListener("pagehide", () => {
-		channel?.close(); // an open one would keep the page out of the back-forward cache
+		// An open one would keep the page out of the back-forward cache.
+		channel?.close();
 		channel = undefined;
 	});
 	for (const type of ["click", "auxclick", "submit"]) addEventListener(type, mayLeave, true);
@@ -477,12 +486,12 @@ if (here === base + "done" || here === base + "signed-out") {
 	const notice = document.getElementById("msauth-signed-in-again");
 	/** @type {number | undefined} */
 	let before;
-	const back = () => {
-		const now = signInOf(session.state);
-		before ??= now;
-		if (!notice?.hidden || !now || now === before) return;
-		notice.hidden = false;
-		document.querySelector("button")?.focus();
-	};
-	if (notice) watchers.add(back);
+	if (notice)
+		watchers.add(() => {
+			const now = signInOf(session.state);
+			before ??= now;
+			if (!notice.hidden || !now || now === before) return;
+			notice.hidden = false;
+			document.querySelector("button")?.focus();
+		});
 }
