@@ -50,6 +50,9 @@ func TestVisitInWebKit(t *testing.T) {
 			}
 
 			b.Open(a.url + "/session")
+			b.Until("customElements.get('msauth-countdown')") // msauth.js runs here too
+			webdriver.Eval[any](b, "import(document.getElementById('msauth').href).then(m => m.session.look()).then(s => window.told = s), 0")
+			b.Until("window.told?.signed_in && window.told.name === 'Ada Lindqvist'")
 			b.Click("#call-api")
 			b.Until("document.querySelector('#api-result .good')")
 
