@@ -78,6 +78,13 @@ func TestFormsWaitForTheBinding(t *testing.T) {
 		unable := newMachine(t, s)
 		unable.signIn("/")
 		time.Sleep(time.Minute)
+		script := append([]string{"Sec-Fetch-Site", "same-origin"}, testsite.Script...)
+		if res := unable.Get("/auth/session", script...); !strings.Contains(res.Text, `"signed_in":false`) || strings.Contains(res.Text, "person") || strings.Contains(res.Text, `"sign_in"`) {
+			t.Errorf("a script is told %s", res.Text)
+		}
+		if res := unable.Get("/auth/login", script...); res.StatusCode != 401 || !strings.Contains(res.Text, `"sign_in":0`) { // it names no sign-in that may be bound yet
+			t.Errorf("a refusal says %s", res.Text)
+		}
 		for _, target := range []string{"/order", again} {
 			if res, again := sendForm(unable.Browser, target); res.StatusCode != 403 || res.Kind() != "device-required" || again == "" || !strings.Contains(res.Text, "still here") {
 				t.Errorf("%.20s never bound: status %d, page %s", target, res.StatusCode, res.Text)

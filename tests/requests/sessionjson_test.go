@@ -139,6 +139,23 @@ func TestNumberOfThePerson(t *testing.T) {
 	}
 }
 
+// A copy of a session that was signed out tells nothing.
+func TestScriptsOfASessionThatHasEnded(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t)
+	b := s.Browser(t)
+	b.SignIn(msauthtest.Ada)
+	copied := b.CookieLine()
+	if res := b.Still().Get("/auth/logout", testsite.SameOrigin...); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("signing out: status %d", res.StatusCode)
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if a, _ := session(t, s.Browser(t), method, "Cookie", copied); a.SignedIn || a.Name != "" || a.Person != 0 || a.SignIn != 0 {
+			t.Errorf("%s: %+v", method, a)
+		}
+	}
+}
+
 // Other sites learn nothing, and keep nobody signed in.
 func TestSessionIsForScriptsOfTheSite(t *testing.T) {
 	t.Parallel()
