@@ -356,7 +356,7 @@ class Wait {
 		dialog.setAttribute("aria-labelledby", title.id);
 		const close = element("button", problem.cancel_label || "\u00d7");
 		dialog.append(title, element("p", problem.detail || ""), login, " ", close);
-		document.body.append(dialog);
+		(document.body || document.documentElement).append(dialog);
 		login.onclick = open;
 		close.onclick = dialog.onclose = cancel;
 		over.then(() => {

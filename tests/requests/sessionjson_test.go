@@ -201,3 +201,30 @@ func TestSessionWhileTheStoreFails(t *testing.T) {
 		t.Error("nobody is signed in afterwards")
 	}
 }
+
+// Two apps cannot tell by the number that they know the same person.
+func TestNumbersOfTwoApps(t *testing.T) {
+	t.Parallel()
+	var numbers []uint64
+	var keys []string
+	for range 2 {
+		s := testsite.New(t)
+		b := s.Browser(t)
+		b.SignIn(msauthtest.Ada)
+		a, _ := session(t, b, http.MethodGet)
+		numbers, keys = append(numbers, a.Person), append(keys, b.User().Key())
+	}
+	if keys[0] != keys[1] || numbers[0] == numbers[1] || numbers[0] == 0 {
+		t.Errorf("numbers %d for the accounts %q", numbers, keys)
+	}
+}
+
+func TestSessionWithoutIdleTimeSaysNone(t *testing.T) {
+	t.Parallel()
+	s := testsite.New(t, func(c *msauth.Config) { c.IdleTimeout = 7 * 24 * time.Hour })
+	b := s.Browser(t)
+	b.SignIn(msauthtest.Ada)
+	if a, res := session(t, b, http.MethodGet); a.Ends.IsZero() || !a.IdleEnds.IsZero() {
+		t.Errorf("%s", res.Text)
+	}
+}
