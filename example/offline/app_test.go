@@ -158,7 +158,7 @@ func TestOneMicrosoftAccountIsOneUsers(t *testing.T) {
 	s := newSite(t)
 	s.connected("zoe", msauthtest.Ada)
 	b := s.user("yan")
-	b.post("/settings/connect").want(http.StatusForbidden, "already connected", "Somebody else has connected it here")
+	b.post("/settings/connect").want(http.StatusForbidden, "already connected", "Somebody else has connected it to their user account")
 	b.get("/settings").want(http.StatusOK, "No account is connected.")
 	s.as(msauthtest.Bruno)
 	b.post("/settings/connect").want(http.StatusOK, msauthtest.Bruno)
