@@ -314,14 +314,15 @@
 // other sites cannot know ([Link].Token).
 //
 // All other requests get 401 from Require: a problem document (RFC 9457) whose
-// login_url a script can open, as that of [Middleware.ScriptURL] does, or a short
-// page with a link if the client prefers HTML. Turbo, Inertia (409), Unpoly, Livewire (419) and htmx get a response that
-// they can follow; see the table in docs/recipes.md. Signing in through such a
-// link leads back to the page that the user was on, or was going to. A form that
-// is posted after its session has ended gets the 401 too, and is never repeated
-// as a GET. The page has the form in it, if a page of this site has posted it and it
-// is small ([Config.KeepForm]): the user signs in in another tab, comes back, and
-// sends it again. Nothing of it is stored. Without that, they can go back in the
+// login_url a script can open, as that of [Middleware.ScriptURL] does, or a
+// short page with a link if the client prefers HTML. Turbo, Inertia (409),
+// Unpoly, Livewire (419) and htmx get a response that they can follow; see the
+// table in docs/recipes.md. Signing in through such a link leads back to the
+// page that the user was on, or was going to. A form that is posted after its
+// session has ended gets the 401 too, and is never repeated as a GET. The page
+// has the form in it, if a page of this site has posted it and it is small
+// ([Config.KeepForm]): the user signs in in another tab, comes back, and sends
+// it again. Nothing of it is stored. Without that, they can go back in the
 // browser and copy what they wrote.
 //
 // # Testing your handlers
