@@ -365,8 +365,7 @@ func (m *Middleware) RequireDevice(maxAge time.Duration) func(http.Handler) http
 			now, longest := time.Now().Unix(), int64(maxAge/time.Second)
 			switch isBound := v.rec.Device != (device.Digest{}); {
 			case !isBound && m.live():
-				k, _ := m.keepForm(w, r)
-				m.unboundPage(w, r, v.rec, k)
+				m.unboundPage(w, r, v.rec, m.keepForm(w, r))
 			case !isBound && now-v.rec.AuthTime > longest:
 				m.ask(w, r, v.rec, provider.Requirement{MaxAge: maxAge})
 			case isBound && now-v.bound.Proved > longest:

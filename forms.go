@@ -57,9 +57,10 @@ type resend struct {
 
 // keepForm reads the form that a request posts, if a page can keep it. On such a page a
 // person signs in, in another tab, and sends the form again. Nothing of it is stored.
-func (m *Middleware) keepForm(w http.ResponseWriter, r *http.Request) (*keptForm, bool) {
+// keepForm returns nil if there is no form, or none that can be kept.
+func (m *Middleware) keepForm(w http.ResponseWriter, r *http.Request) *keptForm {
 	if r.Method != http.MethodPost {
-		return nil, false
+		return nil
 	}
 	k := &keptForm{}
 	path, cut := web.ReturnPath(web.RequestPath(r), m.ownRoute, "")
@@ -77,7 +78,7 @@ func (m *Middleware) keepForm(w http.ResponseWriter, r *http.Request) (*keptForm
 	}
 	if reason != "" {
 		m.log.DebugContext(r.Context(), "msauth: form not kept", "reason", reason)
-		return nil, false
+		return nil
 	}
 	k.resend = resend{path: path, length: int(r.ContentLength)}
 	// The session may be over: its cookie still says whose form it is.
@@ -88,7 +89,7 @@ func (m *Middleware) keepForm(w http.ResponseWriter, r *http.Request) (*keptForm
 			k.resend.name = nameOf(&sent.raw.User)
 		}
 	}
-	return k, true
+	return k
 }
 
 // fromOwnPage reports whether a browser says that a page of this site loads the page
@@ -368,8 +369,8 @@ func (m *Middleware) withForm(k *keptForm, p Page) Page {
 // keepOn puts the form of a request, if it can be kept, on a page that says why it is
 // not served.
 func (m *Middleware) keepOn(w http.ResponseWriter, r *http.Request, p Page) Page {
-	k, ok := m.keepForm(w, r)
-	if ok {
+	k := m.keepForm(w, r)
+	if k != nil {
 		p = noted(p)
 	}
 	return m.withForm(k, p)

@@ -215,15 +215,13 @@ func (m *Middleware) require(next http.Handler, first provider.Requirement) http
 		case binding:
 			m.bindingPage(w, r, m.returnPath(web.RequestPath(r)))
 		case unbound:
-			k, _ := m.keepForm(w, r)
-			m.unboundPage(w, r, v.unbound, k)
+			m.unboundPage(w, r, v.unbound, m.keepForm(w, r))
 		case declined:
 			m.declinedPage(w, r, first)
 		case brake:
 			m.loopPage(w, r, m.LoginURL(LoginOptions{ReturnTo: web.RequestPath(r)}))
 		case broken:
-			k, _ := m.keepForm(w, r)
-			m.brokenPage(w, r, v.err, k)
+			m.brokenPage(w, r, v.err, m.keepForm(w, r))
 		default:
 			d := first
 			if v.rec != nil {

@@ -177,7 +177,7 @@ func (m *Middleware) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 //		p.ServeHTTP(w, r)
 //	},
 //
-// It loads nothing, and its style is the one that the Content-Security-Policy allows.
+// It loads nothing but Script, and its style is the one that the Content-Security-Policy allows.
 func (p Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.Language != "" {
 		w.Header().Set("Content-Language", p.Language)
@@ -236,7 +236,7 @@ func (m *Middleware) unauthorized(w http.ResponseWriter, r *http.Request, rec *s
 	if html {
 		var k *keptForm
 		if status == http.StatusUnauthorized {
-			k, _ = m.keepForm(w, r)
+			k = m.keepForm(w, r)
 		}
 		m.signInPage(w, r, status, more, login, k)
 		return

@@ -330,8 +330,7 @@ func (m *Middleware) Challenge(w http.ResponseWriter, r *http.Request, err error
 	}
 	r, v := m.attach(w, r)
 	if v.err != nil {
-		k, _ := m.keepForm(w, r)
-		m.brokenPage(w, r, v.err, k)
+		m.brokenPage(w, r, v.err, m.keepForm(w, r))
 		return true
 	}
 	var d provider.Requirement
@@ -408,7 +407,7 @@ func (m *Middleware) undecided(w http.ResponseWriter, r *http.Request, err error
 		Links:  []Link{{URL: m.askedPage(r), TextID: "try-again"}},
 		Err:    err,
 	}
-	if k, ok := m.keepForm(w, r); ok {
+	if k := m.keepForm(w, r); k != nil {
 		p.Links = nil
 		p = m.withForm(k, noted(p))
 	}
