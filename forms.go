@@ -12,9 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"example.com/msauth/internal/compact"
+	"example.com/msauth/internal/form"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/session"
 	"example.com/msauth/internal/web"
@@ -29,8 +29,6 @@ func (f Field) Format(s fmt.State, verb rune) { fmt.Fprintf(s, "msauth.Field(%q)
 const (
 	// maxKeptForm limits the body of a form that is kept, in bytes.
 	maxKeptForm = 64 << 10
-	// maxKeptFields limits its fields.
-	maxKeptFields = 1000
 	// maxKeptPath limits the address that it was posted to: the redirect there must
 	// fit beside a session into the headers of one answer.
 	maxKeptPath = 500
@@ -152,53 +150,11 @@ func readForm(w http.ResponseWriter, r *http.Request) (fields []Field, reason st
 	if limited {
 		_ = patience.SetReadDeadline(time.Time{})
 	}
-	return parseForm(string(body[:n]))
-}
-
-// parseForm returns the fields of a form as a browser sends it, in their order (WHATWG
-// URL, application/x-www-form-urlencoded). A form with hidden fields of these names and
-// values must send the same again; of what it could not, parseForm returns the reason.
-func parseForm(body string) (fields []Field, reason string) {
-	if body == "" {
-		return nil, ""
+	kept, reason := form.Parse(string(body[:n]))
+	for _, f := range kept {
+		fields = append(fields, Field(f))
 	}
-	n := strings.Count(body, "&") + 1
-	if n > maxKeptFields {
-		return nil, "too many fields"
-	}
-	fields = make([]Field, 0, n)
-	for pair := range strings.SplitSeq(body, "&") {
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok || strings.Contains(pair, ";") {
-			return nil, "not as browsers send forms"
-		}
-		name, err := url.QueryUnescape(name)
-		if err != nil {
-			return nil, "broken encoding"
-		}
-		if value, err = url.QueryUnescape(value); err != nil {
-			return nil, "broken encoding"
-		}
-		switch {
-		case name == "":
-			return nil, "field without a name" // browsers leave it out
-		case !plainText(name) || !plainText(value):
-			return nil, "not text that a page can hold"
-		case strings.EqualFold(name, "_charset_") && value != "UTF-8":
-			return nil, "another encoding" // browsers put the page's own in place of the value
-		}
-		fields = append(fields, Field{name, value})
-	}
-	return fields, ""
-}
-
-// plainText reports whether a hidden field sends a text as it is: HTML cannot hold a NUL,
-// and browsers make CR LF of every other end of a line (HTML, "constructing the entry
-// list", and the encoding of forms).
-func plainText(s string) bool {
-	lines := strings.Count(s, "\r\n")
-	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 &&
-		strings.Count(s, "\r") == lines && strings.Count(s, "\n") == lines
+	return fields, reason
 }
 
 // nameOf is what a person knows an account by.

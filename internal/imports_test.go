@@ -42,6 +42,9 @@ var rooms = map[string]room{
 		rooms: map[string]string{"seal": "the strict base64 of JWTs"},
 		never: map[string]string{"net/http": "texts know no HTTP"},
 	},
+	"form": {
+		never: map[string]string{"net/http": "bytes know no HTTP"},
+	},
 	"catalog": {
 		others: []string{"golang.org/x/text/language"},
 		never:  map[string]string{"net/http": "texts know no HTTP"},
