@@ -145,6 +145,23 @@ func (s *site) end(t *testing.T, b *chrome.Tab) {
 	}
 }
 
+// signedIn is a window on a page with the form, after Ada's sign-in there. The console must
+// have nothing to say until the end of the test.
+func (s *site) signedIn(t *testing.T, path string) *chrome.Tab {
+	t.Helper()
+	b := chrome.NewWindow(t, chrome.Shared(t))
+	complaints := b.Complaints()
+	t.Cleanup(func() {
+		if got := complaints(); len(got) != 0 {
+			t.Errorf("the console says %q", got)
+		}
+	})
+	b.Open(s.url + path)
+	pick(b, "Ada")
+	b.Until(`document.getElementById("f")`)
+	return b
+}
+
 // signInBeside signs a person in by the page of a kept form: in another tab, which closes
 // when that is done. With scripts the page says so by itself.
 func signInBeside(b *chrome.Tab, name string, scripts bool) {
@@ -229,11 +246,7 @@ func TestFormSaysWhenItCanBeSent(t *testing.T) {
 					claims["auth_time"] = time.Now().Add(-time.Hour).Unix()
 				}
 			})
-			b := chrome.NewWindow(t, chrome.Shared(t))
-			complaints := b.Complaints()
-			b.Open(s.url + c.form)
-			pick(b, "Ada")
-			b.Until(`document.getElementById("f")`)
+			b := s.signedIn(t, c.form)
 			c.end(s, b)
 			b.Follow(type_ + order)
 			b.Until(`document.getElementById("msauth-sign-in-required")`)
@@ -255,9 +268,6 @@ func TestFormSaysWhenItCanBeSent(t *testing.T) {
 			if got := s.ordered(); len(got) != 1 || !strings.Contains(got[0], "as "+msauthtest.Ada) || !strings.Contains(got[0], "first+line") {
 				t.Errorf("the handler got %q", got)
 			}
-			if got := complaints(); len(got) != 0 {
-				t.Errorf("the console says %q", got)
-			}
 		})
 	}
 }
@@ -265,11 +275,7 @@ func TestFormSaysWhenItCanBeSent(t *testing.T) {
 func TestFormOfAnotherAccount(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	b := chrome.NewWindow(t, chrome.Shared(t))
-	complaints := b.Complaints()
-	b.Open(s.url + "/form")
-	pick(b, "Ada")
-	b.Until(`document.getElementById("f")`)
+	b := s.signedIn(t, "/form")
 	s.end(t, b)
 	b.Follow(type_ + order)
 	signInBeside(b, "Bruno", true)
@@ -289,9 +295,6 @@ func TestFormOfAnotherAccount(t *testing.T) {
 	if got := s.ordered(); len(got) != 1 || !strings.Contains(got[0], "as "+msauthtest.Bruno) || !strings.Contains(got[0], "first+line") {
 		t.Errorf("the handler got %q", got)
 	}
-	if got := complaints(); len(got) != 0 {
-		t.Errorf("the console says %q", got)
-	}
 }
 
 // A handler that asks for more gets the form after the step-up.
@@ -303,11 +306,7 @@ func TestFormThatNeedsAStepUp(t *testing.T) {
 			claims["auth_time"] = time.Now().Add(-time.Hour).Unix()
 		}
 	})
-	b := chrome.NewWindow(t, chrome.Shared(t))
-	complaints := b.Complaints()
-	b.Open(s.url + "/fresh-form")
-	pick(b, "Ada")
-	b.Until(`document.getElementById("f")`)
+	b := s.signedIn(t, "/fresh-form")
 	b.Follow(type_ + order)
 	if text := b.Text(); !strings.Contains(text, "sign in again for this") || !strings.Contains(text, "what you wrote is still here") {
 		t.Fatalf("the page says %q", text)
@@ -323,20 +322,13 @@ func TestFormThatNeedsAStepUp(t *testing.T) {
 	if got := s.ordered(); len(got) != 1 || !strings.Contains(got[0], "POST /fresh?kind=a%20b&to=%2Fx as "+msauthtest.Ada) || !strings.Contains(got[0], "first+line") {
 		t.Errorf("the handler got %q", got)
 	}
-	if got := complaints(); len(got) != 0 {
-		t.Errorf("the console says %q", got)
-	}
 }
 
 // What cannot be sent any more is shown, to be copied.
 func TestFormOfADamagedAddress(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	b := chrome.NewWindow(t, chrome.Shared(t))
-	complaints := b.Complaints()
-	b.Open(s.url + "/form")
-	pick(b, "Ada")
-	b.Until(`document.getElementById("f")`)
+	b := s.signedIn(t, "/form")
 	s.end(t, b)
 	b.Follow(type_ + order)
 	b.Follow(`document.querySelector("form").setAttribute("action", "/auth/again?form=x"); document.querySelector("form button").click()`)
@@ -350,8 +342,5 @@ func TestFormOfADamagedAddress(t *testing.T) {
 	got := chrome.Eval[string](b, `document.querySelector("textarea").value`)
 	if !strings.HasPrefix(got, "\n first line\nsecond \"quoted\" 'too'\n\n<b>&amp; </textarea></form>") || !strings.HasSuffix(got, "end \n") {
 		t.Errorf("to copy: %q", got)
-	}
-	if got := complaints(); len(got) != 0 {
-		t.Errorf("the console says %q", got)
 	}
 }
