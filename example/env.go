@@ -25,6 +25,7 @@ import (
 //	AZURE_FEDERATED_TOKEN_FILE           a token of another issuer, as in AKS
 //	AZURE_CLIENT_CERTIFICATE_PATH        a PEM file: certificate and private key
 //	AZURE_CLIENT_SEND_CERTIFICATE_CHAIN  1 or true: trust by subject and issuer
+//	AZURE_CLIENT_SECRET_FILE             a file with a client secret: of these examples
 //	AZURE_CLIENT_SECRET                  a client secret
 //
 // The app needs one of the token, the certificate and the secret. If several are
@@ -35,6 +36,8 @@ import (
 //	MSAUTH_KEYS      keys that seal the cookies: base64, separated by commas
 //	MSAUTH_SCOPES    by default "User.Read Files.Read"
 //	PORT             by default 8080
+//	LISTEN_ADDR      HOST:PORT to listen at; by default PORT, at localhost if
+//	                 MSAUTH_BASE_URL is there, else at all interfaces
 //
 // Files.ReadWrite and Calendars.Read are requested when they are first needed.
 //

@@ -54,5 +54,5 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 		return err
 	}
 	set.announce(out)
-	return webapp.Serve(ctx, listener, newApp(auth, set, log), out, log)
+	return webapp.Serve(ctx, listener, newApp(auth, set, log), auth.Close, out, log)
 }

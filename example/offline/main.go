@@ -60,8 +60,12 @@ func serve(ctx context.Context, getenv func(string) string, out io.Writer, log *
 		a.work(ctx)
 	}()
 	set.announce(out)
-	err = webapp.Serve(ctx, listener, a.handler(), out, log)
-	stop()
-	<-worked // before the database is closed
-	return err
+	// The worker stops at once. What it has asked Microsoft for may still be under
+	// way, and is stored before the database is closed.
+	end := func(ctx context.Context) error {
+		stop()
+		<-worked
+		return a.auth.Close(ctx)
+	}
+	return webapp.Serve(ctx, listener, a.handler(), end, out, log)
 }

@@ -5,9 +5,9 @@ import (
 	_ "embed"
 	"errors"
 	"html/template"
-	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"example.com/msauth"
 )
@@ -16,7 +16,9 @@ type app struct {
 	auth     *msauth.Middleware
 	set      *settings
 	log      *slog.Logger
-	commands *commands // nil but in tests
+	stopping <-chan struct{} // closed when the program is to end
+	started  atomic.Bool     // users could sign in once
+	commands *commands       // nil but in tests
 }
 
 // handler is the whole site.
@@ -27,17 +29,14 @@ func (a *app) handler() http.Handler {
 	mux.Handle("GET /me", a.auth.Require(http.HandlerFunc(a.page)))
 	mux.Handle("POST /sign-out-everywhere", a.auth.Require(http.HandlerFunc(a.signOutEverywhere)))
 	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.HandleFunc("GET /startupz", a.startupz)
 	if a.commands != nil {
 		a.debug(mux)
 	}
 	// Other sites must not be able to send the form.
 	return http.NewCrossOriginProtection().Handler(mux)
 }
-
-// healthz is for the load balancer. It says that the server runs, and nothing of
-// Redis or Microsoft: if these fail they do so for all servers, which serve the people
-// who are signed in nevertheless. auth.Ready and auth.Stats are for alerts.
-func healthz(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
 
 // signOutEverywhere ends all sessions of the person, in all browsers. An administrator
 // would do it for others, by their User.Key.

@@ -28,10 +28,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -41,10 +41,16 @@ import (
 	"example.com/msauth/redisshared"
 )
 
-func main() { webapp.Main(run) }
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == "health" {
+		health(os.Getenv, os.Stdout)
+		return
+	}
+	webapp.Main(run)
+}
 
 // run serves the site until ctx is done.
-func run(ctx context.Context, getenv func(string) string, out io.Writer, log *slog.Logger) (err error) {
+func run(ctx context.Context, getenv func(string) string, out io.Writer, log *slog.Logger) error {
 	set, err := readSettings(getenv)
 	if err != nil {
 		return err
@@ -59,28 +65,32 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 
 	set.Auth.Shared = shared
 	set.Auth.Logger = log.With("instance", set.instance)
-	auth, err := msauth.New(set.Auth)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		// What the other servers do not know yet is passed on, as long as this may
-		// take. Afterwards nothing is lost but that.
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		err = errors.Join(err, auth.Close(ctx))
-	}()
-
 	listener, err := webapp.Listen(set.Listen, "go run ./example/replicas")
 	if err != nil {
 		return err
 	}
-	a := &app{auth: auth, set: set, log: log}
+	defer listener.Close()
+	auth, err := msauth.New(set.Auth)
+	if err != nil {
+		return err
+	}
+	a := &app{auth: auth, set: set, log: log, stopping: ctx.Done()}
 	if set.debug {
 		a.commands = countCommands(client)
 	}
 	fmt.Fprintf(out, "Server %s\n\n  Open %s\n\n", set.instance, set.HomeURL())
 	set.PrintNotes(out)
-	// Serve returns when http.Server.Shutdown has: no request is under way.
-	return webapp.Serve(ctx, listener, a.handler(), out, log)
+	// Serve shuts the server down and then calls auth.Close, which waits for renewals
+	// under way and tells the other servers what they do not know yet.
+	return webapp.Serve(later(ctx, set.delay), listener, a.handler(), auth.Close, out, log)
+}
+
+// later returns a context that is done some time after ctx.
+func later(ctx context.Context, delay time.Duration) context.Context {
+	if delay == 0 {
+		return ctx
+	}
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(delay, cancel) })
+	return late
 }

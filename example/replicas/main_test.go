@@ -6,12 +6,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/sharedtest"
+	"example.com/msauth/tests/testsite"
 )
 
 const testKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -43,12 +47,32 @@ func TestSettings(t *testing.T) {
 	if got := strings.Join(set.redis.Addrs, " "); got != "localhost:6379" || !strings.HasSuffix(set.instance, ":8080") || set.Listen != "localhost:8080" {
 		t.Errorf("%+v", set)
 	}
+	dir := t.TempDir()
+	password, keys := filepath.Join(dir, "password"), filepath.Join(dir, "keys")
+	testsite.Replace(t, password, []byte("from-a-file\n"))
+	testsite.Replace(t, keys, []byte(testKey+"\n"))
+	set, err = readSettings(good("REDIS_PASSWORD_FILE", password, "REDIS_TLS", "1", "MSAUTH_KEYS", "", "MSAUTH_KEY_FILES", keys,
+		"MSAUTH_BASE_URL", "https://localhost:8443/auth", "LISTEN_ADDR", ":8080", "SHUTDOWN_DELAY", "5s").get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set.redis.Password != "from-a-file" || set.redis.TLSConfig == nil || !slices.Equal(set.Auth.KeyFiles, []string{keys}) ||
+		set.Listen != ":8080" || set.Here || set.delay != 5*time.Second {
+		t.Errorf("TLS %v, files %q, listen %q, delay %v", set.redis.TLSConfig != nil, set.Auth.KeyFiles, set.Listen, set.delay)
+	}
 	for _, tt := range []struct {
 		env  env
 		want string
 	}{
+		{good("MSAUTH_KEY_FILES", keys), "are both set"},
+		{good("REDIS_PASSWORD_FILE", password, "REDIS_PASSWORD", "a-password"), "are both set"},
+		{good("REDIS_PASSWORD_FILE", filepath.Join(dir, "none")), "REDIS_PASSWORD_FILE: open "},
+		{good("REDIS_TLS", "yes"), "REDIS_TLS"},
+		{good("LISTEN_ADDR", "8080"), "LISTEN_ADDR"},
+		{good("SHUTDOWN_DELAY", "5"), "SHUTDOWN_DELAY"},
+		{good("SHUTDOWN_DELAY", "2h"), "SHUTDOWN_DELAY"},
 		{env{}, "AZURE_CLIENT_ID is not set"},
-		{good("MSAUTH_KEYS", ""), "MSAUTH_KEYS is not set"},
+		{good("MSAUTH_KEYS", ""), "MSAUTH_KEYS are not set"},
 		{good("REDIS_ADDRS", "redis"), `"redis" must be HOST:PORT`},
 		{good("PORT", "http"), "PORT"},
 		{good("MSAUTH_KEYS", "MDEy"), "Keys[0]"},

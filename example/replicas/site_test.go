@@ -95,8 +95,15 @@ var transport = &http.Transport{MaxIdleConnsPerHost: 300, IdleConnTimeout: 10 * 
 // newSite starts a site on Redis, which env tells the program of.
 func newSite(t *testing.T, env ...string) *site {
 	t.Helper()
-	s := &site{t: t, ms: msauthtest.NewServer()}
-	t.Cleanup(s.ms.Close)
+	ms := msauthtest.NewServer()
+	t.Cleanup(ms.Close)
+	return newSiteAt(t, ms, env...)
+}
+
+// newSiteAt is newSite for a Microsoft that listens already.
+func newSiteAt(t *testing.T, ms *msauthtest.Server, env ...string) *site {
+	t.Helper()
+	s := &site{t: t, ms: ms}
 	proxy := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			to := s.only.Load()

@@ -11,7 +11,7 @@ import (
 
 // CredentialVariables are the variables that [ReadSettings] takes Auth.Credentials
 // from, the most preferred first.
-var CredentialVariables = []string{"AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_SECRET"}
+var CredentialVariables = []string{"AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_SECRET_FILE", "AZURE_CLIENT_SECRET"}
 
 // readCredentials returns the ways in which the app proves itself, the most
 // preferred first, and a text about each.
@@ -32,6 +32,9 @@ func readCredentials(getenv func(string) string) (list []msauth.Credential, text
 				return nil, nil, fmt.Errorf("%s: %w", name, err)
 			}
 			text, credential = "the token in "+value, msauth.FederatedTokenFile(value)
+		}
+		if name == "AZURE_CLIENT_SECRET_FILE" {
+			text, credential = "the client secret in "+value, msauth.SecretFile(value)
 		}
 		if name == "AZURE_CLIENT_CERTIFICATE_PATH" {
 			text, credential = "the certificate in "+value, msauth.CertificateFiles(value, value)

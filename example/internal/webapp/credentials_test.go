@@ -23,6 +23,8 @@ func TestCredentials(t *testing.T) {
 	testsite.Replace(t, empty, nil)
 
 	const secret = "a-client-secret"
+	file := filepath.Join(dir, "secret")
+	testsite.Replace(t, file, []byte(secret+"\n"))
 	for _, tt := range []struct {
 		name string
 		env  map[string]string
@@ -31,19 +33,23 @@ func TestCredentials(t *testing.T) {
 	}{
 		{name: "a secret", env: map[string]string{"AZURE_CLIENT_SECRET": secret},
 			want: "The app proves itself with the client secret in AZURE_CLIENT_SECRET.\n"},
+		{name: "a secret in a file", env: map[string]string{"AZURE_CLIENT_SECRET_FILE": file},
+			want: "The app proves itself with the client secret in " + file + ".\n"},
 		{name: "a certificate", env: map[string]string{"AZURE_CLIENT_CERTIFICATE_PATH": pem},
 			want: "The app proves itself with the certificate in " + pem + ".\n"},
 		{name: "a certificate with its chain", env: map[string]string{"AZURE_CLIENT_CERTIFICATE_PATH": pem, "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": "True"},
 			want: "The app proves itself with the certificate in " + pem + ", sent with its chain.\n"},
 		{name: "a federated token", env: map[string]string{"AZURE_FEDERATED_TOKEN_FILE": token, "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": "1"},
 			want: "The app proves itself with the token in " + token + ".\n"},
-		{name: "all of them", env: map[string]string{"AZURE_CLIENT_SECRET": secret, "AZURE_CLIENT_CERTIFICATE_PATH": pem, "AZURE_FEDERATED_TOKEN_FILE": token},
-			want: "in the first of these ways that works:\n\n  1. the token in " + token + "\n  2. the certificate in " + pem + "\n  3. the client secret in AZURE_CLIENT_SECRET\n"},
+		{name: "all of them", env: map[string]string{"AZURE_CLIENT_SECRET": secret, "AZURE_CLIENT_SECRET_FILE": file, "AZURE_CLIENT_CERTIFICATE_PATH": pem, "AZURE_FEDERATED_TOKEN_FILE": token},
+			want: "in the first of these ways that works:\n\n  1. the token in " + token + "\n  2. the certificate in " + pem + "\n  3. the client secret in " + file + "\n  4. the client secret in AZURE_CLIENT_SECRET\n"},
 		{name: "none", fail: "AZURE_CLIENT_ID is set, and nothing to prove it with: set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE"},
 		{name: "no such certificate", env: map[string]string{"AZURE_CLIENT_CERTIFICATE_PATH": filepath.Join(dir, "none")},
 			fail: "AZURE_CLIENT_CERTIFICATE_PATH: stat "},
 		{name: "no such token", env: map[string]string{"AZURE_FEDERATED_TOKEN_FILE": filepath.Join(dir, "none"), "AZURE_CLIENT_SECRET": secret},
 			fail: "AZURE_FEDERATED_TOKEN_FILE: stat "},
+		{name: "no such secret", env: map[string]string{"AZURE_CLIENT_SECRET_FILE": filepath.Join(dir, "none")},
+			fail: "AZURE_CLIENT_SECRET_FILE: stat "},
 		{name: "a token for a certificate", env: map[string]string{"AZURE_CLIENT_CERTIFICATE_PATH": token}, fail: token + ": has no private key in PEM form"},
 		{name: "a certificate for a token", env: map[string]string{"AZURE_FEDERATED_TOKEN_FILE": pem}, fail: pem + ": is not a JWT"},
 		{name: "an empty file", env: map[string]string{"AZURE_FEDERATED_TOKEN_FILE": empty}, fail: empty + ": is empty"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -18,9 +19,9 @@ import (
 // Settings are the settings that the examples read from the environment:
 //
 //	AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_AUTHORITY_HOST
-//	AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE
-//	AZURE_CLIENT_SEND_CERTIFICATE_CHAIN
-//	MSAUTH_BASE_URL, MSAUTH_KEYS, PORT
+//	AZURE_CLIENT_SECRET, AZURE_CLIENT_SECRET_FILE, AZURE_CLIENT_CERTIFICATE_PATH
+//	AZURE_CLIENT_SEND_CERTIFICATE_CHAIN, AZURE_FEDERATED_TOKEN_FILE
+//	MSAUTH_BASE_URL, MSAUTH_KEYS, PORT, LISTEN_ADDR
 type Settings struct {
 	Auth   msauth.Config
 	Mount  string   // path of the msauth handler, such as "/auth/"
@@ -54,7 +55,7 @@ func ReadSettings(getenv func(string) string) (Settings, error) {
 }
 
 // ReadSite reads the settings that have nothing to do with the app registration:
-// MSAUTH_BASE_URL, MSAUTH_KEYS and PORT.
+// MSAUTH_BASE_URL, MSAUTH_KEYS, PORT and LISTEN_ADDR.
 func ReadSite(getenv func(string) string) (Settings, error) {
 	var set Settings
 	port := cmp.Or(getenv("PORT"), "8080")
@@ -74,6 +75,15 @@ func ReadSite(getenv func(string) string) (Settings, error) {
 	set.Listen = ":" + port
 	if set.Here = IsLoopback(base.Hostname()); set.Here {
 		set.Listen = "localhost:" + port // not reachable from the network
+	}
+	if addr := getenv("LISTEN_ADDR"); addr != "" {
+		// As in a container, whose network is its own: what is reachable is not what
+		// the address of the site tells.
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return set, fmt.Errorf("LISTEN_ADDR is %q: must be HOST:PORT, or :PORT for all interfaces", addr)
+		}
+		set.Listen, set.Here = addr, set.Here && IsLoopback(host)
 	}
 	return set, nil
 }

@@ -9,6 +9,7 @@ package webapp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,9 +43,18 @@ func Listen(address, command string) (net.Listener, error) {
 	return listener, nil
 }
 
+// How long the end of a program takes at most. What stops and restarts it must wait
+// for the sum, or kills it in the middle: see docs/operations.md.
+const (
+	requestTime = 10 * time.Second // for open requests
+	closeTime   = 20 * time.Second // for token requests: 15 seconds, and what follows them
+)
+
 // Serve serves until ctx is done. Then it lets open requests finish, for at most
-// ten seconds.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler, out io.Writer, log *slog.Logger) error {
+// ten seconds. At last it calls end, which is the method Close of a
+// [msauth.Middleware]: a renewal can go on when the request that began it has been
+// answered, and what comes of it must not be lost.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, end func(context.Context) error, out io.Writer, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -55,16 +65,18 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, out
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
+	var err error
 	select {
-	case err := <-failed:
-		return err
+	case err = <-failed:
 	case <-ctx.Done():
+		fmt.Fprintln(out, "Stopping.")
+		ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close() // a long download must not keep the program running
+		}
 	}
-	fmt.Fprintln(out, "Stopping.")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	if server.Shutdown(ctx) != nil {
-		server.Close() // a long download must not keep the program running
-	}
-	return nil
+	return errors.Join(err, end(ctx))
 }

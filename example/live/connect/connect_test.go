@@ -153,7 +153,7 @@ func TestPassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newSite(set, slog.New(slog.NewTextHandler(io.Discard, nil))); err == nil || !strings.Contains(err.Error(), "SITE_PASSWORD") {
+	if _, _, err := newSite(set, slog.New(slog.NewTextHandler(io.Discard, nil))); err == nil || !strings.Contains(err.Error(), "SITE_PASSWORD") {
 		t.Errorf("in public without a password: %v", err)
 	}
 }

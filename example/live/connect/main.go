@@ -42,11 +42,11 @@ type site struct {
 	users *users
 }
 
-// newSite returns the handler of the whole site.
-func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
+// newSite returns the handler of the whole site, and the Middleware in it.
+func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, *msauth.Middleware, error) {
 	users, err := newUsers(set)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := set.Auth
 	c.Tokens = &memory{entries: map[string]msauth.StoredTokens{}}
@@ -61,11 +61,11 @@ func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
 	}
 	auth, err := msauth.New(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	microsoft, err := url.Parse(c.Authority)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s := &site{livesite.Site{Set: set, Auth: auth, Log: log, Pages: pages}, users}
 
@@ -81,7 +81,7 @@ func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
 	}
 	// The answer to the form "connect" redirects to Microsoft, to which browsers apply
 	// form-action.
-	return s.Handler(mux, microsoft.Scheme+"://"+microsoft.Host), nil
+	return s.Handler(mux, microsoft.Scheme+"://"+microsoft.Host), auth, nil
 }
 
 // member is for what only users of the site can do.

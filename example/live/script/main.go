@@ -37,11 +37,11 @@ func main() { program.Main() }
 
 type site struct{ livesite.Site }
 
-// newSite returns the handler of the whole site.
-func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
+// newSite returns the handler of the whole site, and the Middleware in it.
+func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, *msauth.Middleware, error) {
 	auth, err := msauth.New(set.Auth)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s := &site{livesite.Site{Set: set, Auth: auth, Log: log, Pages: pages}}
 
@@ -55,7 +55,7 @@ func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
 	// Load answers always, Require with 401 and login_url if nobody is signed in.
 	mux.Handle("GET /api/status", auth.Load(http.HandlerFunc(s.status)))
 	mux.Handle("GET /api/me", auth.Require(http.HandlerFunc(s.me)))
-	return s.Handler(mux, ""), nil
+	return s.Handler(mux, ""), auth, nil
 }
 
 // links are those of the page.

@@ -37,18 +37,18 @@ type site struct {
 	other string // URL of the other part of the site
 }
 
-// newSite returns the handler of the whole site.
-func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
+// newSite returns the handler of the whole site, and the Middleware in it.
+func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, *msauth.Middleware, error) {
 	// set.Auth has the Authority "https://login.live.com" and, while the client
 	// secret is being changed, two Credentials with their versions. The scopes are
 	// the default: wl.basic, wl.signin and wl.offline_access.
 	auth, err := msauth.New(set.Auth)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	other, err := newOther(set.Auth, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s := &site{livesite.Site{Set: set, Auth: auth, Log: log, Pages: pages}, set.HomeURL() + "other"}
 
@@ -65,7 +65,7 @@ func newSite(set *livesite.Settings, log *slog.Logger) (http.Handler, error) {
 	mux.Handle("POST /token", http.NewCrossOriginProtection().Handler(auth.Require(s.Page(s.bringToken))))
 
 	mux.Handle("POST /other", other)
-	return s.Handler(mux, ""), nil
+	return s.Handler(mux, ""), auth, nil
 }
 
 // links are where a page leads people to sign in.

@@ -26,8 +26,8 @@ var shared embed.FS
 type Program struct {
 	Name    string // on its pages and in the terminal
 	Command string // that starts it
-	// Site makes its handler.
-	Site func(set *Settings, log *slog.Logger) (http.Handler, error)
+	// Site makes its handler, and the Middleware in it, which is closed at the end.
+	Site func(set *Settings, log *slog.Logger) (http.Handler, *msauth.Middleware, error)
 }
 
 // Main runs the program and exits.
@@ -45,7 +45,7 @@ func (p Program) Run(ctx context.Context, getenv func(string) string, out io.Wri
 		set.UseLocal(microsoft)
 	}
 	set.Auth.Logger = log
-	site, err := p.Site(set, log)
+	site, auth, err := p.Site(set, log)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (p Program) Run(ctx context.Context, getenv func(string) string, out io.Wri
 		return err
 	}
 	set.announce(out, p.Name)
-	return webapp.Serve(ctx, listener, webapp.Logged(log, site), out, log)
+	return webapp.Serve(ctx, listener, webapp.Logged(log, site), auth.Close, out, log)
 }
 
 // NewPages parses the pages templates/NAME.html of a sample. Besides the functions

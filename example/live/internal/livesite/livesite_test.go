@@ -89,11 +89,12 @@ func TestRun(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	p := Program{Name: "Sample", Command: "go run ./sample", Site: func(set *Settings, log *slog.Logger) (http.Handler, error) {
-		if _, err := msauth.New(set.Auth); err != nil || set.Local == "" {
+	p := Program{Name: "Sample", Command: "go run ./sample", Site: func(set *Settings, log *slog.Logger) (http.Handler, *msauth.Middleware, error) {
+		auth, err := msauth.New(set.Auth)
+		if err != nil || set.Local == "" {
 			t.Errorf("%v, local %q", err, set.Local)
 		}
-		return http.NotFoundHandler(), nil
+		return http.NotFoundHandler(), auth, err
 	}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	env := map[string]string{"PORT": port, "LIVE_CLIENT_SECRET_0": "left over"}
@@ -127,7 +128,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	failing := errors.New("no site")
-	p.Site = func(*Settings, *slog.Logger) (http.Handler, error) { return nil, failing }
+	p.Site = func(*Settings, *slog.Logger) (http.Handler, *msauth.Middleware, error) { return nil, nil, failing }
 	if err := p.Run(t.Context(), getenv(env), out, log); !errors.Is(err, failing) {
 		t.Errorf("%v, want %v", err, failing)
 	}

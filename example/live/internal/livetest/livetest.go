@@ -75,7 +75,7 @@ func (s *Site) start(p livesite.Program, port string, env map[string]string) htt
 	log := &buffer{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	set.Auth.Logger = logger
-	site, err := p.Site(set, logger)
+	site, _, err := p.Site(set, logger)
 	if err != nil {
 		s.T.Fatal(err)
 	}
