@@ -15,6 +15,10 @@
 // The flag -certificate registers the certificate in a PEM file, for an app that
 // authenticates with that. If there is no such file, the command makes one, with
 // a certificate of 90 days and its private key.
+//
+// In a container, -addr is the address by which browsers and the app reach it, with a
+// host below .localhost, and -insecure-listen the one to listen on. Publish its port on
+// loopback only: whoever can reach it can sign in as anybody.
 package main
 
 import (
@@ -68,7 +72,9 @@ func find(ms *msauthtest.Server, name string) (msauthtest.User, error) {
 // options are the values of the flags.
 type options struct {
 	addr                   string // empty: defaultAddr, or a free port
+	insecureListen         string // in place of addr
 	clientID, clientSecret string
+	clientSecretFile       string // in place of clientSecret
 	lifetime               time.Duration
 	autoSignIn             string
 	roles                  []string // person=role
@@ -80,8 +86,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("msauthtest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.addr, "addr", "", "loopback `address` to listen on; port 0 takes a free one (default "+defaultAddr+", or a free port if that is in use)")
+	flags.StringVar(&o.insecureListen, "insecure-listen", "", "`address` to listen on in place of -addr, in a container: whoever can reach it can sign in as anybody")
 	flags.StringVar(&o.clientID, "client-id", "", "the app's client `id` (default random)")
 	flags.StringVar(&o.clientSecret, "client-secret", "", "the app's client `secret` (default random)")
+	flags.StringVar(&o.clientSecretFile, "client-secret-file", "", "a `file` with the app's client secret")
 	flags.DurationVar(&o.lifetime, "lifetime", 0, "lifetime of access tokens (default 60 to 90 minutes, at random)")
 	flags.StringVar(&o.autoSignIn, "auto-sign-in", "", "sign in this `person` without showing the page")
 	flags.Func("role", "give a person an app role, as in Ada=Admin; may be repeated (`person=role`)", func(text string) error {
@@ -98,14 +106,39 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if o.insecureListen != "" && o.addr == "" {
+		return o, errors.New("-insecure-listen needs -addr, which tells by what address it is reached")
+	}
+	if o.clientSecretFile != "" {
+		secret, err := os.ReadFile(o.clientSecretFile)
+		if err != nil {
+			return o, fmt.Errorf("-client-secret-file: %w", err)
+		}
+		if o.clientSecret = strings.TrimSpace(string(secret)); o.clientSecret == "" {
+			return o, fmt.Errorf("-client-secret-file: %s is empty", o.clientSecretFile)
+		}
+	}
 	if o.lifetime < 0 {
 		return o, errors.New("-lifetime must not be negative")
 	}
 	return o, nil
 }
 
-// listen listens on a loopback address and returns the host name for URLs.
-func listen(addr string) (l net.Listener, host string, err error) {
+// listen listens on a loopback address, or on another one in its place, and returns
+// the host and port for URLs.
+func listen(addr, insecure string) (l net.Listener, origin string, err error) {
+	l, host, err := listenOn(addr, insecure)
+	if err != nil {
+		return nil, "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if insecure != "" {
+		_, port, err = net.SplitHostPort(addr)
+	}
+	return l, "http://" + net.JoinHostPort(host, port), err
+}
+
+func listenOn(addr, insecure string) (l net.Listener, host string, err error) {
 	listenAt := cmp.Or(addr, defaultAddr)
 	host, _, err = net.SplitHostPort(listenAt)
 	if err != nil {
@@ -116,6 +149,9 @@ func listen(addr string) (l net.Listener, host string, err error) {
 	}
 	if strings.HasSuffix(host, ".localhost") { // browsers resolve these by themselves
 		listenAt = "127.0.0.1" + strings.TrimPrefix(listenAt, host)
+	}
+	if insecure != "" {
+		listenAt = insecure
 	}
 	l, err = net.Listen("tcp", listenAt)
 	if err != nil && addr == "" { // the default port is in use
@@ -146,17 +182,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	l, host, err := listen(o.addr)
+	l, origin, err := listen(o.addr, o.insecureListen)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return err
-	}
 
-	ms := msauthtest.New("http://" + net.JoinHostPort(host, port))
+	ms := msauthtest.New(origin)
 	defer ms.Close()
 	ms.ClientID = cmp.Or(o.clientID, ms.ClientID)
 	ms.ClientSecret = cmp.Or(o.clientSecret, ms.ClientSecret)

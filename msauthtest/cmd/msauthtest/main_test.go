@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,9 @@ func TestRunRefuses(t *testing.T) {
 		{"-addr 0.0.0.0:9090", "not a loopback host"},
 		{"-addr app.example.com:9090", "not a loopback host"},
 		{"-addr localhost", "-addr"},
+		{"-insecure-listen :9090", "-insecure-listen needs -addr"},
+		{"-addr app.example.com:9090 -insecure-listen :9090", "not a loopback host"},
+		{"-client-secret-file none", "-client-secret-file: open none"},
 		{"-lifetime -5m", "-lifetime"},
 		{"serve", "unexpected argument"},
 		{"-role Ada", "must be person=role"},
@@ -180,5 +185,51 @@ func TestRoles(t *testing.T) {
 		if !strings.Contains(string(claims), want) || want == "" && strings.Contains(string(claims), "roles") {
 			t.Errorf("%s: %s, want %s", person, claims, want)
 		}
+	}
+}
+
+// In a container it listens where others reach it, and says by what address they do.
+// The client secret is in a file.
+func TestInAContainer(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := free.Addr().String()
+	free.Close()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("of-a-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"-addr", "stand-in.localhost:9090", "-insecure-listen", listen, "-client-secret-file", secret}, in, io.Discard)
+		in.Close()
+	}()
+	text, lines := "", bufio.NewScanner(out)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
+		text += lines.Text() + "\n"
+	}
+	for _, want := range []string{"AZURE_AUTHORITY_HOST=http://stand-in.localhost:9090/\n", "AZURE_CLIENT_SECRET='of-a-file'\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	res, err := http.Get("http://" + listen + "/common/v2.0/.well-known/openid-configuration")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	document, err := io.ReadAll(res.Body)
+	if err != nil || !strings.Contains(string(document), `"http://stand-in.localhost:9090/common/oauth2/v2.0/token"`) {
+		t.Errorf("%v\n%s", err, document)
+	}
+	cancel()
+	_, _ = io.Copy(io.Discard, out)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,104 @@
+//go:build unix
+
+package site
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A process is one that this program has started.
+type process struct {
+	name  string
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+// run starts a program. What it writes goes to the log, and each line to see.
+func (s *Site) run(name string, env []string, see func(line string), path string, args ...string) (*process, error) {
+	p := &process{name: name, cmd: exec.Command(path, args...), ended: make(chan struct{})}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	p.cmd.SysProcAttr = attributes()
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = write, write
+	err = p.cmd.Start()
+	write.Close()
+	if err != nil {
+		read.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	go func() {
+		defer read.Close()
+		for text := bufio.NewScanner(read); text.Scan(); {
+			s.log.line(name, text.Text())
+			if see != nil {
+				see(text.Text())
+			}
+		}
+		_ = p.cmd.Wait() // ProcessState has it
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// waitFor waits until something is true of the process.
+func (p *process) waitFor(ctx context.Context, what string, is func() bool) error {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if is() {
+			return nil
+		}
+		select {
+		case <-p.ended:
+			return p.failure()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("%s: it does not come to be that %s", p.name, what)
+}
+
+// failure is the error of a process that has ended.
+func (p *process) failure() error { return fmt.Errorf("%s has ended (%v)", p.name, p.cmd.ProcessState) }
+
+// stop has the process end, and kills it if it does not.
+func (p *process) stop(patience time.Duration) error {
+	if p == nil {
+		return nil
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(patience):
+		p.kill()
+		return fmt.Errorf("%s has not ended within %v", p.name, patience)
+	}
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// lines writes lines of several processes.
+type lines struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (l *lines) line(name, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.out, "%-8s | %s\n", name, text)
+}

@@ -1,0 +1,338 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/msauth/msauthtest"
+	"example.com/msauth/tests/testsite"
+)
+
+// running is the command, as somebody sees it who has started it in a terminal.
+type running struct {
+	t         *testing.T
+	dir       string
+	out       testsite.LogBuffer
+	stop      context.CancelFunc
+	ended     chan error
+	url, ca   string
+	secret    string // of the app registration
+	processes [3]int
+	pages     [3]string
+	metrics   [3]string
+}
+
+var (
+	siteLine   = regexp.MustCompile(`(?m)^The site +(\S+)$`)
+	caLine     = regexp.MustCompile(`(?m)^Trust its CA +(\S+)$`)
+	serverLine = regexp.MustCompile(`(?m)^app(\d) +process (\d+) +pages (\S+) +metrics (\S+)$`)
+)
+
+func start(t *testing.T, args ...string) *running {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a whole deployment")
+	}
+	r := &running{t: t, dir: t.TempDir(), ended: make(chan error, 1)}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	go func() { r.ended <- run(ctx, append([]string{"-port", "0", "-dir", r.dir}, args...), &r.out) }()
+	t.Cleanup(func() {
+		stop()
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(r.dir, "log"))
+			lines := strings.Split(string(log), "\n")
+			t.Logf("%s\n%s", r.out.String(), strings.Join(lines[max(0, len(lines)-60):], "\n"))
+		}
+	})
+	for began := time.Now(); !strings.Contains(r.out.String(), "Ctrl-C ends"); time.Sleep(50 * time.Millisecond) {
+		select {
+		case err := <-r.ended:
+			t.Fatal(err)
+		default:
+		}
+		if time.Since(began) > 4*time.Minute {
+			t.Fatal("it does not start")
+		}
+	}
+	text := r.out.String()
+	r.url, r.ca = siteLine.FindStringSubmatch(text)[1], caLine.FindStringSubmatch(text)[1]
+	for i, m := range serverLine.FindAllStringSubmatch(text, -1) {
+		r.processes[i], _ = strconv.Atoi(m[2])
+		r.pages[i], r.metrics[i] = m[3], m[4]
+	}
+	secret, err := os.ReadFile(filepath.Join(r.dir, "secrets", "client-secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.secret = strings.TrimSpace(string(secret))
+	return r
+}
+
+// end interrupts the command, and checks what it leaves behind.
+func (r *running) end() {
+	t := r.t
+	t.Helper()
+	r.stop()
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it does not end")
+	}
+	for i, page := range r.pages {
+		if res, err := http.Get(page + "/healthz"); err == nil {
+			res.Body.Close()
+			t.Errorf("server %d runs still", i+1)
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(r.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(log, []byte(`"GET /auth/callback HTTP/`)) {
+		t.Error("nginx has logged no sign-in: what else is not in the log says nothing")
+	}
+	// The stand-in prints its secret at the start, for whoever runs it by hand.
+	log = bytes.ReplaceAll(log, []byte("AZURE_CLIENT_SECRET='"+r.secret+"'"), nil)
+	log = bytes.ReplaceAll(log, []byte("Client secret  "+r.secret), nil)
+	for _, secret := range []string{r.secret, "code=", "state=", "panic:", "level=ERROR"} {
+		if line := lineWith(log, secret); line != "" {
+			t.Errorf("in the log: %s", line)
+		}
+	}
+	for _, name := range []string{"keys", "redis-password", "site-key.pem"} {
+		secret, err := os.ReadFile(filepath.Join(r.dir, "secrets", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(secret)), "\n")
+		if text := lines[min(1, len(lines)-1)]; bytes.Contains(log, []byte(text)) || strings.Contains(r.out.String(), text) {
+			t.Errorf("%s is in the log or was printed", name)
+		}
+	}
+	if strings.Contains(r.out.String(), r.secret) {
+		t.Error("the client secret was printed")
+	}
+}
+
+func lineWith(log []byte, text string) string {
+	for line := range strings.SplitSeq(string(log), "\n") {
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+	return ""
+}
+
+// A person is a browser that trusts the CA, and nothing else.
+type person struct {
+	r      *running
+	client *http.Client
+}
+
+func (r *running) signIn(name string) *person {
+	r.t.Helper()
+	client, err := msauthtest.Client(r.url+"/me", name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	client.CloseIdleConnections()
+	ca, err := os.ReadFile(r.ca)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		r.t.Fatal("the CA cannot be read")
+	}
+	client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	r.t.Cleanup(client.CloseIdleConnections)
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client.Timeout = 20 * time.Second
+	return &person{r, client}
+}
+
+var (
+	personOf   = regexp.MustCompile(`<strong id="person">([^<]*)<`)
+	instanceOf = regexp.MustCompile(`<code id="instance">([^<]*)<`)
+)
+
+// page opens a page, and returns who is signed in and which server says so.
+func (p *person) page(method, path string) (status int, name, instance string, err error) {
+	req, err := http.NewRequest(method, p.r.url+path, nil)
+	if err != nil {
+		return 0, "", "", err
+	}
+	for name, value := range map[string]string{"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
+		req.Header.Set(name, value)
+	}
+	res, err := p.client.Do(req)
+	if err != nil {
+		return 0, "", "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if m := personOf.FindSubmatch(body); m != nil {
+		name = string(m[1])
+	}
+	if m := instanceOf.FindSubmatch(body); m != nil {
+		instance = string(m[1])
+	}
+	return res.StatusCode, name, instance, err
+}
+
+// everywhere asks until all three servers have answered, and wants all to say the same.
+func (p *person) everywhere(what, want string) {
+	t := p.r.t
+	t.Helper()
+	answered := map[string]bool{}
+	for began := time.Now(); len(answered) < 3; {
+		status, name, instance, err := p.page(http.MethodGet, "/")
+		if err != nil || status != http.StatusOK || name != want {
+			t.Fatalf("%s: %s says status %d, %q, error %v, want %q", what, instance, status, name, err, want)
+		}
+		if answered[instance] = true; time.Since(began) > 30*time.Second {
+			t.Fatalf("%s: only %v answer", what, answered)
+		}
+	}
+}
+
+// A crowd opens pages all the time, and counts what is not a page for the right person.
+type crowd struct {
+	stop  chan struct{}
+	all   sync.WaitGroup
+	mu    sync.Mutex
+	asked int
+	wrong []string
+}
+
+func (r *running) crowd(names ...string) *crowd {
+	r.t.Helper()
+	c := &crowd{stop: make(chan struct{})}
+	for _, mail := range names {
+		p := r.signIn(mail)
+		_, want, _, _ := p.page(http.MethodGet, "/me")
+		if want == "" {
+			r.t.Fatalf("%s is not signed in", mail)
+		}
+		for range 3 {
+			c.all.Go(func() {
+				for ticker := time.NewTicker(50 * time.Millisecond); ; {
+					select {
+					case <-c.stop:
+						return
+					case <-ticker.C:
+					}
+					status, name, instance, err := p.page(http.MethodGet, "/me")
+					c.mu.Lock()
+					if c.asked++; err != nil || status != http.StatusOK || name != want {
+						c.wrong = append(c.wrong, fmt.Sprintf("%s says status %d, %q, error %v", instance, status, name, err))
+					}
+					c.mu.Unlock()
+				}
+			})
+		}
+	}
+	return c
+}
+
+// leaves ends it, and wants every page to have been right.
+func (c *crowd) leaves(t *testing.T, what string) {
+	t.Helper()
+	close(c.stop)
+	c.all.Wait()
+	t.Logf("%s: %d pages", what, c.asked)
+	if len(c.wrong) > 0 || c.asked < 50 {
+		t.Errorf("%s: %d of %d pages are wrong: %q", what, len(c.wrong), c.asked, c.wrong[:min(5, len(c.wrong))])
+	}
+}
+
+// backAgain waits until a server that has ended runs again, and returns its process.
+func (r *running) backAgain(i, before int) int {
+	r.t.Helper()
+	line := regexp.MustCompile(fmt.Sprintf(`(?s).*app%d has ended. It runs again, as process (\d+)\.`, i+1))
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(50 * time.Millisecond) {
+		m := line.FindStringSubmatch(r.out.String())
+		if m == nil || m[1] == strconv.Itoa(before) {
+			continue
+		}
+		if res, err := http.Get(r.pages[i] + "/startupz"); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				process, _ := strconv.Atoi(m[1])
+				return process
+			}
+		}
+	}
+	r.t.Fatalf("server %d does not come back:\n%s", i+1, r.out.String())
+	return 0
+}
+
+// People sign in over HTTPS by nginx, at an access token that lasts seconds, and every
+// server knows them. Nobody notices that a server is killed, or that all are restarted
+// one by one: every page comes, and every session lasts. A sign-out holds at all servers.
+func TestDeployment(t *testing.T) {
+	r := start(t, "-lifetime", "6s")
+	ada := r.signIn(msauthtest.Ada)
+	ada.everywhere("signed in", "Ada Lindqvist")
+
+	c := r.crowd(msauthtest.Bruno, msauthtest.Grace)
+	if err := syscall.Kill(r.processes[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.processes[0] = r.backAgain(0, r.processes[0])
+	time.Sleep(time.Second)
+	c.leaves(t, "a server is killed")
+
+	c = r.crowd(msauthtest.Mia, msauthtest.Grace)
+	for i := range r.processes {
+		if err := syscall.Kill(r.processes[i], syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		r.processes[i] = r.backAgain(i, r.processes[i])
+	}
+	time.Sleep(time.Second)
+	c.leaves(t, "all servers are restarted")
+	time.Sleep(2 * time.Second) // nginx asks the last one again
+	ada.everywhere("after restarts", "Ada Lindqvist")
+
+	bruno := r.signIn(msauthtest.Bruno)
+	other := r.signIn(msauthtest.Bruno)
+	for _, p := range []*person{bruno, other} {
+		p.everywhere("signed in twice", "Bruno Okafor")
+	}
+	if status, _, _, err := bruno.page(http.MethodPost, "/sign-out-everywhere"); err != nil || status != http.StatusSeeOther {
+		t.Fatalf("signing out: status %d, %v", status, err)
+	}
+	time.Sleep(time.Second)
+	bruno.everywhere("signed out", "")
+	other.everywhere("signed out elsewhere", "")
+	ada.everywhere("somebody else", "Ada Lindqvist")
+
+	// What operators ask is not for everybody.
+	for _, path := range []string{"/healthz", "/readyz", "/startupz", "/debug/stats"} {
+		if status, _, _, err := ada.page(http.MethodGet, path); err != nil || status != http.StatusNotFound {
+			t.Errorf("%s: status %d, %v", path, status, err)
+		}
+	}
+	r.end()
+}
