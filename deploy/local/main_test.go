@@ -119,7 +119,7 @@ func (r *running) end() {
 			t.Errorf("in the log: %s", line)
 		}
 	}
-	for _, name := range []string{"keys", "redis-password", "site-key.pem"} {
+	for _, name := range []string{"keys/keys", "redis-password", "site-key.pem"} {
 		secret, err := os.ReadFile(filepath.Join(r.dir, "secrets", name))
 		if err != nil {
 			t.Fatal(err)

@@ -41,6 +41,9 @@ import (
 	"example.com/msauth/redisshared"
 )
 
+// version is set by the linker: see deploy/Dockerfile.
+var version = "development"
+
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "health" {
 		health(os.Getenv, os.Stdout)
@@ -78,7 +81,7 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 	if set.debug {
 		a.commands = countCommands(client)
 	}
-	fmt.Fprintf(out, "Server %s\n\n  Open %s\n\n", set.instance, set.HomeURL())
+	fmt.Fprintf(out, "Server %s, version %s\n\n  Open %s\n\n", set.instance, version, set.HomeURL())
 	set.PrintNotes(out)
 	// Serve shuts the server down and then calls auth.Close, which waits for renewals
 	// under way and tells the other servers what they do not know yet.

@@ -24,7 +24,9 @@ import (
 
 // Files in the directory.
 const (
-	Keys          = "keys"           // Config.KeyFiles
+	// Keys is in a directory of its own. A container must have that mounted, and not
+	// the file, to see when another file takes its place.
+	Keys          = "keys/keys"
 	RedisPassword = "redis-password" // of the user msauth
 	RedisUsers    = "redis-users.acl"
 	ClientSecret  = "client-secret" // of the app registration; Write makes a random one
@@ -50,6 +52,9 @@ func Write(dir string, hosts ...string) (written []string, err error) {
 		return nil, err
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(Keys)), 0o755); err != nil {
 		return nil, err
 	}
 	d := directory{path: dir}
