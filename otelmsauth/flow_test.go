@@ -85,7 +85,7 @@ func TestALifeOfASession(t *testing.T) {
 	if got, want := attributesOf(o.last(t, "GET"))["url.full"], s.MS.URL+"/v1.0/me/drive/REDACTED/REDACTED"; got != want {
 		t.Errorf("url.full %q, want %q", got, want)
 	}
-	b.Get("/call?call=" + url.QueryEscape(api.URL+"/orders/4711"))
+	b.Get("/call?call=" + url.QueryEscape(api.URL+"/orders/Kowalski"))
 	o.wait(t, seen, "a request to an API", "page", "msauth.api_request in page", "msauth.token in msauth.api_request in page",
 		"POST in msauth.token in msauth.api_request in page", "GET in msauth.api_request in page")
 	if id := o.last(t, "GET").SpanContext().SpanID().String(); !strings.Contains(traceparent, "-"+id+"-") {
@@ -151,7 +151,7 @@ func TestALifeOfASession(t *testing.T) {
 	o.want(t, 1, "msauth_sign_outs_total")
 
 	s.WantNoSecrets(t, "what is exported", o.everything(t))
-	for _, private := range []string{"Ada", "Mia", "@", "Salaries", "4711", "select"} {
+	for _, private := range []string{"Ada", "Mia", "@", "Salaries", "Kowalski", "select"} {
 		if strings.Contains(o.everything(t), private) {
 			t.Errorf("%q is exported", private)
 		}

@@ -25,6 +25,7 @@ func measured(t testing.TB, of msauth.Shared, options otelmsauth.Options) msauth
 
 // A Shared that is measured does what its documentation says.
 func TestShared(t *testing.T) {
+	notQuick(t)
 	t.Parallel()
 	o := newTelemetry(t)
 	sharedtest.Run(t, func(t testing.TB) (one, other msauth.Shared) {
