@@ -76,7 +76,8 @@ func (e *exchange) readOpenID(query string) (req authRequest, f Failure) {
 	if !strings.EqualFold(q.Get("client_id"), e.ClientID) {
 		return req, refusal(700016, "'"+q.Get("client_id")+"'")
 	}
-	if !registered(e.behavior.RedirectURIs, q.Get("redirect_uri")) {
+	spa := slices.Contains(e.behavior.SPARedirectURIs, q.Get("redirect_uri"))
+	if !spa && !registered(e.behavior.RedirectURIs, q.Get("redirect_uri")) {
 		return req, refusal(50011, "'"+q.Get("redirect_uri")+"'")
 	}
 	req = authRequest{
@@ -110,6 +111,8 @@ func (e *exchange) readOpenID(query string) (req authRequest, f Failure) {
 		return req, refusal(900144, "'state'")
 	case req.nonce == "":
 		return req, refusal(900144, "'nonce'")
+	case spa && req.challenge == "":
+		return req, refusal(9002325, "")
 	case q.Get("code_challenge_method") != "S256":
 		return req, refusal(90100, "'code_challenge_method' must be S256; this")
 	case !challengeForm.MatchString(req.challenge):

@@ -1,0 +1,91 @@
+package outside
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"example.com/msauth/cmd/msauth-check/internal/report"
+	"example.com/msauth/cmd/msauth-check/internal/settings"
+	"example.com/msauth/internal/provider"
+)
+
+const (
+	// limit is how long all checks may take.
+	limit = 9 * time.Second
+	// perRequest is how long one request may take. No check needs the answers of more
+	// than two others, so that all of them fit into the limit.
+	perRequest = 4 * time.Second
+)
+
+// A Network is how requests are made.
+type Network struct {
+	// Transport makes them. Its Proxy is asked who is in between.
+	Transport *http.Transport
+}
+
+// checks are the checks of one run.
+type checks struct {
+	set    *settings.Settings
+	report *report.Report
+
+	trace     *tracer // of all requests to the provider
+	client    *http.Client
+	site      *http.Client
+	authority *provider.Authority // nil if the settings do not say whom to ask
+}
+
+// Run makes all checks that the settings allow.
+func Run(ctx context.Context, set *settings.Settings, found *report.Report, network Network) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c := &checks{set: set, report: found, trace: newTracer(network.Transport)}
+	c.client = c.trace.client()
+	c.site = newTracer(network.Transport).client()
+	if set.Provider != nil {
+		s := *set.Provider
+		s.ClientID, s.Client = set.ClientID, c.client
+		c.authority = provider.NewAuthority(s)
+	}
+	together(
+		func() { c.checkProvider(ctx) },
+		func() { c.checkSite(ctx) },
+	)
+}
+
+// checkProvider asks the provider: first what it publishes, then what needs that.
+func (c *checks) checkProvider(ctx context.Context) {
+	if c.authority == nil {
+		return
+	}
+	meta, ok := c.checkDiscovery(ctx)
+	if !ok {
+		return
+	}
+	c.checkClock()
+	together(
+		func() { c.checkKeys(ctx) },
+		func() { c.checkCredentials(ctx) },
+		func() { c.checkAuthorize(ctx, meta) },
+	)
+}
+
+// together calls functions at the same time, and returns when all have.
+func together(all ...func()) {
+	var wg sync.WaitGroup
+	for _, f := range all {
+		wg.Go(f)
+	}
+	wg.Wait()
+}
+
+// host is the host of a URL, for messages.
+func host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return u.Host
+}

@@ -1,0 +1,4 @@
+package report
+
+// sessionKinds are about a sign-in that was made: -sign-in.
+var sessionKinds = []Kind{}
