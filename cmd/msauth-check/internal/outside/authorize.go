@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -17,47 +18,61 @@ import (
 	"example.com/msauth/internal/web"
 )
 
-// checkAuthorize asks the authorization endpoint with prompt=none, for which nobody has
-// to sign in: a redirect URI that is registered gets the answer (OpenID Connect Core
-// section 3.1.2.6), for another one Microsoft shows a page with a number.
-func (c *checks) checkAuthorize(ctx context.Context, meta *provider.Metadata) {
+// signInAnswers are the answers to the requests of askSignIn.
+type signInAnswers struct {
+	callback string
+	signIn   verdict // for the redirect URI
+	signOut  verdict // for the page after signing out
+	unproved verdict // for the redirect URI, without a PKCE challenge
+	scopes   verdict // with all scopes
+}
+
+// askSignIn asks the authorization endpoint with prompt=none, for which nobody has to sign
+// in: a redirect URI that is registered gets the answer (OpenID Connect Core section
+// 3.1.2.6), for another one Microsoft shows a page with a number. The result is nil if
+// there is nothing to ask about.
+func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signInAnswers {
 	if c.set.ClientID == "" || c.set.Base == nil {
-		return
+		return nil
 	}
-	callback := c.set.Base.String() + "/callback"
+	a := &signInAnswers{callback: c.set.Base.String() + "/callback"}
 	openID := []string{"openid"}
 	scopes := c.set.Scopes
 	if c.authority.Kind == provider.LiveConnect {
 		openID, scopes = []string{"wl.signin"}, nil
 	}
-	var signIn, signOut, unproved, all verdict
 	together(
-		func() { signIn = c.ask(ctx, meta, callback, openID, true) },
-		func() { signOut = c.ask(ctx, meta, c.set.SignedOut, openID, true) },
-		func() { unproved = c.ask(ctx, meta, callback, openID, false) },
+		func() { a.signIn = c.ask(ctx, meta, a.callback, openID, true) },
+		func() { a.signOut = c.ask(ctx, meta, c.set.SignedOut, openID, true) },
+		func() { a.unproved = c.ask(ctx, meta, a.callback, openID, false) },
 		func() {
 			if scopes != nil {
-				all = c.ask(ctx, meta, callback, scopes, true)
+				a.scopes = c.ask(ctx, meta, a.callback, scopes, true)
 			}
 		},
 	)
+	return a
+}
+
+// checkSignIn judges the answers of the authorization endpoint.
+func (c *checks) checkSignIn(a *signInAnswers) {
 	switch {
-	case c.reportSignIn(signIn, callback):
+	case c.reportSignIn(a.signIn, a.callback):
 		return
-	case slices.Contains(unproved.numbers, 9002325): // a code without a verifier is refused at once
-		c.report.Found("redirect-uri-spa", callback+": "+unproved.text, unproved.numbers...)
-	case signIn.outcome == unclear:
-		c.report.Found("authorize-unjudged", signIn.text, signIn.numbers...)
+	case slices.Contains(a.unproved.numbers, 9002325): // a code without a verifier is refused at once
+		c.report.Found("redirect-uri-spa", a.callback+": "+a.unproved.text, a.unproved.numbers...)
+	case a.signIn.outcome == unclear:
+		c.report.Found("authorize-unjudged", a.signIn.text, a.signIn.numbers...)
 		return
 	}
 	switch {
-	case report.ByNumber(first(signOut.numbers)) == "redirect-uri-missing":
-		c.report.Found("sign-out-uri-missing", c.set.SignedOut+": "+signOut.text, signOut.numbers...)
-	case signOut.outcome == unclear:
-		c.report.Found("authorize-unjudged", signOut.text, signOut.numbers...)
+	case report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing":
+		c.report.Found("sign-out-uri-missing", c.set.SignedOut+": "+a.signOut.text, a.signOut.numbers...)
+	case a.signOut.outcome == unclear:
+		c.report.Found("authorize-unjudged", a.signOut.text, a.signOut.numbers...)
 	}
 	c.report.Checked("redirect URIs")
-	c.reportScopes(all)
+	c.reportScopes(a.scopes)
 }
 
 // reportSignIn reports an answer that says that nobody can sign in.
@@ -205,7 +220,7 @@ func judgeAnswer(q url.Values, fragment string) verdict {
 }
 
 func described(code, description string) string {
-	text, _, _ := strings.Cut(web.OneLine(description, 500), " Trace ID: ")
+	text, _, _ := strings.Cut(web.OneLine(description, 500), " Trace ID")
 	switch {
 	case code == "" && text == "":
 		return "The answer has neither a code nor an error."
@@ -223,21 +238,21 @@ var (
 	tags     = regexp.MustCompile(`<[^>]*>`)
 )
 
-// unescape turns what JavaScript and HTML write otherwise into what it means.
-var unescape = strings.NewReplacer(`\u0027`, "'", `\u0026`, "&", `\/`, "/", `\r`, " ", `\n`, " ", "&#39;", "'", "&amp;", "&")
+// unescape turns what JavaScript writes otherwise into what it means.
+var unescape = strings.NewReplacer(`\u0027`, "'", `\u0026`, "&", `\/`, "/", `\r`, " ", `\n`, " ")
 
 // judgePage judges an answer that is a page: an error page, a form that a browser would
 // send to the redirect URI, or a sign-in page.
 func judgePage(status int, body []byte, redirectURI string) verdict {
-	page := string(body)
+	page := unescape.Replace(html.UnescapeString(string(body)))
 	if m := formAction.FindStringSubmatch(page); m != nil {
-		if u, err := url.Parse(strings.ReplaceAll(m[1], "&amp;", "&")); err == nil && leadsTo(u, redirectURI) {
+		if u, err := url.Parse(m[1]); err == nil && leadsTo(u, redirectURI) {
 			return verdict{outcome: returned}
 		}
 	}
 	plain := tags.ReplaceAllString(page, " ")
 	if numbers := provider.AADSTSNumbers(plain); len(numbers) > 0 {
-		text := unescape.Replace(numbered.FindString(page))
+		text := numbered.FindString(page)
 		if text == "" {
 			_, after, _ := strings.Cut(plain, fmt.Sprint("AADSTS", numbers[0]))
 			text = fmt.Sprint("AADSTS", numbers[0]) + ": " + strings.TrimLeft(web.OneLine(after, 300), ": ")

@@ -76,8 +76,8 @@ func (c *checks) probe(ctx context.Context, source credential.Source) *provider.
 	return endpoint.Probe(ctx)
 }
 
-// appNumbers are findings about the app or the tenant, whatever the credential.
-var appFindings = []string{"app-unknown", "app-disabled", "app-single-tenant", "app-personal-only", "tenant-unknown", "app-refused"}
+// appFindings are findings about the app or the tenant, whatever the credential.
+var appFindings = []string{"app-unknown", "app-disabled", "app-single-tenant", "app-personal-only", "service-principal-missing", "tenant-unknown", "app-refused"}
 
 // aboutApp reports an answer that is about the app, or that was none.
 func (c *checks) aboutApp(failure *provider.Failure) bool {

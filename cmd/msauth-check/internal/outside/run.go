@@ -65,11 +65,15 @@ func (c *checks) checkProvider(ctx context.Context) {
 		return
 	}
 	c.checkClock()
+	var answers *signInAnswers
 	together(
 		func() { c.checkKeys(ctx) },
 		func() { c.checkCredentials(ctx) },
-		func() { c.checkAuthorize(ctx, meta) },
+		func() { answers = c.askSignIn(ctx, meta) },
 	)
+	if answers != nil {
+		c.checkSignIn(answers)
+	}
 }
 
 // together calls functions at the same time, and returns when all have.

@@ -27,6 +27,9 @@ func (c *checks) checkSite(ctx context.Context) {
 		if kind == noFault {
 			kind, what = unreachable, base.Host+": "+sentence(err)
 		}
+		if kind == silent && c.providerFails(ctx) {
+			return
+		}
 		c.report.Found(siteFaults[kind], what)
 		return
 	}
@@ -171,6 +174,9 @@ func (c *checks) reportNoSignIn(ctx context.Context, login string, v *visited) {
 	redirect, _ := c.set.Base.Parse(v.location)
 	switch {
 	case v.kind == "unavailable" || v.kind == "app-error":
+		if c.providerFails(ctx) {
+			return
+		}
 		c.report.Found("site-unavailable", what)
 	case v.location != "" && redirect != nil && strings.TrimSuffix(redirect.Path, "/") == c.set.Base.Path+"/login":
 		c.report.Found("site-redirects", what)
@@ -180,6 +186,16 @@ func (c *checks) reportNoSignIn(ctx context.Context, login string, v *visited) {
 	default:
 		c.report.Found("site-not-msauth", what)
 	}
+}
+
+// providerFails reports whether nothing can be read from the provider here. That is a
+// finding by itself, and explains what the site has met.
+func (c *checks) providerFails(ctx context.Context) bool {
+	if c.authority == nil {
+		return false
+	}
+	_, err := c.authority.Discover(ctx)
+	return err != nil
 }
 
 // knowsItsPages reports whether msauth answers below a URL for its own pages. A site that

@@ -3,6 +3,7 @@ package outside
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -35,9 +36,10 @@ type tracer struct {
 
 func newTracer(base *http.Transport) *tracer { return &tracer{base: base} }
 
-// client returns a client with the tracer, which follows no redirect.
+// client returns a client with the tracer, which follows no redirect. The tracer limits
+// the time of a request: if the client did, its error would not say how far that came.
 func (t *tracer) client() *http.Client {
-	return &http.Client{Transport: t, Timeout: perRequest, CheckRedirect: web.FollowNothing}
+	return &http.Client{Transport: t, CheckRedirect: web.FollowNothing}
 }
 
 // A tripError is why a request got no answer.
@@ -53,7 +55,8 @@ func (t *tracer) RoundTrip(r *http.Request) (*http.Response, error) {
 	var at atomic.Int32
 	reached := func(p phase) { at.Store(max(at.Load(), int32(p))) }
 	began := time.Now()
-	res, err := t.base.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+	ctx, cancel := context.WithTimeout(r.Context(), perRequest)
+	res, err := t.base.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		ConnectStart:      func(string, string) { reached(connecting) },
 		TLSHandshakeStart: func() { reached(handshaking) },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
@@ -64,10 +67,23 @@ func (t *tracer) RoundTrip(r *http.Request) (*http.Response, error) {
 		GotConn: func(httptrace.GotConnInfo) { reached(waiting) },
 	})))
 	if err != nil {
+		cancel()
 		return nil, &tripError{err, phase(at.Load()), t.proxyOf(r)}
 	}
 	t.note(res, began, time.Now())
+	res.Body = &limitedBody{res.Body, cancel}
 	return res, nil
+}
+
+// A limitedBody ends the time limit of its request when it is closed.
+type limitedBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *limitedBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }
 
 func (t *tracer) proxyOf(r *http.Request) string {
