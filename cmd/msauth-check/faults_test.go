@@ -173,6 +173,7 @@ var faults = []planted{
 	{name: "an app for one tenant", plant: everywhere(50194), id: "app-single-tenant", remedy: "--sign-in-audience", numbers: []int{50194}},
 	{name: "an app for personal accounts", plant: everywhere(9002331), id: "app-personal-only", remedy: "AZURE_TENANT_ID to consumers", numbers: []int{9002331}},
 	{name: "no service principal", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Error: "invalid_client", Codes: []int{7000229}, Description: "The client application x is missing service principal in the tenant y."}), id: "service-principal-missing", remedy: "az ad sp create --id CLIENT_ID", numbers: []int{7000229}},
+	{name: "an app that is a public client", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{700025}}), id: "app-refused", remedy: "az ad sp show --id CLIENT_ID", numbers: []int{700025}},
 	{name: "a wrong secret", plant: env("AZURE_CLIENT_SECRET", "abc8Q~wrong-wrong-wrong-wrong-wrong-wrong"), id: "secret-wrong", what: "AZURE_CLIENT_SECRET: AADSTS7000215", remedy: "az ad app credential reset --id CLIENT_ID --append --query password", numbers: []int{7000215}},
 	{name: "the secret's ID for its value", plant: env("AZURE_CLIENT_SECRET", nobody), id: "secret-is-id", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
 	{name: "the secret's ID in a file", plant: func(w *world) { w.env["AZURE_CLIENT_SECRET"] = "" }, parts: []part{func(w *world, _ *msauth.Config) { w.env["(secret-file)"] = w.file("secret", []byte(nobody)) }}, id: "secret-is-id", what: "-secret-file", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
@@ -368,6 +369,11 @@ func TestEachKindIsPlanted(t *testing.T) {
 	for _, f := range faults {
 		planted[f.id] = true
 	}
+	for _, v := range visits {
+		for _, id := range v.findings {
+			planted[id] = true
+		}
+	}
 	for _, k := range report.Catalogue() {
 		if k.Severity != report.Note && !planted[k.ID] && !plantedElsewhere[k.ID] {
 			t.Errorf("%s is never planted", k.ID)
@@ -379,7 +385,7 @@ func TestEachKindIsPlanted(t *testing.T) {
 }
 
 // plantedElsewhere are kinds with a test of their own.
-var plantedElsewhere = map[string]bool{"app-refused": true}
+var plantedElsewhere = map[string]bool{"sign-in-uri-missing": true, "sign-in-missing": true}
 
 // page is an answer with HTML.
 func page(status int, html string) msauthtest.Failure {

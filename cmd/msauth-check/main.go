@@ -13,6 +13,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,10 +24,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"example.com/msauth/cmd/msauth-check/internal/outside"
 	"example.com/msauth/cmd/msauth-check/internal/report"
 	"example.com/msauth/cmd/msauth-check/internal/settings"
+	"example.com/msauth/cmd/msauth-check/internal/signin"
 )
 
 func main() {
@@ -48,6 +51,8 @@ type surroundings struct {
 	getenv         func(string) string
 	transport      *http.Transport
 	stdout, stderr io.Writer
+	patience       time.Duration // 0: that of package outside
+	signInTime     time.Duration // 0: the constant
 }
 
 // transport is how the app makes its requests: by HTTPS_PROXY, and with the certificate
@@ -60,8 +65,13 @@ func transport() *http.Transport {
 
 // options are the flags that are no settings.
 type options struct {
-	json bool
+	json   bool
+	signIn bool
+	listen string
 }
+
+// signInTime is how long a person may take with -sign-in.
+const signInTime = 5 * time.Minute
 
 // run is the command. It returns the exit code.
 func run(ctx context.Context, args []string, s surroundings) int {
@@ -75,7 +85,11 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	found := new(report.Report)
 	hideProxies(found, s.getenv)
 	set := settings.Read(getenv, found)
-	outside.Run(ctx, set, found, outside.Network{Transport: s.transport})
+	network := outside.Network{Transport: s.transport, Patience: s.patience}
+	outside.Run(ctx, set, found, network)
+	if o.signIn {
+		signin.Run(ctx, set, found, network, signin.Options{Listen: o.listen, Timeout: cmp.Or(s.signInTime, signInTime), Out: s.stderr})
+	}
 	write := found.Text
 	if o.json {
 		write = found.JSON
@@ -96,6 +110,8 @@ func parse(args []string, s surroundings) (getenv func(string) string, o options
 	flags.SetOutput(s.stderr)
 	flags.Usage = func() { usage(flags) }
 	flags.BoolVar(&o.json, "json", false, "write JSON")
+	flags.BoolVar(&o.signIn, "sign-in", false, "sign in too, on a page of this computer: needs the redirect URI http://localhost"+signin.Path+"/callback")
+	flags.StringVar(&o.listen, "listen", "localhost:0", "the `address` of that page; 0 is any port, which Microsoft allows")
 	given := map[string]string{}
 	for _, v := range settings.Variables {
 		if v.Flag != "" {

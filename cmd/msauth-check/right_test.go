@@ -39,11 +39,9 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 		{"another page after signing out", []part{func(w *world, site *msauth.Config) {
 			w.env["(post-logout-url)"] = w.site.URL + "/auth/signed-out"
 		}}},
-		{"a plain OpenID provider", []part{func(w *world, site *msauth.Config) {
-			w.env["AZURE_AUTHORITY_HOST"], site.Authority = "", ""
-			w.env["MSAUTH_ISSUER"], site.Issuer = w.ms.Plain().Issuer, w.ms.Plain().Issuer
-			site.Scopes = nil
-		}}},
+		{"a plain OpenID provider", []part{plainProvider}},
+		{"Entra External ID", []part{customers(func(w *world) msauthtest.Provider { return w.ms.ExternalID() })}},
+		{"Azure AD B2C", []part{customers(func(w *world) msauthtest.Provider { return w.ms.B2C() })}},
 		{"an API of the app's own", []part{func(w *world, site *msauth.Config) {
 			w.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
 			w.env["MSAUTH_SCOPES"], site.Scopes = "api://orders/Orders.Read", []string{"api://orders/Orders.Read"}
@@ -66,5 +64,15 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 				t.Errorf("printed\n%swant one line", &out)
 			}
 		})
+	}
+}
+
+// customers has people sign in at one of Microsoft's services for customers, on a custom
+// domain.
+func customers(provider func(w *world) msauthtest.Provider) part {
+	return func(w *world, site *msauth.Config) {
+		plainProvider(w, site)
+		w.env["MSAUTH_ISSUER"], w.env["(microsoft-issuer)"] = provider(w).Issuer, provider(w).Published
+		site.Issuer, site.MicrosoftIssuer = provider(w).Issuer, provider(w).Published
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -35,6 +36,9 @@ type world struct {
 	transport       *http.Transport
 	issuers         []*msauthtest.Issuer
 	secrets         []string
+	stderr          io.Writer     // gets what the command prints there
+	patience        time.Duration // of one request
+	signInTime      time.Duration
 }
 
 // A part changes a world before the site is there, which begins with what it says.
@@ -42,7 +46,7 @@ type part func(w *world, site *msauth.Config)
 
 func newWorld(t *testing.T, parts ...part) *world {
 	t.Helper()
-	w := &world{t: t, env: map[string]string{}, hosts: map[string]string{}}
+	w := &world{t: t, env: map[string]string{}, hosts: map[string]string{}, stderr: io.Discard, patience: time.Second, signInTime: 20 * time.Second}
 	w.microsoft = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.atMicrosoft.ServeHTTP(rw, r) }))
 	w.ms = msauthtest.New(w.microsoft.URL)
 	w.atMicrosoft = w.ms
@@ -105,26 +109,28 @@ type outcome struct {
 	code     int
 	findings []report.Finding
 	checked  []string
+	facts    string
 	text     string // all output, of both forms
 	took     time.Duration
 }
 
-// check runs the command twice, for a program and for a person.
+// check runs the command.
 func (w *world) check(args ...string) outcome {
 	w.t.Helper()
 	getenv := func(name string) string { return w.env[name] }
 	var out, stderr bytes.Buffer
 	began := time.Now()
-	code := run(w.t.Context(), append([]string{"-json"}, args...), surroundings{getenv: getenv, transport: w.transport, stdout: &out, stderr: &stderr})
+	code := run(w.t.Context(), append([]string{"-json"}, args...), surroundings{getenv: getenv, transport: w.transport, stdout: &out, stderr: io.MultiWriter(&stderr, w.stderr), patience: w.patience, signInTime: w.signInTime})
 	took := time.Since(began)
 	var doc struct {
 		Findings []report.Finding
 		Checked  []string
+		Facts    []string
 	}
 	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
 		w.t.Fatalf("%v\n%s%s", err, &out, &stderr)
 	}
-	o := outcome{code: code, findings: doc.Findings, checked: doc.Checked, text: out.String() + stderr.String(), took: took}
+	o := outcome{code: code, facts: strings.Join(doc.Facts, "\n"), findings: doc.Findings, checked: doc.Checked, text: out.String() + stderr.String(), took: took}
 	for _, secret := range append(w.secrets, w.ms.Secrets()...) {
 		if len(secret) > 8 && strings.Contains(o.text, secret) {
 			w.t.Errorf("a secret is in the output:\n%s", strings.ReplaceAll(o.text, secret, "<<<SECRET>>>"))

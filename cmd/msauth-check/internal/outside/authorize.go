@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"example.com/msauth/cmd/msauth-check/internal/report"
+	"example.com/msauth/cmd/msauth-check/internal/settings"
 	"example.com/msauth/internal/provider"
 	"example.com/msauth/internal/web"
 )
@@ -73,6 +74,26 @@ func (c *checks) checkSignIn(a *signInAnswers) {
 	}
 	c.report.Checked("redirect URIs")
 	c.reportScopes(a.scopes)
+}
+
+// CheckRedirect reports whether a sign-in can come back to an address of this computer, as
+// far as can be seen.
+func CheckRedirect(ctx context.Context, set *settings.Settings, found *report.Report, network Network, redirectURI string) bool {
+	c := newChecks(set, found, network)
+	meta, err := c.authority.Discover(ctx)
+	if err != nil {
+		return false // which Run has found
+	}
+	openID := []string{"openid"}
+	if c.authority.Kind == provider.LiveConnect {
+		openID = []string{"wl.signin"}
+	}
+	v := c.ask(ctx, meta, redirectURI, openID, true)
+	if report.ByNumber(first(v.numbers)) == "redirect-uri-missing" {
+		found.Found("sign-in-uri-missing", redirectURI+": "+v.text, v.numbers...)
+		return false
+	}
+	return v.err == nil && v.outcome != refused
 }
 
 // reportSignIn reports an answer that says that nobody can sign in.

@@ -64,11 +64,9 @@ func (c *checks) checkCredentials(ctx context.Context) {
 
 // probe makes a token request with one credential. The answer is never nil.
 func (c *checks) probe(ctx context.Context, source credential.Source) *provider.Failure {
-	ctx, cancel := context.WithTimeout(ctx, perRequest+time.Second)
-	defer cancel()
 	endpoint := &provider.TokenEndpoint{
 		Authority: c.authority, ClientID: c.set.ClientID, Client: c.client,
-		Credentials: credential.NewRing([]credential.Source{source}, 0, deaf{}),
+		Credentials: credential.NewRing([]credential.Source{source}, 0, Deaf{}),
 	}
 	if c.set.Base != nil {
 		endpoint.RedirectURI = c.set.Base.String() + "/callback"
@@ -130,10 +128,10 @@ func (c *checks) refused(one settings.Credential, failure *provider.Failure) {
 	c.report.Found(id, what, failure.Numbers...)
 }
 
-// deaf is an observer of a ring of one credential, whose answers are read directly.
-type deaf struct{}
+// Deaf is an observer of a ring whose answers are read directly.
+type Deaf struct{}
 
-func (deaf) CredentialRefused(context.Context, string, time.Time, string, error) {}
-func (deaf) CredentialFault(context.Context, error)                              {}
-func (deaf) CredentialChanged(context.Context, string, time.Time)                {}
-func (deaf) CredentialEnds(context.Context, string, time.Time)                   {}
+func (Deaf) CredentialRefused(context.Context, string, time.Time, string, error) {}
+func (Deaf) CredentialFault(context.Context, error)                              {}
+func (Deaf) CredentialChanged(context.Context, string, time.Time)                {}
+func (Deaf) CredentialEnds(context.Context, string, time.Time)                   {}

@@ -48,9 +48,9 @@ func faultOf(err error, where string) (fault, string) {
 		if doing == "" {
 			doing = "no answer came"
 		}
-		return silent, fmt.Sprintf("%s: within %s %s.", where, perRequest, doing)
+		return silent, fmt.Sprintf("%s: %s in time.", where, doing)
 	case isTimeout(err):
-		return silent, fmt.Sprintf("%s: the answer was not complete within %s.", where, perRequest)
+		return silent, fmt.Sprintf("%s: the answer was not complete in time.", where)
 	case traced && trip.at == handshaking:
 		return tlsFailed, fmt.Sprintf("The TLS handshake with %s fails: %s.", where, reason(err))
 	case traced && trip.at == waiting:

@@ -1,6 +1,7 @@
 package outside
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -12,18 +13,16 @@ import (
 	"example.com/msauth/internal/provider"
 )
 
-const (
-	// limit is how long all checks may take.
-	limit = 9 * time.Second
-	// perRequest is how long one request may take. No check needs the answers of more
-	// than two others, so that all of them fit into the limit.
-	perRequest = 4 * time.Second
-)
+// Patience is how long one request may take. All checks together may take twice as
+// long and a second more.
+const Patience = 4 * time.Second
 
 // A Network is how requests are made.
 type Network struct {
 	// Transport makes them. Its Proxy is asked who is in between.
 	Transport *http.Transport
+	// Patience is how long one request may take; 0 for the constant.
+	Patience time.Duration
 }
 
 // checks are the checks of one run.
@@ -39,20 +38,25 @@ type checks struct {
 
 // Run makes all checks that the settings allow.
 func Run(ctx context.Context, set *settings.Settings, found *report.Report, network Network) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	patience := cmp.Or(network.Patience, Patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*patience+time.Second)
 	defer cancel()
-	c := &checks{set: set, report: found, trace: newTracer(network.Transport)}
-	c.client = c.trace.client()
-	c.site = newTracer(network.Transport).client()
+	c := newChecks(set, found, network)
+	together(
+		func() { c.checkProvider(ctx) },
+		func() { c.checkSite(ctx) },
+	)
+}
+
+func newChecks(set *settings.Settings, found *report.Report, network Network) *checks {
+	c := &checks{set: set, report: found, trace: newTracer(network)}
+	c.client, c.site = c.trace.client(), newTracer(network).client()
 	if set.Provider != nil {
 		s := *set.Provider
 		s.ClientID, s.Client = set.ClientID, c.client
 		c.authority = provider.NewAuthority(s)
 	}
-	together(
-		func() { c.checkProvider(ctx) },
-		func() { c.checkSite(ctx) },
-	)
+	return c
 }
 
 // checkProvider asks the provider: first what it publishes, then what needs that.

@@ -1,6 +1,7 @@
 package outside
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -27,14 +28,17 @@ const (
 // A tracer is a transport that notes how far each request came, and what the server's
 // clock says.
 type tracer struct {
-	base *http.Transport
+	base     *http.Transport
+	patience time.Duration
 
 	mu     sync.Mutex
 	offset time.Duration // of the server's clock to this machine's
 	dated  bool
 }
 
-func newTracer(base *http.Transport) *tracer { return &tracer{base: base} }
+func newTracer(n Network) *tracer {
+	return &tracer{base: n.Transport, patience: cmp.Or(n.Patience, Patience)}
+}
 
 // client returns a client with the tracer, which follows no redirect. The tracer limits
 // the time of a request: if the client did, its error would not say how far that came.
@@ -55,7 +59,7 @@ func (t *tracer) RoundTrip(r *http.Request) (*http.Response, error) {
 	var at atomic.Int32
 	reached := func(p phase) { at.Store(max(at.Load(), int32(p))) }
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(r.Context(), perRequest)
+	ctx, cancel := context.WithTimeout(r.Context(), t.patience)
 	res, err := t.base.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		ConnectStart:      func(string, string) { reached(connecting) },
 		TLSHandshakeStart: func() { reached(handshaking) },
