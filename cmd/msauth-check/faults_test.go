@@ -247,7 +247,7 @@ var faults = []planted{
 		w.env["MSAUTH_BASE_URL"] = "https://app.nowhere.invalid/auth"
 		w.register("https://app.nowhere.invalid/auth/callback", "https://app.nowhere.invalid/auth/signed-out")
 	}, id: "site-unresolved", what: "app.nowhere.invalid", remedy: "DNS"},
-	{name: "a site that hangs", plant: atSite(func(_ http.Handler, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "site-silent", what: "no answer came", remedy: "the app's log"},
+	{name: "a site that hangs", plant: atSite(func(_ http.Handler, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "site-silent", what: "no answer came", remedy: "the log of the proxy"},
 	{name: "a certificate that browsers do not know", parts: []part{overTLS}, plant: func(w *world) {
 		w.transport.TLSClientConfig = new(tls.Config)
 	}, id: "site-tls", what: "Acme Co", remedy: "SSL_CERT_FILE"},

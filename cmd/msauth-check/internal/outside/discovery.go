@@ -43,6 +43,9 @@ func (c *checks) checkDiscovery(ctx context.Context) (*provider.Metadata, bool) 
 
 // checkKeys reads the signing keys.
 func (c *checks) checkKeys(ctx context.Context) {
+	if c.authority.Kind == provider.LiveConnect { // has none
+		return
+	}
 	if err := c.authority.Ready(ctx); err != nil {
 		c.reportDocument(err, "the host of the signing keys", "keys-unusable", "keys-unusable")
 		return
