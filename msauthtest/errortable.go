@@ -3,7 +3,9 @@ package msauthtest
 // An aadsts describes one of Microsoft's error numbers. See "Microsoft Entra
 // authentication and authorization error codes". Suberrors are those of
 // published captures, if there are any. credentialerrors.go says where those of
-// client credentials were seen.
+// client credentials were seen. 9002325: texts in MMM-MicrosoftToDo issue 27 and others;
+// 9002331: an error of azure-sdk, file 3917201295 of a public code index; 50194: texts
+// in several repositories, such as file 4070296729.
 type aadsts struct {
 	err       string // the OAuth error at the token endpoint
 	suberror  string // sent with err

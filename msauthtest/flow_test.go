@@ -403,6 +403,24 @@ func TestAutoSignIn(t *testing.T) {
 	}
 }
 
+// A redirect URI for a single-page application needs PKCE, and its codes are for browsers.
+func TestRedirectURIOfASinglePageApplication(t *testing.T) {
+	t.Parallel()
+	ms := newServer(t)
+	a := newApp(t, ms)
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.RedirectURIs, b.SPARedirectURIs = []string{"https://app.example.com/other"}, []string{redirectURI}
+	})
+	res, _ := a.authorize("code_challenge", "", "code_challenge_method", "", "prompt", "none")
+	if got := a.answer(res); got.Get("error") != "invalid_request" || !strings.HasPrefix(got.Get("error_description"), "AADSTS9002325: ") {
+		t.Errorf("without PKCE: %v", got)
+	}
+	rep := a.mustToken(a.codeForm(a.pick(msauthtest.Ada).Get("code")))
+	if rep.Status != 400 || !strings.HasPrefix(rep.Description, "AADSTS9002327: ") {
+		t.Errorf("a code: %d %s", rep.Status, rep.Description)
+	}
+}
+
 func TestAnswerKnobs(t *testing.T) {
 	t.Parallel()
 	ms := newServer(t)
