@@ -19,8 +19,8 @@ type Behavior struct {
 	// otherwise.
 	AutoSignIn string
 
-	// RedirectURIs are the registered redirect URIs, compared byte for byte.
-	// They apply to post_logout_redirect_uri as well. Live Connect compares the
+	// RedirectURIs are the registered redirect URIs, compared byte for byte, but
+	// for the port of http://localhost, which Microsoft ignores. They apply to post_logout_redirect_uri as well. Live Connect compares the
 	// scheme and the host only. If empty, any https URI and any http URI of a
 	// loopback host is accepted.
 	RedirectURIs []string

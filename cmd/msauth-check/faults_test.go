@@ -229,7 +229,7 @@ var faults = []planted{
 	{name: "no redirect URI for signing out", plant: func(w *world) { w.register(w.env["MSAUTH_BASE_URL"] + "/callback") }, id: "sign-out-uri-missing", what: "SIGNED_OUT", remedy: "--output tsv) SIGNED_OUT", numbers: []int{50011}},
 	{name: "Microsoft's own error page", plant: answer(msauthtest.Authorize, page(200, `<script>$Config={"iErrorCode":50011,"strServiceExceptionMessage":"AADSTS50011: The redirect URI \u0027http://x/\u0027 specified in the request does not match.","x":1};</script>`)), id: "redirect-uri-missing", what: "The redirect URI 'http://x/' specified", remedy: "platform, Web", numbers: []int{50011}},
 	{name: "an authorization endpoint that is down", plant: answer(msauthtest.Authorize, page(500, "oops")), id: "authorize-failed", what: "status 500", remedy: "in a browser"},
-	{name: "an authorization endpoint that hangs", plant: answer(msauthtest.Authorize, msauthtest.Failure{Hang: true}), id: "host-silent", what: "the authorization endpoint", remedy: "HTTPS_PROXY"},
+	{name: "an authorization endpoint that hangs", plant: answer(msauthtest.Authorize, msauthtest.Failure{Hang: true}), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
 	{name: "a scope that does not exist", parts: []part{orders("Orders.Reed")}, id: "scope-unknown", what: "Orders.Reed", remedy: "Expose an API", numbers: []int{650053}},
 	{name: "a malformed scope", plant: func(w *world) {
 		w.ms.Set(func(b *msauthtest.Behavior) {
@@ -251,7 +251,7 @@ var faults = []planted{
 	{name: "a certificate that browsers do not know", parts: []part{overTLS}, plant: func(w *world) {
 		w.transport.TLSClientConfig = new(tls.Config)
 	}, id: "site-tls", what: "Acme Co", remedy: "SSL_CERT_FILE"},
-	{name: "a proxy without an app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "bad gateway", 502) }), id: "site-unreachable", what: "no app behind it", remedy: "Start the site"},
+	{name: "a proxy without an app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "bad gateway", http.StatusBadGateway) }), id: "site-unreachable", what: "no app behind it", remedy: "Start the site"},
 	{name: "another app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, "<title>It works!</title>")
 	}), id: "site-not-msauth", what: `"It works!"`, remedy: "which app the proxy passes"},
@@ -306,7 +306,7 @@ var faults = []planted{
 			}
 		}
 		if size > 2048 {
-			http.Error(rw, "upstream sent too big header", 502)
+			http.Error(rw, "upstream sent too big header", http.StatusBadGateway)
 			return
 		}
 		for name, values := range kept.Header() {

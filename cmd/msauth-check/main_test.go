@@ -91,6 +91,7 @@ func TestTheCommand(t *testing.T) {
 			"AZURE_CLIENT_ID": w.ms.ClientID, "AZURE_CLIENT_SECRET": w.ms.ClientSecret, "MSAUTH_BASE_URL": w.env["MSAUTH_BASE_URL"],
 			"HTTPS_PROXY": "http://me:proxy-password@" + closedAddress(t),
 		}, nil, 1, "error: proxy-failed"},
+		{"hosts that hang", other("AZURE_AUTHORITY_HOST", "https://"+silentAddress(t), "MSAUTH_BASE_URL", "https://"+silentAddress(t)+"/auth"), nil, 1, "error: host-silent"},
 		{"a proxy that intercepts TLS", map[string]string{
 			"AZURE_CLIENT_ID": w.ms.ClientID, "AZURE_CLIENT_SECRET": w.ms.ClientSecret, "MSAUTH_BASE_URL": w.env["MSAUTH_BASE_URL"],
 			"HTTPS_PROXY": tunnel(t, intercepting(t, "login.microsoftonline.com", "Corporate Inspection CA")),

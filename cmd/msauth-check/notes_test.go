@@ -53,10 +53,7 @@ func TestNotes(t *testing.T) {
 // judged there, and the rest is checked.
 func TestLiveConnect(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world, site *msauth.Config) {
-		w.env["AZURE_AUTHORITY_HOST"], site.Authority = w.ms.LiveAuthority(), w.ms.LiveAuthority()
-		site.Scopes = nil
-	})
+	w := newWorld(t, liveConnect)
 	for _, tt := range []struct {
 		secret string
 		code   int
@@ -75,4 +72,10 @@ func TestLiveConnect(t *testing.T) {
 			t.Errorf("exit code %d, found %q, want %q:\n%s", o.code, found, tt.found, o.text)
 		}
 	}
+}
+
+// liveConnect has people sign in at Live Connect.
+func liveConnect(w *world, site *msauth.Config) {
+	w.env["AZURE_AUTHORITY_HOST"], site.Authority = w.ms.LiveAuthority(), w.ms.LiveAuthority()
+	site.Scopes = nil
 }

@@ -18,10 +18,10 @@ import (
 var openAddress = regexp.MustCompile(`Open (http://localhost:[0-9]+/) in a browser`)
 
 // signIn runs the command with -sign-in, and signs a person in at the address that it
-// prints. The redirect URI on localhost is registered with any port, as at Microsoft.
+// prints. The redirect URI on localhost is registered.
 func (w *world) signIn(person string) outcome {
 	w.t.Helper()
-	w.ms.Set(func(b *msauthtest.Behavior) { b.RedirectURIs = nil })
+	w.registerLocalhost()
 	printed, write := io.Pipe()
 	w.stderr = write
 	signedIn := make(chan error, 1)
@@ -65,6 +65,7 @@ var visits = []struct {
 	{"at one tenant", msauthtest.Ada, []part{tenant(msauthtest.TenantContoso)}, work, nil},
 	{"a personal account, which has none of the claims", msauthtest.Mia, nil,
 		[]string{"Signed in with a personal account.", "Optional claims that did not: ", "A renewal works."}, nil},
+	{"at Live Connect, whose replies have no ID token", msauthtest.Mia, []part{liveConnect}, []string{"Signed in with a personal account."}, []string{"authorize-unjudged"}},
 	{"a plain provider", msauthtest.Ada, []part{plainProvider}, []string{"Signed in with an account of http", "A renewal works."}, nil},
 	{"no optional claims", msauthtest.Ada, []part{behave(func(b *msauthtest.Behavior) {
 		b.IDToken = func(_ msauthtest.Kind, c map[string]any) {
@@ -132,10 +133,21 @@ func TestSignInNeedsItsRedirectURI(t *testing.T) {
 func TestSignInEndsByItself(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.ms.Set(func(b *msauthtest.Behavior) { b.RedirectURIs = nil })
+	w.registerLocalhost()
 	w.signInTime = time.Second
 	o := w.check("-sign-in")
 	if o.code != somethingIs || len(o.findings) != 1 || o.findings[0].ID != "sign-in-missing" || o.took > 10*time.Second {
+		t.Errorf("exit code %d after %v:\n%s", o.code, o.took, o.text)
+	}
+}
+
+func TestSignInWaitsForWhatIsFoundWithoutIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.registerLocalhost()
+	w.env["AZURE_CLIENT_SECRET"] = "abc8Q~wrong-wrong-wrong-wrong-wrong-wrong"
+	o := w.check("-sign-in")
+	if len(o.findings) != 1 || o.findings[0].ID != "secret-wrong" || !strings.Contains(o.facts, "mend the findings first") || o.took > 10*time.Second {
 		t.Errorf("exit code %d after %v:\n%s", o.code, o.took, o.text)
 	}
 }
@@ -160,4 +172,11 @@ func plainProvider(w *world, site *msauth.Config) {
 	w.env["AZURE_AUTHORITY_HOST"], site.Authority = "", ""
 	w.env["MSAUTH_ISSUER"], site.Issuer = w.ms.Plain().Issuer, w.ms.Plain().Issuer
 	site.Scopes = nil
+}
+
+// registerLocalhost registers the redirect URI that -sign-in needs, without a port.
+func (w *world) registerLocalhost() {
+	w.ms.Set(func(b *msauthtest.Behavior) {
+		b.RedirectURIs = append(b.RedirectURIs, "http://localhost/auth/callback")
+	})
 }

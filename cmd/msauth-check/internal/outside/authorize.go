@@ -62,15 +62,15 @@ func (c *checks) checkSignIn(a *signInAnswers) {
 		return
 	case slices.Contains(a.unproved.numbers, 9002325): // a code without a verifier is refused at once
 		c.report.Found("redirect-uri-spa", a.callback+": "+a.unproved.text, a.unproved.numbers...)
-	case a.signIn.outcome == unclear:
-		c.report.Found("authorize-unjudged", a.signIn.text, a.signIn.numbers...)
-		return
 	}
-	switch {
-	case report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing":
+	if report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing" {
 		c.report.Found("sign-out-uri-missing", c.set.SignedOut+": "+a.signOut.text, a.signOut.numbers...)
-	case a.signOut.outcome == unclear:
-		c.report.Found("authorize-unjudged", a.signOut.text, a.signOut.numbers...)
+	}
+	for _, v := range []verdict{a.signIn, a.signOut, a.scopes} {
+		if v.outcome == unclear {
+			c.report.Found("authorize-unjudged", v.text)
+			return
+		}
 	}
 	c.report.Checked("redirect URIs")
 	c.reportScopes(a.scopes)
@@ -99,7 +99,7 @@ func CheckRedirect(ctx context.Context, set *settings.Settings, found *report.Re
 // reportSignIn reports an answer that says that nobody can sign in.
 func (c *checks) reportSignIn(v verdict, callback string) bool {
 	if v.err != nil {
-		if !c.unreachable(v.err, "the authorization endpoint") {
+		if !c.unreachable(v.err, host(c.known().Authorization)) {
 			c.report.Found("authorize-failed", sentence(v.err))
 		}
 		return true
@@ -272,7 +272,7 @@ func judgePage(status int, body []byte, redirectURI string) verdict {
 		}
 	}
 	plain := tags.ReplaceAllString(page, " ")
-	if numbers := provider.AADSTSNumbers(plain); len(numbers) > 0 {
+	if numbers := provider.AADSTSNumbers(page); len(numbers) > 0 {
 		text := numbered.FindString(page)
 		if text == "" {
 			_, after, _ := strings.Cut(plain, fmt.Sprint("AADSTS", numbers[0]))

@@ -82,9 +82,9 @@ func (c *checks) aboutApp(failure *provider.Failure) bool {
 	switch id := firstKnown(failure.Numbers); {
 	case slices.Contains(appFindings, id):
 		c.report.Found(id, sentence(failure), failure.Numbers...)
-	case failure.Class == provider.Retry && failure.Err != nil && c.unreachable(failure.Err, host(c.tokenEndpoint())):
+	case failure.Class == provider.Retry && failure.Err != nil && c.unreachable(failure.Err, host(c.known().Token)):
 	case failure.Class == provider.Retry && !tooMany(failure):
-		c.report.Found("token-endpoint-failed", fmt.Sprintf("%s: %s", c.tokenEndpoint(), sentence(failure)), failure.Numbers...)
+		c.report.Found("token-endpoint-failed", fmt.Sprintf("%s: %s", c.known().Token, sentence(failure)), failure.Numbers...)
 	default:
 		return false
 	}
@@ -93,11 +93,13 @@ func (c *checks) aboutApp(failure *provider.Failure) bool {
 
 func tooMany(failure *provider.Failure) bool { return slices.Contains(failure.Numbers, 50196) }
 
-func (c *checks) tokenEndpoint() string {
-	if meta, err := c.authority.Known(); err == nil {
-		return meta.Token
+// known is what discovery has said.
+func (c *checks) known() *provider.Metadata {
+	meta, err := c.authority.Known()
+	if err != nil {
+		return new(provider.Metadata)
 	}
-	return ""
+	return meta
 }
 
 // aboutToken are numbers of refusals of a refresh token, whatever error comes with them.

@@ -106,7 +106,8 @@ func (v *visited) String() string {
 	case v.kind != "":
 		return fmt.Sprintf("the answer is msauth's page %q with status %d", v.kind, v.status)
 	case v.location != "":
-		return fmt.Sprintf("the answer is a redirect to %s", web.OneLine(v.location, 200))
+		to, _, _ := strings.Cut(v.location, "?") // what follows may be a secret of others
+		return fmt.Sprintf("the answer is a redirect to %s", web.OneLine(to, 200))
 	case v.title != "":
 		return fmt.Sprintf("the answer is a page %q with status %d", v.title, v.status)
 	}

@@ -105,6 +105,15 @@ func (r *Report) Has(ids ...string) bool {
 	return slices.ContainsFunc(r.findings, func(f Finding) bool { return slices.Contains(ids, f.ID) })
 }
 
+// checkOrder is the order in which checks are listed.
+var checkOrder = []string{"settings", "network", "clock", "discovery", "signing keys", "app", "credentials", "redirect URIs", "scopes", "site", "sign-in"}
+
+// Blocked reports whether something was found that stops every sign-in, wherever the site
+// is.
+func (r *Report) Blocked() bool {
+	return slices.ContainsFunc(r.Findings(), func(f Finding) bool { return f.Severity == Error && !strings.HasPrefix(f.ID, "site-") })
+}
+
 // Checked says that a check was made to its end.
 func (r *Report) Checked(what string) {
 	r.mu.Lock()
@@ -112,6 +121,9 @@ func (r *Report) Checked(what string) {
 	if !slices.Contains(r.checked, what) {
 		r.checked = append(r.checked, what)
 	}
+	slices.SortFunc(r.checked, func(a, b string) int {
+		return cmp.Compare(slices.Index(checkOrder, a), slices.Index(checkOrder, b))
+	})
 }
 
 // Fact adds a line that is worth knowing and no finding.

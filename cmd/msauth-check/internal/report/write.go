@@ -32,16 +32,14 @@ func (r *Report) Text(out io.Writer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var b strings.Builder
-	switch checked := strings.Join(r.checked, ", "); {
-	case faults == 0 && checked == "":
-		fmt.Fprintln(&b, "msauth-check: nothing found.")
-	case faults == 0:
-		fmt.Fprintf(&b, "msauth-check: nothing found. Checked: %s.\n", checked)
-	case faults == 1:
-		fmt.Fprintln(&b, "msauth-check: 1 finding.")
-	default:
-		fmt.Fprintf(&b, "msauth-check: %d findings.\n", faults)
+	count := fmt.Sprint(faults, " findings")
+	switch faults {
+	case 0:
+		count = "nothing found"
+	case 1:
+		count = "1 finding"
 	}
+	fmt.Fprintf(&b, "msauth-check: %s. Checked: %s.\n", count, strings.Join(r.checked, ", "))
 	for _, fact := range r.facts {
 		fmt.Fprintf(&b, "  %s\n", fact)
 	}

@@ -38,8 +38,9 @@ const Path = "/auth"
 
 // Run signs the operator in, and ends when that is done or the time is over.
 func Run(ctx context.Context, set *settings.Settings, found *report.Report, network outside.Network, o Options) {
-	if set.Provider == nil || set.ClientID == "" || len(set.Config.Credentials) == 0 || set.Scopes == nil {
-		return // which is found elsewhere
+	if found.Blocked() || set.Provider == nil || set.ClientID == "" || len(set.Config.Credentials) == 0 || set.Scopes == nil {
+		found.Fact("Nobody was asked to sign in: mend the findings first.")
+		return
 	}
 	l, err := net.Listen("tcp", cmp.Or(o.Listen, "localhost:0"))
 	if err != nil {
