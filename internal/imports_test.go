@@ -169,11 +169,60 @@ func TestTestsAreImportedByTestsAlone(t *testing.T) {
 	for name := range rooms {
 		dirs = append(dirs, name)
 	}
-	for _, dir := range dirs {
+	for _, dir := range slices.Concat(dirs, checkParts(t)) {
 		for file, imports := range importsOf(t, dir) {
 			for _, path := range imports {
 				if strings.HasPrefix(path, module+"/tests/") || path == module+"/msauthtest" || path == module+"/sharedtest" {
 					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+}
+
+// checkDir is the command msauth-check. It may know every room, and nobody knows it.
+var checkDir = filepath.Join("..", "cmd", "msauth-check")
+
+// checkParts are the packages of msauth-check.
+func checkParts(t *testing.T) []string {
+	t.Helper()
+	parts, err := filepath.Glob(filepath.Join(checkDir, "internal", "*"))
+	if err != nil || len(parts) == 0 {
+		t.Fatal("the parts of msauth-check are not found:", err)
+	}
+	return append(parts, checkDir)
+}
+
+// The parts of msauth-check, each with those that it may know besides the rooms and the
+// face.
+var checkRooms = map[string][]string{
+	"report":   {},
+	"settings": {"report"},
+	"outside":  {"report", "settings"},
+	"signin":   {"report", "settings", "outside"},
+}
+
+func TestPartsOfTheCheckKnowOnlyThoseBelowThem(t *testing.T) {
+	t.Parallel()
+	for _, dir := range checkParts(t) {
+		if dir == checkDir {
+			continue
+		}
+		may, known := checkRooms[filepath.Base(dir)]
+		if !known {
+			t.Errorf("%s is not in the table", dir)
+		}
+		for file, imports := range importsOf(t, dir) {
+			for _, path := range imports {
+				part, ours := strings.CutPrefix(path, module+"/cmd/msauth-check/internal/")
+				host, _, _ := strings.Cut(path, "/")
+				switch {
+				case ours && !slices.Contains(may, part):
+					t.Errorf("%s imports %s, which the table does not allow", file, path)
+				case filepath.Base(dir) == "report" && strings.Contains(host, "."):
+					t.Errorf("%s imports %s: it says what others find", file, path)
+				case strings.Contains(host, ".") && path != module && !strings.HasPrefix(path, module+"/"):
+					t.Errorf("%s imports %s: only the standard library and this module may be", file, path)
 				}
 			}
 		}

@@ -76,7 +76,8 @@ func (e *exchange) readOpenID(query string) (req authRequest, f Failure) {
 	if !strings.EqualFold(q.Get("client_id"), e.ClientID) {
 		return req, refusal(700016, "'"+q.Get("client_id")+"'")
 	}
-	if !registered(e.behavior.RedirectURIs, q.Get("redirect_uri")) {
+	spa := slices.Contains(e.behavior.SPARedirectURIs, q.Get("redirect_uri"))
+	if !spa && !registered(e.behavior.RedirectURIs, q.Get("redirect_uri")) {
 		return req, refusal(50011, "'"+q.Get("redirect_uri")+"'")
 	}
 	req = authRequest{
@@ -110,6 +111,8 @@ func (e *exchange) readOpenID(query string) (req authRequest, f Failure) {
 		return req, refusal(900144, "'state'")
 	case req.nonce == "":
 		return req, refusal(900144, "'nonce'")
+	case spa && req.challenge == "":
+		return req, refusal(9002325, "")
 	case q.Get("code_challenge_method") != "S256":
 		return req, refusal(90100, "'code_challenge_method' must be S256; this")
 	case !challengeForm.MatchString(req.challenge):
@@ -146,14 +149,23 @@ func validPrompt(prompt []string) bool {
 // registered reports whether a redirect URI may be used. With an empty list,
 // any https URI may, and any http URI of a loopback host.
 func registered(list []string, uri string) bool {
-	if len(list) > 0 {
-		return slices.Contains(list, uri)
-	}
 	u, err := url.Parse(uri)
+	if len(list) > 0 {
+		return slices.Contains(list, uri) || err == nil && slices.ContainsFunc(list, func(one string) bool { return sameOnLocalhost(one, u) })
+	}
 	if err != nil || u.Host == "" || u.User != nil || strings.Contains(uri, "#") {
 		return false
 	}
 	return u.Scheme == "https" || u.Scheme == "http" && loopback(u.Host)
+}
+
+// sameOnLocalhost reports whether two redirect URIs on localhost differ by their ports
+// alone, which Microsoft ignores ("Redirect URI (reply URL) outline and restrictions",
+// Localhost exceptions).
+func sameOnLocalhost(one string, other *url.URL) bool {
+	u, err := url.Parse(one)
+	return err == nil && u.Scheme == "http" && u.Hostname() == "localhost" && other.Scheme == u.Scheme && other.Hostname() == u.Hostname() &&
+		u.RequestURI() == other.RequestURI() && u.Fragment == other.Fragment && u.User == nil && other.User == nil
 }
 
 // authorize serves the authorize endpoint.

@@ -19,11 +19,17 @@ type Behavior struct {
 	// otherwise.
 	AutoSignIn string
 
-	// RedirectURIs are the registered redirect URIs, compared byte for byte.
-	// They apply to post_logout_redirect_uri as well. Live Connect compares the
+	// RedirectURIs are the registered redirect URIs, compared byte for byte, but
+	// for the port of http://localhost, which Microsoft ignores. They apply to post_logout_redirect_uri as well. Live Connect compares the
 	// scheme and the host only. If empty, any https URI and any http URI of a
 	// loopback host is accepted.
 	RedirectURIs []string
+
+	// SPARedirectURIs are redirect URIs that are registered for a single-page
+	// application, next to RedirectURIs: a request without a PKCE challenge is
+	// refused with AADSTS9002325, and the app's token requests with AADSTS9002327,
+	// because only a browser may redeem such a code.
+	SPARedirectURIs []string
 
 	// AccessTokenLifetime is the value of expires_in and how long Graph accepts
 	// an access token. Zero means 60 to 90 minutes at random, as with
@@ -431,7 +437,7 @@ func (s *Server) next(kind Kind) (b Behavior, apis registry, delay time.Duration
 	} else {
 		f = b.FailAlways[kind]
 	}
-	for _, list := range []*[]string{&b.RedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainAuthAlgorithms, &b.PlainScopes, &b.FrontChannelLogout, &b.BackChannelLogout} {
+	for _, list := range []*[]string{&b.RedirectURIs, &b.SPARedirectURIs, &b.AdminScopes, &b.RefuseScopes, &b.WithholdScopes, &b.PlainAuthMethods, &b.PlainAuthAlgorithms, &b.PlainScopes, &b.FrontChannelLogout, &b.BackChannelLogout} {
 		*list = slices.Clone(*list)
 	}
 	b.Delay, b.Fail, b.FailAlways = nil, nil, nil

@@ -3,7 +3,9 @@ package msauthtest
 // An aadsts describes one of Microsoft's error numbers. See "Microsoft Entra
 // authentication and authorization error codes". Suberrors are those of
 // published captures, if there are any. credentialerrors.go says where those of
-// client credentials were seen.
+// client credentials were seen. 9002325: texts in MMM-MicrosoftToDo issue 27 and others;
+// 9002331: an error of azure-sdk, file 3917201295 of a public code index; 50194: texts
+// in several repositories, such as file 4070296729.
 type aadsts struct {
 	err       string // the OAuth error at the token endpoint
 	suberror  string // sent with err
@@ -36,6 +38,7 @@ var errorTable = map[int]aadsts{
 	50158:   {err: "invalid_grant", authorize: "interaction_required", text: "External security challenge not satisfied. User will be redirected to another page or authentication provider to satisfy additional authentication challenges."},
 	50166:   {err: "invalid_request", text: "Request to External OIDC endpoint failed."},
 	50173:   {err: "invalid_grant", suberror: "bad_token", text: "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password."},
+	50194:   {err: "invalid_request", text: "Application %s is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such apps created after '10/15/2018'. Use a tenant-specific endpoint or configure the application to be multi-tenant."},
 	50196:   {err: "invalid_grant", text: "The server terminated an operation because it encountered a client request loop. Please contact your app vendor."},
 	53000:   {err: "invalid_grant", suberror: "additional_action", authorize: "interaction_required", text: "Device is not in required device state: not compliant. Conditional Access policy requires a compliant device, and the device is not compliant."},
 	53001:   {err: "invalid_grant", suberror: "additional_action", authorize: "interaction_required", text: "Device is not in required device state: not joined. Conditional Access policy requires a domain joined device, and the device is not domain joined."},
@@ -101,6 +104,8 @@ var errorTable = map[int]aadsts{
 	7000272: {err: "invalid_client", text: "The certificate used to sign the federated credential could not be found in the metadata of the identity provider."},
 	7009999: {err: "invalid_client", text: "The client assertion was used before."}, // made up
 	9002313: {err: "invalid_request", text: "Request is malformed or invalid: %s."},
+	9002325: {err: "invalid_request", text: "Proof Key for Code Exchange is required for cross-origin authorization code redemption."},
+	9002331: {err: "invalid_request", text: "Application %s is configured for use by Microsoft Account users only. Please use the /consumers endpoint to serve this request."},
 	9002327: {err: "invalid_request", text: "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."},
 }
 

@@ -403,6 +403,43 @@ func TestAutoSignIn(t *testing.T) {
 	}
 }
 
+// Of redirect URIs on localhost the port does not matter.
+func TestRedirectURIOnLocalhost(t *testing.T) {
+	t.Parallel()
+	ms := newServer(t)
+	a := newApp(t, ms)
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.RedirectURIs = []string{"http://localhost/auth/callback", "http://127.0.0.1:1/x", "https://localhost/s"}
+	})
+	for uri, want := range map[string]bool{
+		"http://localhost/auth/callback": true, "http://localhost:8080/auth/callback": true, "http://localhost:8080/auth/callback/": false,
+		"http://localhost:8080/auth/callback?x=1": false, "https://localhost:8080/auth/callback": false, "http://localhost.example:8080/auth/callback": false,
+		"http://127.0.0.1:1/x": true, "http://127.0.0.1:2/x": false, "https://localhost:8080/s": false, "http://me@localhost:8080/auth/callback": false,
+	} {
+		if res, _ := a.authorize("redirect_uri", uri, "prompt", "none"); (res.StatusCode == 302) != want {
+			t.Errorf("%s: status %d", uri, res.StatusCode)
+		}
+	}
+}
+
+// A redirect URI for a single-page application needs PKCE, and its codes are for browsers.
+func TestRedirectURIOfASinglePageApplication(t *testing.T) {
+	t.Parallel()
+	ms := newServer(t)
+	a := newApp(t, ms)
+	ms.Set(func(b *msauthtest.Behavior) {
+		b.RedirectURIs, b.SPARedirectURIs = []string{"https://app.example.com/other"}, []string{redirectURI}
+	})
+	res, _ := a.authorize("code_challenge", "", "code_challenge_method", "", "prompt", "none")
+	if got := a.answer(res); got.Get("error") != "invalid_request" || !strings.HasPrefix(got.Get("error_description"), "AADSTS9002325: ") {
+		t.Errorf("without PKCE: %v", got)
+	}
+	rep := a.mustToken(a.codeForm(a.pick(msauthtest.Ada).Get("code")))
+	if rep.Status != 400 || !strings.HasPrefix(rep.Description, "AADSTS9002327: ") {
+		t.Errorf("a code: %d %s", rep.Status, rep.Description)
+	}
+}
+
 func TestAnswerKnobs(t *testing.T) {
 	t.Parallel()
 	ms := newServer(t)

@@ -127,6 +127,8 @@ func (e *exchange) redeemCode(w http.ResponseWriter, r *http.Request) {
 		refused = 54005
 	case c.grant.revoked:
 		refused = 50173
+	case slices.Contains(e.behavior.SPARedirectURIs, c.redirect) && r.Header.Get("Origin") == "":
+		refused = 9002327
 	case form.Get("redirect_uri") != c.redirect:
 		refused = 500112
 	case pkce && (c.challenge != "" || form.Has("code_verifier")) && challengeOf(form.Get("code_verifier")) != c.challenge:

@@ -1,0 +1,84 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// JSON writes the report for a program.
+func (r *Report) JSON(out io.Writer) error {
+	findings := r.Findings()
+	if findings == nil {
+		findings = []Finding{}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(struct {
+		Findings []Finding `json:"findings"`
+		Checked  []string  `json:"checked"`
+		Facts    []string  `json:"facts,omitempty"`
+	}{findings, append([]string{}, r.checked...), r.facts})
+}
+
+// Text writes the report for a person.
+func (r *Report) Text(out io.Writer) error {
+	findings, faults := r.Findings(), r.Faults()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	count := fmt.Sprint(faults, " findings")
+	switch faults {
+	case 0:
+		count = "nothing found"
+	case 1:
+		count = "1 finding"
+	}
+	fmt.Fprintf(&b, "msauth-check: %s. Checked: %s.\n", count, strings.Join(r.checked, ", "))
+	for _, fact := range r.facts {
+		fmt.Fprintf(&b, "  %s\n", fact)
+	}
+	for _, f := range findings {
+		fmt.Fprintf(&b, "\n%s: %s", f.Severity, f.ID)
+		if len(f.Numbers) > 0 {
+			var numbers []string
+			for _, n := range f.Numbers {
+				numbers = append(numbers, fmt.Sprint("AADSTS", n))
+			}
+			fmt.Fprintf(&b, " (%s)", strings.Join(numbers, ", "))
+		}
+		b.WriteByte('\n')
+		paragraph(&b, f.What)
+		paragraph(&b, "Why it matters: "+f.Why)
+		paragraph(&b, "What to do: "+f.Remedy)
+		if f.Command != "" {
+			fmt.Fprintf(&b, "\n      %s\n", strings.ReplaceAll(f.Command, "\n", "\n      "))
+		}
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// width is the length of a line of text, in characters.
+const width = 100
+
+// paragraph writes a text in lines.
+func paragraph(b *strings.Builder, text string) {
+	line := "  "
+	for word := range strings.FieldsSeq(text) {
+		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width && line != "  " {
+			fmt.Fprintln(b, line)
+			line = "  "
+		}
+		if line != "  " {
+			line += " "
+		}
+		line += word
+	}
+	fmt.Fprintln(b, line)
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/msauth"
+	"example.com/msauth/msauthtest"
+)
+
+// all is what is checked where everything can be.
+var all = []string{"settings", "network", "clock", "discovery", "signing keys", "app", "credentials", "redirect URIs", "scopes", "site"}
+
+func TestNothingIsFoundInARightSetUp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		parts []part
+	}{
+		{"a secret", nil},
+		{"a secret in a file", []part{func(w *world, _ *msauth.Config) {
+			w.env["(secret-file)"], w.env["AZURE_CLIENT_SECRET"] = w.file("secret", []byte(w.ms.ClientSecret+"\n")), ""
+		}}},
+		{"a certificate", []part{certificate}},
+		{"a federated token", []part{federated}},
+		{"all three", []part{certificate, federated, func(w *world, _ *msauth.Config) { w.env["AZURE_CLIENT_SECRET"] = w.ms.ClientSecret }}},
+		{"a tenant", []part{tenant(msauthtest.TenantContoso)}},
+		{"a tenant by its domain", []part{tenant("contoso.example")}},
+		{"organizations", []part{tenant("organizations")}},
+		{"consumers", []part{tenant("consumers")}},
+		{"the site over TLS", []part{overTLS}},
+		{"below a path prefix", []part{func(w *world, site *msauth.Config) {
+			w.env["MSAUTH_BASE_URL"] += "/"
+			w.env["MSAUTH_BASE_URL"] = strings.Replace(w.env["MSAUTH_BASE_URL"], "/auth/", "/expenses/auth", 1)
+			site.BaseURL = w.env["MSAUTH_BASE_URL"]
+		}}},
+		{"another page after signing out", []part{func(w *world, site *msauth.Config) {
+			w.env["(post-logout-url)"] = w.site.URL + "/auth/signed-out"
+		}}},
+		{"a plain OpenID provider", []part{plainProvider}},
+		{"Entra External ID", []part{customers(func(w *world) msauthtest.Provider { return w.ms.ExternalID() })}},
+		{"Azure AD B2C", []part{customers(func(w *world) msauthtest.Provider { return w.ms.B2C() })}},
+		{"an API of the app's own", []part{func(w *world, site *msauth.Config) {
+			w.ms.AddAPI(msauthtest.API{ID: "api://orders", Scopes: []string{"Orders.Read"}})
+			w.env["MSAUTH_SCOPES"], site.Scopes = "api://orders/Orders.Read", []string{"api://orders/Orders.Read"}
+		}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tt.parts...)
+			o := w.check()
+			if o.code != nothingFound || len(o.findings) != 0 {
+				t.Fatalf("exit code %d:\n%s", o.code, o.text)
+			}
+			for _, check := range all {
+				if !slices.Contains(o.checked, check) {
+					t.Errorf("not checked: %s; only %q", check, o.checked)
+				}
+			}
+			var out bytes.Buffer
+			if run(t.Context(), nil, surroundings{getenv: func(name string) string { return w.env[name] }, transport: w.transport, stdout: &out, stderr: &out}); strings.Count(out.String(), "\n") != 1 || !strings.HasPrefix(out.String(), "msauth-check: nothing found. Checked: settings, ") {
+				t.Errorf("printed\n%swant one line", &out)
+			}
+		})
+	}
+}
+
+// customers has people sign in at one of Microsoft's services for customers, on a custom
+// domain.
+func customers(provider func(w *world) msauthtest.Provider) part {
+	return func(w *world, site *msauth.Config) {
+		plainProvider(w, site)
+		w.env["MSAUTH_ISSUER"], w.env["(microsoft-issuer)"] = provider(w).Issuer, provider(w).Published
+		site.Issuer, site.MicrosoftIssuer = provider(w).Issuer, provider(w).Published
+	}
+}
