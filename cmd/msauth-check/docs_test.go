@@ -84,7 +84,7 @@ func TestCatalogue(t *testing.T) {
 // The variables are those that the examples read, and no others.
 func TestVariablesAreThoseOfTheExamples(t *testing.T) {
 	t.Parallel()
-	source := read(t, "../../example/env.go") + read(t, "../../example/internal/webapp/settings.go") + read(t, "../../example/internal/webapp/credentials.go")
+	source := read(t, "../../example/env.go") + read(t, "../../example/internal/webapp/settings.go") + read(t, "../../example/internal/webapp/credentials.go") + read(t, "../../example/replicas/env.go")
 	read := map[string]bool{}
 	for _, name := range regexp.MustCompile(`"((?:AZURE|MSAUTH)_[A-Z_]+|PORT)"`).FindAllStringSubmatch(source, -1) {
 		read[name[1]] = true

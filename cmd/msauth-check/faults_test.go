@@ -120,6 +120,8 @@ var faults = []planted{
 	{name: "scopes of two APIs", plant: env("MSAUTH_SCOPES", "User.Read api://orders/Orders.Read"), id: "scopes-invalid", what: "several APIs", remedy: "az ad app permission list --id CLIENT_ID"},
 	{name: "a key that is no base64", plant: env("MSAUTH_KEYS", "not base64 at all!"), id: "keys-invalid", what: "entry 1 is not base64", remedy: "openssl rand -base64 32"},
 	{name: "a key that is too short", plant: env("MSAUTH_KEYS", "c2hvcnQgYnV0IHJhbmRvbQ=="), id: "keys-invalid", what: "Config.Keys", remedy: "openssl rand -base64 32"},
+	{name: "a file of keys that is not there", plant: func(w *world) { w.env["MSAUTH_KEYS"], w.env["MSAUTH_KEY_FILES"] = "", w.file("keys", nil)+".none" }, id: "keys-invalid", what: "no such file", remedy: "openssl rand -base64 32"},
+	{name: "keys, and a file of them", plant: func(w *world) { w.env["MSAUTH_KEY_FILES"] = w.file("keys", []byte(w.env["MSAUTH_KEYS"])) }, id: "keys-invalid", what: "cannot be combined", remedy: "openssl rand -base64 32"},
 	{name: "no keys on a public site", parts: []part{overTLS}, plant: env("MSAUTH_KEYS", ""), id: "keys-missing", remedy: "openssl rand -base64 32"},
 	{name: "a port that is none", plant: env("PORT", "eighty"), id: "setting-invalid", what: `PORT is "eighty"`, remedy: "what the message names"},
 	{name: "neither true nor false", plant: env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "yes"), id: "setting-invalid", what: "must be 1, true, 0 or false", remedy: "what the message names"},
@@ -176,7 +178,7 @@ var faults = []planted{
 	{name: "an app that is a public client", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{700025}}), id: "app-refused", remedy: "az ad sp show --id CLIENT_ID", numbers: []int{700025}},
 	{name: "a wrong secret", plant: env("AZURE_CLIENT_SECRET", "abc8Q~wrong-wrong-wrong-wrong-wrong-wrong"), id: "secret-wrong", what: "AZURE_CLIENT_SECRET: AADSTS7000215", remedy: "az ad app credential reset --id CLIENT_ID --append --query password", numbers: []int{7000215}},
 	{name: "the secret's ID for its value", plant: env("AZURE_CLIENT_SECRET", nobody), id: "secret-is-id", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
-	{name: "the secret's ID in a file", plant: func(w *world) { w.env["AZURE_CLIENT_SECRET"] = "" }, parts: []part{func(w *world, _ *msauth.Config) { w.env["(secret-file)"] = w.file("secret", []byte(nobody)) }}, id: "secret-is-id", what: "-secret-file", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
+	{name: "the secret's ID in a file", plant: func(w *world) { w.env["AZURE_CLIENT_SECRET"] = "" }, parts: []part{func(w *world, _ *msauth.Config) { w.env["AZURE_CLIENT_SECRET_FILE"] = w.file("secret", []byte(nobody)) }}, id: "secret-is-id", what: "AZURE_CLIENT_SECRET_FILE", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
 	{name: "a secret that has ended", plant: func(w *world) { w.ms.Secret().Expire() }, id: "secret-expired", remedy: "delete the old one", numbers: []int{7000222}},
 	{name: "a certificate that is not registered", plant: func(w *world) {
 		w.env["AZURE_CLIENT_CERTIFICATE_PATH"] = w.file("app.pem", testsite.NewCertificate(w.t, "app", 90*24*time.Hour).PEM)
@@ -251,7 +253,9 @@ var faults = []planted{
 	{name: "a certificate that browsers do not know", parts: []part{overTLS}, plant: func(w *world) {
 		w.transport.TLSClientConfig = new(tls.Config)
 	}, id: "site-tls", what: "Acme Co", remedy: "SSL_CERT_FILE"},
-	{name: "a proxy without an app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "bad gateway", http.StatusBadGateway) }), id: "site-unreachable", what: "no app behind it", remedy: "Start the site"},
+	{name: "a proxy without an app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "bad gateway", http.StatusBadGateway)
+	}), id: "site-unreachable", what: "no app behind it", remedy: "Start the site"},
 	{name: "another app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, "<title>It works!</title>")
 	}), id: "site-not-msauth", what: `"It works!"`, remedy: "which app the proxy passes"},

@@ -21,7 +21,7 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 	}{
 		{"a secret", nil},
 		{"a secret in a file", []part{func(w *world, _ *msauth.Config) {
-			w.env["(secret-file)"], w.env["AZURE_CLIENT_SECRET"] = w.file("secret", []byte(w.ms.ClientSecret+"\n")), ""
+			w.env["AZURE_CLIENT_SECRET_FILE"], w.env["AZURE_CLIENT_SECRET"] = w.file("secret", []byte(w.ms.ClientSecret+"\n")), ""
 		}}},
 		{"a certificate", []part{certificate}},
 		{"a federated token", []part{federated}},

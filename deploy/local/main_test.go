@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -216,6 +217,38 @@ func (p *person) everywhere(what, want string) {
 	}
 }
 
+// checkCommand is what is printed for the check.
+var checkCommand = regexp.MustCompile(`(?s)env SSL_CERT_FILE=.*?msauth-check\n`)
+
+func scrape(t *testing.T, address string) string {
+	t.Helper()
+	res, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: status %d, %v", address, res.StatusCode, err)
+	}
+	return string(text)
+}
+
+// sum adds up a metric over its labels.
+func sum(t *testing.T, text, name string) (n float64) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, name+"{") {
+			value, err := strconv.ParseFloat(line[strings.LastIndexByte(strings.TrimSpace(line), ' ')+1:len(line)-1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += value
+		}
+	}
+	return n
+}
+
 // A crowd opens pages all the time, and counts what is not a page for the right person.
 type crowd struct {
 	stop  chan struct{}
@@ -328,8 +361,29 @@ func TestDeployment(t *testing.T) {
 	other.everywhere("signed out elsewhere", "")
 	ada.everywhere("somebody else", "Ada Lindqvist")
 
+	// The command that was printed finds nothing.
+	check := exec.Command("sh", "-c", checkCommand.FindString(r.out.String()))
+	check.Dir = "../.."
+	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "msauth-check: nothing found.") {
+		t.Errorf("the check: %v\n%s", err, out)
+	}
+	// Each server measures for itself. In all there were six sign-ins, and Ada's tokens
+	// were renewed.
+	signIns, renewals := 0.0, 0.0
+	for i, address := range r.metrics {
+		text := scrape(t, address)
+		if n := sum(t, text, "msauth_key_position"); n != 1 {
+			t.Errorf("server %d has keys at the places %v, want one in the first:\n%s", i+1, n, text)
+		}
+		signIns += sum(t, text, "msauth_sign_ins_total")
+		renewals += sum(t, text, "msauth_renewals_total")
+	}
+	if signIns < 2 || renewals < 1 { // since the servers were restarted
+		t.Errorf("%v sign-ins and %v renewals were measured", signIns, renewals)
+	}
+
 	// What operators ask is not for everybody.
-	for _, path := range []string{"/healthz", "/readyz", "/startupz", "/debug/stats"} {
+	for _, path := range []string{"/healthz", "/readyz", "/startupz", "/metrics", "/debug/stats"} {
 		if status, _, _, err := ada.page(http.MethodGet, path); err != nil || status != http.StatusNotFound {
 			t.Errorf("%s: status %d, %v", path, status, err)
 		}

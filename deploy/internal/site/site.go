@@ -157,7 +157,7 @@ func (s *Site) find() error {
 }
 
 func (s *Site) startStandIn(secrets string) (clientID string, err error) {
-	clientID = "deploy-local-" + strings.ToLower(rand.Text()[:8])
+	clientID = newGUID()
 	args := append([]string{"-client-id", clientID, "-client-secret-file", filepath.Join(secrets, material.ClientSecret)}, s.o.StandIn...)
 	// It says at what address it is, on a line of its own.
 	found := make(chan string, 1)
@@ -319,6 +319,14 @@ func (s *Site) Stop() error {
 	}
 	all.Wait()
 	return errors.Join(err, errors.Join(errs...), s.redis.stop(10*time.Second), s.standIn.stop(10*time.Second))
+}
+
+// newGUID returns a random GUID, as client ids are.
+func newGUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // RFC 9562, version 4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 func freePort() (string, error) {

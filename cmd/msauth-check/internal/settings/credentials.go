@@ -75,7 +75,7 @@ func (r *reader) readCredentials() {
 
 	file := r.getenv(secretFile)
 	r.hideFile(file)
-	add("-secret-file", file, msauth.SecretFile(file), func() (credential.Source, error) { return credential.SecretFile(file) })
+	add(secretFile, file, msauth.SecretFile(file), func() (credential.Source, error) { return credential.SecretFile(file) })
 
 	secret := r.getenv("AZURE_CLIENT_SECRET")
 	add("AZURE_CLIENT_SECRET", secret, msauth.Secret(secret), func() (credential.Source, error) {
@@ -87,7 +87,7 @@ func (r *reader) readCredentials() {
 		switch one.Name {
 		case "AZURE_CLIENT_SECRET":
 			value = secret
-		case "-secret-file":
+		case secretFile:
 			text, _ := os.ReadFile(file) // opened before
 			value = string(text)
 		}

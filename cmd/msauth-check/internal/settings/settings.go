@@ -235,16 +235,17 @@ func (r *reader) readKeys() {
 		}
 		keys = append(keys, key)
 	}
-	if len(keys) == 0 {
+	files := strings.FieldsFunc(r.getenv(keyFiles), func(c rune) bool { return c == ',' || c == ' ' })
+	if len(keys) == 0 && len(files) == 0 {
 		if r.set.Base != nil && r.set.Base.Scheme == "https" {
-			r.found.Found("keys-missing", "MSAUTH_KEYS is not set.")
+			r.found.Found("keys-missing", "MSAUTH_KEYS and MSAUTH_KEY_FILES are not set.")
 		}
 		return
 	}
 	c := good()
-	c.Keys = keys
-	if r.judge("keys-invalid", "MSAUTH_KEYS", c) {
-		r.set.Config.Keys = keys
+	c.Keys, c.KeyFiles = keys, files
+	if r.judge("keys-invalid", "MSAUTH_KEYS, MSAUTH_KEY_FILES", c) {
+		r.set.Config.Keys, r.set.Config.KeyFiles = keys, files
 	}
 }
 
@@ -254,7 +255,7 @@ func (r *reader) whole() {
 	if c.ClientID == "" || c.BaseURL == "" || r.set.Provider == nil || r.set.Scopes == nil || len(r.set.Credentials) == 0 {
 		return
 	}
-	if c.Logger = slog.New(slog.DiscardHandler); len(c.Keys) == 0 {
+	if c.Logger = slog.New(slog.DiscardHandler); len(c.Keys) == 0 && len(c.KeyFiles) == 0 {
 		c.Keys = good().Keys
 	}
 	r.judge("setting-invalid", "the settings together", c)
