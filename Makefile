@@ -49,6 +49,8 @@ test: setup
 		(cd "$$dir" && GOWORK=off go vet ./... && GOWORK=off go test -short -run "$$run" .); done
 	@# The sizes that the README promises, held by the measurements' own fixtures.
 	cd bench && GOWORK=off go vet ./... && GOWORK=off go test -run 'Sizes|HandWritten|Accounts|Hint' ./...
+	@# What of the recipes is checked by libraries that nothing else should have to compile.
+	cd deploy/schemas && GOWORK=off go vet . && GOWORK=off go test .
 	@# 2000 renewals while credentials change; the race detector makes it 150.
 	go test -run TestRollover ./tests/credentials
 	@# Cookies and assertions must work where only FIPS 140-3 cryptography is allowed. Not the

@@ -26,6 +26,9 @@ func read(t *testing.T) string {
 
 func analyze(t *testing.T, args ...string) (string, error) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs systemd-analyze")
+	}
 	path, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Fatal("systemd-analyze is missing. On Debian and Ubuntu: scripts/setup")
