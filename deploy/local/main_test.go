@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -389,4 +390,35 @@ func TestDeployment(t *testing.T) {
 		}
 	}
 	r.end()
+}
+
+// What keeps it from starting is said, with what to do.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds the programs")
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-port", port}, "choose another one, for example: -port 9443"},
+		{[]string{"-dir", file}, "not a directory"},
+		{[]string{"-lifetime", "-5s"}, "-lifetime must not be negative"},
+	} {
+		var out bytes.Buffer
+		if err := run(t.Context(), tt.args, &out); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %q in it", tt.args, err, tt.want)
+		}
+	}
 }
