@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"math/big"
 	"net"
@@ -94,7 +93,7 @@ func otherSite(change func(w *world, c *msauth.Config)) part {
 var faults = []planted{
 	// The settings.
 	{name: "no client ID", plant: env("AZURE_CLIENT_ID", ""), id: "client-id-missing", remedy: "az ad app list"},
-	{name: "a name as client ID", plant: env("AZURE_CLIENT_ID", "my-app"), id: "client-id-invalid", what: `"my-a..."`, remedy: "Application (client) ID"},
+	{name: "a name as client ID", plant: env("AZURE_CLIENT_ID", "my-app"), id: "client-id-invalid", what: `"my-app"`, remedy: "Application (client) ID"},
 	{name: "a secret as client ID", plant: func(w *world) { w.env["AZURE_CLIENT_ID"] = w.ms.ClientSecret }, id: "client-id-invalid", what: "is not a GUID", remedy: "Application (client) ID"},
 	{name: "the tenant as client ID", parts: []part{tenant(msauthtest.TenantContoso)}, plant: env("AZURE_CLIENT_ID", msauthtest.TenantContoso), id: "client-id-is-tenant", remedy: "Directory (tenant) ID"},
 	{name: "no credential", plant: env("AZURE_CLIENT_SECRET", ""), id: "credential-missing", remedy: "az ad app credential reset --id CLIENT_ID --append"},
@@ -138,8 +137,7 @@ var faults = []planted{
 		w.env["AZURE_AUTHORITY_HOST"] = ""
 	}, id: "tls-untrusted", what: `issued by "CN=Corporate Inspection CA"`, remedy: "SSL_CERT_FILE"},
 	{name: "a certificate of another name", plant: func(w *world) {
-		other := httptest.NewTLSServer(http.NotFoundHandler())
-		w.t.Cleanup(other.Close)
+		other := tlsServer(w.t, http.NotFoundHandler())
 		w.transport.TLSClientConfig = other.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		w.hosts["login.microsoftonline.com:443"] = other.Listener.Addr().String()
 		w.env["AZURE_AUTHORITY_HOST"] = ""
@@ -251,7 +249,9 @@ var faults = []planted{
 	{name: "a certificate that browsers do not know", parts: []part{overTLS}, plant: func(w *world) {
 		w.transport.TLSClientConfig = new(tls.Config)
 	}, id: "site-tls", what: "Acme Co", remedy: "SSL_CERT_FILE"},
-	{name: "a proxy without an app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "bad gateway", http.StatusBadGateway) }), id: "site-unreachable", what: "no app behind it", remedy: "Start the site"},
+	{name: "a proxy without an app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "bad gateway", http.StatusBadGateway)
+	}), id: "site-unreachable", what: "no app behind it", remedy: "Start the site"},
 	{name: "another app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, "<title>It works!</title>")
 	}), id: "site-not-msauth", what: `"It works!"`, remedy: "which app the proxy passes"},
@@ -495,12 +495,7 @@ func intercepting(t *testing.T, name, authority string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
+	return tlsServer(t, http.NotFoundHandler(), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}).Listener.Addr().String()
 }
 
 // refusingProxy is a proxy that refuses to connect.
