@@ -119,7 +119,6 @@ var faults = []planted{
 	{name: "scopes of two APIs", plant: env("MSAUTH_SCOPES", "User.Read api://orders/Orders.Read"), id: "scopes-invalid", what: "several APIs", remedy: "az ad app permission list --id CLIENT_ID"},
 	{name: "a key that is no base64", plant: env("MSAUTH_KEYS", "not base64 at all!"), id: "keys-invalid", what: "entry 1 is not base64", remedy: "openssl rand -base64 32"},
 	{name: "a key that is too short", plant: env("MSAUTH_KEYS", "c2hvcnQgYnV0IHJhbmRvbQ=="), id: "keys-invalid", what: "Config.Keys", remedy: "openssl rand -base64 32"},
-	{name: "no keys on a public site", parts: []part{overTLS}, plant: env("MSAUTH_KEYS", ""), id: "keys-missing", remedy: "openssl rand -base64 32"},
 	{name: "a port that is none", plant: env("PORT", "eighty"), id: "setting-invalid", what: `PORT is "eighty"`, remedy: "what the message names"},
 	{name: "neither true nor false", plant: env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "yes"), id: "setting-invalid", what: "must be 1, true, 0 or false", remedy: "what the message names"},
 

@@ -21,6 +21,7 @@ func TestNotes(t *testing.T) {
 		id    string
 		what  string
 	}{
+		{"no keys on a public site", []part{overTLS}, env("MSAUTH_KEYS", ""), "keys-missing", "MSAUTH_KEYS is not set"},
 		// In which order Microsoft looks at a token request is not known.
 		{"tokens are looked at before credentials", nil, answer(msauthtest.TokenRefresh, msauthtest.Failure{Error: "invalid_grant", Codes: []int{9002313}}),
 			"credential-unjudged", "AADSTS9002313"},
