@@ -326,7 +326,7 @@ func TestEachFaultIsTheOnlyFinding(t *testing.T) {
 				tt.plant(w)
 			}
 			o := w.check(tt.args...)
-			if o.code != somethingIs || len(o.findings) != 1 || o.findings[0].ID != tt.id {
+			if o.code != exitFindings || len(o.findings) != 1 || o.findings[0].ID != tt.id {
 				t.Fatalf("exit code %d, want %s alone:\n%s", o.code, tt.id, o.text)
 			}
 			if o.took > 10*time.Second {

@@ -23,7 +23,7 @@ func TestSwappedValues(t *testing.T) {
 				w.env["AZURE_TENANT_ID"], w.env["MSAUTH_SCOPES"] = "organizations", "User.Read"
 				w.env[one], w.env[other] = w.env[other], w.env[one]
 				o := w.check()
-				if o.code != somethingIs || len(o.findings) == 0 || o.took > 10*time.Second {
+				if o.code != exitFindings || len(o.findings) == 0 || o.took > 10*time.Second {
 					t.Errorf("exit code %d after %v:\n%s", o.code, o.took, o.text)
 				}
 			})
@@ -44,7 +44,7 @@ func TestAnyValue(t *testing.T) {
 				w.env = maps.Clone(right)
 				w.env[v.Name] = value
 				o := w.check()
-				if !slices.Contains([]int{nothingFound, somethingIs}, o.code) || o.took > 10*time.Second || strings.Contains(o.text, "the-password") {
+				if !slices.Contains([]int{exitNothing, exitFindings}, o.code) || o.took > 10*time.Second || strings.Contains(o.text, "the-password") {
 					t.Errorf("%.40q: exit code %d after %v:\n%.2000s", value, o.code, o.took, o.text)
 				}
 				if len(o.text) > 20_000 {

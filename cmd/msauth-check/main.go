@@ -41,9 +41,9 @@ func main() {
 
 // Exit codes.
 const (
-	nothingFound = 0
-	somethingIs  = 1
-	wrongUse     = 2
+	exitNothing  = 0
+	exitFindings = 1
+	exitUsage    = 2
 )
 
 // surroundings are what the command needs of its process.
@@ -75,10 +75,10 @@ const signInTime = 5 * time.Minute
 func run(ctx context.Context, args []string, s surroundings) int {
 	getenv, o, err := parse(args, s)
 	if errors.Is(err, flag.ErrHelp) {
-		return nothingFound
+		return exitNothing
 	}
 	if err != nil {
-		return wrongUse // the flag package has said why
+		return exitUsage // the flag package has said why
 	}
 	found := new(report.Report)
 	hideProxies(found, s.getenv)
@@ -94,12 +94,12 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	}
 	if err := write(s.stdout); err != nil {
 		fmt.Fprintln(s.stderr, "msauth-check:", err)
-		return wrongUse
+		return exitUsage
 	}
 	if found.Faults() > 0 {
-		return somethingIs
+		return exitFindings
 	}
-	return nothingFound
+	return exitNothing
 }
 
 // parse reads the flags. getenv returns their values in place of the variables'.

@@ -38,7 +38,7 @@ func TestNotes(t *testing.T) {
 			w := newWorld(t, tt.parts...)
 			tt.plant(w)
 			o := w.check()
-			if o.code != nothingFound || len(o.findings) != 1 || o.findings[0].ID != tt.id || o.findings[0].Severity != report.Note || !strings.Contains(o.findings[0].What, tt.what) {
+			if o.code != exitNothing || len(o.findings) != 1 || o.findings[0].ID != tt.id || o.findings[0].Severity != report.Note || !strings.Contains(o.findings[0].What, tt.what) {
 				t.Fatalf("exit code %d, want the note %s (%s) alone:\n%s", o.code, tt.id, tt.what, o.text)
 			}
 			var out bytes.Buffer
@@ -60,8 +60,8 @@ func TestLiveConnect(t *testing.T) {
 		code   int
 		found  string
 	}{
-		{w.ms.ClientSecret, nothingFound, "authorize-unjudged"},
-		{"another-secret", somethingIs, "credential-refused authorize-unjudged"},
+		{w.ms.ClientSecret, exitNothing, "authorize-unjudged"},
+		{"another-secret", exitFindings, "credential-refused authorize-unjudged"},
 	} {
 		w.env["AZURE_CLIENT_SECRET"] = tt.secret
 		o := w.check()
