@@ -5,12 +5,14 @@
 package msauth
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
 	"example.com/msauth/internal/device"
+	"example.com/msauth/internal/session"
 )
 
 // silent is a ResponseWriter that is used again and again.
@@ -30,18 +32,56 @@ func TestAuthenticatedRequestAllocatesLittle(t *testing.T) { allocates(t, device
 // A session that is bound to a device costs two more: to open the bound cookie.
 func TestRequestOfABoundSessionAllocatesLittle(t *testing.T) { allocates(t, device.Digest{1}, 2) }
 
-func allocates(t *testing.T, key device.Digest, more float64) {
-	m := fuzzed(t)
+// Config.Trace costs an ordinary request nothing, because it is not called.
+func TestTracedRequestAllocatesAsLittle(t *testing.T) {
+	allocates(t, device.Digest{}, 0, func(c *Config) {
+		c.Trace = func(ctx context.Context, name string) (context.Context, func(error)) {
+			t.Errorf("%s is traced", name)
+			return ctx, nil
+		}
+	})
+}
+
+// BenchmarkPage is a protected page, with Config.Trace and without.
+func BenchmarkPage(b *testing.B) {
+	page := func(b *testing.B, changes ...func(*Config)) {
+		m, _, r := requestOf(b, device.Digest{}, changes...)
+		w, served := silent{}, 0
+		page := m.Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
+		b.ReportAllocs()
+		for b.Loop() {
+			clear(w)
+			page.ServeHTTP(w, r)
+		}
+		if served != b.N {
+			b.Errorf("%d of %d requests were served", served, b.N)
+		}
+	}
+	b.Run("Trace=nil", func(b *testing.B) { page(b) })
+	b.Run("Trace=set", func(b *testing.B) {
+		page(b, func(c *Config) {
+			c.Trace = func(ctx context.Context, name string) (context.Context, func(error)) {
+				b.Errorf("%s is traced", name)
+				return ctx, nil
+			}
+		})
+	})
+}
+
+// requestOf returns a Middleware and a request of somebody who is signed in.
+func requestOf(tb testing.TB, key device.Digest, changes ...func(*Config)) (*Middleware, *session.Record, *http.Request) {
+	tb.Helper()
+	m := fuzzed(tb, changes...)
 	rec := aRecord()
 	rec.User.Groups, rec.User.Roles = nil, nil
 	rec.Device = key
 	made := httptest.NewRecorder()
 	if err := m.sessions.Create(made, &http.Request{}, rec, 0); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cookie, err := http.ParseSetCookie(made.Header().Get("Set-Cookie"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r := httptest.NewRequest("GET", "https://app.example.com/", nil)
 	r.RequestURI = "/" // as it is in a server
@@ -52,7 +92,11 @@ func allocates(t *testing.T, key device.Digest, more float64) {
 	}
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.Header.Set("Sec-Fetch-Dest", "document")
+	return m, rec, r
+}
 
+func allocates(t *testing.T, key device.Digest, more float64, changes ...func(*Config)) {
+	m, rec, r := requestOf(t, key, changes...)
 	w := silent{}
 	served := 0
 	handler := func(w http.ResponseWriter, r *http.Request) { served++ }

@@ -158,6 +158,10 @@ func (in *arrival) ownToken() bool { return len(in.others) == 0 || len(in.own) >
 // finish completes an attempt that this browser has proved to be its own. A
 // step that returns false has answered the request.
 func (m *Middleware) finish(in *arrival) {
+	ctx, end := m.trace.begin(in.r.Context(), traceSignIn)
+	e := &ending{errUnfinished}
+	defer func() { end(e.err) }()
+	in.r = in.r.WithContext(context.WithValue(ctx, endingKey{}, e))
 	_ = m.checkAnswer(in) && m.redeem(in) && m.identify(in) && m.record(in) && m.askApp(in) && m.keepTokens(in) && m.makeSession(in)
 }
 
@@ -407,6 +411,7 @@ func (m *Middleware) keepTokens(in *arrival) bool {
 	if in.record.UserKey != "" {
 		m.events.connected(in.r.Context(), in.record)
 	}
+	noteEnding(in.r.Context(), nil)
 	m.leadOn(in.w, in.r, in.attempt, m.returnPath(in.signIn.ReturnTo))
 	return false
 }
@@ -456,6 +461,7 @@ func (m *Middleware) makeSession(in *arrival) bool {
 	if deletion := m.cookies.Cookie(m.cookies.DeviceName(), "", -1); sent.Device != "" && headerBytes(h)+len("Set-Cookie: \r\n")+len(deletion.String())+redirectBytes+len(target) <= maxHeaders {
 		session.SetCookie(h, deletion) // so that the browser asks whether the binding before goes on; it is worth nothing beside the new session
 	}
+	noteEnding(ctx, nil)
 	m.leadOn(in.w, in.r, in.attempt, target)
 	return true
 }

@@ -1,6 +1,7 @@
 package msauth
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -297,6 +298,31 @@ type Config struct {
 	// cookie. If its handler panics, only that line is lost. Default
 	// [slog.Default] at the time of New.
 	Logger *slog.Logger
+
+	// Trace is called when an operation at Microsoft, or at an API, begins. It returns
+	// the context with which the operation goes on, and a function that is called at
+	// its end, once, with the error as apps see it: nil if it succeeded. So an
+	// OpenTelemetry span, for example, has below it those of an instrumented
+	// HTTPClient. Module example.com/msauth/otelmsauth does that. The names are
+	//
+	//	msauth.sign_in      from Microsoft's answer to the session, for answers to
+	//	                    sign-ins that began in this browser. A refusal, whatever
+	//	                    its page, is an error
+	//	msauth.renewal      a token request for the session's own API, which
+	//	                    [Stats] counts too
+	//	msauth.token        a token request for another API, or for other scopes
+	//	msauth.api_request  a request of [Session.Client] that carries a token, with
+	//	                    the waits for tokens. A response of any status is not
+	//	                    an error
+	//
+	// More names may be added. ctx is that of the request that the operation belongs
+	// to. For msauth.renewal and msauth.token it is never canceled, because several
+	// requests may wait for them; for msauth.api_request it has the values of the
+	// context that Session.Client was called with, too. Errors contain no token, code
+	// or secret. Other requests, such as those to pages of users who are signed in,
+	// call nothing. If Trace panics or returns nil, the operation goes on. Default:
+	// nothing is called.
+	Trace func(ctx context.Context, name string) (_ context.Context, end func(err error))
 
 	// InsecureCookies permits a BaseURL of plain http on hosts other than
 	// loopback. As on loopback, cookies then have neither Secure nor the

@@ -29,6 +29,7 @@ type Middleware struct {
 	base   *url.URL // Config.BaseURL
 	log    *slog.Logger
 	events *events
+	trace  tracer
 
 	registration session.Registration
 	authority    *provider.Authority

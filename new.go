@@ -45,6 +45,7 @@ func New(cfg Config) (*Middleware, error) {
 
 	m := &Middleware{
 		cfg: cfg.withoutSecrets(), base: base, log: cfg.Logger, events: events, keyFiles: files,
+		trace:        tracer{cfg.Trace, cfg.Logger},
 		registration: registration,
 		scopes:       provider.NewScopes(cfg.kind(), cfg.Authority, cfg.Scopes),
 	}
@@ -134,6 +135,7 @@ func (m *Middleware) wireTokens(cfg *Config, ring *seal.Keyring, client *http.Cl
 		},
 		Registration: m.registration, Rules: m.scopes, Scopes: cfg.Scopes,
 		Tenants: cfg.manyTenants(), OneTenant: cfg.oneTenant(), Observer: m.events, Vault: m.vault, Shared: m.sharing(),
+		Trace: m.trace.tokens,
 	})
 }
 

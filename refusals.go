@@ -21,6 +21,7 @@ import (
 // refuse ends a sign-in with a page.
 func (m *Middleware) refuse(w http.ResponseWriter, r *http.Request, level slog.Level, p Page, attrs ...any) {
 	m.events.count(func(s *Stats) { s.SignInsRefused++ })
+	noteEnding(r.Context(), p.Err) // which every page of a refusal has
 	m.fail(w, r, level, p, append(attrs, "event", "sign_in_refused")...)
 }
 
@@ -210,6 +211,7 @@ func (m *Middleware) notRedeemed(w http.ResponseWriter, r *http.Request, a *sess
 		m.unavailable(w, r, a, failure)
 	case provider.StepUp:
 		if failure.Claims != "" && !a.Challenged {
+			noteEnding(r.Context(), failure)
 			m.log.InfoContext(r.Context(), "msauth: code refused with a claims challenge: signing in again with these claims", "err", failure)
 			m.begin(w, r, authorizeOptions{
 				returnTo: a.ReturnTo, appState: a.AppState, user: a.User, rounds: a.Rounds, returnDeclined: a.ReturnDeclined,
@@ -359,6 +361,7 @@ func (m *Middleware) tooLarge(w http.ResponseWriter, r *http.Request, err error)
 
 func (m *Middleware) unavailable(w http.ResponseWriter, r *http.Request, a *session.Attempt, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		noteEnding(r.Context(), err)
 		return // the browser is gone
 	}
 	p := Page{

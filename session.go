@@ -359,7 +359,7 @@ func (h *heldTokens) info() tokenInfo {
 func (h *heldTokens) transport(ctx context.Context) http.RoundTripper {
 	return &bearer.Transport{
 		Ctx: ctx, Token: h.token, Replace: h.replace, Final: forPerson,
-		Hosts: h.m.tokenHosts, Base: h.m.tokenBase,
+		Hosts: h.m.tokenHosts, Base: h.m.tokenBase, Trace: h.m.trace.apiRequests(),
 	}
 }
 

@@ -71,6 +71,7 @@ func (m *Middleware) sentDeclined(r *http.Request) bool {
 // for it.
 func (m *Middleware) backDeclined(w http.ResponseWriter, r *http.Request, a *session.Attempt, failure *provider.Failure) {
 	m.events.count(func(s *Stats) { s.SignInsRefused++ })
+	noteEnding(r.Context(), failure)
 	m.report(r, slog.LevelInfo, Page{Kind: "declined", Err: failure}, "event", "sign_in_refused")
 	m.setMarker(w, markDeclined)
 	a.Kept = false // continue is for those who have a session of this attempt

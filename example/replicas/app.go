@@ -14,6 +14,7 @@ import (
 
 type app struct {
 	auth     *msauth.Middleware
+	metrics  *metrics
 	set      *settings
 	log      *slog.Logger
 	commands *commands // nil but in tests
@@ -23,8 +24,9 @@ type app struct {
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(a.set.Mount, a.auth) // "/auth/"
-	mux.Handle("GET /{$}", a.auth.Load(http.HandlerFunc(a.page)))
-	mux.Handle("GET /me", a.auth.Require(http.HandlerFunc(a.page)))
+	page := a.metrics.Pages(http.HandlerFunc(a.page))
+	mux.Handle("GET /{$}", a.auth.Load(page))
+	mux.Handle("GET /me", a.auth.Require(page))
 	mux.Handle("POST /sign-out-everywhere", a.auth.Require(http.HandlerFunc(a.signOutEverywhere)))
 	mux.HandleFunc("GET /healthz", healthz)
 	if a.commands != nil {

@@ -35,11 +35,14 @@ import (
 //	REDIS_USERNAME, REDIS_PASSWORD
 //	INSTANCE         the name of this server, by default HOST:PORT
 //	PORT             by default 8080
+//	METRICS_ADDR     where /metrics is served for Prometheus, such as :9090 or
+//	                 localhost:9090; by default nowhere. It is for your network only
 //	REPLICAS_DEBUG   for the tests of this example: see debug.go
 type settings struct {
 	webapp.Settings
 	instance string
 	redis    redis.UniversalOptions
+	metrics  string
 	debug    bool
 }
 
@@ -48,7 +51,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &settings{Settings: common, instance: getenv("INSTANCE"), debug: getenv("REPLICAS_DEBUG") != ""}
+	set := &settings{Settings: common, instance: getenv("INSTANCE"), metrics: getenv("METRICS_ADDR"), debug: getenv("REPLICAS_DEBUG") != ""}
 	if set.Auth.ClientID == "" {
 		return nil, errors.New("AZURE_CLIENT_ID is not set: several servers need the same Microsoft. To try them, run: go run ./msauthtest/cmd/msauthtest")
 	}
@@ -59,6 +62,11 @@ func readSettings(getenv func(string) string) (*settings, error) {
 		host, _ := os.Hostname()
 		_, port, _ := net.SplitHostPort(set.Listen)
 		set.instance = net.JoinHostPort(host, port)
+	}
+	if set.metrics != "" {
+		if _, _, err := net.SplitHostPort(set.metrics); err != nil {
+			return nil, fmt.Errorf("METRICS_ADDR: %q must be HOST:PORT or :PORT", set.metrics)
+		}
 	}
 	set.redis = redis.UniversalOptions{
 		MasterName: getenv("REDIS_MASTER"),

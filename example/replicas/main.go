@@ -2,8 +2,9 @@
 // keys, and a Redis in which each finds what the others have done: a sign-out at one
 // of them holds at all, and of all of them one renews the tokens of a session.
 //
-// What to copy is here, in run: Config.Shared is set, and when the program ends the
-// server shuts down first, and then the Middleware is closed.
+// What to copy is here, in run: Config.Shared is set, what is done is measured for
+// Prometheus (metrics.go), and when the program ends the server shuts down first, and
+// then the Middleware is closed.
 //
 // To try it with three servers, start Redis and the local stand-in for Microsoft, and
 // set the variables that this prints:
@@ -15,15 +16,17 @@
 // variables, and all others:
 //
 //	export MSAUTH_KEYS=... MSAUTH_BASE_URL=http://localhost:8081/auth
-//	PORT=8081 INSTANCE=one go run ./example/replicas
+//	PORT=8081 INSTANCE=one METRICS_ADDR=localhost:9091 go run ./example/replicas
 //	PORT=8082 INSTANCE=two go run ./example/replicas
 //	PORT=8083 INSTANCE=three go run ./example/replicas
 //
 // Browsers send cookies to all ports of localhost: who is signed in at
 // http://localhost:8081/ is at the two others. Elsewhere a load balancer is in front of
-// the servers; it may send each request to any of them.
+// the servers; it may send each request to any of them. What server one has measured is
+// at http://localhost:9091/metrics.
 //
-// It is a separate module because of its dependency, go-redis.
+// It is a separate module because of its dependencies: go-redis, and OpenTelemetry's
+// exporter for Prometheus.
 package main
 
 import (
@@ -59,6 +62,10 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 
 	set.Auth.Shared = shared
 	set.Auth.Logger = log.With("instance", set.instance)
+	metrics, err := measure(&set.Auth)
+	if err != nil {
+		return err
+	}
 	auth, err := msauth.New(set.Auth)
 	if err != nil {
 		return err
@@ -71,11 +78,19 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 		err = errors.Join(err, auth.Close(ctx))
 	}()
 
+	if err := metrics.Observe(auth); err != nil {
+		return err
+	}
+	stop, err := metrics.serve(set.metrics)
+	if err != nil {
+		return fmt.Errorf("METRICS_ADDR: %w", err)
+	}
+	defer stop()
 	listener, err := webapp.Listen(set.Listen, "go run ./example/replicas")
 	if err != nil {
 		return err
 	}
-	a := &app{auth: auth, set: set, log: log}
+	a := &app{auth: auth, metrics: metrics, set: set, log: log}
 	if set.debug {
 		a.commands = countCommands(client)
 	}

@@ -12,6 +12,7 @@ import (
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
 	"example.com/msauth/sharedtest"
+	"example.com/msauth/tests/testsite"
 )
 
 const testKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -51,6 +52,7 @@ func TestSettings(t *testing.T) {
 		{good("MSAUTH_KEYS", ""), "MSAUTH_KEYS is not set"},
 		{good("REDIS_ADDRS", "redis"), `"redis" must be HOST:PORT`},
 		{good("PORT", "http"), "PORT"},
+		{good("METRICS_ADDR", "9090"), `METRICS_ADDR: "9090" must be HOST:PORT`},
 		{good("MSAUTH_KEYS", "MDEy"), "Keys[0]"},
 	} {
 		err := run(t.Context(), tt.env.get, io.Discard, slog.New(slog.DiscardHandler))
@@ -67,6 +69,7 @@ func TestPages(t *testing.T) {
 	t.Cleanup(ms.Close)
 	shared := sharedtest.New()
 	var servers [2]*httptest.Server
+	var measured [2]*metrics
 	base := ""
 	for i, name := range []string{"one", "two"} {
 		servers[i] = httptest.NewUnstartedServer(nil)
@@ -83,12 +86,18 @@ func TestPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		set.Auth.Shared, set.Auth.Logger = shared, slog.New(slog.DiscardHandler)
+		if measured[i], err = measure(&set.Auth); err != nil {
+			t.Fatal(err)
+		}
 		auth, err := msauth.New(set.Auth)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = auth.Close(t.Context()) })
-		a := &app{auth: auth, set: set, log: set.Auth.Logger}
+		if err := measured[i].Observe(auth); err != nil {
+			t.Fatal(err)
+		}
+		a := &app{auth: auth, metrics: measured[i], set: set, log: set.Auth.Logger}
 		address := servers[i].URL
 		servers[i].Config.Handler = a.handler()
 		servers[i].URL = ""
@@ -129,4 +138,57 @@ func TestPages(t *testing.T) {
 	want("GET", servers[1].URL+"/debug/stats", "404") // not without REPLICAS_DEBUG
 	want("POST", servers[1].URL+"/sign-out-everywhere", "Nobody is signed in", "two")
 	want("GET", servers[1].URL+"/", "Nobody is signed in")
+
+	for i, texts := range [2][]string{
+		{"msauth_sign_ins_total{", "} 1\n", "msauth_page_token_age_seconds_count{", "msauth_shared_operation_duration_seconds_count{", "go_goroutines "},
+		{"msauth_sign_ins_total{", "} 0\n", "msauth_page_token_age_seconds_count{"},
+	} {
+		res := httptest.NewRecorder()
+		measured[i].handler.ServeHTTP(res, httptest.NewRequest("GET", "/metrics", nil))
+		for _, text := range texts {
+			if !strings.Contains(res.Body.String(), text) {
+				t.Errorf("metrics of server %d: %q is missing in\n%s", i, text, res.Body)
+			}
+		}
+	}
+}
+
+// Metrics are served at an address of their own, and only if there is one.
+func TestMetricsAddress(t *testing.T) {
+	t.Parallel()
+	c := testsite.LeastConfig()
+	m, err := measure(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := m.serve("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	free, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if _, err := m.serve(address); err == nil {
+		t.Error("an address in use is taken")
+	}
+	free.Close()
+	if stop, err = m.serve(address); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("status %d", res.StatusCode)
+	}
+	stop()
+	if res, err := http.Get("http://" + address + "/metrics"); err == nil {
+		res.Body.Close()
+		t.Error("served after stop")
+	}
 }

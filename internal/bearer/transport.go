@@ -39,6 +39,9 @@ type Transport struct {
 	Local bool
 	// Base makes the requests.
 	Base http.RoundTripper
+	// Trace, if not nil, is told that a request with a token begins. It returns the
+	// context to make it with, and what to call with its error at the end.
+	Trace func(context.Context) (context.Context, func(error))
 
 	atOnce bool // 429 and 503 are returned as they come
 }
@@ -58,10 +61,23 @@ func (t *Transport) WithoutWaiting() http.RoundTripper {
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	scopes, ok := t.mayCarry(r)
-	if !ok {
+	switch {
+	case !ok:
 		return t.Base.RoundTrip(r)
+	case t.Trace == nil:
+		return t.carry(t.Ctx, r, scopes)
 	}
-	ctx, cancel := context.WithCancel(t.Ctx)
+	// Many requests have no context of their own, such as those of http.Client.Get:
+	// what they belong to is known by that of the client.
+	ctx, end := t.Trace(withValues(r.Context(), r.Context(), t.Ctx))
+	res, err := t.carry(withValues(t.Ctx, ctx, t.Ctx), r.WithContext(ctx), scopes)
+	end(err)
+	return res, err
+}
+
+// carry makes a request with a token. Its waits for tokens are bounded by ctx too.
+func (t *Transport) carry(ctx context.Context, r *http.Request, scopes []string) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.Context(), cancel)()
 	token, err := t.Token(ctx, scopes)

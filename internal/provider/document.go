@@ -44,7 +44,7 @@ func (d *document[T]) get(ctx context.Context) (T, error) {
 	case have && age < documentStale:
 		return value, nil
 	case have && age < documentOld:
-		d.startFetch()
+		d.startFetch(ctx)
 		return value, nil
 	}
 	fresh, err := d.await(ctx)
@@ -90,7 +90,7 @@ func (d *document[T]) age() time.Duration {
 // await waits for a fetch: the one under way, or a new one.
 func (d *document[T]) await(ctx context.Context) (T, error) {
 	select {
-	case r := <-d.startFetch():
+	case r := <-d.startFetch(ctx):
 		value, _ := r.Val.(T)
 		return value, r.Err
 	case <-ctx.Done():
@@ -101,7 +101,7 @@ func (d *document[T]) await(ctx context.Context) (T, error) {
 
 // startFetch begins a fetch, or joins the one under way. Shortly after a failure it
 // reports that failure again and sends nothing.
-func (d *document[T]) startFetch() <-chan singleflight.Result {
+func (d *document[T]) startFetch(ctx context.Context) <-chan singleflight.Result {
 	return d.flight.DoChan("", func() (_ any, err error) {
 		defer RecoverInto(&err)
 		d.mu.Lock()
@@ -114,8 +114,8 @@ func (d *document[T]) startFetch() <-chan singleflight.Result {
 		if last != nil && time.Since(failed) < pause {
 			return d.value, last
 		}
-		// Not the visitor's context: others wait for the same answer.
-		ctx, cancel := context.WithTimeout(context.Background(), documentTimeout)
+		// Not canceled with the visitor's context: others wait for the same answer.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), documentTimeout)
 		defer cancel()
 		value, err := d.fetch(ctx)
 		d.mu.Lock()

@@ -120,7 +120,7 @@ type flight struct {
 	want    Request         // of whoever began it
 	rec     *session.Record // the session that it is for
 	refresh seal.Secret     // the newest refresh token of that; "" where it is stored
-	asker   context.Context // of whoever began it, for the log; never canceled
+	asker   context.Context // of whoever began it, for logs and traces; never canceled
 	key     Key             // names it: see ownKey
 }
 

@@ -23,7 +23,7 @@ func (r *Renewals) Suspect(ctx context.Context, err *provider.Failure) {
 	ctx = context.WithoutCancel(ctx)
 	go func() {
 		defer close(done)
-		switch failure := r.probe(); {
+		switch failure := r.probe(ctx); {
 		case failure.Code == "invalid_client" && failure.Class == provider.Misconfigured:
 			r.report(ctx, r.breaker.blameApp(failure, true), failure)
 			r.Observer.Mend(ctx, weakSecret, "")
@@ -41,13 +41,13 @@ func (r *Renewals) Suspect(ctx context.Context, err *provider.Failure) {
 }
 
 // probe returns how the provider refuses a request with the app's secret.
-func (r *Renewals) probe() (failure *provider.Failure) {
+func (r *Renewals) probe(ctx context.Context) (failure *provider.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
 			failure = &provider.Failure{Class: provider.Retry, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), provider.TokenTimeout)
+	ctx, cancel := context.WithTimeout(ctx, provider.TokenTimeout)
 	defer cancel()
 	return r.Endpoint.Probe(ctx)
 }

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,10 @@ type Settings struct {
 	Observer  Observer // is told what happens
 	Vault     *Vault   // the app's token store, nil if it has none
 	Shared    *Sharing // what other processes know, nil if there are none
+	// Trace, if not nil, is told that a token request begins; other says that it is
+	// for other scopes than the session's own. It returns the context to make it
+	// with, and what to call with its error at the end. Neither panics.
+	Trace func(ctx context.Context, other bool) (context.Context, func(error))
 }
 
 // New returns renewals that remember nothing yet.

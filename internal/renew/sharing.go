@@ -88,7 +88,7 @@ type turn struct {
 // it is known here too what came of it, or failed says so.
 func (f *flight) takeTurn() (t turn, failed *provider.Failure, ok bool) {
 	t.f = f
-	ctx, cancel := context.WithTimeout(context.Background(), 2*shared.LeaseTime)
+	ctx, cancel := context.WithTimeout(f.asker, 2*shared.LeaseTime)
 	defer cancel()
 	for {
 		// A provider that accepts connections and stays silent must not collect a
@@ -119,7 +119,7 @@ func (t turn) end() { <-t.f.r.slots }
 // giveUp lets others have the refresh token: nothing was asked.
 func (t turn) giveUp() {
 	if t.lease != nil {
-		t.lease.Release(context.Background())
+		t.lease.Release(t.f.asker)
 	}
 }
 
@@ -179,7 +179,7 @@ func (t turn) share(a answer) {
 		value = sharedOutcome{Refresh: string(a.tokens.Refresh)}.encode()
 	}
 	f.later(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), sharingTime)
+		ctx, cancel := context.WithTimeout(f.asker, sharingTime)
 		defer cancel()
 		t.lease.Settle(ctx, value, max(life, outcomeGrace))
 	})
@@ -205,7 +205,7 @@ func (t turn) judgeRefusal(a *answer) {
 	if s == nil || a.failed == nil || a.failed.Class != provider.SignIn || f.want.Wanted.Scopes != "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sharingTime)
+	ctx, cancel := context.WithTimeout(f.asker, sharingTime)
 	defer cancel()
 	if t.lease != nil && s.Hub.Steady(ctx) {
 		if newer, err := s.Newer(ctx, f.rec); err == nil {
@@ -237,7 +237,7 @@ func (f *flight) fetchOther() {
 	if f.r.Shared == nil || f.want.Wanted.Scopes == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sharingTime)
+	ctx, cancel := context.WithTimeout(f.asker, sharingTime)
 	defer cancel()
 	key := f.r.RequestKey(f.rec.ID, TokenRequest{Scopes: f.want.Wanted.Scopes})
 	value, _ := f.r.Shared.Hub.Get(ctx, sharedName("o:", key))

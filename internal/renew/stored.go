@@ -60,7 +60,7 @@ func (f *flight) flyStored() (*outcome, error) {
 		o.tokens = known
 		return o, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*leaseTime)
+	ctx, cancel := context.WithTimeout(f.asker, 2*leaseTime)
 	defer cancel()
 	tokens, err := f.renewStored(ctx)
 	if err != nil {

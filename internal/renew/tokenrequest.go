@@ -21,18 +21,27 @@ type answer struct {
 	took   time.Duration
 }
 
-// request asks the provider. The context is its own: whoever began the flight may
-// go away, those who wait do not. A panic, of the app's transport for example, is
-// a failure like any other: it is remembered, and not repeated at once.
+// request asks the provider. Its context has the values of whoever began the flight
+// and is not canceled with them: they may go away, those who wait do not. A panic, of
+// the app's transport for example, is a failure like any other: it is remembered, and
+// not repeated at once.
 func (f *flight) request() (a answer) {
-	began := time.Now()
+	began, ctx, end := time.Now(), f.asker, func(error) {}
+	if f.r.Trace != nil {
+		ctx, end = f.r.Trace(ctx, f.want.Wanted.Scopes != "")
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			a = answer{failed: &provider.Failure{Class: provider.Retry, Err: fmt.Errorf("panic: %v", p)}}
 		}
 		a.took = time.Since(began)
+		if a.failed != nil {
+			end(a.failed)
+		} else {
+			end(nil)
+		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), provider.TokenTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), provider.TokenTimeout)
 	defer cancel()
 	tokens, failed := f.r.Endpoint.Refresh(ctx, f.refresh, f.form())
 	if failed == nil {
