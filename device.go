@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/msauth/internal/device"
@@ -291,8 +292,8 @@ func (m *Middleware) refreshDevice(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	made := int64(0)
-	if proof := device.Field(r.Header["Secure-Session-Response"]); proof != "" {
-		challenge, err := id.Key.Check(proof)
+	if sent := r.Header["Secure-Session-Response"]; strings.Join(sent, "") != "" {
+		challenge, err := id.Key.Check(device.Field(sent))
 		if err != nil {
 			m.refuseDevice(w, r, http.StatusBadRequest, badProof, err)
 			return

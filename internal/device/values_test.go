@@ -106,7 +106,7 @@ func TestValuesAreOfOneApp(t *testing.T) {
 func TestIdentifier(t *testing.T) {
 	t.Parallel()
 	v := newValues(t, "app")
-	for _, s := range []signer{newP256(t), newRSA(t, 2048)} {
+	for _, s := range []signer{newP256(t), newRSA(t)} {
 		key, _, err := ReadRegistration(s.registration(t, "c"))
 		if err != nil {
 			t.Fatal(err)
@@ -122,4 +122,28 @@ func TestIdentifier(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Nothing opens but what was sealed here, and as what it was sealed.
+func FuzzTexts(f *testing.F) {
+	v, of := newValues(f, "app"), ID{1}
+	key, _, err := ReadRegistration(newP256(f).registration(f, "c"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	cookie, identifier, challenge := v.Seal(Bound{ID: of}), v.Identify(Identifier{ID: of, Key: key}), v.Challenge(Refresh, of)
+	for _, text := range []string{"", cookie, identifier, challenge, newValues(f, "app").Seal(Bound{}), cookie[:74] + "=", identifier + "A"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if b, ok := v.Open(text); ok != (text == cookie) || ok && b.ID != of {
+			t.Errorf("%q opens as a bound cookie: %t", text, ok)
+		}
+		if i, err := v.Identified(text); (err == nil) != (text == identifier) || err == nil && i.ID != of {
+			t.Errorf("%q is an identifier: %v", text, err)
+		}
+		if _, _, err := v.Answered(text, Refresh); err == nil && text != challenge {
+			t.Errorf("%q is a challenge", text)
+		}
+	})
 }

@@ -168,31 +168,35 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 			name   string
 			send   func() testsite.Seen
 			status int
+			reason string
 		}{
-			{"by GET", func() testsite.Seen { return m.Get(path) }, 405},
+			{"by GET", func() testsite.Seen { return m.Get(path) }, 405, ""},
 			{"from another site", func() testsite.Seen {
 				return m.Request(http.MethodPost, path, "Sec-Fetch-Site", "cross-site", "Secure-Session-Response", m.proof(challenge, true))
-			}, 403},
+			}, 403, "request"},
 			{"without Fetch Metadata", func() testsite.Seen {
 				return m.Request(http.MethodPost, path, "Secure-Session-Response", m.proof(challenge, true))
-			}, 403},
-			{"without a proof", func() testsite.Seen { return m.post(path) }, 400},
-			{"without a key", func() testsite.Seen { return m.post(path, "Secure-Session-Response", m.proof(challenge, false)) }, 400},
-			{"with a session that does not open", func() testsite.Seen { return nobody.register(path, challenge) }, 400},
-			{"with another session's challenge", func() testsite.Seen { return m.register(path, theirs) }, 400},
-			{"with a challenge of its own making", func() testsite.Seen { return m.register(path, "c1") }, 400},
-			{"with a huge header", func() testsite.Seen { return m.post(path, "Secure-Session-Response", strings.Repeat("A", 1<<20)) }, 400},
+			}, 403, "request"},
+			{"without a proof", func() testsite.Seen { return m.post(path) }, 400, "proof"},
+			{"with a proof that is no string", func() testsite.Seen { return m.post(path, "Secure-Session-Response", `"`+m.proof(challenge, true)) }, 400, "proof"},
+			{"without a key", func() testsite.Seen { return m.post(path, "Secure-Session-Response", m.proof(challenge, false)) }, 400, "proof"},
+			{"with a session that does not open", func() testsite.Seen { return nobody.register(path, challenge) }, 400, "session"},
+			{"with another session's challenge", func() testsite.Seen { return m.register(path, theirs) }, 400, "challenge"},
+			{"with a challenge of its own making", func() testsite.Seen { return m.register(path, "c1") }, 400, "challenge"},
+			{"with a huge header", func() testsite.Seen { return m.post(path, "Secure-Session-Response", strings.Repeat("A", 1<<20)) }, 400, "proof"},
 		} {
+			s.Log.Reset()
 			if res := test.send(); res.StatusCode != test.status {
 				t.Errorf("%s: status %d, want %d", test.name, res.StatusCode, test.status)
 			}
+			wantRefusal(t, s, test.name, test.reason)
 		}
 		m.hello("after all of it")
 		time.Sleep(61 * time.Second)
 		if res := m.register(path, challenge); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("after a minute: status %d", res.StatusCode)
 		}
-		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused["request"] != 2 || stats.Refused["proof"] != 3 || stats.Refused["session"] != 1 || stats.Refused["challenge"] != 3 {
+		if stats := s.Auth.Stats().Devices; stats.Registered != 0 || stats.Refused["request"] != 2 || stats.Refused["proof"] != 4 || stats.Refused["session"] != 1 || stats.Refused["challenge"] != 3 {
 			t.Errorf("stats %+v", stats)
 		}
 	}, offered)
@@ -226,6 +230,43 @@ func TestEndOfABinding(t *testing.T) {
 		}
 		if again.refresh(); !again.ended {
 			t.Error("the binding of a session that has ended goes on")
+		}
+	}, offered)
+}
+
+// Whoever enters credentials again has a new session: its binding takes the place of the
+// one before, which ends in the browser too.
+func TestStepUpEndsTheBindingBefore(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, s *testsite.Site) {
+		s.Mux.Handle("/codes", s.Auth.RequireFreshSignIn(time.Minute)(http.HandlerFunc(testsite.Hello)))
+		m := bound(t, s)
+		before := m.thief(all)
+		time.Sleep(5 * time.Minute)
+		again := newMachine(t, s)
+		again.Browser = m.Browser
+		path, challenge := again.signIn("/codes")
+		if path == "" {
+			t.Fatal("the step-up offers no binding")
+		}
+		for _, c := range m.Cookies() {
+			if strings.HasSuffix(c.Name, "-device") {
+				t.Errorf("the bound cookie of the session before is left: %s", c.Name)
+			}
+		}
+		if m.refresh(); !m.ended {
+			t.Error("the binding of the session before goes on")
+		}
+		again.hello("before the new session is bound")
+		again.register(path, challenge)
+		if res := again.Still().Get("/codes"); res.Text != testsite.HelloAda {
+			t.Errorf("bound anew: status %d, page %.200q", res.StatusCode, res.Text)
+		}
+		refusedAs(t, "a copy of the new session's cookies", again.thief(mainOnly))
+		time.Sleep(31 * time.Second)
+		refusedAs(t, "a copy of all cookies from before the step-up", before)
+		if stats := s.Auth.Stats().Devices; stats.Offered != 2 || stats.Registered != 2 {
+			t.Errorf("stats %+v", stats)
 		}
 	}, offered)
 }

@@ -3,6 +3,7 @@ package device_test
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,40 +165,86 @@ func TestRefreshWhileTheStoreFails(t *testing.T) {
 	}, offered, func(c *msauth.Config) { c.Store = store })
 }
 
+// What is no proof is refused so that the browser does what is meant: with 403 it signs
+// the challenge that it gets, with any other status of 400 or more, or by
+// "continue":false, it forgets the binding.
 func TestRefreshesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, s *testsite.Site) {
 		m, other := bound(t, s), bound(t, s)
 		m.refresh()
+		other.refresh()
 		ends := func(res testsite.Seen) bool {
 			return res.StatusCode == 200 && strings.Contains(res.Text, `"continue":false`)
 		}
-		post := func(m *machine, header ...string) testsite.Seen { return m.post("/auth/device/refresh", header...) }
-		for _, test := range []struct {
-			name string
-			res  testsite.Seen
-			want func(testsite.Seen) bool
-		}{
-			{"without an identifier", post(m), ends},
-			{"with another text", post(m, "Sec-Secure-Session-Id", "abc"), ends},
-			{"with another session's identifier", post(m, "Sec-Secure-Session-Id", other.identifier), ends},
-			{"with another machine's key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, false)), status(400)},
-			{"with a new key", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", other.proof(m.challenge, true)), status(400)},
-			{"with a challenge of its own making", post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", m.proof("c1", false)), status(403)},
-			{"with another session and this one's identifier", post(other, "Sec-Secure-Session-Id", m.identifier), ends},
-			{"without cookies", newMachine(t, s).post("/auth/device/refresh", "Sec-Secure-Session-Id", m.identifier), status(403)},
-			{"from another site", m.Request(http.MethodPost, "/auth/device/refresh", "Sec-Fetch-Site", "cross-site", "Sec-Secure-Session-Id", m.identifier), status(403)},
-			{"by GET", m.Get("/auth/device/refresh"), status(405)},
-		} {
-			if !test.want(test.res) {
-				t.Errorf("%s: status %d, %.200q", test.name, test.res.StatusCode, test.res.Text)
-			}
-			if test.res.Header.Get("Set-Cookie") != "" || test.res.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s: %v", test.name, test.res.Header)
-			}
+		again := func(res testsite.Seen) bool {
+			return res.StatusCode == 403 && newChallenge.MatchString(res.Header.Get("Secure-Session-Challenge"))
 		}
+		post := func(m *machine, header ...string) func() testsite.Seen {
+			return func() testsite.Seen { return m.post("/auth/device/refresh", header...) }
+		}
+		proving := func(proof string) func() testsite.Seen {
+			return post(m, "Sec-Secure-Session-Id", m.identifier, "Secure-Session-Response", proof)
+		}
+		good := m.proof(m.challenge, false)
+		for _, test := range []struct {
+			name   string
+			send   func() testsite.Seen
+			want   func(testsite.Seen) bool
+			reason string // "" for what happens to browsers too
+		}{
+			{"without an identifier", post(m), ends, "session"},
+			{"with another text", post(m, "Sec-Secure-Session-Id", "abc"), ends, "session"},
+			{"with an identifier that is no string", post(m, "Sec-Secure-Session-Id", `"`+m.identifier), ends, "session"},
+			{"with a huge identifier", post(m, "Sec-Secure-Session-Id", strings.Repeat("A", 1<<20)), ends, "session"},
+			{"with another session's identifier", post(m, "Sec-Secure-Session-Id", other.identifier), ends, ""},
+			{"with another machine's key", proving(other.proof(m.challenge, false)), status(400), "proof"},
+			{"with a new key", proving(other.proof(m.challenge, true)), status(400), "proof"},
+			{"with a proof that is no string", proving(`"` + good), status(400), "proof"},
+			{"with a proof of several strings", proving(good + ", x"), status(400), "proof"},
+			{"with a huge proof", proving(strings.Repeat("A", 1<<20)), status(400), "proof"},
+			{"with a challenge of its own making", proving(m.proof("c1", false)), again, "challenge"},
+			{"with another session's challenge", proving(m.proof(other.challenge, false)), again, "challenge"},
+			{"without a proof", post(m, "Sec-Secure-Session-Id", m.identifier), again, ""},
+			{"with another session and this one's identifier", post(other, "Sec-Secure-Session-Id", m.identifier), ends, ""},
+			{"without cookies", newMachine(t, s).refreshOf(m), again, ""},
+			{"from another site", func() testsite.Seen {
+				return m.Request(http.MethodPost, "/auth/device/refresh", "Sec-Fetch-Site", "cross-site", "Sec-Secure-Session-Id", m.identifier)
+			}, status(403), "request"},
+			{"by GET", func() testsite.Seen { return m.Get("/auth/device/refresh") }, status(405), ""},
+		} {
+			s.Log.Reset()
+			res := test.send()
+			if !test.want(res) {
+				t.Errorf("%s: status %d, %.200q", test.name, res.StatusCode, res.Text)
+			}
+			if res.Header.Get("Set-Cookie") != "" || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v", test.name, res.Header)
+			}
+			wantRefusal(t, s, test.name, test.reason)
+		}
+		s.Log.Reset()
 		m.hello("after all of it")
 	}, offered)
+}
+
+// refreshOf is a refresh of a machine's binding, by another browser without its cookies.
+func (m *machine) refreshOf(of *machine) func() testsite.Seen {
+	return func() testsite.Seen { return m.post("/auth/device/refresh", "Sec-Secure-Session-Id", of.identifier) }
+}
+
+// wantRefusal checks that one line of the log says why a request was refused, none if the
+// reason is "", and that nothing else is said.
+func wantRefusal(t *testing.T, s *testsite.Site, name, reason string) {
+	t.Helper()
+	lines := slices.DeleteFunc(s.Log.With("level="), func(line string) bool { return strings.Contains(line, "level=DEBUG") })
+	want := 0
+	if reason != "" {
+		want = 1
+	}
+	if len(lines) != want || want == 1 && !(strings.Contains(lines[0], "level=INFO") && strings.Contains(lines[0], "event=device_refused reason="+reason+" ")) {
+		t.Errorf("%s: log lines %.500q, want %d for the reason %q", name, lines, want, reason)
+	}
 }
 
 func status(want int) func(testsite.Seen) bool {

@@ -2,9 +2,11 @@ package live_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -133,4 +135,38 @@ func TestPeopleWhoRefuseOfflineAccess(t *testing.T) {
 		want(t, b.Get("/status"), "connected ")
 		s.WantCalls(t, msauthtest.TokenRefresh, 0)
 	})
+}
+
+// What the Live SDK let pass: an answer that nobody here has asked for, and tokens that
+// could not be saved.
+func TestFaultsOfTheLiveSDKAreNone(t *testing.T) {
+	t.Parallel()
+	kept := testsite.NewTokens()
+	s := newSite(t, func(c *msauth.Config) { c.Tokens = kept })
+	s.As(msauthtest.Mia)
+	answer := s.Browser(t).Attempt("/files") // a code and a state, both good, of somebody else's browser
+	for name, link := range map[string]string{
+		"another browser's": answer,
+		"without a state":   regexp.MustCompile(`&?state=[^&]*`).ReplaceAllString(answer, ""),
+	} {
+		b := s.Browser(t)
+		if res := b.Still().Get(link); res.StatusCode != http.StatusBadRequest || len(b.Session()) != 0 {
+			t.Errorf("%s: status %d, page %.200q", name, res.StatusCode, res.Text)
+		}
+		want(t, b.Get("/status"), "unknown nobody")
+	}
+	s.WantCalls(t, msauthtest.TokenCode, 0)
+
+	kept.Set(func(method string) error {
+		if method == "save" {
+			return errors.New("out of order")
+		}
+		return nil
+	})
+	b := s.Browser(t)
+	s.WantPage(t, b.Get("/files"), http.StatusServiceUnavailable, "unavailable", "out of order")
+	want(t, b.Get("/status"), "unknown nobody")
+	kept.Set(nil)
+	want(t, b.Get("/files"), "connected ")
+	s.WantNoSecrets(t, "the log", s.Log.String())
 }
