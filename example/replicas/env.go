@@ -35,8 +35,8 @@ import (
 //	REDIS_USERNAME, REDIS_PASSWORD
 //	INSTANCE         the name of this server, by default HOST:PORT
 //	PORT             by default 8080
-//	METRICS_ADDR     where /metrics is served for Prometheus, such as :9090 or
-//	                 localhost:9090; by default nowhere. It is for your network only
+//	METRICS_ADDR     where /metrics is served for Prometheus, such as :9464 or
+//	                 localhost:9464; by default nowhere. It is for your network only
 //	REPLICAS_DEBUG   for the tests of this example: see debug.go
 type settings struct {
 	webapp.Settings
