@@ -291,8 +291,9 @@
 // so that a slog Handler can add attributes from it. The line for a refusal has
 // the account (user, username), the page (path), the kind (refused) and what
 // was missing (err). [Middleware.Stats] counts refusals by kind, among others,
-// and lists what is currently degraded. No log line, error or page contains a
-// token, code, key or secret.
+// and lists what is currently degraded. [Config.Trace] is for traces; module
+// example.com/msauth/otelmsauth makes metrics and traces of both. No log line, error
+// or page contains a token, code, key or secret.
 //
 // # Requests that are not page loads
 //

@@ -23,11 +23,11 @@ import (
 //	         AADSTS50012: azure-automation-ise-addon issue 136. Signature: MSAL for Python's
 //	         documentation of 700027, in the frame of 50013 (azure-sdk-for-java issue 25109)
 //	700211   text and error, 2023: azure-workload-identity issue 1200
-//	700212   body, 2024: a test of an Azure token provider, file 11907691980 of a public code index
+//	700212   body, 2024: a test of an Azure token provider
 //	700213   body, 2024 (401): Azure/login issue 461; text of 2025: azure-workload-identity issue 1200
 //	1000502  text: Microsoft.Identity.Web issue 2834; the error is assumed
 //	5002723  body, 2023: MockHelpers.cs
-//	5002727  body, 2021: a comment in the code of a token server, file 26451517882
+//	5002727  body, 2021: a comment in the code of a token server
 //	5002738  body, 2023: MockHelpers.cs, with RS256,RS384,RS512; the list of today is assumed
 //	7000214  text: Microsoft.Identity.Web issue 2444, "Certificate Revocation List"; the error is assumed
 //	7000215, 7000218, 7000222  bodies: keycloak issue 31294, haystack-editor issue 41, MSAL

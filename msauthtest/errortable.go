@@ -4,8 +4,7 @@ package msauthtest
 // authentication and authorization error codes". Suberrors are those of
 // published captures, if there are any. credentialerrors.go says where those of
 // client credentials were seen. 9002325: texts in MMM-MicrosoftToDo issue 27 and others;
-// 9002331: an error of azure-sdk, file 3917201295 of a public code index; 50194: texts
-// in several repositories, such as file 4070296729.
+// 9002331: an error in a test of azure-sdk; 50194: texts in several repositories.
 type aadsts struct {
 	err       string // the OAuth error at the token endpoint
 	suberror  string // sent with err

@@ -26,8 +26,8 @@
 // permission by itself at storage hosts, and of the path only the words that Microsoft
 // Graph and the sign-in pages have in common for everybody. File names, IDs and e-mail
 // addresses are replaced by "REDACTED". Errors have a type (error.type) and the numbers
-// of Microsoft (msauth.aadsts), and no text: the texts are in the log, whose lines are
-// written with the context of the span.
+// of Microsoft (msauth.aadsts), and no text: the texts are in the log, whose lines have
+// a context of the same trace.
 //
 // Trace context (the header traceparent) is passed on to the hosts that
 // Config.TokenHosts names, which are the app's own, and to no others.

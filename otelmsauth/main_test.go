@@ -199,7 +199,7 @@ func (o *telemetry) last(t *testing.T, name string) trace.ReadOnlySpan {
 func attributesOf(s trace.ReadOnlySpan) map[string]string {
 	all := map[string]string{}
 	for _, a := range s.Attributes() {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }

@@ -34,6 +34,7 @@ var (
 	}
 	failures      = []string{string(msauth.ClassSignIn), string(msauth.ClassStepUp), string(msauth.ClassRetry), string(msauth.ClassMisconfigured)}
 	unproved      = []string{"missing", "expired", "forged", "of another session"}
+	skipped       = []string{"unreachable", "server_error", "quota_exceeded", "other"}
 	deviceRefused = []string{"request", "proof", "challenge", "session", "store"}
 )
 
@@ -43,7 +44,7 @@ type observed struct {
 	renewals                                                                     metric.Int64ObservableCounter
 	paused, degraded, keyPosition                                                metric.Int64ObservableGauge
 	credentialEnds, credentialInUse                                              metric.Int64ObservableGauge
-	registered, deviceRefusals, unproved                                         metric.Int64ObservableCounter
+	offered, registered, refreshed, deviceRefusals, unproved, skipped            metric.Int64ObservableCounter
 	sharedQueue                                                                  metric.Int64ObservableGauge
 	sharedDropped                                                                metric.Int64ObservableCounter
 }
@@ -74,9 +75,12 @@ func (t *Telemetry) Observe(auth *msauth.Middleware) error {
 	gauge(&o.keyPosition, "msauth.key.position", "", "Place of a key in use: 1 for the one that seals.")
 	gauge(&o.credentialEnds, "msauth.credential.ends_timestamp", "s", "When a credential of the app ends, in Unix time.")
 	gauge(&o.credentialInUse, "msauth.credential.in_use", "", "1 for the credential that token requests carry, 0 for the others.")
+	counter(&o.offered, "msauth.device.offered", "{sign_in}", "Sign-ins that offered to bind the session to the device.")
 	counter(&o.registered, "msauth.device.registered", "{session}", "Sessions that were bound to a device.")
+	counter(&o.refreshed, "msauth.device.refreshed", "{request}", "Later proofs of a device.")
 	counter(&o.deviceRefusals, "msauth.device.refused", "{request}", "Registrations and proofs of devices that were refused, by reason.")
 	counter(&o.unproved, "msauth.device.unproved", "{request}", "Requests with a bound session and without the proof of its device, by what the bound cookie was.")
+	counter(&o.skipped, "msauth.device.skipped", "{request}", "Those of them for which the browser says why it got no proof, by its reason.")
 	gauge(&o.sharedQueue, "msauth.shared.queue", "{entry}", "Sign-outs and the like that wait until Config.Shared works again.")
 	counter(&o.sharedDropped, "msauth.shared.dropped", "{entry}", "Sign-outs and the like that were not passed on to other processes.")
 	if failed == nil {
@@ -134,9 +138,12 @@ func (t *Telemetry) observe(to metric.Observer, o *observed, s msauth.Stats) {
 		}
 		gauge(o.credentialInUse, oneIf(c.InUse), which...)
 	}
+	count(o.offered, s.Devices.Offered)
 	count(o.registered, s.Devices.Registered)
+	count(o.refreshed, s.Devices.Refreshed)
 	countBy(o.deviceRefusals, reasonKey, deviceRefused, s.Devices.Refused)
 	countBy(o.unproved, reasonKey, unproved, s.Devices.Unproved)
+	countBy(o.skipped, reasonKey, skipped, s.Devices.Skipped)
 	gauge(o.sharedQueue, int64(s.SharedQueue))
 	count(o.sharedDropped, s.SharedDropped)
 }

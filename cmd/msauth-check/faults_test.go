@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"math/big"
 	"net"
@@ -94,7 +93,7 @@ func otherSite(change func(w *world, c *msauth.Config)) part {
 var faults = []planted{
 	// The settings.
 	{name: "no client ID", plant: env("AZURE_CLIENT_ID", ""), id: "client-id-missing", remedy: "az ad app list"},
-	{name: "a name as client ID", plant: env("AZURE_CLIENT_ID", "my-app"), id: "client-id-invalid", what: `"my-a..."`, remedy: "Application (client) ID"},
+	{name: "a name as client ID", plant: env("AZURE_CLIENT_ID", "my-app"), id: "client-id-invalid", what: `"my-app"`, remedy: "Application (client) ID"},
 	{name: "a secret as client ID", plant: func(w *world) { w.env["AZURE_CLIENT_ID"] = w.ms.ClientSecret }, id: "client-id-invalid", what: "is not a GUID", remedy: "Application (client) ID"},
 	{name: "the tenant as client ID", parts: []part{tenant(msauthtest.TenantContoso)}, plant: env("AZURE_CLIENT_ID", msauthtest.TenantContoso), id: "client-id-is-tenant", remedy: "Directory (tenant) ID"},
 	{name: "no credential", plant: env("AZURE_CLIENT_SECRET", ""), id: "credential-missing", remedy: "az ad app credential reset --id CLIENT_ID --append"},
@@ -122,7 +121,6 @@ var faults = []planted{
 	{name: "a key that is too short", plant: env("MSAUTH_KEYS", "c2hvcnQgYnV0IHJhbmRvbQ=="), id: "keys-invalid", what: "Config.Keys", remedy: "openssl rand -base64 32"},
 	{name: "a file of keys that is not there", plant: func(w *world) { w.env["MSAUTH_KEYS"], w.env["MSAUTH_KEY_FILES"] = "", w.file("keys", nil)+".none" }, id: "keys-invalid", what: "no such file", remedy: "openssl rand -base64 32"},
 	{name: "keys, and a file of them", plant: func(w *world) { w.env["MSAUTH_KEY_FILES"] = w.file("keys", []byte(w.env["MSAUTH_KEYS"])) }, id: "keys-invalid", what: "cannot be combined", remedy: "openssl rand -base64 32"},
-	{name: "no keys on a public site", parts: []part{overTLS}, plant: env("MSAUTH_KEYS", ""), id: "keys-missing", remedy: "openssl rand -base64 32"},
 	{name: "a port that is none", plant: env("PORT", "eighty"), id: "setting-invalid", what: `PORT is "eighty"`, remedy: "what the message names"},
 	{name: "neither true nor false", plant: env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "yes"), id: "setting-invalid", what: "must be 1, true, 0 or false", remedy: "what the message names"},
 
@@ -140,8 +138,7 @@ var faults = []planted{
 		w.env["AZURE_AUTHORITY_HOST"] = ""
 	}, id: "tls-untrusted", what: `issued by "CN=Corporate Inspection CA"`, remedy: "SSL_CERT_FILE"},
 	{name: "a certificate of another name", plant: func(w *world) {
-		other := httptest.NewTLSServer(http.NotFoundHandler())
-		w.t.Cleanup(other.Close)
+		other := tlsServer(w.t, http.NotFoundHandler())
 		w.transport.TLSClientConfig = other.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		w.hosts["login.microsoftonline.com:443"] = other.Listener.Addr().String()
 		w.env["AZURE_AUTHORITY_HOST"] = ""
@@ -331,7 +328,7 @@ func TestEachFaultIsTheOnlyFinding(t *testing.T) {
 				tt.plant(w)
 			}
 			o := w.check(tt.args...)
-			if o.code != somethingIs || len(o.findings) != 1 || o.findings[0].ID != tt.id {
+			if o.code != exitFindings || len(o.findings) != 1 || o.findings[0].ID != tt.id {
 				t.Fatalf("exit code %d, want %s alone:\n%s", o.code, tt.id, o.text)
 			}
 			if o.took > 10*time.Second {
@@ -499,12 +496,7 @@ func intercepting(t *testing.T, name, authority string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
+	return tlsServer(t, http.NotFoundHandler(), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}).Listener.Addr().String()
 }
 
 // refusingProxy is a proxy that refuses to connect.

@@ -41,9 +41,9 @@ func main() {
 
 // Exit codes.
 const (
-	nothingFound = 0
-	somethingIs  = 1
-	wrongUse     = 2
+	exitNothing  = 0
+	exitFindings = 1
+	exitUsage    = 2
 )
 
 // surroundings are what the command needs of its process.
@@ -58,16 +58,14 @@ type surroundings struct {
 // transport is how the app makes its requests: by HTTPS_PROXY, and with the certificate
 // authorities of the system.
 func transport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxConnsPerHost = 16
-	return t
+	return http.DefaultTransport.(*http.Transport).Clone()
 }
 
 // options are the flags that are no settings.
 type options struct {
 	json   bool
 	signIn bool
-	listen string
+	port   uint
 }
 
 // signInTime is how long a person may take with -sign-in.
@@ -77,10 +75,10 @@ const signInTime = 5 * time.Minute
 func run(ctx context.Context, args []string, s surroundings) int {
 	getenv, o, err := parse(args, s)
 	if errors.Is(err, flag.ErrHelp) {
-		return nothingFound
+		return exitNothing
 	}
 	if err != nil {
-		return wrongUse // the flag package has said why
+		return exitUsage // the flag package has said why
 	}
 	found := new(report.Report)
 	hideProxies(found, s.getenv)
@@ -88,7 +86,7 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	network := outside.Network{Transport: s.transport, Patience: s.patience}
 	outside.Run(ctx, set, found, network)
 	if o.signIn {
-		signin.Run(ctx, set, found, network, signin.Options{Listen: o.listen, Timeout: cmp.Or(s.signInTime, signInTime), Out: s.stderr})
+		signin.Run(ctx, set, found, network, signin.Options{Port: o.port, Timeout: cmp.Or(s.signInTime, signInTime), Out: s.stderr})
 	}
 	write := found.Text
 	if o.json {
@@ -96,12 +94,12 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	}
 	if err := write(s.stdout); err != nil {
 		fmt.Fprintln(s.stderr, "msauth-check:", err)
-		return wrongUse
+		return exitUsage
 	}
 	if found.Faults() > 0 {
-		return somethingIs
+		return exitFindings
 	}
-	return nothingFound
+	return exitNothing
 }
 
 // parse reads the flags. getenv returns their values in place of the variables'.
@@ -111,7 +109,7 @@ func parse(args []string, s surroundings) (getenv func(string) string, o options
 	flags.Usage = func() { usage(flags) }
 	flags.BoolVar(&o.json, "json", false, "write JSON")
 	flags.BoolVar(&o.signIn, "sign-in", false, "sign in too, on a page of this computer: needs the redirect URI http://localhost"+signin.Path+"/callback")
-	flags.StringVar(&o.listen, "listen", "localhost:0", "the `address` of that page; 0 is any port, which Microsoft allows")
+	flags.UintVar(&o.port, "sign-in-port", 0, "the `port` of that page; 0 is any, which Microsoft allows")
 	given := map[string]string{}
 	for _, v := range settings.Variables {
 		if v.Flag != "" {

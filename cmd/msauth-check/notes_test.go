@@ -21,6 +21,7 @@ func TestNotes(t *testing.T) {
 		id    string
 		what  string
 	}{
+		{"no keys on a public site", []part{overTLS}, env("MSAUTH_KEYS", ""), "keys-missing", "MSAUTH_KEYS and MSAUTH_KEY_FILES are not set"},
 		// In which order Microsoft looks at a token request is not known.
 		{"tokens are looked at before credentials", nil, answer(msauthtest.TokenRefresh, msauthtest.Failure{Error: "invalid_grant", Codes: []int{9002313}}),
 			"credential-unjudged", "AADSTS9002313"},
@@ -37,7 +38,7 @@ func TestNotes(t *testing.T) {
 			w := newWorld(t, tt.parts...)
 			tt.plant(w)
 			o := w.check()
-			if o.code != nothingFound || len(o.findings) != 1 || o.findings[0].ID != tt.id || o.findings[0].Severity != report.Note || !strings.Contains(o.findings[0].What, tt.what) {
+			if o.code != exitNothing || len(o.findings) != 1 || o.findings[0].ID != tt.id || o.findings[0].Severity != report.Note || !strings.Contains(o.findings[0].What, tt.what) {
 				t.Fatalf("exit code %d, want the note %s (%s) alone:\n%s", o.code, tt.id, tt.what, o.text)
 			}
 			var out bytes.Buffer
@@ -59,8 +60,8 @@ func TestLiveConnect(t *testing.T) {
 		code   int
 		found  string
 	}{
-		{w.ms.ClientSecret, nothingFound, "authorize-unjudged"},
-		{"another-secret", somethingIs, "credential-refused authorize-unjudged"},
+		{w.ms.ClientSecret, exitNothing, "authorize-unjudged"},
+		{"another-secret", exitFindings, "credential-refused authorize-unjudged"},
 	} {
 		w.env["AZURE_CLIENT_SECRET"] = tt.secret
 		o := w.check()

@@ -51,7 +51,7 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, tt.parts...)
 			o := w.check()
-			if o.code != nothingFound || len(o.findings) != 0 {
+			if o.code != exitNothing || len(o.findings) != 0 {
 				t.Fatalf("exit code %d:\n%s", o.code, o.text)
 			}
 			for _, check := range all {

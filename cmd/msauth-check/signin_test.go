@@ -125,7 +125,7 @@ func TestSignInNeedsItsRedirectURI(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.check("-sign-in")
-	if o.code != somethingIs || len(o.findings) != 1 || o.findings[0].ID != "sign-in-uri-missing" || !strings.Contains(o.findings[0].Command, "http://localhost/auth/callback") {
+	if o.code != exitFindings || len(o.findings) != 1 || o.findings[0].ID != "sign-in-uri-missing" || !strings.Contains(o.findings[0].Command, "http://localhost/auth/callback") {
 		t.Errorf("exit code %d:\n%s", o.code, o.text)
 	}
 }
@@ -136,7 +136,7 @@ func TestSignInEndsByItself(t *testing.T) {
 	w.registerLocalhost()
 	w.signInTime = time.Second
 	o := w.check("-sign-in")
-	if o.code != somethingIs || len(o.findings) != 1 || o.findings[0].ID != "sign-in-missing" || o.took > 10*time.Second {
+	if o.code != exitFindings || len(o.findings) != 1 || o.findings[0].ID != "sign-in-missing" || o.took > 10*time.Second {
 		t.Errorf("exit code %d after %v:\n%s", o.code, o.took, o.text)
 	}
 }

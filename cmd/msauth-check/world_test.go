@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -184,13 +186,23 @@ func tenant(name string) part {
 
 // overTLS puts the site at https://app.example.com, and a redirect to it at http.
 func overTLS(w *world, site *msauth.Config) {
-	secure := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.atSite.ServeHTTP(rw, r) }))
+	secure := tlsServer(w.t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.atSite.ServeHTTP(rw, r) }))
 	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "https://"+r.Host+r.URL.RequestURI(), http.StatusMovedPermanently)
 	}))
-	w.t.Cleanup(secure.Close)
 	w.t.Cleanup(plain.Close)
 	w.hosts["app.example.com:443"], w.hosts["app.example.com:80"] = secure.Listener.Addr().String(), plain.Listener.Addr().String()
 	w.transport.TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	w.env["MSAUTH_BASE_URL"], site.BaseURL = "https://app.example.com/auth", "https://app.example.com/auth"
+}
+
+// tlsServer is a server that does not log what its clients think of its certificate.
+func tlsServer(t *testing.T, h http.Handler, certificates ...tls.Certificate) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{Certificates: certificates}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }

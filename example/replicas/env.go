@@ -45,8 +45,8 @@ import (
 //	                 interfaces
 //	SHUTDOWN_DELAY   how long to serve on after SIGTERM while /readyz says no, until
 //	                 load balancers have noticed: by default 0, or 5s, for example
-//	METRICS_ADDR     where /metrics is served for Prometheus, such as :9090 or
-//	                 localhost:9090; by default nowhere. It is for your network only
+//	METRICS_ADDR     where /metrics is served for Prometheus, such as :9464 or
+//	                 localhost:9464; by default nowhere. It is for your network only
 //	REPLICAS_DEBUG   for the tests of this example: see debug.go
 type settings struct {
 	webapp.Settings

@@ -16,14 +16,14 @@
 // variables, and all others:
 //
 //	export MSAUTH_KEYS=... MSAUTH_BASE_URL=http://localhost:8081/auth
-//	PORT=8081 INSTANCE=one METRICS_ADDR=localhost:9091 go run ./example/replicas
+//	PORT=8081 INSTANCE=one METRICS_ADDR=localhost:9464 go run ./example/replicas
 //	PORT=8082 INSTANCE=two go run ./example/replicas
 //	PORT=8083 INSTANCE=three go run ./example/replicas
 //
 // Browsers send cookies to all ports of localhost: who is signed in at
 // http://localhost:8081/ is at the two others. Elsewhere a load balancer is in front of
 // the servers; it may send each request to any of them. What server one has measured is
-// at http://localhost:9091/metrics.
+// at http://localhost:9464/metrics.
 //
 // It is a separate module because of its dependencies: go-redis, and OpenTelemetry's
 // exporter for Prometheus.

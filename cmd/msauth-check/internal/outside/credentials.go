@@ -66,7 +66,7 @@ func (c *checks) checkCredentials(ctx context.Context) {
 func (c *checks) probe(ctx context.Context, source credential.Source) *provider.Failure {
 	endpoint := &provider.TokenEndpoint{
 		Authority: c.authority, ClientID: c.set.ClientID, Client: c.client,
-		Credentials: credential.NewRing([]credential.Source{source}, 0, Deaf{}),
+		Credentials: credential.NewRing([]credential.Source{source}, 0, NoObserver{}),
 	}
 	if c.set.Base != nil {
 		endpoint.RedirectURI = c.set.Base.String() + "/callback"
@@ -130,10 +130,10 @@ func (c *checks) refused(one settings.Credential, failure *provider.Failure) {
 	c.report.Found(id, what, failure.Numbers...)
 }
 
-// Deaf is an observer of a ring whose answers are read directly.
-type Deaf struct{}
+// NoObserver is an observer of a ring whose answers are read directly.
+type NoObserver struct{}
 
-func (Deaf) CredentialRefused(context.Context, string, time.Time, string, error) {}
-func (Deaf) CredentialFault(context.Context, error)                              {}
-func (Deaf) CredentialChanged(context.Context, string, time.Time)                {}
-func (Deaf) CredentialEnds(context.Context, string, time.Time)                   {}
+func (NoObserver) CredentialRefused(context.Context, string, time.Time, string, error) {}
+func (NoObserver) CredentialFault(context.Context, error)                              {}
+func (NoObserver) CredentialChanged(context.Context, string, time.Time)                {}
+func (NoObserver) CredentialEnds(context.Context, string, time.Time)                   {}

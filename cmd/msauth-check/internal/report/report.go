@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // A Severity says what a finding means for the exit code.
@@ -76,9 +77,23 @@ func (r *Report) Hide(secrets ...string) {
 	slices.SortFunc(r.secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 }
 
+// longest is how long a text may be, in bytes.
+const longest = 1500
+
+// hidden makes a text fit to be shown: without secrets, without what moves the cursor of
+// a terminal, and not too long.
 func (r *Report) hidden(text string) string {
 	for _, s := range r.secrets {
 		text = strings.ReplaceAll(text, s, "[hidden]")
+	}
+	text = strings.Map(func(c rune) rune {
+		if c != '\n' && !unicode.IsPrint(c) {
+			return -1
+		}
+		return c
+	}, text)
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "..."
 	}
 	return text
 }

@@ -34,7 +34,7 @@ func (r *reader) readCredentials() {
 		chain = true
 	case "", "0", "false":
 	default:
-		r.found.Found("setting-invalid", fmt.Sprintf("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is %q: must be 1, true, 0 or false.", value))
+		r.found.Found("setting-invalid", fmt.Sprintf("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is %q: must be 1, true, 0 or false.", short(value)))
 	}
 	named := 0
 	add := func(name, value string, public msauth.Credential, open func() (credential.Source, error)) {

@@ -167,7 +167,7 @@ func (r *reader) readClientID() {
 
 // short is the beginning of a value that is in the wrong place: it may be a secret.
 func short(value string) string {
-	if len(value) > 4 {
+	if len(value) > 8 {
 		return value[:4] + "..."
 	}
 	return value
@@ -180,7 +180,7 @@ func (r *reader) baseURL() string {
 func (r *reader) readBaseURL() {
 	if port := r.getenv("PORT"); port != "" {
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			r.found.Found("setting-invalid", fmt.Sprintf("PORT is %q: must be a number from 1 to 65535.", port))
+			r.found.Found("setting-invalid", fmt.Sprintf("PORT is %q: must be a number from 1 to 65535.", short(port)))
 			if r.getenv("MSAUTH_BASE_URL") == "" {
 				return
 			}

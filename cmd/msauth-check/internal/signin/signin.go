@@ -1,7 +1,6 @@
 package signin
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -22,10 +21,10 @@ import (
 
 // Options say how the operator is signed in.
 type Options struct {
-	// Listen is the address of the page, on localhost. Port 0 is a free one: Microsoft
-	// ignores the port of redirect URIs on localhost ("Redirect URI (reply URL) outline
-	// and restrictions", Localhost exceptions).
-	Listen string
+	// Port is that of the page on localhost; 0 is a free one: Microsoft ignores the port
+	// of redirect URIs on localhost ("Redirect URI (reply URL) outline and restrictions",
+	// Localhost exceptions).
+	Port uint
 	// Timeout is how long the operator may take.
 	Timeout time.Duration
 	// Out is where the address to open is printed.
@@ -42,7 +41,7 @@ func Run(ctx context.Context, set *settings.Settings, found *report.Report, netw
 		found.Fact("Nobody was asked to sign in: mend the findings first.")
 		return
 	}
-	l, err := net.Listen("tcp", cmp.Or(o.Listen, "localhost:0"))
+	l, err := net.Listen("tcp", fmt.Sprint("localhost:", o.Port))
 	if err != nil {
 		found.Found("sign-in-failed", "The page cannot be served: "+err.Error()+".")
 		return

@@ -140,7 +140,7 @@ func (v *visit) tellRenewal(ctx context.Context, r *reply) {
 	}
 	endpoint := provider.TokenEndpoint{
 		Authority: provider.NewAuthority(p), ClientID: v.set.ClientID, Client: p.Client,
-		Credentials: credential.NewRing(sources, 0, outside.Deaf{}),
+		Credentials: credential.NewRing(sources, 0, outside.NoObserver{}),
 	}
 	q := provider.RefreshRequest{Purpose: provider.PurposeRenewal, Personal: v.person == personal}
 	if rules := provider.NewScopes(p.Kind, p.Origin, v.set.Config.Scopes); rules.Apart {
