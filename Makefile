@@ -3,7 +3,7 @@
 # Testreport prints what go test prints, and the slowest ten tests.
 REPORT = go run ./scripts/testreport
 
-.PHONY: help check test test-long pictures setup soak fuzz lint bench graphsdk fmt
+.PHONY: help check test test-long pictures setup soak fuzz lint bench graphsdk register fmt
 
 help:
 	@echo 'make check      formatting, go vet and the quick tests of all modules, no browser: two minutes'
@@ -15,6 +15,7 @@ help:
 	@echo 'make fuzz       runs each fuzz target for 30 seconds (FUZZTIME=10m for longer)'
 	@echo 'make soak       runs the example under load for 5 minutes, with failing renewals'
 	@echo 'make bench      measures this package beside others; needs redis-server'
+	@echo 'make register   tests docs/register with the Azure CLI, 700 MB, and with Terraform'
 	@echo 'make graphsdk   tests the example with msgraph-sdk-go, which takes minutes to compile'
 
 check:
@@ -95,6 +96,12 @@ lint:
 bench:
 	@scripts/setup redis-server
 	cd bench && GOWORK=off go test ./... && GOWORK=off go run ./cmd/table
+
+# Az takes a second or two to start, and is started some hundred times: 15 minutes.
+register:
+	@command -v az >/dev/null || scripts/setup azure-cli
+	MSAUTH_TEST_AZ=1 go test -count=1 -timeout 1h ./tests/register
+	cd tests/register/azuread && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
 
 # Outside go.work: nothing else should have to compile the SDK. One package at a
 # time, because the largest takes over 4 GB of memory.
