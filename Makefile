@@ -97,7 +97,7 @@ bench:
 	@scripts/setup redis-server
 	cd bench && GOWORK=off go test ./... && GOWORK=off go run ./cmd/table
 
-# Az takes a second or two to start, and is started some hundred times: 15 minutes.
+# Az takes a second or two to start, and is started some hundred times: ten minutes.
 register:
 	@command -v az >/dev/null || scripts/setup azure-cli
 	MSAUTH_TEST_AZ=1 go test -count=1 -timeout 1h ./tests/register
