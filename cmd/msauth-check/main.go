@@ -9,7 +9,8 @@
 // how it is mended. Nobody is signed in. With -sign-in it also signs its user in, on a
 // page of its own, and tells what came of it. docs/check.md has all findings.
 //
-// The exit code is 0 if nothing was found, 1 if something was, and 2 for a wrong use.
+// The exit code is 0 if nothing was found, 1 if something was, 2 for a wrong use, and 130
+// if it was interrupted.
 package main
 
 import (
@@ -34,6 +35,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], surroundings{getenv: os.Getenv, transport: transport(), stdout: os.Stdout, stderr: os.Stderr})
 	stop()
 	os.Exit(code)
@@ -41,9 +43,10 @@ func main() {
 
 // Exit codes.
 const (
-	exitNothing  = 0
-	exitFindings = 1
-	exitUsage    = 2
+	exitNothing     = 0
+	exitFindings    = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as shells have it for SIGINT
 )
 
 // surroundings are what the command needs of its process.
@@ -87,6 +90,10 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	outside.Run(ctx, set, found, network)
 	if o.signIn {
 		signin.Run(ctx, set, found, network, signin.Options{Port: o.port, Timeout: cmp.Or(s.signInTime, signInTime), Out: s.stderr})
+	}
+	if ctx.Err() != nil { // what has failed since then is no fault
+		fmt.Fprintln(s.stderr, "msauth-check: interrupted")
+		return exitInterrupted
 	}
 	write := found.Text
 	if o.json {
