@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,9 +39,10 @@ const defaultAuthority = "https://login.microsoftonline.com"
 
 // Read reads and judges the settings. What is wrong goes into the report.
 func Read(getenv func(string) string, found *report.Report) *Settings {
-	for _, name := range []string{"AZURE_CLIENT_SECRET", "MSAUTH_KEYS"} {
-		found.Hide(getenv(name))
+	if secret := getenv("AZURE_CLIENT_SECRET"); secret != getenv("AZURE_CLIENT_ID") || !provider.GUIDForm.MatchString(secret) {
+		found.Hide(secret) // the client ID is no secret, in whatever place
 	}
+	found.Hide(getenv("MSAUTH_KEYS"))
 	r := reader{getenv: getenv, found: found}
 	r.hideMisplaced()
 	r.subject()
@@ -61,6 +63,10 @@ type reader struct {
 	set    Settings
 }
 
+// hostName is a host without a scheme, perhaps with a port or a path: a common mistake,
+// and worth showing. No secret has this form.
+var hostName = regexp.MustCompile(`^[a-z0-9-]{1,30}(\.[a-z0-9-]{1,30}){1,4}(:[0-9]{1,5})?(/[a-z0-9/.-]{0,60})?$`)
+
 // hideMisplaced hides what is not what its variable should hold: it may be a secret in
 // the wrong place. It hides passwords in URLs, too.
 func (r *reader) hideMisplaced() {
@@ -71,7 +77,7 @@ func (r *reader) hideMisplaced() {
 	for _, name := range []string{"AZURE_AUTHORITY_HOST", "MSAUTH_ISSUER", "MSAUTH_BASE_URL", microsoftIssuer, postLogoutURL} {
 		value := r.getenv(name)
 		u, err := url.Parse(value)
-		if err != nil || u.Host == "" {
+		if (err != nil || u.Host == "") && !hostName.MatchString(value) {
 			r.found.Hide(value)
 		} else if password, ok := u.User.Password(); ok {
 			r.found.Hide(password)
