@@ -36,7 +36,7 @@ func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signIn
 	if c.set.ClientID == "" || c.set.Base == nil {
 		return nil
 	}
-	a := &signInAnswers{callback: c.set.Base.String() + "/callback"}
+	a := &signInAnswers{callback: c.set.Page("callback")}
 	openID := []string{"openid"}
 	scopes := c.set.Scopes
 	if c.authority.Kind == provider.LiveConnect {

@@ -69,7 +69,7 @@ func (c *checks) probe(ctx context.Context, source credential.Source) *provider.
 		Credentials: credential.NewRing([]credential.Source{source}, 0, NoObserver{}),
 	}
 	if c.set.Base != nil {
-		endpoint.RedirectURI = c.set.Base.String() + "/callback"
+		endpoint.RedirectURI = c.set.Page("callback")
 	}
 	return endpoint.Probe(ctx)
 }

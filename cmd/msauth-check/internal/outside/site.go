@@ -20,7 +20,7 @@ func (c *checks) checkSite(ctx context.Context) {
 	if base == nil {
 		return
 	}
-	login := base.String() + "/login"
+	login := c.set.Page("login")
 	answer, err := c.visit(ctx, login, nil)
 	if err != nil {
 		kind, what := faultOf(err, base.Host)
@@ -37,7 +37,7 @@ func (c *checks) checkSite(ctx context.Context) {
 		c.reportNoSignIn(ctx, login, answer)
 		return
 	}
-	if !c.knowsItsPages(ctx, base.String()) && c.reportPrefix(ctx) {
+	if !c.knowsItsPages(ctx, c.set.Page("session")) && c.reportPrefix(ctx) {
 		return
 	}
 	c.compareSignIn(ctx, answer)
@@ -199,10 +199,10 @@ func (c *checks) providerFails(ctx context.Context) bool {
 	return err != nil
 }
 
-// knowsItsPages reports whether msauth answers below a URL for its own pages. A site that
+// knowsItsPages reports whether msauth answers at the address of its page "session". A site that
 // is all under Require sends people to sign in from any address.
-func (c *checks) knowsItsPages(ctx context.Context, base string) bool {
-	res, body, err := get(ctx, c.site, base+"/session", http.Header{"User-Agent": {"msauth-check"}, "X-Msauth": {"1"}})
+func (c *checks) knowsItsPages(ctx context.Context, session string) bool {
+	res, body, err := get(ctx, c.site, session, http.Header{"User-Agent": {"msauth-check"}, "X-Msauth": {"1"}})
 	var answer map[string]json.RawMessage
 	return err == nil && res.StatusCode == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer["signed_in"] != nil
 }
@@ -221,11 +221,11 @@ func (c *checks) reportPrefix(ctx context.Context) bool {
 		if path == "" {
 			break
 		}
-		if c.knowsItsPages(ctx, origin+part+path) {
+		if c.knowsItsPages(ctx, origin+part+path+"/session") {
 			c.report.Found("site-prefix", fmt.Sprintf("The proxy takes %s from paths: msauth answers at %s.", part, origin+part+path))
 			return true
 		}
-		if part != path && c.knowsItsPages(ctx, origin+strings.TrimPrefix(path, part)) {
+		if part != path && c.knowsItsPages(ctx, origin+strings.TrimPrefix(path, part)+"/session") {
 			c.report.Found("site-prefix", fmt.Sprintf("msauth answers at %s, without %s: the proxy adds that, or MSAUTH_BASE_URL should not have it.", origin+strings.TrimPrefix(path, part), part))
 			return true
 		}
@@ -236,7 +236,7 @@ func (c *checks) reportPrefix(ctx context.Context) bool {
 // compareSignIn compares the sign-in of the site with what was checked here.
 func (c *checks) compareSignIn(ctx context.Context, v *visited) {
 	q := v.signIn.Query()
-	if callback := c.set.Base.String() + "/callback"; q.Get("redirect_uri") != callback {
+	if callback := c.set.Page("callback"); q.Get("redirect_uri") != callback {
 		c.report.Found("site-base-url", fmt.Sprintf("The site's redirect URI is %s, and here it is %s.", web.OneLine(q.Get("redirect_uri"), 200), callback))
 	}
 	endpoint := v.signIn.Scheme + "://" + v.signIn.Host + v.signIn.Path

@@ -35,6 +35,12 @@ type Settings struct {
 	Credentials []Credential
 }
 
+// Page is the URL of a page below BaseURL, letter by letter as the app has it: with
+// Base's String, other letters than ASCII would change.
+func (s *Settings) Page(name string) string {
+	return strings.TrimRight(s.Config.BaseURL, "/") + "/" + name
+}
+
 const defaultAuthority = "https://login.microsoftonline.com"
 
 // Read reads and judges the settings. What is wrong goes into the report.
@@ -202,7 +208,7 @@ func (r *reader) readBaseURL() {
 		return // New has refused it
 	}
 	r.set.Config.BaseURL, r.set.Config.PostLogoutURL = c.BaseURL, c.PostLogoutURL
-	r.set.Base, r.set.SignedOut = base, cmp.Or(c.PostLogoutURL, base.String()+"/signed-out")
+	r.set.Base, r.set.SignedOut = base, cmp.Or(c.PostLogoutURL, r.set.Page("signed-out"))
 }
 
 func (r *reader) readScopes() {
