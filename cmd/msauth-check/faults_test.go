@@ -254,7 +254,21 @@ var faults = []planted{
 	{name: "another app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, "<title>It works!</title>")
 	}), id: "site-not-msauth", what: `"It works!"`, remedy: "which app the proxy passes"},
-	{name: "an endless page", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { endless(rw, r) }), id: "site-unreachable", what: "too large", remedy: "compare the host"},
+	{name: "an endless page", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { endless(rw, r) }), id: "site-not-msauth", what: "too large", remedy: "which app the proxy passes"},
+	{name: "a site of which only the sign-in reaches msauth", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/auth/login" {
+			http.Error(rw, "another app", http.StatusNotFound)
+			return
+		}
+		next.ServeHTTP(rw, r)
+	}), id: "site-not-msauth", what: "/auth/session", remedy: "which app the proxy passes"},
+	{name: "a site that loses large requests", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if len(r.Header.Get("Cookie")) > 1400 {
+			<-r.Context().Done()
+			return
+		}
+		next.ServeHTTP(rw, r)
+	}), id: "site-silent", what: "bytes of cookies no answer came in time", remedy: "the log of the proxy"},
 	{name: "a path prefix that a proxy takes away", parts: []part{below("/expenses")}, plant: stripped("/expenses"), id: "site-prefix", what: "takes /expenses from paths", remedy: "proxy_pass without a path"},
 	{name: "a path prefix that the app does not have", plant: func(w *world) {
 		w.env["MSAUTH_BASE_URL"] = w.site.URL + "/expenses/auth"

@@ -24,8 +24,9 @@ func (c *checks) checkSite(ctx context.Context) {
 	answer, err := c.visit(ctx, login, nil)
 	if err != nil {
 		kind, what := faultOf(err, base.Host)
-		if kind == noFault {
-			kind, what = unreachable, base.Host+": "+sentence(err)
+		if kind == noFault { // there is an answer
+			c.report.Found("site-not-msauth", login+": "+sentence(err))
+			return
 		}
 		if kind == silent && c.providerFails(ctx) {
 			return
@@ -37,31 +38,61 @@ func (c *checks) checkSite(ctx context.Context) {
 		c.reportNoSignIn(ctx, login, answer)
 		return
 	}
-	if !c.knowsItsPages(ctx, c.set.Page("session")) && c.reportPrefix(ctx) {
+	if !c.knowsItsPages(ctx, c.set.Page("session")) {
+		if !c.reportPrefix(ctx) && ctx.Err() == nil {
+			c.report.Found("site-not-msauth", fmt.Sprintf("%s begins a sign-in, but msauth does not answer at %s.", login, c.set.Page("session")))
+		}
 		return
 	}
 	c.compareSignIn(ctx, answer)
-	var again, cookies, long, large *visited
+	var again reply
+	cookies := reply{with: fmt.Sprintf("with %d bytes of cookies", len(someCookies())), id: "site-request-headers"}
+	long := reply{with: fmt.Sprintf("with a query of %d bytes", longQuery), id: "site-long-address"}
+	large := reply{with: "where its answer has a cookie of 2 KB, because it is to lead back to a long address,", id: "site-response-headers"}
 	together(
-		func() { again, _ = c.visit(ctx, login, nil) },
-		func() { cookies, _ = c.visit(ctx, login, http.Header{"Cookie": {someCookies()}}) },
-		func() { long, _ = c.visit(ctx, login+"?msauth_check="+filler(longQuery), nil) },
-		func() { large, _ = c.visit(ctx, login+"?return_to=%2F"+filler(longReturn), nil) },
+		func() { again.visited, again.err = c.visit(ctx, login, nil) },
+		func() {
+			cookies.visited, cookies.err = c.visit(ctx, login, http.Header{"Cookie": {someCookies()}})
+		},
+		func() { long.visited, long.err = c.visit(ctx, login+"?msauth_check="+filler(longQuery), nil) },
+		func() { large.visited, large.err = c.visit(ctx, login+"?return_to=%2F"+filler(longReturn), nil) },
 		func() { c.checkPlainHTTP(ctx) },
 	)
-	if again != nil && again.signIn != nil && again.signIn.Query().Get("state") == answer.signIn.Query().Get("state") {
+	if again.began() && again.visited.signIn.Query().Get("state") == answer.signIn.Query().Get("state") {
 		c.report.Found("site-cached", fmt.Sprintf("Two requests for %s got the same sign-in (the same state).", login))
 	}
-	if !began(cookies) {
-		c.report.Found("site-request-headers", fmt.Sprintf("%s works, and with %d bytes of cookies %s.", login, len(someCookies()), cookies))
-	}
-	switch {
-	case !began(long):
-		c.report.Found("site-long-address", fmt.Sprintf("%s works, and with a query of %d bytes %s.", login, longQuery, long))
-	case !began(large):
-		c.report.Found("site-response-headers", fmt.Sprintf("%s works, and where its answer has a cookie of 2 KB, because it is to lead back to a long address, %s.", login, large))
+	c.reportReply(login, cookies)
+	if !c.reportReply(login, long) {
+		c.reportReply(login, large) // which is asked for by a long address
 	}
 	c.report.Checked("site")
+}
+
+// A reply is what came of a request for a sign-in that differs from the first in one way.
+type reply struct {
+	with string // what differs
+	id   string // of the finding, if that is refused
+	*visited
+	err error
+}
+
+func (r reply) began() bool { return r.err == nil && r.signIn != nil }
+
+// reportReply reports that a request failed where the first did not, because of what
+// differs: unless the site was slow, or answers only so many requests at once.
+func (c *checks) reportReply(login string, r reply) bool {
+	what := fmt.Sprintf("%s works, and %s %s.", login, r.with, r.visited)
+	switch {
+	case r.began():
+		return false
+	case r.err != nil && isTimeout(r.err):
+		c.report.Found("site-silent", fmt.Sprintf("%s works, and %s no answer came in time.", login, r.with))
+	case r.err == nil && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable):
+		c.report.Found("site-unjudged", what)
+	default:
+		c.report.Found(r.id, what)
+	}
+	return true
 }
 
 const (
@@ -113,9 +144,6 @@ func (v *visited) String() string {
 	}
 	return fmt.Sprintf("the answer has status %d", v.status)
 }
-
-// began reports whether a visit began a sign-in.
-func began(v *visited) bool { return v != nil && v.signIn != nil }
 
 var (
 	pageKind  = regexp.MustCompile(`<main[^>]* id="msauth-([a-z-]{1,40})"`)
