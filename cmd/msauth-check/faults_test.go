@@ -269,6 +269,19 @@ var faults = []planted{
 		}
 		next.ServeHTTP(rw, r)
 	}), id: "site-silent", what: "bytes of cookies no answer came in time", remedy: "the log of the proxy"},
+	{name: "a slow site", plant: func(w *world) {
+		w.patience = 2 * time.Second // and 5 for all
+		atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+			time.Sleep(1800 * time.Millisecond)
+			next.ServeHTTP(rw, r)
+		})(w)
+	}, id: "site-silent", what: "in time", remedy: "the log of the proxy"},
+	{name: "a site that hangs after its first answer", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth/session" {
+			<-r.Context().Done()
+		}
+		next.ServeHTTP(rw, r)
+	}), id: "site-silent", what: "no answer came", remedy: "the log of the proxy"},
 	{name: "a path prefix that a proxy takes away", parts: []part{below("/expenses")}, plant: stripped("/expenses"), id: "site-prefix", what: "takes /expenses from paths", remedy: "proxy_pass without a path"},
 	{name: "a path prefix that the app does not have", plant: func(w *world) {
 		w.env["MSAUTH_BASE_URL"] = w.site.URL + "/expenses/auth"

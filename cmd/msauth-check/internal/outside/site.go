@@ -23,25 +23,22 @@ func (c *checks) checkSite(ctx context.Context) {
 	login := c.set.Page("login")
 	answer, err := c.visit(ctx, login, nil)
 	if err != nil {
-		kind, what := faultOf(err, base.Host)
-		if kind == noFault { // there is an answer
-			c.report.Found("site-not-msauth", login+": "+sentence(err))
-			return
-		}
-		if kind == silent && c.providerFails(ctx) {
-			return
-		}
-		c.report.Found(siteFaults[kind], what)
+		c.reportFault(ctx, login, err)
 		return
 	}
 	if answer.signIn == nil {
 		c.reportNoSignIn(ctx, login, answer)
 		return
 	}
-	if !c.knowsItsPages(ctx, c.set.Page("session")) {
-		if !c.reportPrefix(ctx) && ctx.Err() == nil {
-			c.report.Found("site-not-msauth", fmt.Sprintf("%s begins a sign-in, but msauth does not answer at %s.", login, c.set.Page("session")))
-		}
+	switch knows, err := c.knowsItsPages(ctx, c.set.Page("session")); {
+	case err != nil:
+		c.reportFault(ctx, c.set.Page("session"), err)
+		return
+	case knows:
+	case c.reportPrefix(ctx):
+		return
+	default:
+		c.report.Found("site-not-msauth", fmt.Sprintf("%s begins a sign-in, but msauth does not answer at %s.", login, c.set.Page("session")))
 		return
 	}
 	c.compareSignIn(ctx, answer)
@@ -85,6 +82,7 @@ func (c *checks) reportReply(login string, r reply) bool {
 	switch {
 	case r.began():
 		return false
+	case r.err != nil && isTimeout(r.err) && c.report.Has("site-silent"): // which is the site, and not what differs
 	case r.err != nil && isTimeout(r.err):
 		c.report.Found("site-silent", fmt.Sprintf("%s works, and %s no answer came in time.", login, r.with))
 	case r.err == nil && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable):
@@ -93,6 +91,18 @@ func (c *checks) reportReply(login string, r reply) bool {
 		c.report.Found(r.id, what)
 	}
 	return true
+}
+
+// reportFault reports why a page of the site could not be read.
+func (c *checks) reportFault(ctx context.Context, address string, err error) {
+	kind, what := faultOf(err, c.set.Base.Host)
+	switch {
+	case kind == noFault: // there is an answer
+		c.report.Found("site-not-msauth", address+": "+sentence(err))
+	case kind == silent && c.providerFails(ctx):
+	default:
+		c.report.Found(siteFaults[kind], what)
+	}
 }
 
 const (
@@ -229,10 +239,10 @@ func (c *checks) providerFails(ctx context.Context) bool {
 
 // knowsItsPages reports whether msauth answers at the address of its page "session". A site that
 // is all under Require sends people to sign in from any address.
-func (c *checks) knowsItsPages(ctx context.Context, session string) bool {
+func (c *checks) knowsItsPages(ctx context.Context, session string) (bool, error) {
 	res, body, err := get(ctx, c.site, session, http.Header{"User-Agent": {"msauth-check"}, "X-Msauth": {"1"}})
 	var answer map[string]json.RawMessage
-	return err == nil && res.StatusCode == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer["signed_in"] != nil
+	return err == nil && res.StatusCode == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer["signed_in"] != nil, err
 }
 
 // reportPrefix looks for msauth at other paths, where it is if a proxy takes a part of the
@@ -249,11 +259,14 @@ func (c *checks) reportPrefix(ctx context.Context) bool {
 		if path == "" {
 			break
 		}
-		if c.knowsItsPages(ctx, origin+part+path+"/session") {
+		if knows, _ := c.knowsItsPages(ctx, origin+part+path+"/session"); knows {
 			c.report.Found("site-prefix", fmt.Sprintf("The proxy takes %s from paths: msauth answers at %s.", part, origin+part+path))
 			return true
 		}
-		if part != path && c.knowsItsPages(ctx, origin+strings.TrimPrefix(path, part)+"/session") {
+		if part == path {
+			continue
+		}
+		if knows, _ := c.knowsItsPages(ctx, origin+strings.TrimPrefix(path, part)+"/session"); knows {
 			c.report.Found("site-prefix", fmt.Sprintf("msauth answers at %s, without %s: the proxy adds that, or MSAUTH_BASE_URL should not have it.", origin+strings.TrimPrefix(path, part), part))
 			return true
 		}
