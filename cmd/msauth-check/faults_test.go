@@ -121,6 +121,7 @@ var faults = []planted{
 	{name: "a key that is too short", plant: env("MSAUTH_KEYS", "c2hvcnQgYnV0IHJhbmRvbQ=="), id: "keys-invalid", what: "Config.Keys", remedy: "openssl rand -base64 32"},
 	{name: "a port that is none", plant: env("PORT", "eighty"), id: "setting-invalid", what: `PORT is "eighty"`, remedy: "what the message names"},
 	{name: "neither true nor false", plant: env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "yes"), id: "setting-invalid", what: "must be 1, true, 0 or false", remedy: "what the message names"},
+	{name: "a proxy whose password breaks its URL", plant: env("HTTPS_PROXY", "http://me:proxy-%zz-password@proxy.example:3128"), id: "setting-invalid", what: "HTTPS_PROXY is not a URL", remedy: "what the message names"},
 
 	// The network.
 	{name: "a host that does not exist", plant: env("AZURE_AUTHORITY_HOST", "https://login.nowhere.invalid"), id: "host-unresolved", what: "login.nowhere.invalid", remedy: "DNS"},
@@ -129,6 +130,18 @@ var faults = []planted{
 	{name: "a host that drips", plant: atMicrosoft(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { drip(rw, r) }), id: "host-silent", what: "not complete", remedy: "holds answers back"},
 	{name: "a TLS handshake that hangs", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "https://" + silentAddress(w.t) }, id: "host-silent", what: "TLS handshake was not finished", remedy: "drops packets"},
 	{name: "a host that hangs up", plant: answer(msauthtest.Discovery, msauthtest.Failure{Close: true}), id: "host-unreachable", what: "closes connections", remedy: "firewall"},
+	{name: "a firewall that looks at names", plant: func(w *world) {
+		w.hosts["login.microsoftonline.com:443"] = hangUpAddress(w.t)
+		w.env["AZURE_AUTHORITY_HOST"] = ""
+	}, id: "host-unreachable", what: "in the TLS handshake", remedy: "firewall"},
+	{name: "a server of something else", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "http://" + sshAddress(w.t) }, id: "host-unreachable", what: "gives no answer of HTTP", remedy: "firewall"},
+	{name: "a clock from before the certificate", plant: func(w *world) {
+		other := tlsServer(w.t, http.NotFoundHandler())
+		w.transport.TLSClientConfig = other.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		w.transport.TLSClientConfig.Time = func() time.Time { return time.Unix(0, 0).Add(-time.Hour) }
+		w.hosts["login.example.com:443"] = other.Listener.Addr().String()
+		w.env["AZURE_AUTHORITY_HOST"] = "https://login.example.com"
+	}, id: "tls-failed", what: "not yet valid", remedy: "clock is right"},
 	{name: "a proxy that is down", plant: func(w *world) { w.proxy("http://" + closedAddress(w.t)) }, id: "proxy-failed", what: "connection refused", remedy: "HTTPS_PROXY"},
 	{name: "a proxy that wants a password", plant: func(w *world) { w.proxy(refusingProxy(w.t, http.StatusProxyAuthRequired)) }, id: "proxy-failed", what: "Proxy Authentication Required", remedy: "user name and password"},
 	{name: "TLS that is intercepted", plant: func(w *world) {
@@ -146,6 +159,7 @@ var faults = []planted{
 		w.env["AZURE_AUTHORITY_HOST"] = ""
 	}, id: "tls-failed", what: "handshake", remedy: "openssl s_client"},
 	{name: "a slow clock", plant: shiftClock(10 * time.Minute), id: "clock-off", what: "slow", remedy: "timedatectl set-ntp true"},
+	{name: "a clock from long ago", plant: shiftClock(73000*24*time.Hour + time.Hour), id: "clock-off", what: "000 days slow", remedy: "timedatectl set-ntp true"},
 	{name: "a fast clock", parts: []part{certificate}, plant: shiftClock(-10 * time.Minute), id: "clock-off", what: "fast", remedy: "chrony"},
 
 	// What the provider publishes.
@@ -200,6 +214,7 @@ var faults = []planted{
 	}), id: "credential-lost", remedy: "changes the bodies", numbers: []int{7000218}},
 	{name: "a refusal without a number", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Body: `{"error":"invalid_client","error_description":"No."}`, Status: 401}), id: "credential-refused", what: "No.", remedy: "az ad app credential list --id CLIENT_ID"},
 	{name: "a token endpoint that is down", plant: answer(msauthtest.TokenRefresh, page(503, "<h1>down</h1>")), id: "token-endpoint-failed", what: "503", remedy: "stops POST requests"},
+	{name: "too many requests", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{50196}}), id: "token-endpoint-failed", remedy: "again in some minutes", numbers: []int{50196}},
 	{name: "a token endpoint that hangs", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Hang: true}), id: "host-silent", what: "no answer came", remedy: "HTTPS_PROXY"},
 	{name: "a token endpoint without end", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Handler: endless}), id: "token-endpoint-failed", what: "too large", remedy: "Run this again"},
 	{name: "an answer that repeats the secret", plant: atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
@@ -227,6 +242,9 @@ var faults = []planted{
 	{name: "Microsoft's own error page", plant: answer(msauthtest.Authorize, page(200, `<script>$Config={"iErrorCode":50011,"strServiceExceptionMessage":"AADSTS50011: The redirect URI \u0027http://x/\u0027 specified in the request does not match.","x":1};</script>`)), id: "redirect-uri-missing", what: "The redirect URI 'http://x/' specified", remedy: "platform, Web", numbers: []int{50011}},
 	{name: "an authorization endpoint that is down", plant: answer(msauthtest.Authorize, page(500, "oops")), id: "authorize-failed", what: "status 500", remedy: "in a browser"},
 	{name: "an authorization endpoint that hangs", plant: answer(msauthtest.Authorize, msauthtest.Failure{Hang: true}), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
+	{name: "an authorization endpoint that hangs for one address", plant: atAuthorize("/signed-out", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
+	{name: "an authorization endpoint that fails for one address", plant: atAuthorize("/signed-out", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "oops", 500) }), id: "authorize-failed", what: "SIGNED_OUT", remedy: "in a browser"},
+	{name: "an authorization endpoint that hangs up on scopes", plant: atAuthorize("Files.Read", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), id: "host-unreachable", what: "closes connections", remedy: "firewall"},
 	{name: "a scope that does not exist", parts: []part{orders("Orders.Reed")}, id: "scope-unknown", what: "Orders.Reed", remedy: "Expose an API", numbers: []int{650053}},
 	{name: "a malformed scope", plant: func(w *world) {
 		w.ms.Set(func(b *msauthtest.Behavior) {
@@ -490,6 +508,44 @@ func silentAddress(t *testing.T) string {
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
+}
+
+// hangUpAddress is an address that closes each connection after the first bytes.
+func hangUpAddress(t *testing.T) string { return saying(t, "") }
+
+// sshAddress is an address at which something else than HTTP answers.
+func sshAddress(t *testing.T) string { return saying(t, "SSH-2.0-OpenSSH_9.2\r\n") }
+
+func saying(t *testing.T, text string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Read(make([]byte, 4096))
+			io.WriteString(c, text)
+			c.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// atAuthorize answers requests to the sign-in page whose address has a text in it.
+func atAuthorize(text string, f http.HandlerFunc) func(w *world) {
+	return atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("prompt") == "none" && strings.Contains(r.URL.RawQuery, url.QueryEscape(text)) {
+			f(rw, r)
+			return
+		}
+		next.ServeHTTP(rw, r)
+	})
 }
 
 // proxy has requests to Microsoft go through a proxy.

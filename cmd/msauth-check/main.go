@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -84,7 +83,6 @@ func run(ctx context.Context, args []string, s surroundings) int {
 		return exitUsage // the flag package has said why
 	}
 	found := new(report.Report)
-	hideProxies(found, s.getenv)
 	set := settings.Read(getenv, found)
 	network := outside.Network{Transport: s.transport, Patience: s.patience}
 	outside.Run(ctx, set, found, network)
@@ -157,15 +155,4 @@ environment, or from flags:
 	}
 	fmt.Fprintln(flags.Output(), "\nFlags:")
 	flags.PrintDefaults()
-}
-
-// hideProxies keeps the passwords of proxies out of the report.
-func hideProxies(found *report.Report, getenv func(string) string) {
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
-		if u, err := url.Parse(getenv(name)); err == nil {
-			if password, ok := u.User.Password(); ok {
-				found.Hide(password)
-			}
-		}
-	}
 }

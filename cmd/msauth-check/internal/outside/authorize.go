@@ -44,7 +44,11 @@ func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signIn
 	}
 	together(
 		func() { a.signIn = c.ask(ctx, meta, a.callback, openID, true) },
-		func() { a.signOut = c.ask(ctx, meta, c.set.SignedOut, openID, true) },
+		func() {
+			if c.authority.Kind != provider.OtherProvider { // others register these apart (OpenID Connect RP-Initiated Logout)
+				a.signOut = c.ask(ctx, meta, c.set.SignedOut, openID, true)
+			}
+		},
 		func() { a.unproved = c.ask(ctx, meta, a.callback, openID, false) },
 		func() {
 			if scopes != nil {
@@ -57,14 +61,22 @@ func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signIn
 
 // checkSignIn judges the answers of the authorization endpoint.
 func (c *checks) checkSignIn(a *signInAnswers) {
-	switch {
-	case c.reportSignIn(a.signIn, a.callback):
+	if c.reportSignIn(a.signIn, a.callback) {
 		return
-	case slices.Contains(a.unproved.numbers, 9002325): // a code without a verifier is refused at once
+	}
+	for _, v := range []verdict{a.signOut, a.unproved, a.scopes} {
+		if c.reportNoAnswer(v) {
+			return
+		}
+	}
+	if slices.Contains(a.unproved.numbers, 9002325) { // a code without a verifier is refused at once
 		c.report.Found("redirect-uri-spa", a.callback+": "+a.unproved.text, a.unproved.numbers...)
 	}
-	if report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing" {
+	switch {
+	case report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing":
 		c.report.Found("sign-out-uri-missing", c.set.SignedOut+": "+a.signOut.text, a.signOut.numbers...)
+	case a.signOut.outcome == refused:
+		c.report.Found("authorize-failed", c.set.SignedOut+": "+a.signOut.text, a.signOut.numbers...)
 	}
 	for _, v := range []verdict{a.signIn, a.signOut, a.scopes} {
 		if v.outcome == unclear {
@@ -96,12 +108,17 @@ func CheckRedirect(ctx context.Context, set *settings.Settings, found *report.Re
 	return v.err == nil && v.outcome != refused
 }
 
+// reportNoAnswer reports that there was no answer.
+func (c *checks) reportNoAnswer(v verdict) bool {
+	if v.err != nil && !c.unreachable(v.err, host(c.known().Authorization)) {
+		c.report.Found("authorize-failed", sentence(v.err))
+	}
+	return v.err != nil
+}
+
 // reportSignIn reports an answer that says that nobody can sign in.
 func (c *checks) reportSignIn(v verdict, callback string) bool {
-	if v.err != nil {
-		if !c.unreachable(v.err, host(c.known().Authorization)) {
-			c.report.Found("authorize-failed", sentence(v.err))
-		}
+	if c.reportNoAnswer(v) {
 		return true
 	}
 	switch id := report.ByNumber(first(v.numbers)); {
@@ -124,7 +141,7 @@ func (c *checks) reportSignIn(v verdict, callback string) bool {
 // known to be good.
 func (c *checks) reportScopes(v verdict) {
 	switch id := report.ByNumber(first(v.numbers)); {
-	case v.err != nil || v.outcome == notAsked:
+	case v.outcome == notAsked:
 		return
 	case id == "scope-unknown", id == "api-unknown":
 		c.report.Found(id, v.text, v.numbers...)

@@ -117,9 +117,17 @@ func (c *checks) checkClock() {
 	case !dated:
 		return
 	case offset > mostOff:
-		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s slow, by the provider's Date header.", offset.Round(time.Second)))
+		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s slow, by the provider's Date header.", rough(offset)))
 	case offset < -mostOff:
-		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s fast, by the provider's Date header.", (-offset).Round(time.Second)))
+		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s fast, by the provider's Date header.", rough(-offset)))
 	}
 	c.report.Checked("clock")
+}
+
+// rough is a duration as people say it.
+func rough(d time.Duration) string {
+	if days := int(d.Hours() / 24); days > 1 {
+		return fmt.Sprint(days, " days")
+	}
+	return d.Round(time.Second).String()
 }

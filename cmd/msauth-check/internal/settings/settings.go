@@ -52,6 +52,7 @@ func Read(getenv func(string) string, found *report.Report) *Settings {
 	r := reader{getenv: getenv, found: found}
 	r.hideMisplaced()
 	r.subject()
+	r.readProxies()
 	r.readProvider()
 	r.readClientID()
 	r.readBaseURL()
@@ -85,6 +86,24 @@ func (r *reader) hideMisplaced() {
 		u, err := url.Parse(value)
 		if (err != nil || u.Host == "") && !hostName.MatchString(value) {
 			r.found.Hide(value)
+		} else if password, ok := u.User.Password(); ok {
+			r.found.Hide(password)
+		}
+	}
+}
+
+// readProxies keeps the passwords of proxies out of the report. What is no URL is a
+// finding: package net/http says nothing, and does without the proxy.
+func (r *reader) readProxies() {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		value := r.getenv(name)
+		u, err := url.Parse(value)
+		if err != nil || u.Host == "" {
+			u, err = url.Parse("http://" + value) // as net/http reads it
+		}
+		if err != nil {
+			r.found.Hide(value)
+			r.found.Found("setting-invalid", name+" is not a URL, so that no proxy is used: letters such as @, / and % in a password have to be written as %40, %2F and %25.")
 		} else if password, ok := u.User.Password(); ok {
 			r.found.Hide(password)
 		}

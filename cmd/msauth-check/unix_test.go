@@ -3,12 +3,15 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/msauth/cmd/msauth-check/internal/report"
 )
 
 // A variable may name something that is never at its end, or that nobody writes to.
@@ -52,5 +55,40 @@ func TestInterrupt(t *testing.T) {
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || out.String() != "msauth-check: interrupted\n" || time.Since(began) > 2*time.Second {
 		t.Errorf("exit code %d after %v:\n%s", code, time.Since(began), &out)
+	}
+}
+
+// The commands are words of a shell whatever the values in them: az gets them as they are.
+func TestCommandsAreQuoted(t *testing.T) {
+	t.Parallel()
+	base := "https://app.example.com/it's/$(touch pwned)/`touch pwned`/\"x\"/auth"
+	var found report.Report
+	found.About(report.Subject{ClientID: nobody + "; touch pwned", BaseURL: base, SignedOut: base + "/signed-out"})
+	dir := t.TempDir()
+	script := "#!/bin/sh\nprintf '<%s>\\n' \"$@\" >>" + dir + "/args\n"
+	if err := os.WriteFile(filepath.Join(dir, "az"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range report.Catalogue() {
+		found.Found(k.ID, "what")
+	}
+	for _, f := range found.Findings() {
+		if !strings.HasPrefix(f.Command, "az ") {
+			continue
+		}
+		cmd := exec.Command("sh", "-c", f.Command)
+		cmd.Dir, cmd.Env = dir, []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", f.ID, err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "pwned")); err == nil {
+		t.Error("a value was run")
+	}
+	args := read(t, filepath.Join(dir, "args"))
+	for _, want := range []string{"<" + nobody + "; touch pwned>\n", "<" + base + "/callback>\n", "<" + base + "/signed-out>\n", "<spa.redirectUris[?@ != '" + strings.ReplaceAll(base, "'", `\'`) + "/callback']>\n"} {
+		if !strings.Contains(args, want) {
+			t.Errorf("no argument %s in\n%s", want, args)
+		}
 	}
 }
