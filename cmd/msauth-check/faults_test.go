@@ -429,7 +429,7 @@ func TestEachKindIsPlanted(t *testing.T) {
 }
 
 // plantedElsewhere are kinds with a test of their own.
-var plantedElsewhere = map[string]bool{"sign-in-uri-missing": true, "sign-in-missing": true}
+var plantedElsewhere = map[string]bool{"sign-in-uri-missing": true, "sign-in-missing": true, "sign-in-port": true}
 
 // page is an answer with HTML.
 func page(status int, html string) msauthtest.Failure {

@@ -124,6 +124,10 @@ func parse(args []string, s surroundings) (getenv func(string) string, o options
 	if err := flags.Parse(args); err != nil {
 		return nil, o, err
 	}
+	if o.port > 65535 {
+		fmt.Fprintln(s.stderr, "msauth-check: -sign-in-port must be at most 65535")
+		return nil, o, errors.New("port")
+	}
 	if flags.NArg() > 0 { // which may be a secret
 		fmt.Fprintln(s.stderr, "msauth-check: only flags are expected; secrets come from the environment or from files")
 		usage(flags)

@@ -89,23 +89,28 @@ func (c *checks) checkSignIn(a *signInAnswers) {
 }
 
 // CheckRedirect reports whether a sign-in can come back to an address of this computer, as
-// far as can be seen.
+// far as can be seen. If it cannot, the report says why.
 func CheckRedirect(ctx context.Context, set *settings.Settings, found *report.Report, network Network, redirectURI string) bool {
 	c := newChecks(set, found, network)
-	meta, err := c.authority.Discover(ctx)
-	if err != nil {
-		return false // which Run has found
+	meta, ok := c.checkDiscovery(ctx)
+	if !ok {
+		return false
 	}
 	openID := []string{"openid"}
 	if c.authority.Kind == provider.LiveConnect {
 		openID = []string{"wl.signin"}
 	}
 	v := c.ask(ctx, meta, redirectURI, openID, true)
-	if report.ByNumber(first(v.numbers)) == "redirect-uri-missing" {
+	switch {
+	case c.reportNoAnswer(v):
+	case report.ByNumber(first(v.numbers)) == "redirect-uri-missing":
 		found.Found("sign-in-uri-missing", redirectURI+": "+v.text, v.numbers...)
-		return false
+	case v.outcome == refused:
+		found.Found("authorize-failed", redirectURI+": "+v.text, v.numbers...)
+	default:
+		return true
 	}
-	return v.err == nil && v.outcome != refused
+	return false
 }
 
 // reportNoAnswer reports that there was no answer.
