@@ -168,7 +168,7 @@ var faults = []planted{
 		c.Tenant, c.ClientID = c.ClientID, msauthtest.TenantContoso
 		w.env["AZURE_TENANT_ID"], w.env["AZURE_CLIENT_ID"] = c.Tenant, c.ClientID
 	}}, id: "tenant-unknown", remedy: "which is not the client ID", numbers: []int{90002}},
-	{name: "a captive portal", plant: answer(msauthtest.Discovery, page(200, "<title>Welcome to our Wi-Fi</title>")), id: "discovery-failed", what: "captive portal", remedy: "it must show JSON"},
+	{name: "a captive portal", plant: answer(msauthtest.Discovery, page(200, "<title>Welcome to our Wi-Fi</title>")), id: "discovery-failed", what: "and the provider?", remedy: "it must show JSON"},
 	{name: "an endless document", plant: answer(msauthtest.Discovery, msauthtest.Failure{Handler: endless}), id: "discovery-failed", what: "too large", remedy: "it must show JSON"},
 	{name: "a document that is moved", plant: answer(msauthtest.Discovery, msauthtest.Failure{Status: 302, Header: http.Header{"Location": {"https://elsewhere.example/"}}}), id: "discovery-failed", what: "redirects", remedy: "in a browser on this machine"},
 	{name: "another issuer", plant: discoverySays("issuer", "https://login.evil.example/{tenantid}/v2.0"), id: "discovery-refused", what: "login.evil.example", remedy: "answers in place of the provider"},
@@ -213,7 +213,7 @@ var faults = []planted{
 		next.ServeHTTP(rw, r)
 	}), id: "credential-lost", remedy: "changes the bodies", numbers: []int{7000218}},
 	{name: "a refusal without a number", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Body: `{"error":"invalid_client","error_description":"No."}`, Status: 401}), id: "credential-refused", what: "No.", remedy: "az ad app credential list --id CLIENT_ID"},
-	{name: "a token endpoint that is down", plant: answer(msauthtest.TokenRefresh, page(503, "<h1>down</h1>")), id: "token-endpoint-failed", what: "503", remedy: "stops POST requests"},
+	{name: "a token endpoint that is down", plant: answer(msauthtest.TokenRefresh, page(503, "<h1>down</h1>")), id: "token-endpoint-failed", what: "/token: HTTP status 503: the token endpoint answered with text/html, not JSON", remedy: "stops POST requests"},
 	{name: "too many requests", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{50196}}), id: "token-endpoint-failed", remedy: "again in some minutes", numbers: []int{50196}},
 	{name: "a token endpoint that hangs", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Hang: true}), id: "host-silent", what: "no answer came", remedy: "HTTPS_PROXY"},
 	{name: "a token endpoint without end", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Handler: endless}), id: "token-endpoint-failed", what: "too large", remedy: "Run this again"},
@@ -241,6 +241,7 @@ var faults = []planted{
 	{name: "no redirect URI for signing out", plant: func(w *world) { w.register(w.env["MSAUTH_BASE_URL"] + "/callback") }, id: "sign-out-uri-missing", what: "SIGNED_OUT", remedy: "--output tsv) SIGNED_OUT", numbers: []int{50011}},
 	{name: "Microsoft's own error page", plant: answer(msauthtest.Authorize, page(200, `<script>$Config={"iErrorCode":50011,"strServiceExceptionMessage":"AADSTS50011: The redirect URI \u0027http://x/\u0027 specified in the request does not match.","x":1};</script>`)), id: "redirect-uri-missing", what: "The redirect URI 'http://x/' specified", remedy: "platform, Web", numbers: []int{50011}},
 	{name: "an authorization endpoint that is down", plant: answer(msauthtest.Authorize, page(500, "oops")), id: "authorize-failed", what: "status 500", remedy: "in a browser"},
+	{name: "an authorization endpoint that is not there", plant: answer(msauthtest.Authorize, page(404, "nothing here")), id: "authorize-failed", what: "status 404", remedy: "CALLBACK is registered"},
 	{name: "an authorization endpoint that hangs", plant: answer(msauthtest.Authorize, msauthtest.Failure{Hang: true}), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
 	{name: "an authorization endpoint that hangs for one address", plant: atAuthorize("/signed-out", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
 	{name: "an authorization endpoint that fails for one address", plant: atAuthorize("/signed-out", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "oops", 500) }), id: "authorize-failed", what: "SIGNED_OUT", remedy: "in a browser"},
@@ -386,6 +387,9 @@ func TestEachFaultIsTheOnlyFinding(t *testing.T) {
 				if !strings.Contains(want.in, want.text) {
 					t.Errorf("%s:\n%s\nwant %q in it", want.name, want.in, want.text)
 				}
+			}
+			if strings.Contains(f.What, "?.") || strings.Contains(f.What, "..") && !strings.Contains(f.What, "...") {
+				t.Errorf("two marks at the end of %s", f.What)
 			}
 			if tt.remedy == "" || f.Why == "" || !slices.Equal(f.Numbers, tt.numbers) {
 				t.Errorf("numbers %v, want %v; why %q", f.Numbers, tt.numbers, f.Why)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -29,6 +31,17 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 		{"a tenant", []part{tenant(msauthtest.TenantContoso)}},
 		{"a tenant by its domain", []part{tenant("contoso.example")}},
 		{"organizations", []part{tenant("organizations")}},
+		{"a discovery document from a cache", []part{func(w *world, _ *msauth.Config) {
+			atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+				rw.Header().Set("Age", "3600")
+				if !strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+					rw.Header().Del("Age")
+					rw.Header().Del("Date")
+				}
+				next.ServeHTTP(rw, r)
+			})(w)
+		}}},
 		{"consumers", []part{tenant("consumers")}},
 		{"the site over TLS", []part{overTLS}},
 		{"below a path prefix", []part{func(w *world, site *msauth.Config) {

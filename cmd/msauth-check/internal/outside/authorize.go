@@ -270,7 +270,7 @@ func described(code, description string) string {
 	case text == "":
 		return "The answer is the error " + code + "."
 	}
-	return strings.TrimRight(text, ". ") + "."
+	return ended(text)
 }
 
 var (
@@ -305,7 +305,7 @@ func judgePage(status int, body []byte, redirectURI string) verdict {
 	if strings.Contains(plain, "AADB2C90006") { // "The redirect URI ... is not registered for the client id"
 		return verdict{outcome: refused, numbers: []int{50011}, text: "AADB2C90006: The redirect URI is not registered for the client ID."}
 	}
-	if status >= 500 {
+	if status >= 400 {
 		return verdict{outcome: refused, text: fmt.Sprintf("The authorization endpoint answers with status %d.", status)}
 	}
 	return verdict{outcome: unclear, text: fmt.Sprintf("The authorization endpoint shows a page (status %d) that leads to no answer.", status)}

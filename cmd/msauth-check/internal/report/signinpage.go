@@ -25,7 +25,7 @@ az ad app update --id {client_id} --web-redirect-uris $(az ad app show --id {cli
 		Command: `az ad app permission list --id {client_id}`},
 	{ID: "authorize-failed", Severity: Error,
 		Why:    "People who want to sign in see this answer.",
-		Remedy: `Run this again. If it stays, open the site's sign-in page in a browser and look up the number in docs/troubleshooting.md.`},
+		Remedy: `Run this again. If it stays, open the site's sign-in page in a browser, and look up the number in docs/troubleshooting.md. At a provider that shows no number, see first whether {callback} is registered there.`},
 	{ID: "authorize-unjudged", Severity: Note,
 		Why:    "Whether the redirect URIs and scopes are registered could not be seen. That is usual for personal accounts, which sign in at another host.",
 		Remedy: `Open the site's sign-in page in a browser, or run this with -sign-in.`},
