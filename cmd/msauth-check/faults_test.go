@@ -142,6 +142,8 @@ var faults = []planted{
 		w.hosts["login.example.com:443"] = other.Listener.Addr().String()
 		w.env["AZURE_AUTHORITY_HOST"] = "https://login.example.com"
 	}, id: "tls-failed", what: "not yet valid", remedy: "clock is right"},
+	{name: "a host that hangs up in the middle", plant: atMicrosoft(broken), id: "host-unreachable", what: "in the middle of an answer", remedy: "firewall"},
+	{name: "a document that is cut", plant: answer(msauthtest.Discovery, msauthtest.Failure{Status: 200, Body: `{"issuer":`, Header: http.Header{"Content-Type": {"application/json"}}}), id: "discovery-failed", what: "not JSON", remedy: "it must show JSON"},
 	{name: "a proxy that is down", plant: func(w *world) { w.proxy("http://" + closedAddress(w.t)) }, id: "proxy-failed", what: "connection refused", remedy: "HTTPS_PROXY"},
 	{name: "a proxy that wants a password", plant: func(w *world) { w.proxy(refusingProxy(w.t, http.StatusProxyAuthRequired)) }, id: "proxy-failed", what: "Proxy Authentication Required", remedy: "user name and password"},
 	{name: "TLS that is intercepted", plant: func(w *world) {
@@ -288,6 +290,7 @@ var faults = []planted{
 		}
 		next.ServeHTTP(rw, r)
 	}), id: "site-silent", what: "bytes of cookies no answer came in time", remedy: "the log of the proxy"},
+	{name: "a site that hangs up in the middle", plant: atSite(broken), id: "site-unreachable", what: "in the middle of an answer", remedy: "firewall"},
 	{name: "a slow site", plant: func(w *world) {
 		w.patience = 2 * time.Second // and 5 for all
 		atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
@@ -460,6 +463,12 @@ func shiftClock(by time.Duration) func(w *world) {
 		rw.Header().Set("Date", time.Now().Add(by).UTC().Format(http.TimeFormat))
 		next.ServeHTTP(rw, r)
 	})
+}
+
+// broken sends a part of an answer.
+func broken(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Length", "1000")
+	io.WriteString(rw, `{"issuer":`)
 }
 
 // drip sends a byte each 100 ms.

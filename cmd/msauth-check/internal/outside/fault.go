@@ -64,6 +64,8 @@ func faultOf(err error, where string) (fault, string) {
 		return unreachable, fmt.Sprintf("%s closes connections without an answer: %s.", where, reason(err))
 	case traced:
 		return unreachable, fmt.Sprintf("No connection to %s: %s.", where, reason(err))
+	case hungUp(err):
+		return unreachable, fmt.Sprintf("%s closes connections in the middle of an answer: %s.", where, reason(err))
 	}
 	return noFault, ""
 }
