@@ -325,6 +325,9 @@ var faults = []planted{
 	{name: "a network that removes cookies", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(without{rw, "Set-Cookie"}, r)
 	}), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
+	{name: "a network that makes cookies insecure", parts: []part{overTLS}, plant: changeCookies(func(c *http.Cookie) { c.Secure = false }), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
+	{name: "a network that gives cookies a domain", plant: changeCookies(func(c *http.Cookie) { c.Domain = "example.com" }), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
+	{name: "a network that renames cookies", parts: []part{overTLS}, plant: changeCookies(func(c *http.Cookie) { c.Name = strings.TrimPrefix(c.Name, "__Host-") }), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
 	{name: "a cache that shares sign-ins", plant: func(w *world) {
 		kept := httptest.NewRecorder()
 		w.atSite.ServeHTTP(kept, httptest.NewRequest("GET", "/auth/login", nil))
@@ -342,6 +345,11 @@ var faults = []planted{
 	{name: "a site on plain http too", parts: []part{overTLS}, plant: func(w *world) {
 		w.hosts["app.example.com:80"] = w.site.Listener.Addr().String()
 	}, id: "site-plain-http", what: "http://app.example.com/auth/login", remedy: "301 or 308"},
+	{name: "a site that begins sign-ins on plain http", parts: []part{overTLS}, plant: func(w *world) {
+		plain := httptest.NewServer(http.RedirectHandler("https://login.example.com/authorize?response_type=code&client_id=x&redirect_uri=y&state=z", http.StatusFound))
+		w.t.Cleanup(plain.Close)
+		w.hosts["app.example.com:80"] = plain.Listener.Addr().String()
+	}, id: "site-plain-http", what: "a redirect to https://login.example.com/authorize", remedy: "301 or 308"},
 	{name: "a proxy with little room for cookies", plant: refuseOver(4096, 400, func(r *http.Request) int { return len(r.Header.Get("Cookie")) }), id: "site-request-headers", what: "status 400", remedy: "large_client_header_buffers 4 16k;"},
 	{name: "a proxy with little room for addresses", plant: refuseOver(1024, 414, func(r *http.Request) int { return len(r.RequestURI) }), id: "site-long-address", what: "status 414", remedy: "large_client_header_buffers 4 16k;"},
 	{name: "a proxy with small buffers", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
@@ -437,6 +445,25 @@ func TestEachKindIsPlanted(t *testing.T) {
 
 // plantedElsewhere are kinds with a test of their own.
 var plantedElsewhere = map[string]bool{"sign-in-uri-missing": true, "sign-in-missing": true, "sign-in-port": true}
+
+// changeCookies changes the cookies of each answer, as a proxy does.
+func changeCookies(change func(*http.Cookie)) func(w *world) {
+	return atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		kept := httptest.NewRecorder()
+		next.ServeHTTP(kept, r)
+		for name, values := range kept.Header() {
+			if name != "Set-Cookie" {
+				rw.Header()[name] = values
+			}
+		}
+		for _, c := range kept.Result().Cookies() {
+			change(c)
+			http.SetCookie(rw, c)
+		}
+		rw.WriteHeader(kept.Code)
+		rw.Write(kept.Body.Bytes())
+	})
+}
 
 // page is an answer with HTML.
 func page(status int, html string) msauthtest.Failure {

@@ -59,6 +59,9 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 		})}},
 		{"an address of IPv6", []part{func(w *world, _ *msauth.Config) { w.hosts["[::1]:80"] = w.site.Listener.Addr().String() }, at(func(*world) string { return "http://[::1]/auth" })}},
 		{"a default port", []part{overTLS, at(func(*world) string { return "https://app.example.com:443/auth" })}},
+		{"a port beside another site", []part{overTLS, func(w *world, _ *msauth.Config) {
+			w.hosts["app.example.com:8443"], w.hosts["app.example.com:80"] = w.hosts["app.example.com:443"], w.site.Listener.Addr().String()
+		}, at(func(*world) string { return "https://app.example.com:8443/auth" })}},
 		{"no path", []part{at(func(w *world) string { return w.site.URL })}},
 		{"another page after signing out", []part{func(w *world, site *msauth.Config) {
 			w.env["(post-logout-url)"] = w.site.URL + "/auth/signed-out"

@@ -46,6 +46,6 @@ var settingKinds = []Kind{
 		Remedy:  `Make a key and set MSAUTH_KEYS to it on all servers. If the app reads its keys from elsewhere (Config.KeyFiles), nothing is wrong.`,
 		Command: `openssl rand -base64 32`},
 	{ID: "setting-invalid", Severity: Error,
-		Why:    "The app does not start with it.",
+		Why:    "The app does not start with it, or does without it.",
 		Remedy: `Set what the message names.`},
 }
