@@ -22,6 +22,13 @@ func TestNotes(t *testing.T) {
 		what  string
 	}{
 		{"no keys on a public site", []part{overTLS}, env("MSAUTH_KEYS", ""), "keys-missing", "MSAUTH_KEYS and MSAUTH_KEY_FILES are not set"},
+		{"a limit on requests", nil, atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Cookie") != "" { // any one of several at once
+				http.Error(rw, "slow down", http.StatusTooManyRequests)
+				return
+			}
+			next.ServeHTTP(rw, r)
+		}), "site-unjudged", "status 429"},
 		// In which order Microsoft looks at a token request is not known.
 		{"tokens are looked at before credentials", nil, answer(msauthtest.TokenRefresh, msauthtest.Failure{Error: "invalid_grant", Codes: []int{9002313}}),
 			"credential-unjudged", "AADSTS9002313"},
