@@ -208,6 +208,38 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// Of two runs at the same time, one fails and changes nothing, wherever the other one is.
+func TestTwoRuns(t *testing.T) {
+	t.Parallel()
+	for _, at := range crashes {
+		path := filepath.Join(t.TempDir(), "keys")
+		if err := run(t.Context(), []string{"-file", path}, start, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		made := ""
+		s := fileStore{path: path, at: func(step string) {
+			if step != at {
+				return
+			}
+			err := run(t.Context(), []string{"-file", path}, start.Add(90*day), io.Discard)
+			if err == nil || !strings.Contains(err.Error(), "another run is changing keys there") {
+				t.Errorf("%s: the second run says %v", at, err)
+			}
+		}}
+		err := s.change(t.Context(), func(text []byte) ([]byte, error) {
+			changed, _, err := step(text, start.Add(90*day), usual)
+			made = string(changed)
+			return changed, err
+		})
+		if text, _ := os.ReadFile(path); err != nil || string(text) != made {
+			t.Errorf("%s: %v:\n%s", at, err, text)
+		}
+		if err := run(t.Context(), []string{"-file", path}, start.Add(91*day), io.Discard); err != nil {
+			t.Errorf("%s: the next run: %v", at, err)
+		}
+	}
+}
+
 // crashes are the moments at which the program may end.
 var crashes = []string{"write", "write on", "keep", "rename", "end"}
 
