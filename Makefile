@@ -3,7 +3,7 @@
 # Testreport prints what go test prints, and the slowest ten tests.
 REPORT = go run ./scripts/testreport
 
-.PHONY: help check test test-long pictures setup soak fuzz lint bench graphsdk register fmt
+.PHONY: help check test test-long pictures setup soak fuzz lint bench graphsdk register fmt api vulncheck sbom release-check
 
 help:
 	@echo 'make check      formatting, go vet and the quick tests of all modules, no browser: two minutes'
@@ -11,7 +11,11 @@ help:
 	@echo 'make test-long  the same; what looks for rare races is repeated far more often'
 	@echo 'make pictures   takes a picture of each page of the example, for e2e/screenshots'
 	@echo 'make fmt        formats all Go files'
+	@echo 'make api        notes what is new in the public API, in the directory api'
 	@echo 'make lint       runs staticcheck and gosec'
+	@echo 'make vulncheck  looks for known vulnerabilities, in the database at vuln.go.dev (VULNDB=file:///... for a copy)'
+	@echo 'make sbom       writes what each published module is built from, to sbom/ (CycloneDX)'
+	@echo 'make release-check  rehearses a release of HEAD and uses it from outside: four minutes'
 	@echo 'make fuzz       runs each fuzz target for 30 seconds (FUZZTIME=10m for longer)'
 	@echo 'make soak       runs the example under load for 5 minutes, with failing renewals'
 	@echo 'make bench      measures this package beside others; needs redis-server'
@@ -21,6 +25,7 @@ help:
 check:
 	$(check-format)
 	go vet work
+	go run ./scripts/api
 	$(REPORT) go test -short $$(go list work | grep -v /e2e)
 
 define check-format
@@ -35,6 +40,7 @@ TIMEOUT = 20m
 test: setup
 	$(check-format)
 	go vet work
+	go run ./scripts/api
 	@# Each test runs once, with the race detector. Compiling is all that can be
 	@# done here for other systems.
 	@set -eu; for target in windows/amd64 darwin/arm64 freebsd/amd64 linux/arm64 linux/386; do \
@@ -97,7 +103,7 @@ bench:
 	@scripts/setup redis-server
 	cd bench && GOWORK=off go test ./... && GOWORK=off go run ./cmd/table
 
-# Az takes a second or two to start, and is started some hundred times: 15 minutes.
+# Az takes a second or two to start, and is started some hundred times: ten minutes.
 register:
 	@command -v az >/dev/null || scripts/setup azure-cli
 	MSAUTH_TEST_AZ=1 go test -count=1 -timeout 1h ./tests/register
@@ -110,3 +116,28 @@ graphsdk:
 
 fmt:
 	gofmt -w .
+
+# Additions only. Without -write, as in check and test, it says what differs.
+api:
+	go run ./scripts/api -write
+
+# Not part of the tests: the result depends on the day, and on the network. Each module
+# by itself, as its users have it; but for the SDK, whose analysis takes too much memory.
+VULNDB = https://vuln.go.dev
+GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+vulncheck:
+	@status=0; for file in $$(git ls-files '*go.mod' | grep -v graphsdk); do dir=$$(dirname $$file); \
+		echo "cd $$dir && GOWORK=off $(GOVULNCHECK) -db $(VULNDB) ./..."; \
+		(cd $$dir && GOWORK=off $(GOVULNCHECK) -db $(VULNDB) ./...) || status=1; done; exit $$status
+
+# What belongs to tests alone is not in it. docs/release.md says how to read it.
+CYCLONEDX = go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+sbom:
+	@mkdir -p sbom
+	@set -eu; go run ./scripts/release modules | while read path dir; do \
+		echo "sbom/$$(basename $$path).cdx.json"; \
+		GOWORK=off $(CYCLONEDX) mod -json -licenses -std -type library -output sbom/$$(basename $$path).cdx.json $$dir; done
+
+# Not part of the tests: it builds everything anew, as somebody does who has nothing.
+release-check:
+	go run ./scripts/release check

@@ -174,7 +174,7 @@
 //	__Host-NAME-to         the address to return to, if it is long: sealed, 30
 //	                       minutes, for the latest sign-in only
 //	__Host-NAME-device     the proof of the device that the session is bound to, 10
-//	                       minutes: see [Config.DeviceBinding]. SameSite=None
+//	                       minutes: see Config.DeviceBinding. SameSite=None
 //	__Host-NAME-ok         marks a sign-in that has just succeeded, or was declined,
 //	                       20 seconds
 //

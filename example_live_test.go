@@ -75,3 +75,30 @@ func ExampleMiddleware_VerifyAuthenticationToken() {
 	// 200 true
 	// 401
 }
+
+// The page of a site that signs people in at Live Connect gives the token of its session
+// to another part of the site, which checks it with the same configuration.
+func ExampleSession_AuthenticationToken() {
+	microsoft := msauthtest.NewServer()
+	defer microsoft.Close()
+	site := newExampleSite(func(cfg *msauth.Config) {
+		cfg.ClientID, cfg.ClientSecret = microsoft.ClientID, microsoft.ClientSecret
+		cfg.Authority = microsoft.LiveAuthority() // "https://login.live.com" for the real one
+		cfg.Scopes = []string{"wl.signin", "wl.basic"}
+	})
+	defer site.Close()
+	auth := site.auth
+	site.mux.Handle("/orders", auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, _ := msauth.FromContext(r.Context())
+		token, err := s.AuthenticationToken()
+		if err != nil {
+			http.Error(w, "The orders cannot be read right now.", http.StatusBadGateway)
+			return
+		}
+		user, err := auth.VerifyAuthenticationToken(r.Context(), token) // in the other part
+		fmt.Fprint(w, "the same person: ", user.Key() == s.User.Key(), " ", err)
+	})))
+
+	fmt.Println(site.open(site.signIn(msauthtest.Mia, "/orders"), "/orders"))
+	// Output: 200 the same person: true <nil>
+}

@@ -1,20 +1,24 @@
 package graph_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"example.com/msauth"
 	"example.com/msauth/graph"
 )
 
-// client is in place of what Session.Client returns.
+// exampleClient is in place of what Session.Client returns.
 func exampleClient() *graph.Client {
 	d := &drive{files: map[string]*file{}, sessions: map[string]*session{}}
 	d.put("Report.txt", []byte("The ground is firm.\n"))
@@ -87,54 +91,77 @@ func ExampleFiles_List() {
 	// Output: Report.txt 20
 }
 
-// An upload that goes on after the process was ended: the session is kept in a
-// file until then.
+// An upload that goes on after the process was ended: the session is kept in a file
+// until then.
 func ExampleClient_ResumeUpload() {
-	ctx, c := context.Background(), exampleClient()
-	file, err := os.Open("large.bin")
+	c := exampleClient()
+	const size = 12 << 20
+	content := bytes.NewReader(make([]byte, size)) // an *os.File
+	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
-		return
+		log.Fatal(err)
 	}
-	defer file.Close()
-	if saved, err := os.ReadFile("large.bin.session"); err == nil {
-		var s graph.UploadSession
-		if err := s.UnmarshalBinary(saved); err == nil {
-			item, err := c.ResumeUpload(ctx, s, file, graph.UploadOptions{})
-			fmt.Println(item.Name, err)
-			return
-		}
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return
-	}
-	item, err := c.Files("me/drive").Upload(ctx, graph.Ref{Path: "large.bin"}, file, info.Size(), graph.UploadOptions{
+	defer os.RemoveAll(dir)
+	kept := filepath.Join(dir, "large.bin.session")
+
+	ctx, kill := context.WithCancel(context.Background()) // stands for the end of the process
+	_, err = c.Files("me/drive").Upload(ctx, graph.Ref{Path: "large.bin"}, content, size, graph.UploadOptions{
 		Session: func(s graph.UploadSession) error {
 			saved, err := s.MarshalBinary()
 			if err != nil {
 				return err
 			}
-			return os.WriteFile("large.bin.session", saved, 0o600) // as secret as a password
+			return os.WriteFile(kept, saved, 0o600) // as secret as a password
+		},
+		Progress: func(done, total int64) {
+			if done > 0 {
+				kill()
+			}
 		},
 	})
-	fmt.Println(item.Name, err)
+	fmt.Println("broken off:", errors.Is(err, context.Canceled))
+
+	// The next process opens the file again.
+	content = bytes.NewReader(make([]byte, size))
+	saved, err := os.ReadFile(kept)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var s graph.UploadSession
+	if err := s.UnmarshalBinary(saved); err != nil {
+		log.Fatal(err)
+	}
+	item, err := c.ResumeUpload(context.Background(), s, content, graph.UploadOptions{})
+	fmt.Println(item.Name, item.Size, err)
+	// Output:
+	// broken off: true
+	// large.bin 12582912 <nil>
 }
 
 // Items of a collection for which there is no type here, and a filter with values
 // from outside.
 func ExampleQuery() {
-	ctx, c := context.Background(), exampleClient()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println(r.URL.Query().Get("$filter")) // what Graph gets
+		fmt.Fprint(w, `{"value": [{"subject": "Lunch?"}]}`)
+	}))
+	defer server.Close()
+	c := graph.New(server.Client(), server.URL)
+
 	type message struct{ Subject string }
 	name := "O'Neil"
-	for m, err := range graph.List[message](ctx, c, "me/messages", graph.Query{
+	for m, err := range graph.List[message](context.Background(), c, "me/messages", graph.Query{
 		Select: []string{"subject"},
 		Filter: "from/emailAddress/name eq ?",
 		Values: []any{name},
 		Top:    50,
 	}) {
 		if err != nil {
-			break
+			log.Fatal(err)
 		}
 		fmt.Println(m.Subject)
 	}
+	// Output:
+	// from/emailAddress/name eq 'O''Neil'
+	// Lunch?
 }

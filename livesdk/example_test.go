@@ -49,3 +49,23 @@ func ExamplePath() {
 	// GET me/drive/items/8C8CE076CA27823F!126/children [filter]
 	// livesdk: "GET me/friends": has no equivalent: Messenger has ended; contacts are in me/contacts
 }
+
+// IDs that a site has in its database. What is no ID of a file or folder is an error.
+func ExampleItemID() {
+	for _, stored := range []string{
+		"file.8c8ce076ca27823f.8C8CE076CA27823F!126",
+		"folder.8c8ce076ca27823f",
+		"contact.b4466224b2ca42798c3d4ea90c75aa56",
+	} {
+		id, err := livesdk.ItemID(stored)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Println("me/drive/items/" + id)
+	}
+	// Output:
+	// me/drive/items/8C8CE076CA27823F!126
+	// livesdk: "folder.8c8ce076ca27823f": is the top folder of a drive: me/drive/root, if it is that of the person who has signed in
+	// livesdk: "contact.b4466224b2ca42798c3d4ea90c75aa56": contacts have other IDs today: list me/contacts and find it by name or address
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"time"
 
 	"example.com/msauth/msauthtest"
@@ -49,6 +50,18 @@ func ExampleServer_Set() {
 			{Error: "invalid_grant", Suberror: "token_expired"},
 		}
 	})
+	for range 2 {
+		res, err := http.PostForm(ms.URL+"/common/oauth2/v2.0/token", url.Values{"grant_type": {"refresh_token"}})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		res.Body.Close()
+		fmt.Println(res.StatusCode, res.Header.Get("Retry-After"))
+	}
+	// Output:
+	// 429 30
+	// 400
 }
 
 // Add a person with a role.
@@ -87,15 +100,6 @@ func ExampleServer_Protect() {
 	defer res.Body.Close()
 	fmt.Println(res.Status, ms.Count(msauthtest.OwnAPI))
 	// Output: 401 Unauthorized 1
-}
-
-// Graph requires Ada to sign in with an authentication context. Others are not
-// challenged.
-func ExampleServer_Challenge() {
-	ms := msauthtest.NewServer()
-	defer ms.Close()
-	withdraw := ms.Challenge(msauthtest.Challenge{SignInName: msauthtest.Ada, ACRS: "c1"})
-	defer withdraw()
 }
 
 // Call the server in process, as in a testing/synctest bubble.

@@ -7,6 +7,8 @@
 //
 // # Testing an app
 //
+// Start a [Server], and give the app its registration:
+//
 //	ms := msauthtest.NewServer()
 //	defer ms.Close()
 //	ms.Set(func(b *msauthtest.Behavior) { b.AutoSignIn = msauthtest.Ada })

@@ -1,6 +1,6 @@
 // Package redisshared is an [msauth.Shared] on Redis 6.2 or newer, or Valkey: a single
 // server, one behind Sentinel, or a Cluster. The app makes the client, and sets the
-// [Shared] as Config.Shared:
+// [Shared] as [msauth.Config.Shared]:
 //
 //	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: addresses})
 //	shared, err := redisshared.New(client, "myapp")
@@ -11,6 +11,8 @@
 // Config.Keys; no other app should use that prefix.
 //
 // # What is in Redis
+//
+// With PREFIX as New was given it:
 //
 //	PREFIX:l:LOG     a stream, for each log: fields e (the entry) and l (for how
 //	                 long the log keeps its entries, in milliseconds)

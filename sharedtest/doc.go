@@ -1,4 +1,4 @@
-// Package sharedtest is for the tests of apps that set Config.Shared, and of
+// Package sharedtest is for the tests of apps that set [msauth.Config.Shared], and of
 // implementations of [msauth.Shared].
 //
 // [New] returns a Shared in the memory of this process. Several Middlewares of one

@@ -1,6 +1,6 @@
 // Package tokenstore keeps the tokens of msauth's offline access in the app's
 // own SQL database: SQLite or PostgreSQL, through database/sql. A [Store] is an
-// [msauth.TokenStore], to be set as Config.Tokens:
+// [msauth.TokenStore], to be set as [msauth.Config.Tokens]:
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 //	...

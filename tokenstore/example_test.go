@@ -2,9 +2,11 @@ package tokenstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -89,4 +91,74 @@ func ExampleStore_In() {
 	}
 	fmt.Println(deleteUser("user-42"))
 	// Output: <nil>
+}
+
+// PostgreSQL by database/sql and pgx (github.com/jackc/pgx/v5/stdlib), or SQLite as
+// here. New makes the tables, or brings them up to date.
+func ExampleNew() {
+	db, err := sql.Open("sqlite", ":memory:") // sql.Open("pgx", os.Getenv("DATABASE_URL"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	store, err := tokenstore.New(context.Background(), db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := msauth.Config{Tokens: store}
+	_, err = cfg.Tokens.Load(context.Background(), "user-42")
+	fmt.Println(err)
+	// Output: msauth: nothing is kept for this user
+}
+
+// A worker of one app, where several apps share the tables. After an interruption it
+// goes on behind the user whom it did last.
+func ExampleStore_Users() {
+	ctx := context.Background()
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	store, err := tokenstore.New(ctx, db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	key := make([]byte, 32)
+	rand.Read(key)
+	newApp := func(name string) *msauth.Middleware {
+		auth, err := msauth.New(msauth.Config{
+			ClientID: "11111111-2222-3333-4444-555555555555", ClientSecret: "a secret",
+			BaseURL: "https://" + name + ".example.com/auth", Keys: [][]byte{key}, Tokens: store,
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return auth
+	}
+	orders, letters := newApp("orders"), newApp("letters")
+	for i, user := range []string{"user-1", "user-2", "user-3"} { // what sign-ins do
+		for _, auth := range []*msauth.Middleware{orders, letters} {
+			entry := msauth.StoredTokens{Sealed: []byte("..."), Account: auth.StoredAccount(fmt.Sprint("tid.", i))}
+			if err := store.Save(ctx, auth.StoredUser(user), 0, entry); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+
+	mine := store.For(orders)
+	for user, err := range mine.Users(ctx, "user-1") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(user)
+	}
+	fmt.Println(mine.UserOf(ctx, "tid.0"))
+	// Output:
+	// user-2
+	// user-3
+	// user-1 <nil>
 }

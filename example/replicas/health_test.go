@@ -44,12 +44,16 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	set.Auth.Logger = slog.New(slog.DiscardHandler)
+	measured, err := measure(&set.Auth)
+	if err != nil {
+		t.Fatal(err)
+	}
 	auth, err := msauth.New(set.Auth)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	server.Config.Handler = (&app{auth: auth, set: set, log: set.Auth.Logger, stopping: ctx.Done()}).handler()
+	server.Config.Handler = (&app{auth: auth, metrics: measured, set: set, log: set.Auth.Logger, stopping: ctx.Done()}).handler()
 	server.Start()
 
 	want := func(when string, healthy, ready, started int) {

@@ -183,7 +183,7 @@ func TestLinks(t *testing.T) {
 	t.Parallel()
 	for _, doc := range []string{
 		readme, recipes, liveSDK, trouble, metrics, proofs, "../../docs/registration.md", "../../docs/proxies.md", "../../docs/operations.md",
-		"../../docs/providers.md", "../../docs/check.md", "../../docs/deploy.md", "../../SECURITY.md", "../../CONTRIBUTING.md",
+		"../../docs/providers.md", "../../docs/check.md", "../../docs/deploy.md", "../../docs/release.md", "../../SECURITY.md", "../../CONTRIBUTING.md", "../../CHANGELOG.md",
 	} {
 		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(prose(t, doc), -1) {
 			if strings.Contains(link[1], "://") {

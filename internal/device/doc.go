@@ -2,7 +2,7 @@
 // Session Credentials (W3C draft "Device Bound Session Credentials"). The browser keeps a
 // private key that cannot be copied, and signs challenges with it.
 //
-//   - A [Proof] is a JWT of the browser. [ReadRegistration] reads the one that brings a
+//   - A proof is a JWT of the browser. [ReadRegistration] reads the one that brings a
 //     new [Key], [Key.Check] one of that key.
 //   - [Values] seals what travels through the browser, so that nothing is kept on the
 //     server: challenges, which last a minute, the identifier of a binding, which has

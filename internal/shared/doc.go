@@ -3,8 +3,8 @@
 //
 // A [Hub] keeps three things there. The log of endings: what one process appends,
 // all others read within moments and keep in memory, so that a request asks nobody
-// ([Hub.Publish], [Hub.Follow]). Values, under names that tell nothing ([Hub.Get],
-// [Hub.Put], [Hub.Names]). And leases: of all processes one does something, the
+// ([Hub.Publish], [Hub.Start]). Values, under names that tell nothing ([Hub.Get],
+// [Hub.Put], [Hub.Add]). And leases: of all processes one does something, the
 // others wait for what comes of it ([Hub.Claim]).
 //
 // Everything is sealed for its kind, its name and the app: who can write to the

@@ -184,7 +184,7 @@ func signedOut(t *testing.T) *operator {
 		t.Fatal(err)
 	}
 	o.env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AZURE_CONFIG_DIR=" + t.TempDir(), "TMPDIR=" + t.TempDir(),
-		"HTTPS_PROXY=" + o.proxy, "REQUESTS_CA_BUNDLE=" + o.caFile, "AZURE_CORE_COLLECT_TELEMETRY=no", "REGISTER_PAUSE=0.1"}
+		"HTTPS_PROXY=" + o.proxy, "REQUESTS_CA_BUNDLE=" + o.caFile, "AZURE_CORE_COLLECT_TELEMETRY=no", "GORACE=atexit_sleep_ms=0", "REGISTER_PAUSE=0.1"}
 	return o
 }
 
@@ -210,18 +210,14 @@ func (o *operator) run(settings []string, options ...string) result {
 	timed.Dir, timed.Env = cmd.Dir, cmd.Env
 	var stdout, stderr bytes.Buffer
 	timed.Stdout, timed.Stderr = &stdout, &stderr
-	o.mu.Lock()
-	before := len(o.writes)
-	o.mu.Unlock()
+	before := len(o.now().writes)
 	err := timed.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		o.Fatal(err)
 	}
 	r := result{stdout: stdout.String(), stderr: stderr.String(), code: timed.ProcessState.ExitCode()}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, w := range o.writes[before:] {
+	for _, w := range o.now().writes[before:] {
 		r.changed = append(r.changed, w.String())
 	}
 	return r

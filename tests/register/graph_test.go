@@ -63,7 +63,13 @@ func (r request) String() string {
 type microsoft struct {
 	proxy, caFile string
 
-	mu         sync.Mutex
+	mu   sync.Mutex
+	hung chan struct{} // closed when hangAfter has come
+	tenant
+}
+
+// A tenant is what there is at Microsoft, and what happened to it.
+type tenant struct {
 	apps       []object
 	principals []object
 	grants     []object
@@ -73,12 +79,36 @@ type microsoft struct {
 	seen       []string // all that az has sent
 	lag        int      // how many requests for something just made find nothing
 	lagging    map[string]int
-	hangAfter  int           // the number of the write request whose answer never comes; 0: none
-	hung       chan struct{} // closed when it is there
+	hangAfter  int // the number of the write request whose answer never comes; 0: none
+}
+
+// now returns a copy of what there is.
+func (m *microsoft) now() tenant {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := func(objects []object) (copies []object) {
+		for _, o := range objects {
+			copies = append(copies, copyOf(o).(object))
+		}
+		return copies
+	}
+	federated := map[string][]object{}
+	for id, list := range m.federated {
+		federated[id] = all(list)
+	}
+	return tenant{apps: all(m.apps), principals: all(m.principals), grants: all(m.grants), federated: federated,
+		secrets: maps.Clone(m.secrets), writes: slices.Clone(m.writes), seen: slices.Clone(m.seen)}
+}
+
+// change changes it, as somebody else would.
+func (m *microsoft) change(by func(now *tenant)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	by(&m.tenant)
 }
 
 func newMicrosoft(t *testing.T) *microsoft {
-	m := &microsoft{federated: map[string][]object{}, secrets: map[string]string{}, lagging: map[string]int{}, hung: make(chan struct{})}
+	m := &microsoft{hung: make(chan struct{}), tenant: tenant{federated: map[string][]object{}, secrets: map[string]string{}, lagging: map[string]int{}}}
 	var scopes []any
 	for n := range 800 { // Graph has about as many, with long texts
 		scopes = append(scopes, object{"id": newID(), "value": fmt.Sprintf("Other.Read.%d", n), "adminConsentDescription": strings.Repeat("Allows the app to read. ", 20)})
@@ -157,6 +187,7 @@ func (m *microsoft) graph(w http.ResponseWriter, r *http.Request, path string, t
 	}
 	m.mu.Lock()
 	status, result, err := m.do(r.Method, path, r.URL.Query(), body)
+	result = copyOf(result) // it is sent without the lock
 	hang := false
 	if r.Method != "GET" {
 		if err == nil {
@@ -343,6 +374,9 @@ func (m *microsoft) do(method, path string, query url.Values, body object) (stat
 }
 
 func copyOf(v any) (c any) {
+	if v == nil {
+		return nil
+	}
 	text, _ := json.Marshal(v)
 	json.Unmarshal(text, &c)
 	return c

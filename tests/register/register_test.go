@@ -39,20 +39,15 @@ var cluster = []string{"CREDENTIAL=federated", "FEDERATED_ISSUER=https://oidc.ex
 // app is the only registration.
 func (o *operator) app() object {
 	o.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.apps) != 1 {
-		o.Fatalf("%d app registrations", len(o.apps))
+	apps := o.now().apps
+	if len(apps) != 1 {
+		o.Fatalf("%d app registrations", len(apps))
 	}
-	return copyOf(o.apps[0]).(object)
+	return apps[0]
 }
 
 // edit changes it, as somebody else would.
-func (o *operator) edit(change func(app object)) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	change(o.apps[0])
-}
+func (o *operator) edit(by func(app object)) { o.change(func(now *tenant) { by(now.apps[0]) }) }
 
 // atLength is for tests of many runs, each of which takes half a second: make check,
 // which is for quick ones, leaves them to make test.
@@ -118,9 +113,9 @@ func TestFirstRunMakesEverything(t *testing.T) {
 	}
 	want(t, "API", access["resourceAppId"], any(graphAppID))
 	want(t, "permissions", of(access["resourceAccess"], "id"), ids)
-	want(t, "federated credential", fmt.Sprint(o.federated[app["id"].(string)][0]["audiences"]), "[api://AzureADTokenExchange]")
-	want(t, "consent", o.grants[0]["scope"], any(strings.Join(scopes, " ")))
-	want(t, "service principals", len(o.principals), 2)
+	want(t, "federated credential", fmt.Sprint(o.now().federated[app["id"].(string)][0]["audiences"]), "[api://AzureADTokenExchange]")
+	want(t, "consent", o.now().grants[0]["scope"], any(strings.Join(scopes, " ")))
+	want(t, "service principals", len(o.now().principals), 2)
 	want(t, "AZURE_CLIENT_ID", o.environment(r)["AZURE_CLIENT_ID"], fmt.Sprint(app["appId"]))
 }
 
@@ -219,7 +214,7 @@ func TestChangesOneThing(t *testing.T) {
 	want(t, "consent", r.changed, []string{"POST oauth2PermissionGrants clientId,consentType,resourceId,scope"})
 	r = o.must(append(settings, "LATER_SCOPES=Files.Read"), "--admin-consent")
 	want(t, "more consent", r.changed, []string{"PATCH applications/ID requiredResourceAccess", "PATCH oauth2PermissionGrants/ID scope"})
-	want(t, "scopes", o.grants[0]["scope"], any("openid profile email offline_access User.Read Mail.Read Files.Read"))
+	want(t, "scopes", o.now().grants[0]["scope"], any("openid profile email offline_access User.Read Mail.Read Files.Read"))
 }
 
 // What others have added stays, until --prune says otherwise; and what the script does
@@ -304,7 +299,7 @@ func TestSecretIsInItsFileOnly(t *testing.T) {
 
 	first := o.must(settings)
 	one := value()
-	want(t, "value", one, o.secrets[keys()[0]])
+	want(t, "value", one, o.now().secrets[keys()[0]])
 	want(t, "environment", o.environment(first)["AZURE_CLIENT_SECRET"], one)
 	o.must(settings)
 	want(t, "secrets after a second run", len(keys()), 1)
@@ -312,7 +307,7 @@ func TestSecretIsInItsFileOnly(t *testing.T) {
 	second := o.must(settings, "--new-secret")
 	two := value()
 	want(t, "secrets", len(keys()), 2)
-	want(t, "value", two, o.secrets[keys()[1]])
+	want(t, "value", two, o.now().secrets[keys()[1]])
 
 	// One that has ended is as good as none.
 	o.edit(func(app object) {
@@ -346,7 +341,7 @@ func TestSecretIsInItsFileOnly(t *testing.T) {
 	if err := os.Remove(filepath.Join(o.dir, "the secret")); err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{"trace": string(traced), "stdout": first.stdout + second.stdout + third.stdout, "stderr": first.stderr + second.stderr + third.stderr, "requests": strings.Join(o.seen, "\n")}
+	texts := map[string]string{"trace": string(traced), "stdout": first.stdout + second.stdout + third.stdout, "stderr": first.stderr + second.stderr + third.stderr, "requests": strings.Join(o.now().seen, "\n")}
 	for _, setting := range o.env { // HOME, TMPDIR, what az keeps
 		if name, dir, _ := strings.Cut(setting, "="); name == "HOME" || name == "TMPDIR" || name == "AZURE_CONFIG_DIR" {
 			readAll(t, dir, texts)
@@ -462,12 +457,12 @@ func TestPrivateKeyStays(t *testing.T) {
 				t.Errorf("exit code %d\n%s", r.code, r.stderr)
 			}
 			for _, line := range strings.Split(string(key), "\n")[1:4] {
-				if strings.Contains(strings.Join(o.seen, "\n"), line) {
+				if strings.Contains(strings.Join(o.now().seen, "\n"), line) {
 					t.Error("the key was sent")
 				}
 			}
-			if len(o.writes) > 0 {
-				t.Errorf("changes %q", o.writes)
+			if len(o.now().writes) > 0 {
+				t.Errorf("changes %q", o.now().writes)
 			}
 		})
 	}
@@ -483,7 +478,7 @@ func TestKilledRunCanBeRepeated(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			o := newOperator(t)
-			o.hangAfter = n
+			o.change(func(now *tenant) { now.hangAfter = n })
 			cmd := o.command(settings, "--admin-consent")
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			if err := cmd.Start(); err != nil {
@@ -504,8 +499,8 @@ func TestKilledRunCanBeRepeated(t *testing.T) {
 			want(t, "changes of the second run", len(r.changed), 4-n)
 			app := o.app()
 			want(t, "secrets", len(app["passwordCredentials"].([]any)), 1)
-			want(t, "service principals", len(o.principals), 2)
-			want(t, "consents", len(o.grants), 1)
+			want(t, "service principals", len(o.now().principals), 2)
+			want(t, "consents", len(o.now().grants), 1)
 			if n == 3 != strings.Contains(r.stderr, "its value is not in "+o.dir+"/client-secret.txt:") {
 				t.Errorf("the secret of a killed run is lost; said:\n%s", r.stderr)
 			}
@@ -523,7 +518,7 @@ func TestWhatIsNotYetKnown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := newOperator(t)
-			o.lag = 3
+			o.change(func(now *tenant) { now.lag = 3 })
 			r := o.must(append(shop(), settings...))
 			want(t, "changes", len(r.changed), 3)
 		})
@@ -531,7 +526,7 @@ func TestWhatIsNotYetKnown(t *testing.T) {
 	t.Run("for too long", func(t *testing.T) {
 		t.Parallel()
 		o := newOperator(t)
-		o.lag = 1000
+		o.change(func(now *tenant) { now.lag = 1000 })
 		r := o.run(shop())
 		if last := lastLine(r.stderr); r.code != 1 || !strings.HasPrefix(last, "register.sh: Microsoft Graph: POST servicePrincipals: Request_BadRequest: The appId '") {
 			t.Errorf("exit code %d: %s", r.code, last)
@@ -566,19 +561,18 @@ func TestTwoOfTheName(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	o.must(shop())
-	o.mu.Lock()
-	second := copyOf(o.apps[0]).(object)
+	first := o.app()["appId"]
+	second := copyOf(o.app()).(object)
 	second["id"], second["appId"] = newID(), newID()
-	o.apps = append(o.apps, second)
-	first := o.apps[0]["appId"]
-	o.mu.Unlock()
+	o.change(func(now *tenant) { now.apps = append(now.apps, second) })
 	r := o.run(shop())
-	if line := lastLine(r.stderr); r.code != 1 || line != fmt.Sprintf(`register.sh: APP_NAME: there are several app registrations of the name "Shop": set APP_ID to one of %s, %s`, first, second["appId"]) {
+	if line := lastLine(r.stderr); r.code != 1 || line != fmt.Sprintf(`register.sh: APP_NAME: there are several app registrations of the name "Shop": set APP_ID to one of %s, %s`, first, o.now().apps[1]["appId"]) {
 		t.Errorf("exit code %d: %s", r.code, line)
 	}
-	o.must(shop(fmt.Sprint("APP_ID=", second["appId"]), "ROLES=Admin"))
-	want(t, "roles of the first", list(o.apps[0]["appRoles"]), []string(nil))
-	want(t, "roles of the second", of(o.apps[1]["appRoles"], "value"), []string{"Admin"})
+	o.must(shop(fmt.Sprint("APP_ID=", o.now().apps[1]["appId"]), "ROLES=Admin"))
+	apps := o.now().apps
+	want(t, "roles of the first", list(apps[0]["appRoles"]), []string(nil))
+	want(t, "roles of the second", of(apps[1]["appRoles"], "value"), []string{"Admin"})
 }
 
 // Names are names: neither the shell, nor az, nor a filter of Microsoft Graph reads
@@ -632,7 +626,7 @@ func TestAnotherCloud(t *testing.T) {
 	o := operatorAt(t, usGov)
 	r := o.must(append(shop("AUDIENCE=AzureADMyOrg"), cluster...))
 	want(t, "authority", o.environment(r)["AZURE_AUTHORITY_HOST"], usGov.login)
-	want(t, "audience", fmt.Sprint(o.federated[o.app()["id"].(string)][0]["audiences"]), "[api://AzureADTokenExchangeUSGov]")
+	want(t, "audience", fmt.Sprint(o.now().federated[o.app()["id"].(string)][0]["audiences"]), "[api://AzureADTokenExchangeUSGov]")
 }
 
 // Whatever is wrong ends with one line, before anything is changed.
@@ -787,7 +781,7 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 		t.Fatalf("%d blocks: %v\n%s", len(blocks), err, out)
 	}
 	app := o.app()
-	want(t, "credentials", []int{len(app["passwordCredentials"].([]any)), len(app["keyCredentials"].([]any)), len(o.federated[app["id"].(string)])}, []int{1, 1, 1})
+	want(t, "credentials", []int{len(app["passwordCredentials"].([]any)), len(app["keyCredentials"].([]any)), len(o.now().federated[app["id"].(string)])}, []int{1, 1, 1})
 	want(t, "roles", of(app["appRoles"], "value"), []string{"Admin"})
 	env, err := os.ReadFile(filepath.Join(o.dir, "app.env"))
 	if err != nil {
