@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func TestDockerfile(t *testing.T) {
 	if _, wrong := dockerfile(t, "FROM scratch as a\nMAINTAINER me\n"); len(wrong) == 0 {
 		t.Error("the rules of BuildKit find nothing in a bad one")
 	}
-	byName := map[string]instructions.Stage{}
+	byName, exposed := map[string]instructions.Stage{}, map[string]string{}
 	for _, s := range stages {
 		byName[s.Name] = s
 	}
@@ -96,6 +97,18 @@ func TestDockerfile(t *testing.T) {
 				if got := strings.Join(c.Health.Test, " "); got != "CMD /replicas health" {
 					t.Errorf("the health check is %q", got)
 				}
+			case *instructions.StopSignalCommand:
+				if c.Signal != "SIGTERM" {
+					t.Errorf("%s is stopped by %s", name, c.Signal)
+				}
+			case *instructions.ExposeCommand:
+				exposed[name] = strings.Join(c.Ports, " ")
+			case *instructions.EnvCommand:
+				for _, e := range c.Env {
+					if host, port, _ := strings.Cut(e.Value, ":"); host != "" || !slices.Contains([]string{"8080", "9464"}, port) {
+						t.Errorf("%s: %s: nobody reaches it from outside of the container, or by another port", name, e.String())
+					}
+				}
 			case *instructions.CopyCommand:
 				if c.From != "build" || c.DestPath != program {
 					t.Errorf("%s has %s of %s", name, c.DestPath, c.From)
@@ -107,6 +120,9 @@ func TestDockerfile(t *testing.T) {
 		if health != (name == "app") {
 			t.Errorf("%s: health check %t", name, health)
 		}
+	}
+	if exposed["app"] != "8080 9464" {
+		t.Errorf("the ports are %v", exposed)
 	}
 	if last := stages[len(stages)-1].Name; last != "app" {
 		t.Errorf("by default %s is built", last)
