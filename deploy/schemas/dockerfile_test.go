@@ -74,10 +74,13 @@ func TestDockerfile(t *testing.T) {
 		byName[s.Name] = s
 	}
 	base := byName["base"]
-	if !strings.Contains(base.BaseName, "distroless/static") || !strings.HasSuffix(base.BaseName, ":nonroot") {
-		t.Errorf("base is %q", base.BaseName)
+	if base.BaseName != "scratch" || len(base.Commands) != 2 {
+		t.Fatalf("base is %q with %d commands", base.BaseName, len(base.Commands))
 	}
-	if user, ok := base.Commands[0].(*instructions.UserCommand); !ok || user.User != "65532:65532" {
+	if authorities, ok := base.Commands[0].(*instructions.CopyCommand); !ok || authorities.From != "build" || authorities.DestPath != "/etc/ssl/certs/ca-certificates.crt" {
+		t.Error("the base has no certificates of authorities")
+	}
+	if user, ok := base.Commands[1].(*instructions.UserCommand); !ok || user.User != "65532:65532" {
 		t.Error("the base has a root")
 	}
 	for name, program := range map[string]string{"app": "/replicas", "rotatekeys": "/rotatekeys", "stand-in": "/msauthtest"} {

@@ -31,6 +31,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -75,11 +76,6 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 	if err != nil {
 		return err
 	}
-	listener, err := webapp.Listen(set.Listen, "go run ./example/replicas")
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
 	auth, err := msauth.New(set.Auth)
 	if err != nil {
 		return err
@@ -92,6 +88,10 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer, log *sl
 		return fmt.Errorf("METRICS_ADDR: %w", err)
 	}
 	defer stop() // last: what happens at the end is measured too
+	listener, err := webapp.Listen(set.Listen, "go run ./example/replicas")
+	if err != nil {
+		return errors.Join(err, auth.Close(ctx))
+	}
 	a := &app{auth: auth, metrics: metrics, set: set, log: log, stopping: ctx.Done()}
 	if set.debug {
 		a.commands = countCommands(client)

@@ -55,7 +55,7 @@ func main() {
 	if err := json.Unmarshal(schemaJSON, &schema); err != nil {
 		log.Fatal(err)
 	}
-	if err := tf5server.Serve("registry.terraform.io/hashicorp/azuread", func() tfprotov5.ProviderServer { return provider{} }); err != nil {
+	if err := tf5server.Serve("hashicorp/azuread", func() tfprotov5.ProviderServer { return provider{} }); err != nil {
 		log.Fatal(err)
 	}
 }
