@@ -76,6 +76,18 @@ const (
 	closeTime   = 20 * time.Second
 )
 
+// The times above are those of the program.
+func TestTimesOfServe(t *testing.T) {
+	t.Parallel()
+	source := read(t, "example/internal/webapp/webapp.go")
+	for name, want := range map[string]time.Duration{"requestTime": requestTime, "closeTime": closeTime} {
+		m := regexp.MustCompile(name + ` += (\d+) \* time\.Second`).FindStringSubmatch(source)
+		if m == nil || m[1]+"s" != want.String() {
+			t.Errorf("%s is %q in webapp.go, want %v", name, m, want)
+		}
+	}
+}
+
 // The file is one of Docker Compose, nothing in it can do more than it must, and its
 // parts fit each other.
 func TestCompose(t *testing.T) {
