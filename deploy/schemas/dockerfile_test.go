@@ -136,6 +136,7 @@ func TestDockerfile(t *testing.T) {
 var built struct {
 	once sync.Once
 	dir  string
+	all  bool
 }
 
 func images(t *testing.T) (dir string) {
@@ -145,6 +146,7 @@ func images(t *testing.T) (dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		built.dir = out
 		from := buildContext(t)
 		commands := builds(t)
 		if len(commands) != 3 {
@@ -161,9 +163,9 @@ func images(t *testing.T) (dir string) {
 				t.Fatalf("%s: %v\n%s", command, err, text)
 			}
 		}
-		built.dir = out
+		built.all = true
 	})
-	if built.dir == "" {
+	if !built.all {
 		t.Fatal("the programs were not built")
 	}
 	return built.dir
