@@ -127,6 +127,14 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s: port %s can be reached from the network", name, port.Published)
 			}
 		}
+		if s.MemLimit == 0 {
+			t.Errorf("%s may take all memory", name)
+		}
+		for _, dir := range s.Tmpfs {
+			if !strings.Contains(dir, ",size=") {
+				t.Errorf("%s: %s may take half of the memory", name, dir)
+			}
+		}
 		for _, v := range s.Volumes {
 			if !v.ReadOnly {
 				t.Errorf("%s can write to %s", name, v.Source)
