@@ -163,6 +163,10 @@ var faults = []planted{
 		w.env["AZURE_AUTHORITY_HOST"] = ""
 	}, id: "tls-failed", what: "handshake", remedy: "openssl s_client"},
 	{name: "a slow clock", plant: shiftClock(10 * time.Minute), id: "clock-off", what: "slow", remedy: "timedatectl set-ntp true"},
+	{name: "a clock that spoils assertions", parts: []part{certificate}, plant: func(w *world) {
+		shiftClock(-10 * time.Minute)(w)
+		answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{700024}})(w)
+	}, id: "clock-off", what: "fast", remedy: "chrony"},
 	{name: "a clock from long ago", plant: shiftClock(73000*24*time.Hour + time.Hour), id: "clock-off", what: "000 days slow", remedy: "timedatectl set-ntp true"},
 	{name: "a fast clock", parts: []part{certificate}, plant: shiftClock(-10 * time.Minute), id: "clock-off", what: "fast", remedy: "chrony"},
 

@@ -53,7 +53,7 @@ func (c *checks) checkCredentials(ctx context.Context) {
 	}
 	switch {
 	case unjudged:
-		c.report.Found("credential-unjudged", fmt.Sprintf("A secret that nobody has is answered like that of the app: %s", sentence(control)), control.Numbers...)
+		c.report.Found("credential-unjudged", fmt.Sprintf("A secret that nobody has is not refused as a wrong one: %s", sentence(control)), control.Numbers...)
 	case len(c.set.Credentials) == 0:
 		c.report.Checked("app")
 	default:

@@ -78,6 +78,6 @@ var appKinds = []Kind{
 		Why:    "Sign-ins and renewals need this endpoint. Whether the credentials are good could not be seen.",
 		Remedy: `Run this again in some minutes. If it stays, look for a proxy that stops POST requests, and at the provider's status page.`},
 	{ID: "credential-unjudged", Severity: Note,
-		Why:    "The provider answered a wrong secret and the app's own alike, so its answer says nothing of them.",
+		Why:    "The provider did not refuse a wrong secret, so that it does not refuse the app's says nothing.",
 		Remedy: `Run this with -sign-in, which redeems a real code.`},
 }
