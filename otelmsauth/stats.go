@@ -50,8 +50,15 @@ type observed struct {
 }
 
 // Observe exports the counts of auth, the Middleware that was made with the Config of
-// [New]: each time that metrics are collected it calls [msauth.Middleware.Stats].
+// [New]: each time that metrics are collected it calls [msauth.Middleware.Stats]. Call
+// it once; another Middleware needs a [Telemetry] of its own.
 func (t *Telemetry) Observe(auth *msauth.Middleware) error {
+	if auth == nil {
+		return errors.New("otelmsauth: Observe: the Middleware is nil")
+	}
+	if !t.observes.CompareAndSwap(false, true) { // all would be counted twice
+		return errors.New("otelmsauth: Observe was called before: make a Telemetry for each Middleware")
+	}
 	var o observed
 	var list []metric.Observable
 	var failed error
