@@ -59,6 +59,11 @@ func (t *Telemetry) Observe(auth *msauth.Middleware) error {
 	if !t.observes.CompareAndSwap(false, true) { // all would be counted twice
 		return errors.New("otelmsauth: Observe was called before: make a Telemetry for each Middleware")
 	}
+	return t.export(auth.Stats)
+}
+
+// export exports what stats returns.
+func (t *Telemetry) export(stats func() msauth.Stats) error {
 	var o observed
 	var list []metric.Observable
 	var failed error
@@ -92,7 +97,7 @@ func (t *Telemetry) Observe(auth *msauth.Middleware) error {
 	counter(&o.sharedDropped, "msauth.shared.dropped", "{entry}", "Sign-outs and the like that other processes will never know, because too many were waiting.")
 	if failed == nil {
 		_, failed = t.meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-			t.observe(to, &o, auth.Stats())
+			t.observe(to, &o, stats())
 			return nil
 		}, list...)
 	}

@@ -66,6 +66,24 @@ func TestATracedRequestIsCanceledForItsCause(t *testing.T) {
 	}
 }
 
+// A client whose context is over has no part in how its requests are canceled.
+func TestTheClientsContextDoesNotCancelItsRequests(t *testing.T) {
+	t.Parallel()
+	client, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var ends []error
+	tr := traced(client, roundTripper(func(r *http.Request) (*http.Response, error) {
+		cancel(errors.New("the page is over"))
+		if err, cause := r.Context().Err(), context.Cause(r.Context()); err != nil || cause != nil {
+			t.Errorf("canceled: %v, because %v", err, cause)
+		}
+		return status(200)(r), nil
+	}), &ends)
+	if _, err := tr.RoundTrip(get(t, context.Background())); err != nil {
+		t.Error(err)
+	}
+}
+
 // Values are those of the trace, then of the request, then of the client. Tokens are
 // waited for as long as both the client's context and the request's last.
 func TestContextsOfATracedRequest(t *testing.T) {
