@@ -162,7 +162,7 @@ func (s *Site) startStandIn(secrets string) (clientID string, err error) {
 	// It says at what address it is, on a line of its own.
 	found := make(chan string, 1)
 	s.standIn, err = s.run("stand-in", nil, func(line string) {
-		if address, ok := strings.CutPrefix(line, "AZURE_AUTHORITY_HOST="); ok {
+		if address, ok := strings.CutPrefix(strings.TrimPrefix(line, "export "), "AZURE_AUTHORITY_HOST="); ok {
 			select {
 			case found <- address:
 			default:
