@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +72,18 @@ func stripped(prefix string) func(w *world) {
 	return atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
 		r.RequestURI = strings.TrimPrefix(r.RequestURI, prefix)
 		http.StripPrefix(prefix, next).ServeHTTP(rw, r)
+	})
+}
+
+// oneOfThree has every third request for a sign-in end at a server that fails.
+func oneOfThree(fails http.HandlerFunc) func(w *world) {
+	var n atomic.Int32
+	return atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth/login" && n.Add(1)%3 == 0 {
+			fails(rw, r)
+			return
+		}
+		next.ServeHTTP(rw, r)
 	})
 }
 
@@ -310,6 +323,12 @@ var faults = []planted{
 		}
 		next.ServeHTTP(rw, r)
 	}), id: "site-silent", what: "no answer came", remedy: "the log of the proxy"},
+	{name: "one of three servers that hangs", plant: oneOfThree(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "site-silent", what: "in time", remedy: "one of several servers may hang"},
+	{name: "one of three servers that is down", plant: oneOfThree(func(rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "bad gateway", http.StatusBadGateway)
+	}), id: "site-intermittent", what: "status 502", remedy: "one may be down"},
+	{name: "one of three servers that hangs up", plant: oneOfThree(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), id: "site-intermittent", what: "closed without an answer", remedy: "one may be down"},
+	{name: "a proxy that waits in vain for an answer to large requests", plant: refuseOver(4096, 504, func(r *http.Request) int { return len(r.Header.Get("Cookie")) }), id: "site-silent", what: "bytes of cookies no answer came in time", remedy: "the log of the proxy"},
 	{name: "a path prefix that a proxy takes away", parts: []part{below("/expenses")}, plant: stripped("/expenses"), id: "site-prefix", what: "takes /expenses from paths", remedy: "proxy_pass without a path"},
 	{name: "a path prefix that the app does not have", plant: func(w *world) {
 		w.env["MSAUTH_BASE_URL"] = w.site.URL + "/expenses/auth"

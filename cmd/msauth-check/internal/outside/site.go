@@ -42,51 +42,84 @@ func (c *checks) checkSite(ctx context.Context) {
 		return
 	}
 	c.compareSignIn(ctx, answer)
-	var again reply
-	cookies := reply{with: fmt.Sprintf("with %d bytes of cookies", len(someCookies())), id: "site-request-headers"}
-	long := reply{with: fmt.Sprintf("with a query of %d bytes", longQuery), id: "site-long-address"}
-	large := reply{with: "where its answer has a cookie of 2 KB, because it is to lead back to a long address,", id: "site-response-headers"}
+	again := reply{with: "a second time"}
+	cookies := reply{with: fmt.Sprintf("with %d bytes of cookies", len(someCookies())), id: "site-request-headers", header: http.Header{"Cookie": {someCookies()}}}
+	long := reply{with: fmt.Sprintf("with a query of %d bytes", longQuery), id: "site-long-address", query: "?msauth_check=" + filler(longQuery)}
+	large := reply{with: "where its answer has a cookie of 2 KB, because it is to lead back to a long address,", id: "site-response-headers", query: "?return_to=%2F" + filler(longReturn)}
 	together(
-		func() { again.visited, again.err = c.visit(ctx, login, nil) },
-		func() {
-			cookies.visited, cookies.err = c.visit(ctx, login, http.Header{"Cookie": {someCookies()}})
-		},
-		func() { long.visited, long.err = c.visit(ctx, login+"?msauth_check="+filler(longQuery), nil) },
-		func() { large.visited, large.err = c.visit(ctx, login+"?return_to=%2F"+filler(longReturn), nil) },
+		func() { again = c.request(ctx, login, again) },
+		func() { cookies = c.request(ctx, login, cookies) },
+		func() { long = c.request(ctx, login, long) },
+		func() { large = c.request(ctx, login, large) },
 		func() { c.checkPlainHTTP(ctx) },
 	)
 	if again.began() && again.visited.signIn.Query().Get("state") == answer.signIn.Query().Get("state") {
 		c.report.Found("site-cached", fmt.Sprintf("Two requests for %s got the same sign-in (the same state).", login))
 	}
-	c.reportReply(login, cookies)
-	if !c.reportReply(login, long) {
-		c.reportReply(login, large) // which is asked for by a long address
+	c.reportReply(ctx, login, again)
+	c.reportReply(ctx, login, cookies)
+	if !c.reportReply(ctx, login, long) {
+		c.reportReply(ctx, login, large) // which is asked for by a long address
 	}
 	c.report.Checked("site")
 }
 
 // A reply is what came of a request for a sign-in that differs from the first in one way.
 type reply struct {
-	with string // what differs
-	id   string // of the finding, if that is refused
+	with   string // what differs
+	id     string // of the finding, if that is refused; "" if nothing differs
+	query  string
+	header http.Header
 	*visited
 	err error
 }
 
+// request makes the request of a reply.
+func (c *checks) request(ctx context.Context, login string, r reply) reply {
+	r.visited, r.err = c.visit(ctx, login+r.query, r.header)
+	return r
+}
+
 func (r reply) began() bool { return r.err == nil && r.signIn != nil }
 
-// reportReply reports that a request failed where the first did not, because of what
-// differs: unless the site was slow, or answers only so many requests at once.
-func (c *checks) reportReply(login string, r reply) bool {
+// late reports whether no answer came in time, here or at a proxy.
+func (r reply) late() bool {
+	return r.err != nil && isTimeout(r.err) || r.err == nil && r.status == http.StatusGatewayTimeout
+}
+
+// limited reports whether the site answers only so many requests at once.
+func (r reply) limited() bool {
+	return r.err == nil && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable)
+}
+
+// reportReply reports that a request failed where the first did not. That what differs is
+// the reason is certain only if the request fails again, and one as the first does not.
+// Otherwise one of several servers may be down.
+func (c *checks) reportReply(ctx context.Context, login string, r reply) bool {
+	if r.began() {
+		return false
+	}
+	if !r.late() && !r.limited() && r.id != "" {
+		small, again := c.request(ctx, login, reply{with: "a second time"}), c.request(ctx, login, r)
+		switch {
+		case !small.began():
+			r = small
+		case again.began():
+			r.id = ""
+		default:
+			r = again
+		}
+	}
 	what := fmt.Sprintf("%s works, and %s %s.", login, r.with, r.visited)
 	switch {
-	case r.began():
-		return false
-	case r.err != nil && isTimeout(r.err) && c.report.Has("site-silent"): // which is the site, and not what differs
-	case r.err != nil && isTimeout(r.err):
+	case r.late() && c.report.Has("site-silent"): // which is the site, and not what differs
+	case r.late():
 		c.report.Found("site-silent", fmt.Sprintf("%s works, and %s no answer came in time.", login, r.with))
-	case r.err == nil && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable):
+	case r.limited():
 		c.report.Found("site-unjudged", what)
+	case r.id == "" && c.report.Has("site-silent", "site-intermittent"):
+	case r.id == "":
+		c.report.Found("site-intermittent", what)
 	default:
 		c.report.Found(r.id, what)
 	}
