@@ -79,11 +79,13 @@ func TestTheCommand(t *testing.T) {
 		code int
 		want string // in the output
 	}{
-		{"a right set-up", w.env, nil, 0, "msauth-check: nothing found. Checked: "},
-		{"the same by flags", map[string]string{}, []string{"-client-id", w.ms.ClientID, "-authority", w.ms.URL, "-secret-file", secretFile, "-base-url", w.env["MSAUTH_BASE_URL"]}, 0, "nothing found"},
-		{"a wrong secret", other("AZURE_CLIENT_SECRET", wrong), nil, 1, "error: secret-wrong (AADSTS7000215)"},
+		{"a right set-up", w.env, nil, 0, "msauth-check: OK, no errors. Checked: "},
+		{"the same by flags", map[string]string{}, []string{"-client-id", w.ms.ClientID, "-authority", w.ms.URL, "-secret-file", secretFile, "-base-url", w.env["MSAUTH_BASE_URL"]}, 0, "OK, no errors"},
+		{"a wrong secret", other("AZURE_CLIENT_SECRET", wrong), nil, 1, "msauth-check: 1 error. Checked: settings, network, clock, discovery, signing keys, app, credentials, redirect URIs, scopes, site. error: secret-wrong (AADSTS7000215)"},
 		{"a wrong secret, for a program", other("AZURE_CLIENT_SECRET", wrong), []string{"-json"}, 1, `"id": "secret-wrong"`},
 		{"nothing at all", nil, nil, 1, "client-id-missing"},
+		{"no client ID", w.env, []string{"-client-id", ""}, 1, "signing keys, site. Not checked, or not to the end: app, credentials, redirect URIs, scopes. error: client-id-missing"},
+		{"no client ID, for a program", w.env, []string{"-client-id", "", "-json"}, 1, `"not_checked": [ "app", "credentials", "redirect URIs", "scopes" ]`},
 		{"an unknown flag", w.env, []string{"-client-secret", wrong}, 2, "flag provided but not defined: -client-secret"},
 		{"an argument", w.env, []string{wrong}, 2, "only flags are expected"},
 		{"a port that is too large", w.env, []string{"-sign-in-port", "70000"}, 2, "-sign-in-port must be at most 65535"},

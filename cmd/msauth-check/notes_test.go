@@ -65,7 +65,7 @@ func TestNotes(t *testing.T) {
 			}
 			var out bytes.Buffer
 			run(t.Context(), nil, surroundings{getenv: func(name string) string { return w.env[name] }, transport: w.transport, stdout: &out, stderr: &out, patience: w.patience})
-			if !strings.HasPrefix(out.String(), "msauth-check: nothing found.") || !strings.Contains(out.String(), "note: "+tt.id) {
+			if !strings.HasPrefix(out.String(), "msauth-check: OK, no errors, 1 note. Checked: settings, ") || !strings.Contains(out.String(), "note: "+tt.id) {
 				t.Errorf("printed\n%s", &out)
 			}
 		})

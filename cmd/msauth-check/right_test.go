@@ -87,7 +87,7 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 				}
 			}
 			var out bytes.Buffer
-			if run(t.Context(), nil, surroundings{getenv: func(name string) string { return w.env[name] }, transport: w.transport, stdout: &out, stderr: &out}); strings.Count(out.String(), "\n") != 1 || !strings.HasPrefix(out.String(), "msauth-check: nothing found. Checked: settings, ") {
+			if run(t.Context(), nil, surroundings{getenv: func(name string) string { return w.env[name] }, transport: w.transport, stdout: &out, stderr: &out}); strings.Count(out.String(), "\n") != 1 || !strings.HasPrefix(out.String(), "msauth-check: OK, no errors. Checked: settings, ") {
 				t.Errorf("printed\n%swant one line", &out)
 			}
 		})

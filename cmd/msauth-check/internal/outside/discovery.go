@@ -18,6 +18,7 @@ import (
 // with the network.
 func (c *checks) checkDiscovery(ctx context.Context) (*provider.Metadata, bool) {
 	if c.authority.Kind == provider.LiveConnect { // has none
+		c.report.DoesNotApply("discovery", "signing keys")
 		res, _, err := get(ctx, c.client, c.authority.Origin, nil)
 		if err != nil && res == nil {
 			c.unreachable(err, host(c.authority.Origin))

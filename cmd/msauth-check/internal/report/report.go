@@ -57,8 +57,10 @@ type Report struct {
 	subject  Subject
 	findings []Finding
 	checked  []string
-	facts    []string
-	secrets  []string // longest first
+	// notApplicable are checks of what the provider does not have.
+	notApplicable []string
+	facts         []string
+	secrets       []string // longest first
 }
 
 // About sets what the remedies name. It is called before the first finding.
@@ -166,7 +168,8 @@ func (r *Report) Has(ids ...string) bool {
 	return slices.ContainsFunc(r.findings, func(f Finding) bool { return slices.Contains(ids, f.ID) })
 }
 
-// checkOrder is the order in which checks are listed.
+// checkOrder is the order in which checks are listed. The last one is made only if it is
+// asked for.
 var checkOrder = []string{"settings", "network", "clock", "discovery", "signing keys", "app", "credentials", "redirect URIs", "scopes", "site", "sign-in"}
 
 // Blocked reports whether something was found that stops every sign-in, wherever the site
@@ -185,6 +188,24 @@ func (r *Report) Checked(what string) {
 	slices.SortFunc(r.checked, func(a, b string) int {
 		return cmp.Compare(slices.Index(checkOrder, a), slices.Index(checkOrder, b))
 	})
+}
+
+// DoesNotApply says that a provider has nothing that a check could be made of.
+func (r *Report) DoesNotApply(whats ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notApplicable = append(r.notApplicable, whats...)
+}
+
+// notChecked are the checks that were not made, or not to their end. The caller holds mu.
+func (r *Report) notChecked() []string {
+	open := []string{}
+	for _, what := range checkOrder[:len(checkOrder)-1] {
+		if !slices.Contains(r.checked, what) && !slices.Contains(r.notApplicable, what) {
+			open = append(open, what)
+		}
+	}
+	return open
 }
 
 // Fact adds a line that is worth knowing and no finding.

@@ -22,24 +22,22 @@ func (r *Report) JSON(out io.Writer) error {
 	return e.Encode(struct {
 		Findings []Finding `json:"findings"`
 		Checked  []string  `json:"checked"`
-		Facts    []string  `json:"facts,omitempty"`
-	}{findings, append([]string{}, r.checked...), r.facts})
+		// NotChecked are the checks that were not made, or not to their end.
+		NotChecked []string `json:"not_checked"`
+		Facts      []string `json:"facts,omitempty"`
+	}{findings, append([]string{}, r.checked...), r.notChecked(), r.facts})
 }
 
 // Text writes the report for a person.
 func (r *Report) Text(out io.Writer) error {
-	findings, faults := r.Findings(), r.Faults()
+	findings := r.Findings()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var b strings.Builder
-	count := fmt.Sprint(faults, " findings")
-	switch faults {
-	case 0:
-		count = "nothing found"
-	case 1:
-		count = "1 finding"
+	fmt.Fprintf(&b, "msauth-check: %s. Checked: %s.\n", summary(findings), strings.Join(r.checked, ", "))
+	if open := r.notChecked(); len(open) > 0 {
+		paragraph(&b, "Not checked, or not to the end: "+strings.Join(open, ", ")+".")
 	}
-	fmt.Fprintf(&b, "msauth-check: %s. Checked: %s.\n", count, strings.Join(r.checked, ", "))
 	for _, fact := range r.facts {
 		fmt.Fprintf(&b, "  %s\n", fact)
 	}
@@ -62,6 +60,28 @@ func (r *Report) Text(out io.Writer) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// summary says how many findings there are of each severity.
+func summary(findings []Finding) string {
+	n := map[Severity]int{}
+	for _, f := range findings {
+		n[f.Severity]++
+	}
+	var parts []string
+	for _, s := range []Severity{Error, Warning, Note} {
+		switch n[s] {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+string(s))
+		default:
+			parts = append(parts, fmt.Sprint(n[s], " ", s, "s"))
+		}
+	}
+	if n[Error]+n[Warning] == 0 {
+		parts = append([]string{"OK", "no errors"}, parts...)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // width is the length of a line of text, in characters.
