@@ -106,11 +106,24 @@ func otherSite(change func(w *world, c *msauth.Config)) part {
 var faults = []planted{
 	// The settings.
 	{name: "no client ID", plant: env("AZURE_CLIENT_ID", ""), id: "client-id-missing", remedy: "az ad app list"},
-	{name: "a name as client ID", plant: env("AZURE_CLIENT_ID", "my-app"), id: "client-id-invalid", what: `"my-app"`, remedy: "Application (client) ID"},
+	{name: "a name as client ID", plant: env("AZURE_CLIENT_ID", "my-app"), id: "client-id-invalid", what: "is not a GUID: it is a text of 6 characters", remedy: "Application (client) ID"},
 	{name: "a secret as client ID", plant: func(w *world) { w.env["AZURE_CLIENT_ID"] = w.ms.ClientSecret }, id: "client-id-invalid", what: "is not a GUID", remedy: "Application (client) ID"},
+	{name: "a client ID after a space", plant: func(w *world) { w.env["AZURE_CLIENT_ID"] = " " + w.ms.ClientID }, id: "client-id-invalid", what: "has a space or a quotation mark", remedy: "Application (client) ID"},
+	{name: "a client ID in quotation marks", plant: func(w *world) { w.env["AZURE_CLIENT_ID"] = `"` + w.ms.ClientID + `"` }, id: "client-id-invalid", what: "has a space or a quotation mark", remedy: "Application (client) ID"},
+	{name: "client ID and secret in each other's place", plant: func(w *world) {
+		w.env["AZURE_CLIENT_ID"], w.env["AZURE_CLIENT_SECRET"] = w.ms.ClientSecret, w.ms.ClientID
+	}, id: "client-id-and-secret-swapped", remedy: "Exchange the two values"},
+	{name: "client ID and a file with the secret in each other's place", plant: func(w *world) {
+		w.env["AZURE_CLIENT_ID"], w.env["AZURE_CLIENT_SECRET"] = w.ms.ClientSecret, ""
+		w.env["AZURE_CLIENT_SECRET_FILE"] = w.file("secret", []byte(w.ms.ClientID+"\n"))
+	}, id: "client-id-and-secret-swapped", remedy: "Exchange the two values"},
 	{name: "the tenant as client ID", parts: []part{tenant(msauthtest.TenantContoso)}, plant: env("AZURE_CLIENT_ID", msauthtest.TenantContoso), id: "client-id-is-tenant", remedy: "Directory (tenant) ID"},
 	{name: "no credential", plant: env("AZURE_CLIENT_SECRET", ""), id: "credential-missing", remedy: "az ad app credential reset --id CLIENT_ID --append"},
-	{name: "a certificate file that is missing", plant: env("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere/app.pem"), id: "credential-unusable", what: "/nowhere/app.pem", remedy: "az ad app credential list --id CLIENT_ID"},
+	{name: "a certificate file that is missing", plant: env("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere/app.pem"), id: "file-unusable", what: "AZURE_CLIENT_CERTIFICATE_PATH: stat /nowhere/app.pem", remedy: "whether the file is mounted"},
+	{name: "a secret file that is missing", plant: env("AZURE_CLIENT_SECRET", "", "AZURE_CLIENT_SECRET_FILE", "/nowhere/secret"), id: "file-unusable", what: "AZURE_CLIENT_SECRET_FILE: stat /nowhere/secret", remedy: "Compare the path"},
+	{name: "a wrong secret in a file", plant: func(w *world) {
+		w.env["AZURE_CLIENT_SECRET"], w.env["AZURE_CLIENT_SECRET_FILE"] = "", w.file("secret", []byte("abc8Q~wrong-wrong-wrong-wrong-wrong-wrong"))
+	}, id: "secret-wrong", what: "AZURE_CLIENT_SECRET_FILE: AADSTS7000215", remedy: "into the file that AZURE_CLIENT_SECRET_FILE names, without", numbers: []int{7000215}},
 	{name: "a secret in place of a file", plant: func(w *world) {
 		w.env["AZURE_CLIENT_CERTIFICATE_PATH"] = w.ms.ClientSecret
 	}, id: "credential-unusable", what: "AZURE_CLIENT_CERTIFICATE_PATH is not the path of a file", remedy: "PEM file"},
@@ -129,18 +142,22 @@ var faults = []planted{
 	{name: "no such tenant name", plant: env("AZURE_TENANT_ID", "my company"), id: "provider-invalid", what: "Config.Tenant", remedy: "AZURE_TENANT_ID"},
 	{name: "an authority with the tenant in it", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] += "/common" }, id: "provider-invalid", what: "must have no path", remedy: "AZURE_AUTHORITY_HOST"},
 	{name: "a base URL without https", plant: env("MSAUTH_BASE_URL", "http://app.example.com/auth"), id: "base-url-invalid", what: "must be https", remedy: "MSAUTH_BASE_URL"},
+	{name: "a base URL with one slash", plant: env("MSAUTH_BASE_URL", "https:/app.example.com/auth"), id: "base-url-invalid", what: "https:/app.example.com/auth", remedy: "MSAUTH_BASE_URL"},
+	{name: "a base URL with a misspelt scheme", plant: env("MSAUTH_BASE_URL", "htps://app.example.com/auth"), id: "base-url-invalid", what: "htps://app.example.com/auth", remedy: "MSAUTH_BASE_URL"},
+	{name: "a base URL with a port that is none", plant: env("MSAUTH_BASE_URL", "https://app.example.com:https/auth"), id: "base-url-invalid", what: "https://app.example.com:https/auth", remedy: "MSAUTH_BASE_URL"},
+	{name: "a redirect URI as base URL", plant: func(w *world) { w.env["MSAUTH_BASE_URL"] += "/callback" }, id: "base-url-invalid", what: "ends in /callback", remedy: "by adding /callback"},
 	{name: "scopes of two APIs", plant: env("MSAUTH_SCOPES", "User.Read api://orders/Orders.Read"), id: "scopes-invalid", what: "several APIs", remedy: "az ad app permission list --id CLIENT_ID"},
 	{name: "a key that is no base64", plant: env("MSAUTH_KEYS", "not base64 at all!"), id: "keys-invalid", what: "entry 1 is not base64", remedy: "openssl rand -base64 32"},
 	{name: "a key that is too short", plant: env("MSAUTH_KEYS", "c2hvcnQgYnV0IHJhbmRvbQ=="), id: "keys-invalid", what: "Config.Keys", remedy: "openssl rand -base64 32"},
-	{name: "a file of keys that is not there", plant: func(w *world) { w.env["MSAUTH_KEYS"], w.env["MSAUTH_KEY_FILES"] = "", w.file("keys", nil)+".none" }, id: "keys-invalid", what: "no such file", remedy: "openssl rand -base64 32"},
-	{name: "keys, and a file of them", plant: func(w *world) { w.env["MSAUTH_KEY_FILES"] = w.file("keys", []byte(w.env["MSAUTH_KEYS"])) }, id: "keys-invalid", what: "cannot be combined", remedy: "openssl rand -base64 32"},
+	{name: "a file of keys that is not there", plant: func(w *world) { w.env["MSAUTH_KEYS"], w.env["MSAUTH_KEY_FILES"] = "", w.file("keys", nil)+".none" }, id: "file-unusable", what: "MSAUTH_KEY_FILES: ", remedy: "Compare the path"},
+	{name: "keys and a file of them", plant: func(w *world) { w.env["MSAUTH_KEY_FILES"] = w.file("keys", []byte(w.env["MSAUTH_KEYS"])) }, id: "keys-invalid", what: "cannot be combined", remedy: "openssl rand -base64 32"},
 	{name: "a port that is none", plant: env("PORT", "eighty"), id: "setting-invalid", what: `PORT is "eighty"`, remedy: "what the message names"},
 	{name: "neither true nor false", plant: env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "yes"), id: "setting-invalid", what: "must be 1, true, 0 or false", remedy: "what the message names"},
 	{name: "a proxy whose password breaks its URL", plant: env("HTTPS_PROXY", "http://me:proxy-%zz-password@proxy.example:3128"), id: "setting-invalid", what: "HTTPS_PROXY is not a URL", remedy: "what the message names"},
 
 	// The network.
 	{name: "a host that does not exist", plant: env("AZURE_AUTHORITY_HOST", "https://login.nowhere.invalid"), id: "host-unresolved", what: "login.nowhere.invalid", remedy: "DNS"},
-	{name: "a port where nobody listens", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "http://" + closedAddress(w.t) }, id: "host-unreachable", what: "connection refused", remedy: "firewall"},
+	{name: "a port where nobody listens", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "http://" + closedAddress(w.t) }, id: "host-unreachable", what: "connection refused", remedy: "nothing listens there"},
 	{name: "a host that hangs", plant: answer(msauthtest.Discovery, msauthtest.Failure{Hang: true}), id: "host-silent", what: "no answer came", remedy: "drops packets"},
 	{name: "a host that drips", plant: atMicrosoft(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { drip(rw, r) }), id: "host-silent", what: "not complete", remedy: "holds answers back"},
 	{name: "a TLS handshake that hangs", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "https://" + silentAddress(w.t) }, id: "host-silent", what: "TLS handshake was not finished", remedy: "drops packets"},
@@ -207,8 +224,8 @@ var faults = []planted{
 	{name: "no service principal", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Error: "invalid_client", Codes: []int{7000229}, Description: "The client application x is missing service principal in the tenant y."}), id: "service-principal-missing", remedy: "az ad sp create --id CLIENT_ID", numbers: []int{7000229}},
 	{name: "an app that is a public client", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{700025}}), id: "app-refused", remedy: "az ad sp show --id CLIENT_ID", numbers: []int{700025}},
 	{name: "a wrong secret", plant: env("AZURE_CLIENT_SECRET", "abc8Q~wrong-wrong-wrong-wrong-wrong-wrong"), id: "secret-wrong", what: "AZURE_CLIENT_SECRET: AADSTS7000215", remedy: "az ad app credential reset --id CLIENT_ID --append --query password", numbers: []int{7000215}},
-	{name: "the secret's ID for its value", plant: env("AZURE_CLIENT_SECRET", nobody), id: "secret-is-id", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
-	{name: "the secret's ID in a file", plant: func(w *world) { w.env["AZURE_CLIENT_SECRET"] = "" }, parts: []part{func(w *world, _ *msauth.Config) { w.env["AZURE_CLIENT_SECRET_FILE"] = w.file("secret", []byte(nobody)) }}, id: "secret-is-id", what: "AZURE_CLIENT_SECRET_FILE", remedy: `not to its "Secret ID"`, numbers: []int{7000215}},
+	{name: "the secret's ID for its value", plant: env("AZURE_CLIENT_SECRET", nobody), id: "secret-is-id", remedy: `not its "Secret ID"`, numbers: []int{7000215}},
+	{name: "the secret's ID in a file", plant: func(w *world) { w.env["AZURE_CLIENT_SECRET"] = "" }, parts: []part{func(w *world, _ *msauth.Config) { w.env["AZURE_CLIENT_SECRET_FILE"] = w.file("secret", []byte(nobody)) }}, id: "secret-is-id", what: "AZURE_CLIENT_SECRET_FILE", remedy: `not its "Secret ID"`, numbers: []int{7000215}},
 	{name: "a secret that has ended", plant: func(w *world) { w.ms.Secret().Expire() }, id: "secret-expired", remedy: "delete the old one", numbers: []int{7000222}},
 	{name: "a certificate that is not registered", plant: func(w *world) {
 		w.env["AZURE_CLIENT_CERTIFICATE_PATH"] = w.file("app.pem", testsite.NewCertificate(w.t, "app", 90*24*time.Hour).PEM)
@@ -294,6 +311,11 @@ var faults = []planted{
 	{name: "another app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, "<title>It works!</title>")
 	}), id: "site-not-msauth", what: `"It works!"`, remedy: "which app the proxy passes"},
+	{name: "a site on https, for which http is set", plant: func(w *world) {
+		secure := tlsServer(w.t, w.atSite)
+		w.env["MSAUTH_BASE_URL"] = "http://" + secure.Listener.Addr().String() + "/auth"
+		w.register(w.env["MSAUTH_BASE_URL"]+"/callback", w.env["MSAUTH_BASE_URL"]+"/signed-out")
+	}, id: "site-not-msauth", what: "has to begin with https://", remedy: "Compare MSAUTH_BASE_URL"},
 	{name: "an endless page", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { endless(rw, r) }), id: "site-not-msauth", what: "too large", remedy: "which app the proxy passes"},
 	{name: "a site of which only the sign-in reaches msauth", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/auth/login" {
@@ -327,7 +349,10 @@ var faults = []planted{
 	{name: "one of three servers that is down", plant: oneOfThree(func(rw http.ResponseWriter, _ *http.Request) {
 		http.Error(rw, "bad gateway", http.StatusBadGateway)
 	}), id: "site-intermittent", what: "status 502", remedy: "one may be down"},
-	{name: "one of three servers that hangs up", plant: oneOfThree(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), id: "site-intermittent", what: "closed without an answer", remedy: "one may be down"},
+	{name: "one of three servers that hangs up", plant: func(w *world) {
+		w.transport.DisableKeepAlives = true // package net/http repeats a request that meets the end of a connection
+		oneOfThree(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })(w)
+	}, id: "site-intermittent", what: "closed without an answer", remedy: "one may be down"},
 	{name: "a proxy that waits in vain for an answer to large requests", plant: refuseOver(4096, 504, func(r *http.Request) int { return len(r.Header.Get("Cookie")) }), id: "site-silent", what: "bytes of cookies no answer came in time", remedy: "the log of the proxy"},
 	{name: "a path prefix that a proxy takes away", parts: []part{below("/expenses")}, plant: stripped("/expenses"), id: "site-prefix", what: "takes /expenses from paths", remedy: "proxy_pass without a path"},
 	{name: "a path prefix that the app does not have", plant: func(w *world) {

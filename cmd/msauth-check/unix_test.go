@@ -28,7 +28,7 @@ func TestFilesThatAreNone(t *testing.T) {
 				w := newWorld(t)
 				w.env[name] = file
 				o := w.check()
-				if len(o.findings) != 1 || o.findings[0].ID != "credential-unusable" || !strings.Contains(o.findings[0].What, "is not a regular file") || o.took > 10*time.Second {
+				if len(o.findings) != 1 || o.findings[0].ID != "file-unusable" || !strings.Contains(o.findings[0].What, "is not a regular file") || o.took > 10*time.Second {
 					t.Errorf("exit code %d after %v:\n%s", o.code, o.took, o.text)
 				}
 			})

@@ -2,7 +2,9 @@ package outside
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -255,9 +257,18 @@ func (c *checks) reportNoSignIn(ctx context.Context, login string, v *visited) {
 	case v.kind == "" && (v.status == http.StatusBadGateway || v.status == http.StatusServiceUnavailable || v.status == http.StatusGatewayTimeout):
 		c.report.Found("site-unreachable", what+" The proxy is there, and no app behind it answers.")
 	case c.reportPrefix(ctx):
+	case c.set.Base.Scheme == "http" && c.speaksTLS(ctx):
+		c.report.Found("site-not-msauth", what+" That port answers https: MSAUTH_BASE_URL has to begin with https://.")
 	default:
 		c.report.Found("site-not-msauth", what)
 	}
+}
+
+// speaksTLS reports whether the port of the site answers https, with whatever certificate.
+func (c *checks) speaksTLS(ctx context.Context) bool {
+	_, err := c.visit(ctx, "https"+strings.TrimPrefix(c.set.Page("login"), "http"), nil)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	return err == nil || certificate
 }
 
 // providerFails reports whether nothing can be read from the provider here. That is a

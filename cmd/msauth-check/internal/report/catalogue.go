@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -70,6 +71,7 @@ func (s Subject) fill(text string, quote func(string) string) string {
 		"{callback}", value(callback, "REDIRECT_URI"),
 		"{callback_in_query}", inQuery(callback),
 		"{signed_out}", value(s.SignedOut, "SIGNED_OUT_URL"),
+		"{secret}", cmp.Or(s.Secret, "AZURE_CLIENT_SECRET"),
 		"{application}", quote(s.Graph+"/v1.0/applications(appId='"+s.ClientID+"')"),
 	).Replace(text)
 }

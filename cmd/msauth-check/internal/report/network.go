@@ -7,7 +7,7 @@ var networkKinds = []Kind{
 		Remedy: `Compare AZURE_AUTHORITY_HOST or MSAUTH_ISSUER, and see whether this machine's DNS resolves public names. Behind a proxy set HTTPS_PROXY, for the app too.`},
 	{ID: "host-unreachable", Severity: Error,
 		Why:    "The app cannot reach the provider: nobody can sign in.",
-		Remedy: `Allow outgoing connections to this host and port in the firewall (egress rules, network policies). Behind a proxy set HTTPS_PROXY, for the app too.`},
+		Remedy: `If the connection is refused, nothing listens there: compare the host and the port, and see whether it is started. Otherwise allow outgoing connections to this host and port in the firewall (egress rules, network policies). Behind a proxy set HTTPS_PROXY, for the app too.`},
 	{ID: "host-silent", Severity: Error,
 		Why:    "The app waits for the provider, and sign-ins and renewals fail after 15 seconds.",
 		Remedy: `Look for a firewall that drops packets, or a proxy that holds answers back. Behind a proxy set HTTPS_PROXY, for the app too.`},

@@ -42,13 +42,14 @@ type Subject struct {
 	Tenant    string
 	BaseURL   string // without a slash at the end
 	SignedOut string // where people land after signing out
+	Secret    string // where the client secret comes from
 	Graph     string // base URL of Microsoft Graph, without the version
 }
 
 // shown is the subject with values that can be shown. The words around them are the
 // catalogue's, and stay even if somebody's secret is one of them.
 func (s Subject) shown(show func(string) string) Subject {
-	return Subject{show(s.ClientID), show(s.Tenant), show(s.BaseURL), show(s.SignedOut), show(s.Graph)}
+	return Subject{show(s.ClientID), show(s.Tenant), show(s.BaseURL), show(s.SignedOut), s.Secret, show(s.Graph)}
 }
 
 // A Report collects findings. It may be used by many goroutines at once.

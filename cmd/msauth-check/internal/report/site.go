@@ -7,7 +7,7 @@ var siteKinds = []Kind{
 		Remedy: `Add the name to DNS, or compare MSAUTH_BASE_URL with the address that people use. If the site is not deployed yet, run this again when it is.`},
 	{ID: "site-unreachable", Severity: Error,
 		Why:    "Microsoft sends people back to MSAUTH_BASE_URL, where nobody answers.",
-		Remedy: `Start the site; or compare the host and the port of MSAUTH_BASE_URL with the address that people use, and see whether a firewall stops this machine. A host of your own network may have to be in NO_PROXY.`},
+		Remedy: `Start the site. If it runs, compare the host and the port of MSAUTH_BASE_URL with the address that people use. If they are right, see whether a firewall stops this machine. A host of your own network may have to be in NO_PROXY.`},
 	{ID: "site-silent", Severity: Error,
 		Why:    "Whoever comes to the site, or back from Microsoft, waits in vain.",
 		Remedy: `See in the log of the proxy and in that of the app whether the request arrives, and what it waits for. If other requests were answered, one of several servers may hang: ask each of them.`},

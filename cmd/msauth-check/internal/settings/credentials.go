@@ -35,7 +35,7 @@ func (r *reader) readCredentials() {
 		chain = true
 	case "", "0", "false":
 	default:
-		r.found.Found("setting-invalid", fmt.Sprintf("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is %q: must be 1, true, 0 or false.", short(value)))
+		r.found.Found("setting-invalid", fmt.Sprintf("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is %s: must be 1, true, 0 or false.", short(value)))
 	}
 	named := 0
 	add := func(name, value string, public msauth.Credential, open func() (credential.Source, error)) {
@@ -46,6 +46,9 @@ func (r *reader) readCredentials() {
 		if name != "AZURE_CLIENT_SECRET" && !isPath(value) {
 			r.found.Hide(value)
 			r.found.Found("credential-unusable", name+" is not the path of a file: it names one, and does not hold what is in it.")
+			return
+		}
+		if name != "AZURE_CLIENT_SECRET" && r.fileFault(name, value) {
 			return
 		}
 		source, err := open()
@@ -94,7 +97,7 @@ func (r *reader) readCredentials() {
 		r.set.Credentials[i].SecretID = provider.GUIDForm.MatchString(strings.TrimSpace(value))
 	}
 	if named == 0 && r.set.Config.ClientID != "" {
-		r.found.Found("credential-missing", "None of AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH and AZURE_FEDERATED_TOKEN_FILE is set.")
+		r.found.Found("credential-missing", "None of AZURE_CLIENT_SECRET, AZURE_CLIENT_SECRET_FILE, AZURE_CLIENT_CERTIFICATE_PATH and AZURE_FEDERATED_TOKEN_FILE is set.")
 	}
 }
 
@@ -116,6 +119,26 @@ func isPath(value string) bool {
 		return true
 	}
 	return len(value) < 1000 && !strings.ContainsAny(value, "\r\n~=") && (filepath.IsAbs(value) || strings.HasPrefix(value, ".") || len(filepath.Ext(value)) > 1 && len(filepath.Ext(value)) <= 5)
+}
+
+// fileFault reports a file that is not there, or cannot be read.
+func (r *reader) fileFault(name, path string) bool {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().IsRegular() { // what is none may wait for ever when it is opened
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			f.Close()
+		}
+	}
+	switch {
+	case err != nil:
+		r.found.Found("file-unusable", fmt.Sprintf("%s: %v.", name, err))
+	case !info.Mode().IsRegular():
+		r.found.Found("file-unusable", fmt.Sprintf("%s: %s is not a regular file.", name, path))
+	default:
+		return false
+	}
+	return true
 }
 
 // hideFile keeps the content of a file out of the report, and returns it. What is no

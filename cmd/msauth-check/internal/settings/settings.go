@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"example.com/msauth"
 	"example.com/msauth/cmd/msauth-check/internal/report"
@@ -70,9 +71,13 @@ type reader struct {
 	set    Settings
 }
 
-// hostName is a host without a scheme, perhaps with a port or a path: a common mistake,
-// and worth showing. No secret has this form.
-var hostName = regexp.MustCompile(`^[a-z0-9-]{1,30}(\.[a-z0-9-]{1,30}){1,4}(:[0-9]{1,5})?(/[a-z0-9/.-]{0,60})?$`)
+// webURL is what is meant as a URL, whatever is wrong with it. Its parts are what may be
+// secret: a user name with a password, and a query.
+var webURL = regexp.MustCompile(`^\s*https?://(?:(.*)@)?[^?#]*(.*)$`)
+
+// hostName is a host without a scheme or with one that is misspelt, perhaps with a port or
+// a path: a common mistake, and worth showing. No secret has this form.
+var hostName = regexp.MustCompile(`^\s*(?:[a-z]{3,6}[:;]?/{0,3})?(?:localhost|[a-z0-9-]{1,30}(?:\.[a-z0-9-]{1,30}){1,4})(:[0-9]{1,5})?(/[a-z0-9/.-]{0,60})?\s*$`)
 
 // hideMisplaced hides what is not what its variable should hold: it may be a secret in
 // the wrong place. It hides passwords in URLs, too.
@@ -84,7 +89,9 @@ func (r *reader) hideMisplaced() {
 	for _, name := range []string{"AZURE_AUTHORITY_HOST", "MSAUTH_ISSUER", "MSAUTH_BASE_URL", microsoftIssuer, postLogoutURL} {
 		value := r.getenv(name)
 		u, err := url.Parse(value)
-		if (err != nil || u.Host == "") && !hostName.MatchString(value) {
+		if (err != nil || u.Host == "") && webURL.MatchString(value) {
+			r.found.Hide(webURL.FindStringSubmatch(value)[1:]...)
+		} else if (err != nil || u.Host == "") && !hostName.MatchString(value) {
 			r.found.Hide(value)
 		} else if password, ok := u.User.Password(); ok {
 			r.found.Hide(password)
@@ -120,6 +127,12 @@ func (r *reader) subject() {
 	s := report.Subject{
 		ClientID: id, Tenant: r.getenv("AZURE_TENANT_ID"),
 		BaseURL: base, SignedOut: cmp.Or(r.getenv(postLogoutURL), base+"/signed-out"), Graph: "https://graph.microsoft.com",
+	}
+	if r.getenv(secretFile) != "" {
+		s.Secret = "the file that " + secretFile + " names"
+		if r.getenv("AZURE_CLIENT_SECRET") != "" {
+			s.Secret += " (or into AZURE_CLIENT_SECRET, if the message names that)"
+		}
 	}
 	if graph := provider.GraphURL(strings.TrimRight(r.getenv("AZURE_AUTHORITY_HOST"), "/")); graph != "" {
 		s.Graph = strings.TrimSuffix(graph, "/v1.0")
@@ -184,8 +197,15 @@ func (r *reader) readClientID() {
 	case r.microsoft() && strings.EqualFold(id, r.getenv("AZURE_TENANT_ID")):
 		r.found.Found("client-id-is-tenant", "AZURE_CLIENT_ID and AZURE_TENANT_ID are the same: "+id+".")
 		return
-	case r.microsoft() && !provider.GUIDForm.MatchString(id):
-		r.found.Found("client-id-invalid", fmt.Sprintf("AZURE_CLIENT_ID is %q, which is not a GUID.", short(id)))
+	case r.microsoft() && provider.GUIDForm.MatchString(strings.Trim(id, marks)) && strings.Trim(id, marks) != id:
+		r.found.Found("client-id-invalid", "AZURE_CLIENT_ID has a space or a quotation mark before or after the GUID.")
+		return
+	case r.microsoft() && !provider.GUIDForm.MatchString(id) && provider.GUIDForm.MatchString(strings.TrimSpace(r.secret())):
+		r.found.Hide(id)
+		r.found.Found("client-id-and-secret-swapped", "AZURE_CLIENT_ID is not a GUID, and the client secret is one.")
+		return
+	case r.microsoft() && !provider.GUIDForm.MatchString(id): // it may be a secret
+		r.found.Found("client-id-invalid", fmt.Sprintf("AZURE_CLIENT_ID is not a GUID: it is a text of %d characters.", utf8.RuneCountInString(id)))
 		return
 	case !r.judge("client-id-invalid", "AZURE_CLIENT_ID", c):
 		return
@@ -196,12 +216,21 @@ func (r *reader) readClientID() {
 	}
 }
 
-// short is the beginning of a value that is in the wrong place: it may be a secret.
+// marks are what may be around a value by mistake.
+const marks = " \t\r\n\"'"
+
+// secret is the client secret, from wherever it comes.
+func (r *reader) secret() string {
+	return cmp.Or(r.getenv("AZURE_CLIENT_SECRET"), r.hideFile(r.getenv(secretFile)))
+}
+
+// short is a value that is in the wrong place, for a message. A long one may be a secret:
+// none of its characters are shown.
 func short(value string) string {
-	if len(value) > 8 {
-		return value[:4] + "..."
+	if n := utf8.RuneCountInString(value); n > 8 {
+		return fmt.Sprintf("a text of %d characters", n)
 	}
-	return value
+	return strconv.Quote(value)
 }
 
 func (r *reader) baseURL() string {
@@ -211,7 +240,7 @@ func (r *reader) baseURL() string {
 func (r *reader) readBaseURL() {
 	if port := r.getenv("PORT"); port != "" {
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			r.found.Found("setting-invalid", fmt.Sprintf("PORT is %q: must be a number from 1 to 65535.", short(port)))
+			r.found.Found("setting-invalid", fmt.Sprintf("PORT is %s: must be a number from 1 to 65535.", short(port)))
 			if r.getenv("MSAUTH_BASE_URL") == "" {
 				return
 			}
@@ -225,6 +254,10 @@ func (r *reader) readBaseURL() {
 	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/"))
 	if err != nil {
 		return // New has refused it
+	}
+	if strings.HasSuffix(base.Path, "/callback") {
+		r.found.Found("base-url-invalid", "MSAUTH_BASE_URL ends in /callback, as the redirect URI does, so that the redirect URI would end in /callback/callback.")
+		return
 	}
 	r.set.Config.BaseURL, r.set.Config.PostLogoutURL = c.BaseURL, c.PostLogoutURL
 	r.set.Base, r.set.SignedOut = base, cmp.Or(c.PostLogoutURL, r.set.Page("signed-out"))
@@ -272,6 +305,11 @@ func (r *reader) readKeys() {
 			r.found.Found("keys-missing", "MSAUTH_KEYS and MSAUTH_KEY_FILES are not set.")
 		}
 		return
+	}
+	for _, file := range files {
+		if isPath(file) && r.fileFault(keyFiles, file) {
+			return
+		}
 	}
 	c := good()
 	c.Keys, c.KeyFiles = keys, files
