@@ -82,6 +82,7 @@ func TestTheCommand(t *testing.T) {
 		{"a right set-up", w.env, nil, 0, "msauth-check: OK, no errors. Checked: "},
 		{"the same by flags", map[string]string{}, []string{"-client-id", w.ms.ClientID, "-authority", w.ms.URL, "-secret-file", secretFile, "-base-url", w.env["MSAUTH_BASE_URL"]}, 0, "OK, no errors"},
 		{"a wrong secret", other("AZURE_CLIENT_SECRET", wrong), nil, 1, "msauth-check: 1 error. Checked: settings, network, clock, discovery, signing keys, app, credentials, redirect URIs, scopes, site. error: secret-wrong (AADSTS7000215)"},
+		{"a wrong secret of a provider on this computer", other("AZURE_CLIENT_SECRET", wrong), nil, 1, "If it is msauthtest, copy the settings again that it printed when it started."},
 		{"a wrong secret, for a program", other("AZURE_CLIENT_SECRET", wrong), []string{"-json"}, 1, `"id": "secret-wrong"`},
 		{"nothing at all", nil, nil, 1, "client-id-missing"},
 		{"no client ID", w.env, []string{"-client-id", ""}, 1, "signing keys, site. Not checked, or not to the end: app, credentials, redirect URIs, scopes. error: client-id-missing"},

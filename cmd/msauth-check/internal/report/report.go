@@ -44,12 +44,13 @@ type Subject struct {
 	SignedOut string // where people land after signing out
 	Secret    string // where the client secret comes from
 	Graph     string // base URL of Microsoft Graph, without the version
+	Local     bool   // whether the provider is on this computer
 }
 
 // shown is the subject with values that can be shown. The words around them are the
 // catalogue's, and stay even if somebody's secret is one of them.
 func (s Subject) shown(show func(string) string) Subject {
-	return Subject{show(s.ClientID), show(s.Tenant), show(s.BaseURL), show(s.SignedOut), s.Secret, show(s.Graph)}
+	return Subject{show(s.ClientID), show(s.Tenant), show(s.BaseURL), show(s.SignedOut), s.Secret, show(s.Graph), s.Local}
 }
 
 // A Report collects findings. It may be used by many goroutines at once.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -58,9 +59,16 @@ func (r *Report) Text(out io.Writer) error {
 			fmt.Fprintf(&b, "\n      %s\n", strings.ReplaceAll(f.Command, "\n", "\n      "))
 		}
 	}
+	if r.subject.Local && slices.ContainsFunc(findings, func(f Finding) bool { return strings.Contains(f.Remedy+f.Command, "App registrations") || strings.HasPrefix(f.Command, "az ") }) {
+		b.WriteByte('\n')
+		paragraph(&b, localProvider)
+	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }
+
+// localProvider is for whoever tries things with msauthtest.
+const localProvider = "The provider is on this computer: Microsoft's portal and the az commands do not know it. If it is msauthtest, copy the settings again that it printed when it started."
 
 // summary says how many findings there are of each severity.
 func summary(findings []Finding) string {

@@ -16,6 +16,7 @@ import (
 	"example.com/msauth"
 	"example.com/msauth/cmd/msauth-check/internal/report"
 	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/web"
 )
 
 // Settings are what is checked.
@@ -127,6 +128,9 @@ func (r *reader) subject() {
 	s := report.Subject{
 		ClientID: id, Tenant: r.getenv("AZURE_TENANT_ID"),
 		BaseURL: base, SignedOut: cmp.Or(r.getenv(postLogoutURL), base+"/signed-out"), Graph: "https://graph.microsoft.com",
+	}
+	if at, err := url.Parse(cmp.Or(r.getenv("AZURE_AUTHORITY_HOST"), r.getenv("MSAUTH_ISSUER"))); err == nil {
+		s.Local = web.IsLoopback(at.Hostname())
 	}
 	if r.getenv(secretFile) != "" {
 		s.Secret = "the file that " + secretFile + " names"
