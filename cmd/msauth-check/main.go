@@ -1,16 +1,17 @@
-// Command msauth-check finds what is wrong with an app registration and with the front
-// of a site, before the first person signs in:
+// Command msauth-check finds mistakes in an app registration, in the settings of an app
+// and in the proxy in front of it, before the first user signs in. In a clone of the
+// repository:
 //
-//	go run example.com/msauth/cmd/msauth-check
+//	go run ./cmd/msauth-check
 //
 // It reads the environment variables of the examples (AZURE_CLIENT_ID,
 // AZURE_CLIENT_SECRET, MSAUTH_BASE_URL and so on) or flags in their place, asks
-// Microsoft and the site, and prints for each finding what it is, why it matters and
-// how it is mended. Nobody is signed in. With -sign-in it also signs its user in, on a
-// page of its own, and tells what came of it. docs/check.md has all findings.
+// Microsoft and the site, and prints for each finding what was seen, why it matters and
+// what to do. Nobody is signed in. With -sign-in it also signs in whoever opens the
+// address that it prints, and says what the sign-in gave. docs/check.md lists all findings.
 //
-// The exit code is 0 if nothing was found, 1 if something was, 2 for a wrong use, and 130
-// if it was interrupted.
+// The exit code is 0 if there are no errors and no warnings, 1 if there are, 2 if the flags
+// are wrong, and 130 if it was interrupted. "go run" returns 1 for each of them but 0.
 package main
 
 import (
@@ -144,8 +145,8 @@ func parse(args []string, s surroundings) (getenv func(string) string, o options
 func usage(flags *flag.FlagSet) {
 	fmt.Fprint(flags.Output(), `Usage: msauth-check [flags]
 
-Checks an app registration at Microsoft and the front of a site. Settings come from the
-environment, or from flags:
+Checks an app registration at Microsoft, and a site with its proxy. Settings come from
+the environment, or from flags:
 
 `)
 	for _, v := range settings.Variables {

@@ -19,7 +19,7 @@ const (
 	Error Severity = "error"
 	// Warning: it works, and somebody will be surprised.
 	Warning Severity = "warning"
-	// Note: something could not be judged. It does not count as a finding.
+	// Note: something could not be checked, or may be intended. It leaves the exit code at 0.
 	Note Severity = "note"
 )
 

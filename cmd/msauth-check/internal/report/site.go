@@ -1,6 +1,6 @@
 package report
 
-// siteKinds are about the front of the site, as a browser meets it.
+// siteKinds are about the site and its proxy, as a browser meets them.
 var siteKinds = []Kind{
 	{ID: "site-unresolved", Severity: Error,
 		Why:    "Nobody finds the site at the host of MSAUTH_BASE_URL, and Microsoft sends people back there.",

@@ -59,7 +59,9 @@ func (r *Report) Text(out io.Writer) error {
 			fmt.Fprintf(&b, "\n      %s\n", strings.ReplaceAll(f.Command, "\n", "\n      "))
 		}
 	}
-	if r.subject.Local && slices.ContainsFunc(findings, func(f Finding) bool { return strings.Contains(f.Remedy+f.Command, "App registrations") || strings.HasPrefix(f.Command, "az ") }) {
+	if r.subject.Local && slices.ContainsFunc(findings, func(f Finding) bool {
+		return strings.Contains(f.Remedy+f.Command, "App registrations") || strings.HasPrefix(f.Command, "az ")
+	}) {
 		b.WriteByte('\n')
 		paragraph(&b, localProvider)
 	}
