@@ -111,6 +111,7 @@ func TestWrongSettings(t *testing.T) {
 		{"keys", env{"MSAUTH_KEYS": "????"}, "MSAUTH_KEYS: entry 1"},
 		{"base URL", env{"MSAUTH_BASE_URL": "http://[::1"}, "MSAUTH_BASE_URL"},
 		{"local Microsoft in public", env{"MSAUTH_BASE_URL": "https://drive.example.com/auth"}, "AZURE_CLIENT_ID is not set"},
+		{"the stand-in in public", env{"AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "secret", "AZURE_AUTHORITY_HOST": "http://stand-in.localhost:9090/", "MSAUTH_BASE_URL": "https://drive.example.com/auth"}, "unset AZURE_AUTHORITY_HOST"},
 		{"no secret", env{"AZURE_CLIENT_ID": "id"}, "set AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH or AZURE_FEDERATED_TOKEN_FILE"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

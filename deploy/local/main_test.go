@@ -110,6 +110,9 @@ func (r *running) end() {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if info, err := os.Stat(filepath.Join(r.dir, "log")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the log can be read by others: %v, %v", info.Mode(), err)
+	}
 	if !bytes.Contains(log, []byte(`"GET /auth/callback HTTP/`)) {
 		t.Error("nginx has logged no sign-in: what else is not in the log says nothing")
 	}

@@ -4,9 +4,9 @@
 //
 //	go run ./deploy/prepare -dir deploy/compose/secrets
 //
-// A certificate of your own replaces site.pem (with its chain) and site-key.pem; a
-// client secret from Microsoft replaces the random one in client-secret, which is for
-// the stand-in.
+// A certificate of your own replaces site.pem (with its chain) and site-key.pem, and is
+// not touched again; one for trying out is made anew in its last week. A client secret
+// from Microsoft replaces the random one in client-secret, which is for the stand-in.
 package main
 
 import (

@@ -9,8 +9,8 @@ import (
 )
 
 // fileStore is a file. The new text is written beside it and takes its place, so that
-// nobody sees half of it, whenever the program or the machine stops. Do not run two
-// programs on one file at a time.
+// nobody sees half of it, whenever the program or the machine stops. Of two runs at the
+// same time one fails.
 type fileStore struct {
 	path string
 	// at is called before each step, by tests.
@@ -31,6 +31,11 @@ func (s fileStore) change(_ context.Context, f func([]byte) ([]byte, error)) err
 	if err != nil {
 		return err
 	}
+	unlock, err := lock(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	mode := fs.FileMode(0o600)
 	text, err := os.ReadFile(path)
 	switch info, failed := os.Stat(path); {

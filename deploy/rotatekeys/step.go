@@ -38,6 +38,9 @@ type key struct {
 	last  time.Time // until when it sealed; zero if it does, or never has
 }
 
+// skew is how far the clocks of two computers that change one text may differ.
+const skew = time.Hour
+
 const heading = "# The first key seals, all of them open: \"Keys in files\" in docs/operations.md.\n" +
 	"# rotatekeys reads the times.\n"
 
@@ -92,6 +95,15 @@ func step(text []byte, now time.Time, p policy) (changed []byte, done string, er
 	keys, err := parse(text)
 	if err != nil {
 		return nil, "", err
+	}
+	for i, k := range keys {
+		for _, at := range []time.Time{k.added, k.first, k.last} {
+			// Nothing would be due until then, and nobody would notice.
+			if at.After(now.Add(skew)) {
+				return nil, "", fmt.Errorf("key %d: the comment says %s, and it is %s: is the clock right? If it is now, remove the comment",
+					i+1, at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+			}
+		}
 	}
 	if done := advance(&keys, now, p); done != "" {
 		changed = format(keys)

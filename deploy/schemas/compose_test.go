@@ -3,6 +3,7 @@ package schemas
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,6 +130,31 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s is called %s", app.Name, name)
 		}
 	}
+	// Nobody takes a fixed address while its server is being made anew.
+	for name, network := range project.Networks {
+		if len(network.Ipam.Config) != 1 {
+			t.Fatalf("network %s: %+v", name, network.Ipam)
+		}
+		config := network.Ipam.Config[0]
+		subnet, err := netip.ParsePrefix(config.Subnet)
+		if err != nil {
+			t.Fatalf("network %s: subnet: %v", name, err)
+		}
+		others, err := netip.ParsePrefix(config.IPRange)
+		if err != nil {
+			t.Fatalf("network %s: ip_range: %v", name, err)
+		}
+		if !subnet.Overlaps(others) || subnet.Bits() >= others.Bits() {
+			t.Errorf("network %s: addresses %v of %v", name, others, subnet)
+		}
+		for _, s := range project.Services {
+			if to := s.Networks[name]; to != nil && to.Ipv4Address != "" {
+				if address := netip.MustParseAddr(to.Ipv4Address); !subnet.Contains(address) || others.Contains(address) {
+					t.Errorf("%s: %v can be given to others, or is not of the network", s.Name, address)
+				}
+			}
+		}
+	}
 	standIn := project.Services["stand-in"]
 	host := "stand-in.localhost=" + standIn.Networks["site"].Ipv4Address
 	if got := strings.Join(project.Services["app1"].ExtraHosts.AsList("="), " "); got != host {
@@ -139,6 +165,9 @@ func TestCompose(t *testing.T) {
 	}
 	if !targets[standIn.Build.Target] {
 		t.Errorf("the stand-in is made from %q", standIn.Build.Target)
+	}
+	if signal := project.Services["nginx"].StopSignal; signal != "SIGQUIT" {
+		t.Errorf("nginx gets %s, and breaks requests off", signal)
 	}
 	// nginx lets a request finish that a server may answer for a minute.
 	timeout := duration(t, regexp.MustCompile(`proxy_read_timeout (\d+s)`).FindStringSubmatch(read(t, "deploy/nginx/site.conf"))[1])

@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 const unit = "msauth@.service"
@@ -97,5 +99,53 @@ func TestSecretsAreCredentials(t *testing.T) {
 		if strings.Contains(text, bad) {
 			t.Errorf("%s is in the unit", bad)
 		}
+	}
+}
+
+// setting returns what follows a name in the unit.
+func setting(t *testing.T, name string) string {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)(?:^|[ =])` + name + `=(\S+)`).FindStringSubmatch(read(t))
+	if m == nil {
+		t.Fatalf("the unit has no %s", name)
+	}
+	return m[1]
+}
+
+func timeOf(t *testing.T, name string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(setting(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// systemd waits for what the end of a server takes, and nginx asks the server that was
+// restarted before when the next one goes.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	const requests, renewals, failTime = 10 * time.Second, 20 * time.Second, 2 * time.Second // webapp.Serve; docs/deploy.md
+	delay := timeOf(t, "SHUTDOWN_DELAY")
+	if got, least := timeOf(t, "TimeoutStopSec"), delay+requests+renewals+5*time.Second; got < least {
+		t.Errorf("TimeoutStopSec is %v, want %v", got, least)
+	}
+	if delay <= failTime+time.Second {
+		t.Errorf("SHUTDOWN_DELAY is %v", delay)
+	}
+	if got := setting(t, "KillSignal"); got != "SIGTERM" {
+		t.Errorf("KillSignal is %s", got)
+	}
+	if got := setting(t, "Restart"); got != "always" {
+		t.Errorf("Restart is %s", got)
+	}
+}
+
+// A program that may not change its limits has those of the unit: by default 1024 files,
+// which are as many connections.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	if n, err := strconv.Atoi(setting(t, "LimitNOFILE")); err != nil || n < 10_000 {
+		t.Errorf("LimitNOFILE is %d, %v", n, err)
 	}
 }

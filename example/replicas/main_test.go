@@ -69,6 +69,7 @@ func TestSettings(t *testing.T) {
 		{good("REDIS_PASSWORD_FILE", filepath.Join(dir, "none")), "REDIS_PASSWORD_FILE: open "},
 		{good("REDIS_TLS", "yes"), "REDIS_TLS"},
 		{good("LISTEN_ADDR", "8080"), "LISTEN_ADDR"},
+		{good("AZURE_AUTHORITY_HOST", "http://stand-in.localhost:9090/", "MSAUTH_BASE_URL", "https://site.example/auth"), "unset AZURE_AUTHORITY_HOST"},
 		{good("SHUTDOWN_DELAY", "5"), "SHUTDOWN_DELAY"},
 		{good("SHUTDOWN_DELAY", "2h"), "SHUTDOWN_DELAY"},
 		{env{}, "AZURE_CLIENT_ID is not set"},

@@ -35,6 +35,11 @@ const (
 	PrivateKey    = "site-key.pem"
 )
 
+// caName is the name of the authority, by which its certificates are told from others.
+const caName = "msauth deploy: for trying out"
+
+const week = 7 * 24 * time.Hour
+
 // commands is what redisshared needs, with the prefix msauth: see its package
 // documentation.
 const commands = "resetkeys ~msauth:* resetchannels &msauth:changed -@all" +
@@ -47,6 +52,8 @@ const commands = "resetkeys ~msauth:* resetchannels &msauth:changed -@all" +
 // Only the user can enter the directory. Each file by itself can be read by
 // everybody: in a container, where a file is mounted without its directory, the
 // program runs as another user.
+//
+// A certificate of this package is replaced in its last week, one from elsewhere never.
 func Write(dir string, hosts ...string) (written []string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -54,7 +61,11 @@ func Write(dir string, hosts ...string) (written []string, err error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(Keys)), 0o755); err != nil {
+	keys := filepath.Join(dir, filepath.Dir(Keys))
+	if err := os.MkdirAll(keys, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(keys, 0o755); err != nil { // whatever the umask is
 		return nil, err
 	}
 	d := directory{path: dir}
@@ -67,18 +78,7 @@ func Write(dir string, hosts ...string) (written []string, err error) {
 		sum := sha256.Sum256([]byte(password))
 		return password + "\n", "user default off\nuser msauth on #" + hex.EncodeToString(sum[:]) + " " + commands + "\n", nil
 	})
-	if !d.has(CA) { // its key is gone: a new authority signs a new certificate
-		d.remove(Certificate)
-	}
-	if !d.has(Certificate) || !d.has(PrivateKey) {
-		ca, certificate, key, err := newCertificate(hosts)
-		if err != nil {
-			return nil, err
-		}
-		d.write(PrivateKey, key)
-		d.write(CA, ca)
-		d.write(Certificate, certificate)
-	}
+	d.certificate(hosts)
 	return d.written, d.err
 }
 
@@ -109,6 +109,9 @@ func (d *directory) write(name, text string) {
 	}
 	path := filepath.Join(d.path, name)
 	if d.err = os.WriteFile(path+".new", []byte(text), 0o644); d.err == nil {
+		d.err = os.Chmod(path+".new", 0o644) // whatever the umask is
+	}
+	if d.err == nil {
 		d.err = os.Rename(path+".new", path)
 	}
 	d.written = append(d.written, name)
@@ -132,6 +135,54 @@ func (d *directory) pair(first, second string, texts func() (string, string, err
 	d.write(second, b)
 }
 
+// certificate makes the certificate and what belongs to it, unless all of it is there and
+// good for some days. A certificate that somebody else has signed is not touched, nor its
+// key.
+func (d *directory) certificate(hosts []string) {
+	if d.has(Certificate) {
+		text, err := os.ReadFile(filepath.Join(d.path, Certificate))
+		if err != nil {
+			d.err = errors.Join(d.err, err)
+			return
+		}
+		switch until, ours := readCertificate(text); {
+		case !ours && !d.has(PrivateKey):
+			d.err = errors.Join(d.err, fmt.Errorf("%s is not a certificate of this command, and there is no %s: put its key there, or remove it", Certificate, PrivateKey))
+			return
+		case !ours, d.has(CA) && d.has(PrivateKey) && time.Until(until) > week:
+			return
+		}
+	} else if d.has(PrivateKey) && !d.has(CA) {
+		d.err = errors.Join(d.err, fmt.Errorf("there is a %s, and no %s: put the certificate there, or remove the key", PrivateKey, Certificate))
+		return
+	}
+	ca, certificate, key, err := newCertificate(hosts)
+	if err != nil {
+		d.err = errors.Join(d.err, err)
+		return
+	}
+	// The key of the authority is gone, so there is a new authority too. What is there
+	// without its certificate is not taken for somebody else's after an interruption.
+	d.write(CA, ca)
+	d.remove(Certificate)
+	d.write(PrivateKey, key)
+	d.write(Certificate, certificate)
+}
+
+// readCertificate returns until when a certificate is good, and whether it is one of
+// newCertificate's.
+func readCertificate(text []byte) (until time.Time, ours bool) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return time.Time{}, false
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return c.NotAfter, c.Issuer.CommonName == caName
+}
+
 func randomKey() string {
 	key := make([]byte, 32)
 	rand.Read(key)
@@ -150,7 +201,7 @@ func newCertificate(hosts []string) (caPEM, certificatePEM, keyPEM string, err e
 			NotBefore: now.Add(-time.Hour), NotAfter: now.Add(90 * 24 * time.Hour), BasicConstraintsValid: true,
 		}
 	}
-	ca, leaf := template("msauth deploy: for trying out"), template("msauth deploy")
+	ca, leaf := template(caName), template("msauth deploy")
 	ca.IsCA, ca.MaxPathLenZero, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	ca.PermittedDNSDomainsCritical = true
 	leaf.KeyUsage, leaf.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,10 +40,16 @@ func (s *Site) run(name string, env []string, see func(line string), path string
 	}
 	go func() {
 		defer read.Close()
-		for text := bufio.NewScanner(read); text.Scan(); {
-			s.log.line(name, text.Text())
+		// To the end, whatever comes: a program whose output nobody reads stands still.
+		for text := bufio.NewReader(read); ; {
+			line, err := text.ReadString('\n')
+			if line == "" && err != nil {
+				break
+			}
+			line = strings.TrimSuffix(line, "\n")
+			s.log.line(name, line)
 			if see != nil {
-				see(text.Text())
+				see(line)
 			}
 		}
 		_ = p.cmd.Wait() // ProcessState has it

@@ -282,7 +282,7 @@ func (s *Site) startNginx(port, secrets string) error {
 	}
 	for name, text := range map[string]string{
 		"site.conf":      string(common),
-		"listen.conf":    "listen 127.0.0.1:" + port + " ssl http2;\n",
+		"listen.conf":    "listen 127.0.0.1:" + port + " ssl http2;\naccess_log /dev/stdout site;\nerror_log stderr crit;\n",
 		"upstreams.conf": upstreams.String(),
 		"nginx.conf": "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr crit;\nevents {}\nhttp {\n" +
 			"client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\nuwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n" +

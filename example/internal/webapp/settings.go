@@ -51,7 +51,7 @@ func ReadSettings(getenv func(string) string) (Settings, error) {
 		}
 	}
 	set.Graph = graphURL(c.Authority)
-	return set, set.CheckClientID("AZURE_CLIENT_ID")
+	return set, set.CheckStandIn("AZURE_CLIENT_ID")
 }
 
 // ReadSite reads the settings that have nothing to do with the app registration:
@@ -88,14 +88,24 @@ func ReadSite(getenv func(string) string) (Settings, error) {
 	return set, nil
 }
 
-// CheckClientID returns an error if the app would run on the stand-in, which asks
+// CheckStandIn returns an error if the app would run on the stand-in, which asks
 // for no password, and can be reached from the network. variable is the one that
 // the client ID comes from.
-func (set *Settings) CheckClientID(variable string) error {
+func (set *Settings) CheckStandIn(variable string) error {
 	if set.Auth.ClientID == "" && !set.Here {
 		return fmt.Errorf("%s is not set, and the local stand-in for Microsoft works on this computer only: set it, or unset MSAUTH_BASE_URL (%s)", variable, set.Auth.BaseURL)
 	}
+	// Here does not matter for this: in a container the app listens for others too.
+	if isLocal(set.Auth.Authority) && !isLocal(set.Auth.BaseURL) {
+		return fmt.Errorf("the authority %s is the local stand-in for Microsoft, which signs everybody in as anybody, and MSAUTH_BASE_URL (%s) is an address for others: unset AZURE_AUTHORITY_HOST or LIVE_AUTHORITY", set.Auth.Authority, set.Auth.BaseURL)
+	}
 	return nil
+}
+
+// isLocal reports whether a URL is one of this computer.
+func isLocal(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && IsLoopback(u.Hostname())
 }
 
 // UseLocal configures the app to run on a local stand-in for Microsoft.

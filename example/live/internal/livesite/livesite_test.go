@@ -34,6 +34,7 @@ func TestSettings(t *testing.T) {
 		{"in public", map[string]string{"LIVE_CLIENT_ID": "id", "LIVE_CLIENT_SECRET_2": "a", "MSAUTH_BASE_URL": "https://site.example/auth"}, []int{2}, ""},
 		{"no secret", map[string]string{"LIVE_CLIENT_ID": "id"}, nil, "set LIVE_CLIENT_SECRET_0"},
 		{"the stand-in in public", map[string]string{"MSAUTH_BASE_URL": "https://site.example/auth"}, nil, "LIVE_CLIENT_ID is not set"},
+		{"another stand-in in public", map[string]string{"LIVE_CLIENT_ID": "id", "LIVE_CLIENT_SECRET_0": "a", "LIVE_AUTHORITY": "http://localhost:9090/login.live.com", "MSAUTH_BASE_URL": "https://site.example/auth"}, nil, "unset AZURE_AUTHORITY_HOST or LIVE_AUTHORITY"},
 		{"no port", map[string]string{"PORT": "x"}, nil, "PORT"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -70,7 +70,7 @@ func ReadSettings(getenv func(string) string) (*Settings, error) {
 		c.Keys = [][]byte{key}
 		set.Notes = append(set.Notes, "MSAUTH_KEYS is not set, so sessions end when this program does. Make a key with: openssl rand -base64 32")
 	}
-	return set, set.CheckClientID("LIVE_CLIENT_ID")
+	return set, set.CheckStandIn("LIVE_CLIENT_ID")
 }
 
 // UseLocal configures the site to run on a local stand-in for Microsoft. Its app
