@@ -290,8 +290,10 @@ type Config struct {
 	KeepForm func(r *http.Request) bool
 
 	// HTTPClient sends the requests to Microsoft. Redirects are never followed,
-	// and the size of responses is limited. Default: a client with a timeout of
-	// 15 seconds that honors HTTPS_PROXY.
+	// and the size of responses is limited. The context of a request has the values of
+	// the page's for which it is made, and may outlast that page: others wait for the
+	// response too. Default: a client with a timeout of 15 seconds that honors
+	// HTTPS_PROXY.
 	HTTPClient *http.Client
 
 	// Logger receives the log lines, which never contain a token, code, key or
@@ -312,16 +314,18 @@ type Config struct {
 	//	                    [Stats] counts too
 	//	msauth.token        a token request for another API, or for other scopes
 	//	msauth.api_request  a request of [Session.Client] that carries a token, with
-	//	                    the waits for tokens. A response of any status is not
-	//	                    an error
+	//	                    the waits for tokens, until the header of the response.
+	//	                    A response of any status is not an error
 	//
 	// More names may be added. ctx is that of the request that the operation belongs
 	// to. For msauth.renewal and msauth.token it is never canceled, because several
 	// requests may wait for them; for msauth.api_request it has the values of the
-	// context that Session.Client was called with, too. Errors contain no token, code
-	// or secret. Other requests, such as those to pages of users who are signed in,
-	// call nothing. If Trace panics or returns nil, the operation goes on. Default:
-	// nothing is called.
+	// context that Session.Client was called with, too. Do not cancel the returned
+	// context at the end: the body of a response is read afterwards. Errors contain no
+	// token, code or secret, but texts of Microsoft and of the app. Other requests, such
+	// as those to pages of users who are signed in, call nothing. Both functions must
+	// return at once, because the operation waits for them. If Trace panics or returns
+	// nil, the operation goes on. Default: nothing is called.
 	Trace func(ctx context.Context, name string) (_ context.Context, end func(err error))
 
 	// InsecureCookies permits a BaseURL of plain http on hosts other than

@@ -19,6 +19,7 @@ func TestAddressesShowWhatIsTheSameForEverybody(t *testing.T) {
 		{"https://contoso-my.sharepoint.com/personal/ada/_layouts/15/download.aspx?UniqueId=1&tempauth=v1.eyJ", "https://contoso-my.sharepoint.com/REDACTED/REDACTED/REDACTED/REDACTED/REDACTED"},
 		{"https://login.microsoftonline.com/common/oauth2/v2.0/token", "https://login.microsoftonline.com/common/oauth2/v2.0/token"},
 		{"https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token", "https://login.microsoftonline.com/REDACTED/oauth2/v2.0/token"},
+		{"https://graph.microsoft.com/v1.0/Users/ME", "https://graph.microsoft.com/v1.0/REDACTED/REDACTED"},
 		{"http://localhost:9/", "http://localhost:9/"},
 	} {
 		u, err := url.Parse(tt.address)

@@ -289,6 +289,16 @@ func TestErrorTypesOfRequests(t *testing.T) {
 	o.want(t, 1, "http_client_request_duration_seconds", "error_type", "timeout", "http_request_method", "GET")
 	o.want(t, 1, "http_client_request_duration_seconds", "error_type", "_OTHER")
 	o.want(t, 1, "http_client_request_duration_seconds", "http_request_method", "_OTHER")
+	missing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(missing.Close)
+	if res, err := c.HTTPClient.Get(missing.URL); err != nil {
+		t.Error(err)
+	} else {
+		res.Body.Close()
+	}
+	if span := o.last(t, "GET"); span.Status().Code != codes.Error || attributesOf(span)["error.type"] != "404" {
+		t.Errorf("status %v, attributes %v", span.Status(), span.Attributes())
+	}
 	if o.last(t, "HTTP").Status().Code != codes.Error {
 		t.Error("the span of an unknown method has not failed")
 	}

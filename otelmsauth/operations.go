@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -15,22 +16,25 @@ import (
 	"example.com/msauth"
 )
 
+// signInName is the operation during which Config.OnSignIn is called.
+const signInName = "msauth.sign_in"
+
 // operations describes the durations of what Config.Trace is called for.
 var operations = map[string]string{
-	"msauth.sign_in":     "Duration of sign-ins, from Microsoft's answer to the session.",
+	signInName:           "Duration of sign-ins, from Microsoft's answer to the session.",
 	"msauth.renewal":     "Duration of token requests that renew a session.",
 	"msauth.token":       "Duration of token requests for other APIs.",
 	"msauth.api_request": "Duration of requests to Microsoft Graph and other APIs with a token, with the waits for it.",
 }
 
-// operationKey marks the context of an operation.
+// operationKey is the key, in the context of an operation, of its name.
 type operationKey struct{}
 
 // trace is Config.Trace.
 func (t *Telemetry) trace(ctx context.Context, name string) (context.Context, func(error)) {
 	began := time.Now()
 	ctx, span := t.tracer.Start(ctx, name, trace.WithAttributes(t.attributes...))
-	ctx = context.WithValue(ctx, operationKey{}, true)
+	ctx = context.WithValue(ctx, operationKey{}, name)
 	return ctx, func(err error) {
 		var failed []attribute.KeyValue
 		if err != nil {
@@ -52,16 +56,27 @@ const (
 	typeOther    = "_OTHER"
 )
 
+// classes are all those that package msauth gives an error.
+var classes = []msauth.Class{
+	msauth.ClassSignIn, msauth.ClassStepUp, msauth.ClassRetry, msauth.ClassMisconfigured, msauth.ClassDeclined,
+	msauth.ClassNotAllowed, msauth.ClassReplay,
+}
+
 // errorType returns the value of error.type for an error: one of few.
 func errorType(err error) string {
+	if errors.Is(err, context.Canceled) { // not Microsoft's fault, whatever the class
+		return typeCanceled
+	}
 	if failure, ok := errors.AsType[*msauth.AuthError](err); ok {
-		return string(failure.Class)
+		if slices.Contains(classes, failure.Class) {
+			return string(failure.Class)
+		}
+		return typeOther // made by the app
 	}
 	for _, known := range []struct {
 		err  error
 		text string
 	}{
-		{context.Canceled, typeCanceled},
 		{context.DeadlineExceeded, typeTimeout},
 		{os.ErrDeadlineExceeded, typeTimeout},
 		{msauth.ErrNoSession, "no session"},

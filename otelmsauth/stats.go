@@ -50,8 +50,20 @@ type observed struct {
 }
 
 // Observe exports the counts of auth, the Middleware that was made with the Config of
-// [New]: each time that metrics are collected it calls [msauth.Middleware.Stats].
+// [New]: each time that metrics are collected it calls [msauth.Middleware.Stats]. Call
+// it once; another Middleware needs a [Telemetry] of its own.
 func (t *Telemetry) Observe(auth *msauth.Middleware) error {
+	if auth == nil {
+		return errors.New("otelmsauth: Observe: the Middleware is nil")
+	}
+	if !t.observes.CompareAndSwap(false, true) { // all would be counted twice
+		return errors.New("otelmsauth: Observe was called before: make a Telemetry for each Middleware")
+	}
+	return t.export(auth.Stats)
+}
+
+// export exports what stats returns.
+func (t *Telemetry) export(stats func() msauth.Stats) error {
 	var o observed
 	var list []metric.Observable
 	var failed error
@@ -85,7 +97,7 @@ func (t *Telemetry) Observe(auth *msauth.Middleware) error {
 	counter(&o.sharedDropped, "msauth.shared.dropped", "{entry}", "Sign-outs and the like that were not passed on to other processes.")
 	if failed == nil {
 		_, failed = t.meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-			t.observe(to, &o, auth.Stats())
+			t.observe(to, &o, stats())
 			return nil
 		}, list...)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -49,6 +50,7 @@ type Telemetry struct {
 	requests  metric.Float64Histogram            // to HTTP servers
 	calls     metric.Float64Histogram            // of Config.Shared
 	tokenAge  metric.Float64Histogram            // at pages
+	observes  atomic.Bool                        // Observe was called
 }
 
 // New sets cfg.Trace, and replaces cfg.HTTPClient and, if it is set, cfg.Shared by

@@ -2,6 +2,7 @@ package otelmsauth
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,7 +35,9 @@ func (t *Telemetry) transport(cfg *msauth.Config, base http.RoundTripper) *trans
 	}
 	made := &transport{t: t, base: base}
 	for host := range cfg.TokenHosts {
-		made.own = append(made.own, strings.ToLower(host))
+		if u, err := url.Parse("https://" + host); err == nil { // otherwise msauth.New says so
+			made.own = append(made.own, hostPort(u))
+		}
 	}
 	for _, address := range []string{cfg.Authority, cfg.Issuer, "https://login.microsoftonline.com"} {
 		if u, err := url.Parse(address); err == nil && u.Host != "" {
@@ -51,40 +54,53 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	server := append([]attribute.KeyValue{method}, serverOf(r.URL)...)
 	ctx, span := t.t.tracer.Start(r.Context(), shown, trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(server...), trace.WithAttributes(semconv.URLFull(addressOf(r.URL))), trace.WithAttributes(t.t.attributes...))
-	defer span.End()
+	var res *http.Response
+	err := errUnfinished
+	defer func() {
+		result := resultOf(ctx, res, err)
+		span.SetAttributes(result...)
+		if err != nil || res == nil || res.StatusCode >= 400 {
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()              // not deferred itself: it would take down the text of a panic
+		if !t.few(ctx, r.URL) { // one of the many hosts of files: see docs/metrics.md
+			server = []attribute.KeyValue{method, semconv.ServerAddress(typeOther)}
+		}
+		t.t.requests.Record(ctx, time.Since(began).Seconds(), t.t.with(append(server, result...)...))
+	}()
 	sent := r.Clone(ctx)
 	if slices.Contains(t.own, hostPort(r.URL)) {
 		t.t.propagator.Inject(ctx, propagation.HeaderCarrier(sent.Header))
 	}
-	res, err := t.base.RoundTrip(sent)
-	var result []attribute.KeyValue
-	switch {
-	case err != nil:
+	res, err = t.base.RoundTrip(sent)
+	return res, err
+}
+
+// errUnfinished is the error of a request whose transport panics.
+var errUnfinished = errors.New("otelmsauth: the request was not completed")
+
+// resultOf returns the attributes for how a request has ended.
+func resultOf(ctx context.Context, res *http.Response, err error) []attribute.KeyValue {
+	if err != nil || res == nil {
 		failed := errorType(err)
 		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 			failed = typeTimeout // by http.Client.Timeout, which net/http has other errors for here
 		}
-		result = append(result, semconv.ErrorTypeKey.String(failed))
-		span.SetStatus(codes.Error, "")
-	default:
-		result = append(result, semconv.HTTPResponseStatusCode(res.StatusCode))
-		if res.StatusCode >= 400 {
-			result = append(result, semconv.ErrorTypeKey.String(strconv.Itoa(res.StatusCode)))
-			span.SetStatus(codes.Error, "")
-		}
+		return []attribute.KeyValue{semconv.ErrorTypeKey.String(failed)}
 	}
-	span.SetAttributes(result...)
-	if !t.few(ctx, r.URL) { // one of the many hosts of files: see docs/metrics.md
-		server = []attribute.KeyValue{method, semconv.ServerAddress(typeOther)}
+	result := []attribute.KeyValue{semconv.HTTPResponseStatusCode(res.StatusCode)}
+	if res.StatusCode >= 400 {
+		result = append(result, semconv.ErrorTypeKey.String(strconv.Itoa(res.StatusCode)))
 	}
-	t.t.requests.Record(ctx, time.Since(began).Seconds(), t.t.with(append(server, result...)...))
-	return res, err
+	return result
 }
 
-// few reports whether a host is one of few: requests of operations go to Microsoft
-// and to the hosts that the configuration names.
+// few reports whether a host is one of few: token requests and requests with a token go
+// to Microsoft and to the hosts that the configuration names. In a sign-in OnSignIn may
+// ask any host, with the same context.
 func (t *transport) few(ctx context.Context, u *url.URL) bool {
-	return ctx.Value(operationKey{}) != nil || slices.Contains(t.known, hostPort(u))
+	name, _ := ctx.Value(operationKey{}).(string)
+	return name != "" && name != signInName || slices.Contains(t.known, hostPort(u))
 }
 
 // CloseIdleConnections is for [http.Client.CloseIdleConnections].
@@ -116,21 +132,16 @@ func methodOf(r *http.Request) (attribute.KeyValue, string) {
 func serverOf(u *url.URL) []attribute.KeyValue {
 	_, port, _ := net.SplitHostPort(hostPort(u))
 	number, _ := strconv.Atoi(port)
-	if number == 0 {
-		if number = 443; u.Scheme == "http" {
-			number = 80
-		}
-	}
 	return []attribute.KeyValue{semconv.ServerAddress(strings.ToLower(u.Hostname())), semconv.ServerPort(number)}
 }
 
-// hostPort returns the host of a URL, with the port if it is not that of its scheme.
+// hostPort returns the host and port of a URL, the port of its scheme if it names none.
 func hostPort(u *url.URL) string {
-	host := strings.ToLower(u.Host)
-	for scheme, port := range map[string]string{"https": ":443", "http": ":80"} {
-		if u.Scheme == scheme {
-			host = strings.TrimSuffix(host, port)
+	port := u.Port()
+	if port == "" {
+		if port = "443"; u.Scheme == "http" {
+			port = "80"
 		}
 	}
-	return host
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }

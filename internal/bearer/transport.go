@@ -2,6 +2,7 @@ package bearer
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -69,11 +70,16 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	// Many requests have no context of their own, such as those of http.Client.Get:
 	// what they belong to is known by that of the client.
-	ctx, end := t.Trace(withValues(r.Context(), r.Context(), t.Ctx))
-	res, err := t.carry(withValues(t.Ctx, ctx, t.Ctx), r.WithContext(ctx), scopes)
-	end(err)
+	ctx, end := t.Trace(withValues(r.Context(), t.Ctx))
+	err := errUnfinished
+	defer func() { end(err) }()
+	var res *http.Response
+	res, err = t.carry(boundedBy(ctx, t.Ctx), r.WithContext(ctx), scopes)
 	return res, err
 }
+
+// errUnfinished is the error of a request whose transport panics.
+var errUnfinished = errors.New("msauth: the request was not completed")
 
 // carry makes a request with a token. Its waits for tokens are bounded by ctx too.
 func (t *Transport) carry(ctx context.Context, r *http.Request, scopes []string) (*http.Response, error) {

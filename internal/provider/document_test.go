@@ -63,7 +63,11 @@ func TestDocumentIsFetchedOnceForAll(t *testing.T) {
 			t.Errorf("Known before the first fetch: %v after %d requests", err, web.count(""))
 		}
 		web.set(otherDiscovery, func(r *http.Request) (*http.Response, error) {
-			time.Sleep(time.Second)
+			select {
+			case <-time.After(time.Second):
+			case <-r.Context().Done(): // of one caller, who does not count
+				return nil, r.Context().Err()
+			}
 			return reply(r, 200, "application/json", mustJSON(page)), nil
 		})
 		canceled, cancel := context.WithTimeout(t.Context(), time.Millisecond)

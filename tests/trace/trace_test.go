@@ -415,6 +415,80 @@ func TestASignInThatPanicsIsTraced(t *testing.T) {
 	}
 }
 
+// The transport panics, or the person goes away, in the middle of a sign-in.
+func TestASignInThatIsBrokenOffIsTraced(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		call func(r *http.Request, leave func()) (*http.Response, error)
+		want string
+		is   error
+	}{
+		{"by a panic", func(*http.Request, func()) (*http.Response, error) { panic(http.ErrAbortHandler) }, "was not completed", nil},
+		{"by the person", func(r *http.Request, leave func()) (*http.Response, error) {
+			leave()
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}, "canceled", context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rec := &record{}
+			var leave func()
+			s := testsite.NewInProcess(t, func(c *msauth.Config) {
+				base := http.DefaultTransport
+				if c.HTTPClient != nil {
+					base = c.HTTPClient.Transport
+				}
+				c.HTTPClient = &http.Client{Transport: testsite.RoundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.Method == http.MethodPost {
+						return tt.call(r, leave)
+					}
+					return base.RoundTrip(r)
+				})}
+			}, rec.use)
+			s.As(msauthtest.Ada)
+			mux := http.NewServeMux()
+			mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+				ctx, cancel := context.WithCancel(r.Context())
+				defer cancel()
+				leave = cancel
+				defer func() { _ = recover() }()
+				s.Mux.ServeHTTP(w, r.WithContext(ctx))
+			})
+			s.Current.Store(mux)
+			b := s.Browser(t)
+			b.Still().Get(b.Attempt("/"))
+			all, _ := rec.take(t)
+			if len(all) != 1 || all[0].err == nil || !strings.Contains(all[0].err.Error(), tt.want) || tt.is != nil && !errors.Is(all[0].err, tt.is) {
+				t.Errorf("operations %+v, want one that ended with %q", all, tt.want)
+			}
+		})
+	}
+}
+
+// Who declines is led back to the page, without an error page. The sign-in has failed
+// all the same.
+func TestASignInThatIsDeclinedIsTraced(t *testing.T) {
+	t.Parallel()
+	traced(t, func(t *testing.T, s *testsite.Site, rec *record) {
+		s.MS.Set(func(b *msauthtest.Behavior) {
+			b.FailAlways = map[msauthtest.Kind]msauthtest.Failure{msauthtest.Authorize: {Error: "access_denied"}}
+		})
+		b := s.Browser(t)
+		if res := b.Still().Get(b.Attempt(s.Auth.LoginURL(msauth.LoginOptions{ReturnTo: "/public/", ReturnDeclined: true}))); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("status %d", res.StatusCode)
+		}
+		all, _ := rec.take(t)
+		if len(all) != 1 {
+			t.Fatalf("operations %v", all)
+		}
+		if e, ok := errors.AsType[*msauth.AuthError](all[0].err); !ok || e.Class != msauth.ClassDeclined {
+			t.Errorf("error %v", all[0].err)
+		}
+	})
+}
+
 // Connecting an account is a sign-in that makes no session.
 func TestConnectingAnAccountIsTraced(t *testing.T) {
 	t.Parallel()
