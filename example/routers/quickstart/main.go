@@ -13,13 +13,16 @@ import (
 )
 
 func main() {
-	key, _ := base64.StdEncoding.DecodeString(os.Getenv("MSAUTH_KEY")) // openssl rand -base64 32
+	key, err := base64.StdEncoding.DecodeString(os.Getenv("MSAUTH_KEY")) // openssl rand -base64 32
+	if err != nil {
+		log.Fatal("MSAUTH_KEY: ", err)
+	}
 	auth, err := msauth.New(msauth.Config{
 		ClientID:     os.Getenv("AZURE_CLIENT_ID"),
 		ClientSecret: os.Getenv("AZURE_CLIENT_SECRET"),
 		Authority:    os.Getenv("AZURE_AUTHORITY_HOST"), // empty: Microsoft's global cloud
 		BaseURL:      "http://localhost:8080/auth",
-		Keys:         [][]byte{key}, // the first seals the cookies, all open them
+		Keys:         [][]byte{key}, // the first encrypts the cookies, all decrypt them
 	})
 	if err != nil {
 		log.Fatal(err) // names the setting that is wrong

@@ -28,7 +28,7 @@ func printed(t *testing.T, args ...string) map[string]string {
 	variables := map[string]string{}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
-		if name, value, ok := strings.Cut(lines.Text(), "="); ok && strings.HasPrefix(name, "AZURE_") {
+		if name, value, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "export "), "="); ok && strings.HasPrefix(name, "AZURE_") {
 			variables[name] = strings.Trim(value, "'")
 		}
 	}

@@ -3,8 +3,8 @@
 //
 //	go run ./msauthtest/cmd/msauthtest
 //
-// It prints the authority, that of Live Connect, the client ID and secret, and environment variables
-// to paste. It listens on loopback only: on -addr, or by default on
+// It prints the authority, that of Live Connect, the client ID and secret, and commands
+// for a shell that set the app's environment variables, with a key for its cookies. It listens on loopback only: on -addr, or by default on
 // localhost:9090 or, if that is in use, on a free port.
 //
 // The flag -role gives a person, named by sign-in name or by first name, an app
@@ -194,6 +194,9 @@ func giveRoles(ms *msauthtest.Server, roles []string) error {
 	return nil
 }
 
+// quoted returns a text as one word for a shell.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
 // run serves until ctx is done.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
@@ -213,13 +216,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := giveRoles(ms, o.roles); err != nil {
 		return err
 	}
-	secret, proof := ms.ClientSecret, "AZURE_CLIENT_SECRET='"+ms.ClientSecret+"'"
+	secret, proof := ms.ClientSecret, "AZURE_CLIENT_SECRET="+quoted(ms.ClientSecret)
 	if o.clientSecretFile != "" { // who keeps it in a file does not want it in a log
 		path, err := filepath.Abs(o.clientSecretFile)
 		if err != nil {
 			return fmt.Errorf("-client-secret-file: %w", err)
 		}
-		secret, proof = "in "+path, "AZURE_CLIENT_SECRET_FILE='"+path+"'"
+		secret, proof = "in "+path, "AZURE_CLIENT_SECRET_FILE="+quoted(path)
 	}
 	if o.certificate != "" {
 		cert, path, err := certificate(o.certificate)
@@ -227,7 +230,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return fmt.Errorf("-certificate: %w", err)
 		}
 		ms.AddCertificate(cert)
-		proof = "AZURE_CLIENT_CERTIFICATE_PATH='" + path + "'"
+		proof = "AZURE_CLIENT_CERTIFICATE_PATH=" + quoted(path)
 	}
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.AccessTokenLifetime = o.lifetime
@@ -248,13 +251,16 @@ Client id      %[2]s
 Client secret  %[3]s
 Redirect URI   %[6]s
 
-AZURE_AUTHORITY_HOST=%[1]s/
-AZURE_TENANT_ID=common
-AZURE_CLIENT_ID=%[2]s
-%[4]s
+Paste these into the shell that is to start your app:
+
+export AZURE_AUTHORITY_HOST=%[1]s/
+export AZURE_TENANT_ID=common
+export AZURE_CLIENT_ID=%[7]s
+export %[4]s
+export MSAUTH_KEY=$(openssl rand -base64 32)
 
 Ctrl-C ends it.
-`, ms.URL, ms.ClientID, secret, proof, ms.LiveAuthority(), redirectURIs)
+`, ms.URL, ms.ClientID, secret, proof, ms.LiveAuthority(), redirectURIs, quoted(ms.ClientID))
 
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,11 +31,11 @@ func TestRun(t *testing.T) {
 		var authority, id, live string
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			if v, ok := strings.CutPrefix(lines.Text(), "AZURE_AUTHORITY_HOST="); ok {
+			if v, ok := strings.CutPrefix(lines.Text(), "export AZURE_AUTHORITY_HOST="); ok {
 				authority = v
 			}
-			if v, ok := strings.CutPrefix(lines.Text(), "AZURE_CLIENT_ID="); ok {
-				id = v
+			if v, ok := strings.CutPrefix(lines.Text(), "export AZURE_CLIENT_ID="); ok {
+				id = strings.Trim(v, "'")
 			}
 			if v, ok := strings.CutPrefix(lines.Text(), "Live Connect "); ok {
 				live = strings.TrimSpace(v)
@@ -63,6 +64,65 @@ func TestRun(t *testing.T) {
 		go io.Copy(io.Discard, out)
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", addr, err)
+		}
+	}
+}
+
+// What it prints can be pasted into a shell: the program that this starts has the
+// variables then.
+func TestPrintsWhatAShellExports(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "app's.pem")
+	for _, test := range []struct {
+		args []string
+		want map[string]string
+	}{
+		{[]string{"-client-secret", "it~is.a-secret"}, map[string]string{"AZURE_CLIENT_SECRET": "it~is.a-secret"}},
+		{[]string{"-client-secret", `it's $HOME "here"`}, map[string]string{"AZURE_CLIENT_SECRET": `it's $HOME "here"`}},
+		{[]string{"-certificate", secret}, map[string]string{"AZURE_CLIENT_CERTIFICATE_PATH": secret}},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		out, in := io.Pipe()
+		done := make(chan error, 1)
+		go func() {
+			done <- run(ctx, append(test.args, "-addr", "localhost:0", "-client-id", "the-client"), in, io.Discard)
+			in.Close()
+		}()
+		var script strings.Builder
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
+			if strings.HasPrefix(lines.Text(), "export ") {
+				script.WriteString(lines.Text() + "\n")
+			}
+		}
+		cancel()
+		go io.Copy(io.Discard, out)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		// env is another program, which sees exported variables only.
+		shell := exec.CommandContext(t.Context(), "sh", "-c", script.String()+"env -0")
+		shell.Env = []string{"PATH=" + os.Getenv("PATH")}
+		printed, err := shell.Output()
+		if err != nil {
+			t.Fatalf("sh: %v (it needs openssl: scripts/setup, or apt-get install -y openssl)\n%s", err, script.String())
+		}
+		got := map[string]string{}
+		for variable := range strings.SplitSeq(string(printed), "\x00") {
+			name, value, _ := strings.Cut(variable, "=")
+			got[name] = value
+		}
+		if key, err := base64.StdEncoding.DecodeString(got["MSAUTH_KEY"]); err != nil || len(key) != 32 {
+			t.Errorf("%q: MSAUTH_KEY has %d bytes, %v", test.args, len(key), err)
+		}
+		test.want["AZURE_CLIENT_ID"], test.want["AZURE_TENANT_ID"] = "the-client", "common"
+		for name, want := range test.want {
+			if got[name] != want {
+				t.Errorf("%q: %s is %q, want %q", test.args, name, got[name], want)
+			}
+		}
+		if !strings.HasPrefix(got["AZURE_AUTHORITY_HOST"], "http://localhost:") {
+			t.Errorf("%q: AZURE_AUTHORITY_HOST is %q", test.args, got["AZURE_AUTHORITY_HOST"])
 		}
 	}
 }
@@ -113,7 +173,7 @@ func started(t *testing.T, args ...string) string {
 	})
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), "AZURE_AUTHORITY_HOST="); ok {
+		if v, ok := strings.CutPrefix(lines.Text(), "export AZURE_AUTHORITY_HOST="); ok {
 			go io.Copy(io.Discard, out)
 			return strings.TrimSuffix(v, "/")
 		}
@@ -262,7 +322,7 @@ func TestInAContainer(t *testing.T) {
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
 		text += lines.Text() + "\n"
 	}
-	for _, want := range []string{"AZURE_AUTHORITY_HOST=http://stand-in.localhost:9090/\n", "AZURE_CLIENT_SECRET_FILE='" + secret + "'\n"} {
+	for _, want := range []string{"export AZURE_AUTHORITY_HOST=http://stand-in.localhost:9090/\n", "export AZURE_CLIENT_SECRET_FILE='" + secret + "'\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
