@@ -38,11 +38,55 @@ func compose(t *testing.T, profiles ...string) *types.Project {
 	return project
 }
 
+// Without an .env that says where, nothing can be reached from the network, and there is
+// no stand-in.
+func TestComposeDefaults(t *testing.T) {
+	t.Parallel()
+	dir, err := filepath.Abs(filepath.Join(root, "deploy/compose"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")},
+		cli.WithWorkingDirectory(dir), cli.WithEnv([]string{"AZURE_CLIENT_ID=id", "SITE_URL=https://site.example"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range project.Services {
+		if name == "stand-in" {
+			t.Error("the stand-in runs")
+		}
+		for _, port := range s.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s: port %s can be reached from the network", name, port.Published)
+			}
+		}
+	}
+	if authority := project.Services["app1"].Environment["AZURE_AUTHORITY_HOST"]; authority == nil || *authority != "" {
+		t.Errorf("the authority is %v", authority)
+	}
+}
+
 // What shuts a server down must fit into what it is given for that.
 const (
 	requestTime = 10 * time.Second // of webapp.Serve
 	closeTime   = 20 * time.Second
 )
+
+// The times above are those of the program.
+func TestTimesOfServe(t *testing.T) {
+	t.Parallel()
+	source := read(t, "example/internal/webapp/webapp.go")
+	for name, want := range map[string]time.Duration{"requestTime": requestTime, "closeTime": closeTime} {
+		m := regexp.MustCompile(name + ` += (\d+) \* time\.Second`).FindStringSubmatch(source)
+		if m == nil || m[1]+"s" != want.String() {
+			t.Errorf("%s is %q in webapp.go, want %v", name, m, want)
+		}
+	}
+}
 
 // The file is one of Docker Compose, nothing in it can do more than it must, and its
 // parts fit each other.
@@ -83,6 +127,14 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s: port %s can be reached from the network", name, port.Published)
 			}
 		}
+		if s.MemLimit == 0 {
+			t.Errorf("%s may take all memory", name)
+		}
+		for _, dir := range s.Tmpfs {
+			if !strings.Contains(dir, ",size=") {
+				t.Errorf("%s: %s may take half of the memory", name, dir)
+			}
+		}
 		for _, v := range s.Volumes {
 			if !v.ReadOnly {
 				t.Errorf("%s can write to %s", name, v.Source)
@@ -92,6 +144,11 @@ func TestCompose(t *testing.T) {
 			}
 			if info, err := os.Stat(v.Source); err != nil || info.IsDir() {
 				t.Errorf("%s: %s: %v", name, v.Source, err)
+			}
+		}
+		for _, arg := range slices.Concat(s.Command, s.Entrypoint) { // ps shows it
+			if regexp.MustCompile(`(?i)(secret|pass(word)?|key)=|requirepass|masterauth`).MatchString(arg) {
+				t.Errorf("%s: a secret is in the command: %s", name, arg)
 			}
 		}
 		for variable, value := range s.Environment {

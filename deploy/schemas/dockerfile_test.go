@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func TestDockerfile(t *testing.T) {
 	if _, wrong := dockerfile(t, "FROM scratch as a\nMAINTAINER me\n"); len(wrong) == 0 {
 		t.Error("the rules of BuildKit find nothing in a bad one")
 	}
-	byName := map[string]instructions.Stage{}
+	byName, exposed := map[string]instructions.Stage{}, map[string]string{}
 	for _, s := range stages {
 		byName[s.Name] = s
 	}
@@ -99,6 +100,18 @@ func TestDockerfile(t *testing.T) {
 				if got := strings.Join(c.Health.Test, " "); got != "CMD /replicas health" {
 					t.Errorf("the health check is %q", got)
 				}
+			case *instructions.StopSignalCommand:
+				if c.Signal != "SIGTERM" {
+					t.Errorf("%s is stopped by %s", name, c.Signal)
+				}
+			case *instructions.ExposeCommand:
+				exposed[name] = strings.Join(c.Ports, " ")
+			case *instructions.EnvCommand:
+				for _, e := range c.Env {
+					if host, port, _ := strings.Cut(e.Value, ":"); host != "" || !slices.Contains([]string{"8080", "9464"}, port) {
+						t.Errorf("%s: %s: nobody reaches it from outside of the container, or by another port", name, e.String())
+					}
+				}
 			case *instructions.CopyCommand:
 				if c.From != "build" || c.DestPath != program {
 					t.Errorf("%s has %s of %s", name, c.DestPath, c.From)
@@ -111,6 +124,9 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("%s: health check %t", name, health)
 		}
 	}
+	if exposed["app"] != "8080 9464" {
+		t.Errorf("the ports are %v", exposed)
+	}
 	if last := stages[len(stages)-1].Name; last != "app" {
 		t.Errorf("by default %s is built", last)
 	}
@@ -120,6 +136,7 @@ func TestDockerfile(t *testing.T) {
 var built struct {
 	once sync.Once
 	dir  string
+	all  bool
 }
 
 func images(t *testing.T) (dir string) {
@@ -129,6 +146,7 @@ func images(t *testing.T) (dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		built.dir = out
 		from := buildContext(t)
 		commands := builds(t)
 		if len(commands) != 3 {
@@ -145,9 +163,9 @@ func images(t *testing.T) (dir string) {
 				t.Fatalf("%s: %v\n%s", command, err, text)
 			}
 		}
-		built.dir = out
+		built.all = true
 	})
-	if built.dir == "" {
+	if !built.all {
 		t.Fatal("the programs were not built")
 	}
 	return built.dir

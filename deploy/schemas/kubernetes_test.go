@@ -201,7 +201,7 @@ func TestKubernetes(t *testing.T) {
 						t.Errorf("%s: the Secret %s has no entry %s: %q", name, v.Secret.SecretName, item.Key, entries)
 					}
 				}
-				if *v.Secret.DefaultMode&0o007 != 0 || spec.SecurityContext.FSGroup == nil {
+				if group := spec.SecurityContext.FSGroup; *v.Secret.DefaultMode&0o007 != 0 || group == nil || *group != *spec.SecurityContext.RunAsGroup {
 					t.Errorf("%s: the files of %s have mode %o", name, v.Name, *v.Secret.DefaultMode)
 				}
 			case v.ConfigMap != nil && configs[v.ConfigMap.Name] == nil:
@@ -397,6 +397,18 @@ func TestKeyRotation(t *testing.T) {
 	if job.Spec.ConcurrencyPolicy != batchv1.ForbidConcurrent {
 		t.Error("two may run at a time")
 	}
+	// A step a night. An old key opens for longer than any session lasts, by default, and
+	// a new one waits until every pod has it.
+	if !regexp.MustCompile(`^\d+ \d+ \* \* \*$`).MatchString(job.Spec.Schedule) {
+		t.Errorf("it runs at %q", job.Spec.Schedule)
+	}
+	of := func(name string) time.Duration { return duration(t, args[slices.Index(args, name)+1]) }
+	if keep, maxAge := of("-keep"), 7*24*time.Hour; keep < maxAge+24*time.Hour {
+		t.Errorf("an old key opens for %v, and sessions last %v", keep, maxAge)
+	}
+	if wait := of("-wait"); wait < 12*time.Hour || wait > 23*time.Hour {
+		t.Errorf("a new key waits for %v, and the next run comes in a day", wait)
+	}
 	// It says that there is no Kubernetes here: whatever is before that is right.
 	if out, err := contained(t, "rotatekeys", nil, nil, args...).CombinedOutput(); err == nil || !strings.Contains(string(out), "this is not a pod") {
 		t.Errorf("%v\n%s", err, out)
@@ -404,6 +416,28 @@ func TestKeyRotation(t *testing.T) {
 	app := named(t, all, "app", func(d *appsv1.Deployment) string { return d.Name })
 	if app.Spec.Template.Spec.Volumes[0].Secret.SecretName != secret {
 		t.Errorf("the job changes %s, which the app does not read", secret)
+	}
+}
+
+// Redis hears the app and nobody else, and says nothing by itself. Nothing connects to
+// the job. To those who look, an empty list means "nobody", and a missing type "anybody".
+func TestNetworkPolicies(t *testing.T) {
+	t.Parallel()
+	all := objects(t)
+	ingress, egress := networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
+	redis := named(t, all, "redis", func(p *networkingv1.NetworkPolicy) string { return p.Name }).Spec
+	if !slices.Contains(redis.PolicyTypes, ingress) || !slices.Contains(redis.PolicyTypes, egress) || len(redis.Egress) != 0 {
+		t.Errorf("redis: %v, to %v", redis.PolicyTypes, redis.Egress)
+	}
+	if len(redis.Ingress) != 1 || len(redis.Ingress[0].From) != 1 || len(redis.Ingress[0].Ports) != 1 {
+		t.Fatalf("redis: %+v", redis.Ingress)
+	}
+	if from := redis.Ingress[0].From[0]; from.IPBlock != nil || from.NamespaceSelector != nil || from.PodSelector.MatchLabels["app.kubernetes.io/name"] != "app" {
+		t.Errorf("redis: from %+v", from)
+	}
+	job := named(t, all, "rotatekeys", func(p *networkingv1.NetworkPolicy) string { return p.Name }).Spec
+	if !slices.Equal(job.PolicyTypes, []networkingv1.PolicyType{ingress}) || len(job.Ingress) != 0 {
+		t.Errorf("rotatekeys: %v, from %v", job.PolicyTypes, job.Ingress)
 	}
 }
 

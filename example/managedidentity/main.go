@@ -23,34 +23,45 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"log/slog"
 	"net/http"
-	"os"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"example.com/msauth"
+	"example.com/msauth/example/internal/webapp"
 )
 
-func main() {
-	app, err := newApp(os.Getenv)
+func main() { webapp.Main(run) }
+
+// run serves the app until ctx is done, which it is when the platform ends the program:
+// requests are finished, and token requests under way.
+func run(ctx context.Context, getenv func(string) string, out io.Writer, log *slog.Logger) error {
+	auth, handler, err := newApp(getenv)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	log.Fatal(http.ListenAndServe(":"+cmp.Or(os.Getenv("PORT"), "8080"), app))
+	listener, err := webapp.Listen(":"+cmp.Or(getenv("PORT"), "8080"), "go run .")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	return webapp.Serve(ctx, listener, handler, auth.Close, out, log)
 }
 
 // newApp makes the app.
-func newApp(getenv func(string) string) (http.Handler, error) {
+func newApp(getenv func(string) string) (*msauth.Middleware, http.Handler, error) {
 	proof, err := managedIdentity(getenv("MANAGED_IDENTITY_CLIENT_ID"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := base64.StdEncoding.DecodeString(getenv("MSAUTH_KEY"))
 	if err != nil {
-		return nil, errors.New("MSAUTH_KEY is not base64") // err would show part of it
+		return nil, nil, errors.New("MSAUTH_KEY is not base64") // err would show part of it
 	}
 	auth, err := msauth.New(msauth.Config{
 		ClientID:    getenv("AZURE_CLIENT_ID"),
@@ -61,13 +72,13 @@ func newApp(getenv func(string) string) (http.Handler, error) {
 		Keys:        [][]byte{key},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", auth)
 	mux.Handle("/healthz", ready(auth))
 	mux.Handle("/", auth.Require(http.HandlerFunc(hello)))
-	return mux, nil
+	return auth, mux, nil
 }
 
 // managedIdentity returns the credential that a user-assigned managed identity

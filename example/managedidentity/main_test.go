@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -87,7 +90,7 @@ func newSite(t *testing.T, a *azure, app func(base string, ms *msauthtest.Server
 // configured makes the app of this example from variables.
 func configured(t *testing.T, a *azure) func(base string, ms *msauthtest.Server) http.Handler {
 	return func(base string, ms *msauthtest.Server) http.Handler {
-		handler, err := newApp(func(name string) string {
+		_, handler, err := newApp(func(name string) string {
 			return map[string]string{
 				"AZURE_CLIENT_ID": ms.ClientID, "AZURE_AUTHORITY_HOST": ms.URL, "MANAGED_IDENTITY_CLIENT_ID": a.identity,
 				"MSAUTH_BASE_URL": base, "MSAUTH_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
@@ -226,9 +229,74 @@ func TestSettings(t *testing.T) {
 		{map[string]string{"MANAGED_IDENTITY_CLIENT_ID": "id", "MSAUTH_KEY": "????"}, "MSAUTH_KEY is not base64"},
 		{map[string]string{"MANAGED_IDENTITY_CLIENT_ID": "id"}, "Config.ClientID"},
 	} {
-		_, err := newApp(func(name string) string { return tt.env[name] })
+		err := run(t.Context(), func(name string) string { return tt.env[name] }, io.Discard, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "????") {
 			t.Errorf("%v: error %v, want %q in it", tt.env, err, tt.want)
 		}
+	}
+}
+
+// When the platform ends the program it finishes a request that it has begun.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	ms := msauthtest.NewServer()
+	t.Cleanup(ms.Close)
+	asked, release := make(chan struct{}, 100), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-release
+		ms.ServeHTTP(w, r)
+	}))
+	t.Cleanup(slow.Close)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	free.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, func(name string) string {
+			return map[string]string{
+				"AZURE_CLIENT_ID": ms.ClientID, "AZURE_AUTHORITY_HOST": slow.URL, "MANAGED_IDENTITY_CLIENT_ID": "id",
+				"MSAUTH_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "PORT": port,
+			}[name]
+		}, io.Discard, slog.New(slog.DiscardHandler))
+	}()
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("it does not listen")
+		}
+	}
+	answered := make(chan int, 1)
+	go func() {
+		defer close(answered)
+		res, err := http.Get("http://127.0.0.1:" + port + "/healthz") // asks the provider
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		res.Body.Close()
+		answered <- res.StatusCode
+	}()
+	<-asked
+	stop()
+	select {
+	case err := <-ended:
+		t.Fatalf("it has ended in the middle of a request: %v, %d", err, <-answered)
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(release)
+	if status := <-answered; status == 0 {
+		t.Errorf("the request has status %d", status)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
