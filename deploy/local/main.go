@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -157,11 +158,11 @@ func announce(out io.Writer, s *site.Site, log string) {
 The site         %s
 Trust its CA     %s
   one browser    import the file as an authority (Firefox and Chrome: Settings, Privacy and security, Certificates)
-  curl           curl --cacert %[2]s %[1]s/
+  curl           curl --cacert %[5]s %[1]s/
 The stand-in     %[3]s  (plays Microsoft: any account, no password; this computer only)
 Log              %[4]s
 
-`, s.URL, s.CA, s.StandIn, log)
+`, s.URL, s.CA, s.StandIn, log, word(s.CA))
 	for _, srv := range s.Servers {
 		fmt.Fprintf(out, "%-8s process %-7d pages http://%s  metrics http://%s/metrics\n", srv.Name, srv.PID(), srv.Addr, srv.Metrics)
 	}
@@ -170,16 +171,37 @@ Log              %[4]s
 			fmt.Fprintf(out, "%-8s process %d\n", p.Name, p.PID())
 		}
 	}
+	var env, metrics []string
+	for _, variable := range append([]string{"SSL_CERT_FILE=" + s.CA}, s.Env...) {
+		env = append(env, word(variable))
+	}
+	for _, srv := range s.Servers {
+		metrics = append(metrics, srv.Metrics)
+	}
 	fmt.Fprintf(out, `
 Check the set-up, in another terminal:
 
-  env SSL_CERT_FILE=%s \
-    %s \
+  env %s \
+    MSAUTH_SCOPES=User.Read \
     go run ./cmd/msauth-check
+
+Look at the sign-ins in the metrics, which each server counts for itself:
+
+  for address in %s; do echo $address; curl -s http://$address/metrics | grep '^msauth_sign_ins_total'; done
 
 End a server, as a deployment does: kill %d. It starts again, and nobody notices.
 Ctrl-C ends everything.
-`, s.CA, strings.Join(append(s.Env, "MSAUTH_SCOPES=User.Read"), " \\\n    "), s.Servers[0].PID())
+`, strings.Join(env, " \\\n    "), strings.Join(metrics, " "), s.Servers[0].PID())
+}
+
+var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// word returns a text as one word for a shell.
+func word(text string) string {
+	if plain.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // tail returns the last lines of a program in the log.

@@ -43,7 +43,7 @@ type running struct {
 
 var (
 	siteLine   = regexp.MustCompile(`(?m)^The site +(\S+)$`)
-	caLine     = regexp.MustCompile(`(?m)^Trust its CA +(\S+)$`)
+	caLine     = regexp.MustCompile(`(?m)^Trust its CA +(.+)$`)
 	serverLine = regexp.MustCompile(`(?m)^app(\d) +process (\d+) +pages (\S+) +metrics (\S+)$`)
 	otherLine  = regexp.MustCompile(`(?m)^(stand-in|redis|nginx) +process (\d+)$`)
 	clientLine = regexp.MustCompile(`AZURE_CLIENT_ID=(\S+)`)
@@ -228,7 +228,10 @@ func (p *person) everywhere(what, want string) {
 }
 
 // checkCommand is what is printed for the check.
-var checkCommand = regexp.MustCompile(`(?s)env SSL_CERT_FILE=.*?msauth-check\n`)
+var checkCommand = regexp.MustCompile(`(?s)env '?SSL_CERT_FILE=.*?msauth-check\n`)
+
+// metricsCommand is what is printed for the metrics.
+var metricsCommand = regexp.MustCompile(`for address in .*; done`)
 
 func scrape(t *testing.T, address string) string {
 	t.Helper()
@@ -345,7 +348,7 @@ func (r *running) runsAgain(name string, before int) int {
 // server knows them. Nobody notices that a server is killed, or that all are restarted
 // one by one: every page comes, and every session lasts. A sign-out holds at all servers.
 func TestDeployment(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "it's a directory")
 	r := start(t, dir, "-lifetime", "6s")
 	ada := r.signIn(msauthtest.Ada)
 	ada.everywhere("signed in", "Ada Lindqvist")
@@ -408,6 +411,11 @@ func TestDeployment(t *testing.T) {
 	}
 	if signIns < 2 || renewals < 1 { // since the servers were restarted
 		t.Errorf("%v sign-ins and %v renewals were measured", signIns, renewals)
+	}
+
+	loop, err := exec.Command("sh", "-c", metricsCommand.FindString(r.out.String())).CombinedOutput()
+	if strings.Count(string(loop), "127.0.0.1:") != 3 || !strings.Contains(string(loop), "\nmsauth_sign_ins_total{") {
+		t.Errorf("the metrics: %v\n%s", err, loop)
 	}
 
 	// Whatever else ends is noticed and started again, and people can sign in.
