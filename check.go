@@ -30,8 +30,11 @@ const (
 // complete sets defaults, normalizes the fields, and returns an error for a
 // configuration that cannot work.
 func (c *Config) complete() (base *url.URL, err error) {
-	if c.ClientID == "" || strings.ContainsFunc(c.ClientID, notPrintable) {
-		return nil, fieldError("ClientID", "must be the application (client) id of the app registration")
+	switch {
+	case c.ClientID == "":
+		return nil, fieldError("ClientID", "is empty: must be the application (client) ID of the app registration")
+	case strings.ContainsFunc(c.ClientID, notPrintable):
+		return nil, fieldError("ClientID", "has a space, a line break or a letter that is not ASCII: must be the application (client) ID of the app registration")
 	}
 	if err = c.completeCredentials(); err != nil {
 		return nil, err
@@ -49,6 +52,9 @@ func (c *Config) complete() (base *url.URL, err error) {
 		return nil, err
 	}
 	for host := range c.TokenHosts {
+		if host == "" {
+			return nil, fieldError("TokenHosts", "has an empty host: must be a host or host:port, such as api.example.com")
+		}
 		u, err := url.Parse("https://" + host)
 		if err != nil || u.Host != host || u.Hostname() == "" || !web.IsASCII(host) || strings.HasSuffix(u.Hostname(), ".") || strings.Contains(host, "*") {
 			return nil, fieldError("TokenHosts", "has %q: must be a host or host:port, such as api.example.com", host)
@@ -179,6 +185,9 @@ func (c *Config) completeProvider() error {
 	}
 	c.AllowedTenants = slices.Clone(c.AllowedTenants)
 	for i, id := range c.AllowedTenants {
+		if id == "" {
+			return emptyEntry("AllowedTenants", i, "must be a tenant ID (a GUID)")
+		}
 		if !provider.GUIDForm.MatchString(id) {
 			return fieldError("AllowedTenants", "has %q, which is not a tenant id (a GUID)", id)
 		}
@@ -242,9 +251,11 @@ func (c *Config) completeScopes() error {
 	case c.Issuer == "":
 		wanted = []string{"User.Read"}
 	}
-	for _, s := range wanted {
+	for i, s := range wanted {
 		ofLive := len(s) > 3 && strings.EqualFold(s[:3], "wl.")
 		switch {
+		case s == "":
+			return emptyEntry("Scopes", i, "must be a scope, such as User.Read")
 		case !provider.ScopeForm.MatchString(s):
 			return fieldError("Scopes", "has %q: must be one scope per entry, without spaces", s)
 		case ofLive && live:
@@ -273,8 +284,11 @@ func (c *Config) completeSession() error {
 	if c.CookieBudget < 1024 || c.CookieBudget > largestCookieBudget {
 		return fieldError("CookieBudget", "is %d: must be 1024 to %d bytes", c.CookieBudget, largestCookieBudget)
 	}
-	for _, name := range c.Claims {
-		if name == "" || len(name) > 100 {
+	for i, name := range c.Claims {
+		if name == "" {
+			return emptyEntry("Claims", i, "must be the name of a claim")
+		}
+		if len(name) > 100 {
 			return fieldError("Claims", "has %q: must be the name of a claim, of at most 100 bytes", name)
 		}
 	}
@@ -357,6 +371,9 @@ func (c *Config) tokenHosts(rules provider.Scopes) (map[string][]string, error) 
 	}
 	seen := map[string]bool{}
 	for host, scopes := range c.TokenHosts {
+		if slices.Contains(scopes, "") {
+			return nil, fieldError("TokenHosts", "%q: a scope is empty: must be a scope, such as api://orders/Orders.Read", host)
+		}
 		scopes, err := rules.Check(scopes)
 		if err != nil {
 			return nil, fieldError("TokenHosts", "%q: %v", host, err)

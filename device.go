@@ -33,7 +33,7 @@ const (
 // DeviceStats counts what became of [Config.DeviceBinding], for [Stats.Devices].
 type DeviceStats struct {
 	// Offered counts the sign-ins that offered to bind the session, Registered the
-	// sessions that were bound, and Refreshed later proofs of a device.
+	// sessions that were bound, and Refreshed proofs of a device after that.
 	Offered, Registered, Refreshed uint64
 	// Refused counts the registrations and proofs that were refused, by reason:
 	//
@@ -48,7 +48,7 @@ type DeviceStats struct {
 	// of its device and were served as if nobody were signed in, by what the bound
 	// cookie was: "missing", "expired", "forged" or "of another session".
 	Unproved map[string]uint64
-	// Skipped counts those of them for which the browser says why it got no proof
+	// Skipped counts the requests of Unproved for which the browser gives a reason
 	// (header Secure-Session-Skipped): "unreachable", "server_error",
 	// "quota_exceeded" or "other". Anybody can send that: it admits nobody.
 	Skipped map[string]uint64

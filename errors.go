@@ -217,3 +217,8 @@ var sentinels = []struct{ below, public error }{
 func fieldError(field, format string, args ...any) error {
 	return fmt.Errorf("msauth: Config.%s %s", field, fmt.Sprintf(format, args...))
 }
+
+// emptyEntry is an error of [New] about an entry of a list in Config.
+func emptyEntry(field string, i int, want string) error {
+	return fieldError(fmt.Sprintf("%s[%d]", field, i), "is empty: %s", want)
+}

@@ -20,8 +20,10 @@ import (
 
 // Stats are the counts of a Middleware since it was made, for metrics.
 type Stats struct {
-	// SignIns counts the sessions made, and SignOuts those that users ended, here
-	// or at Microsoft.
+	// SignIns counts the sessions made. SignOuts counts sign-outs: by users, here or
+	// at Microsoft, and by the app, with [Middleware.SignOutUser] and
+	// [Middleware.SignOutSession]. One that ends all sessions of an account counts
+	// once, and only in the process that it came to.
 	SignIns, SignOuts uint64
 	// SignInsRefused counts the sign-ins that could not begin, or ended on an
 	// error page.
@@ -202,10 +204,12 @@ func (e *events) signedOut(ctx context.Context, rec *session.Record) {
 }
 
 func (e *events) userSignedOut(ctx context.Context, user string, everywhere bool) {
+	e.count(func(s *Stats) { s.SignOuts++ })
 	e.log.InfoContext(ctx, "msauth: all sessions of an account ended", "event", "user_signed_out", "user", web.OneLine(user, 200), "all_processes", everywhere)
 }
 
 func (e *events) sessionSignedOut(ctx context.Context, user string) {
+	e.count(func(s *Stats) { s.SignOuts++ })
 	e.log.InfoContext(ctx, "msauth: a session of an account ended", "event", "session_signed_out", "user", web.OneLine(user, 200))
 }
 

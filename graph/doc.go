@@ -5,7 +5,7 @@
 //	s, _ := msauth.FromContext(r.Context())
 //	c := graph.New(s.Client(r.Context()), graph.DefaultBase)
 //	me, err := graph.Get[graph.User](r.Context(), c, "me")
-//	if auth.Challenge(w, r, err) { // only the person can help, and is asked
+//	if auth.Challenge(w, r, err) { // only the user can help, and is asked
 //		return
 //	}
 //

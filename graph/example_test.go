@@ -42,7 +42,7 @@ func Example() {
 		c := graph.New(s.Client(r.Context()), graph.DefaultBase)
 		me, err := graph.Get[graph.User](r.Context(), c, "me", graph.Query{Select: []string{"displayName", "jobTitle"}})
 		switch {
-		case auth.Challenge(w, r, err): // only the person can help, and is asked
+		case auth.Challenge(w, r, err): // only the user can help, and is asked
 		case err != nil:
 			http.Error(w, "Microsoft is not responding.", http.StatusBadGateway)
 		default:

@@ -123,6 +123,7 @@ var faults = []planted{
 	{name: "keys, and a file of them", plant: func(w *world) { w.env["MSAUTH_KEY_FILES"] = w.file("keys", []byte(w.env["MSAUTH_KEYS"])) }, id: "keys-invalid", what: "cannot be combined", remedy: "openssl rand -base64 32"},
 	{name: "a port that is none", plant: env("PORT", "eighty"), id: "setting-invalid", what: `PORT is "eighty"`, remedy: "what the message names"},
 	{name: "neither true nor false", plant: env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "yes"), id: "setting-invalid", what: "must be 1, true, 0 or false", remedy: "what the message names"},
+	{name: "a proxy whose password breaks its URL", plant: env("HTTPS_PROXY", "http://me:proxy-%zz-password@proxy.example:3128"), id: "setting-invalid", what: "HTTPS_PROXY is not a URL", remedy: "what the message names"},
 
 	// The network.
 	{name: "a host that does not exist", plant: env("AZURE_AUTHORITY_HOST", "https://login.nowhere.invalid"), id: "host-unresolved", what: "login.nowhere.invalid", remedy: "DNS"},
@@ -131,6 +132,20 @@ var faults = []planted{
 	{name: "a host that drips", plant: atMicrosoft(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { drip(rw, r) }), id: "host-silent", what: "not complete", remedy: "holds answers back"},
 	{name: "a TLS handshake that hangs", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "https://" + silentAddress(w.t) }, id: "host-silent", what: "TLS handshake was not finished", remedy: "drops packets"},
 	{name: "a host that hangs up", plant: answer(msauthtest.Discovery, msauthtest.Failure{Close: true}), id: "host-unreachable", what: "closes connections", remedy: "firewall"},
+	{name: "a firewall that looks at names", plant: func(w *world) {
+		w.hosts["login.microsoftonline.com:443"] = hangUpAddress(w.t)
+		w.env["AZURE_AUTHORITY_HOST"] = ""
+	}, id: "host-unreachable", what: "in the TLS handshake", remedy: "firewall"},
+	{name: "a server of something else", plant: func(w *world) { w.env["AZURE_AUTHORITY_HOST"] = "http://" + sshAddress(w.t) }, id: "host-unreachable", what: "gives no answer of HTTP", remedy: "firewall"},
+	{name: "a clock from before the certificate", plant: func(w *world) {
+		other := tlsServer(w.t, http.NotFoundHandler())
+		w.transport.TLSClientConfig = other.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		w.transport.TLSClientConfig.Time = func() time.Time { return time.Unix(0, 0).Add(-time.Hour) }
+		w.hosts["login.example.com:443"] = other.Listener.Addr().String()
+		w.env["AZURE_AUTHORITY_HOST"] = "https://login.example.com"
+	}, id: "tls-failed", what: "not yet valid", remedy: "clock is right"},
+	{name: "a host that hangs up in the middle", plant: atMicrosoft(broken), id: "host-unreachable", what: "in the middle of an answer", remedy: "firewall"},
+	{name: "a document that is cut", plant: answer(msauthtest.Discovery, msauthtest.Failure{Status: 200, Body: `{"issuer":`, Header: http.Header{"Content-Type": {"application/json"}}}), id: "discovery-failed", what: "not JSON", remedy: "it must show JSON"},
 	{name: "a proxy that is down", plant: func(w *world) { w.proxy("http://" + closedAddress(w.t)) }, id: "proxy-failed", what: "connection refused", remedy: "HTTPS_PROXY"},
 	{name: "a proxy that wants a password", plant: func(w *world) { w.proxy(refusingProxy(w.t, http.StatusProxyAuthRequired)) }, id: "proxy-failed", what: "Proxy Authentication Required", remedy: "user name and password"},
 	{name: "TLS that is intercepted", plant: func(w *world) {
@@ -148,6 +163,11 @@ var faults = []planted{
 		w.env["AZURE_AUTHORITY_HOST"] = ""
 	}, id: "tls-failed", what: "handshake", remedy: "openssl s_client"},
 	{name: "a slow clock", plant: shiftClock(10 * time.Minute), id: "clock-off", what: "slow", remedy: "timedatectl set-ntp true"},
+	{name: "a clock that spoils assertions", parts: []part{certificate}, plant: func(w *world) {
+		shiftClock(-10 * time.Minute)(w)
+		answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{700024}})(w)
+	}, id: "clock-off", what: "fast", remedy: "chrony"},
+	{name: "a clock from long ago", plant: shiftClock(73000*24*time.Hour + time.Hour), id: "clock-off", what: "000 days slow", remedy: "timedatectl set-ntp true"},
 	{name: "a fast clock", parts: []part{certificate}, plant: shiftClock(-10 * time.Minute), id: "clock-off", what: "fast", remedy: "chrony"},
 
 	// What the provider publishes.
@@ -156,7 +176,7 @@ var faults = []planted{
 		c.Tenant, c.ClientID = c.ClientID, msauthtest.TenantContoso
 		w.env["AZURE_TENANT_ID"], w.env["AZURE_CLIENT_ID"] = c.Tenant, c.ClientID
 	}}, id: "tenant-unknown", remedy: "which is not the client ID", numbers: []int{90002}},
-	{name: "a captive portal", plant: answer(msauthtest.Discovery, page(200, "<title>Welcome to our Wi-Fi</title>")), id: "discovery-failed", what: "captive portal", remedy: "it must show JSON"},
+	{name: "a captive portal", plant: answer(msauthtest.Discovery, page(200, "<title>Welcome to our Wi-Fi</title>")), id: "discovery-failed", what: "and the provider?", remedy: "it must show JSON"},
 	{name: "an endless document", plant: answer(msauthtest.Discovery, msauthtest.Failure{Handler: endless}), id: "discovery-failed", what: "too large", remedy: "it must show JSON"},
 	{name: "a document that is moved", plant: answer(msauthtest.Discovery, msauthtest.Failure{Status: 302, Header: http.Header{"Location": {"https://elsewhere.example/"}}}), id: "discovery-failed", what: "redirects", remedy: "in a browser on this machine"},
 	{name: "another issuer", plant: discoverySays("issuer", "https://login.evil.example/{tenantid}/v2.0"), id: "discovery-refused", what: "login.evil.example", remedy: "answers in place of the provider"},
@@ -201,7 +221,8 @@ var faults = []planted{
 		next.ServeHTTP(rw, r)
 	}), id: "credential-lost", remedy: "changes the bodies", numbers: []int{7000218}},
 	{name: "a refusal without a number", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Body: `{"error":"invalid_client","error_description":"No."}`, Status: 401}), id: "credential-refused", what: "No.", remedy: "az ad app credential list --id CLIENT_ID"},
-	{name: "a token endpoint that is down", plant: answer(msauthtest.TokenRefresh, page(503, "<h1>down</h1>")), id: "token-endpoint-failed", what: "503", remedy: "stops POST requests"},
+	{name: "a token endpoint that is down", plant: answer(msauthtest.TokenRefresh, page(503, "<h1>down</h1>")), id: "token-endpoint-failed", what: "/token: HTTP status 503: the token endpoint answered with text/html, not JSON", remedy: "stops POST requests"},
+	{name: "too many requests", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Codes: []int{50196}}), id: "token-endpoint-failed", remedy: "again in some minutes", numbers: []int{50196}},
 	{name: "a token endpoint that hangs", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Hang: true}), id: "host-silent", what: "no answer came", remedy: "HTTPS_PROXY"},
 	{name: "a token endpoint without end", plant: answer(msauthtest.TokenRefresh, msauthtest.Failure{Handler: endless}), id: "token-endpoint-failed", what: "too large", remedy: "Run this again"},
 	{name: "an answer that repeats the secret", plant: atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
@@ -228,7 +249,11 @@ var faults = []planted{
 	{name: "no redirect URI for signing out", plant: func(w *world) { w.register(w.env["MSAUTH_BASE_URL"] + "/callback") }, id: "sign-out-uri-missing", what: "SIGNED_OUT", remedy: "--output tsv) SIGNED_OUT", numbers: []int{50011}},
 	{name: "Microsoft's own error page", plant: answer(msauthtest.Authorize, page(200, `<script>$Config={"iErrorCode":50011,"strServiceExceptionMessage":"AADSTS50011: The redirect URI \u0027http://x/\u0027 specified in the request does not match.","x":1};</script>`)), id: "redirect-uri-missing", what: "The redirect URI 'http://x/' specified", remedy: "platform, Web", numbers: []int{50011}},
 	{name: "an authorization endpoint that is down", plant: answer(msauthtest.Authorize, page(500, "oops")), id: "authorize-failed", what: "status 500", remedy: "in a browser"},
+	{name: "an authorization endpoint that is not there", plant: answer(msauthtest.Authorize, page(404, "nothing here")), id: "authorize-failed", what: "status 404", remedy: "CALLBACK is registered"},
 	{name: "an authorization endpoint that hangs", plant: answer(msauthtest.Authorize, msauthtest.Failure{Hang: true}), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
+	{name: "an authorization endpoint that hangs for one address", plant: atAuthorize("/signed-out", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "host-silent", what: "127.0.0.1", remedy: "HTTPS_PROXY"},
+	{name: "an authorization endpoint that fails for one address", plant: atAuthorize("/signed-out", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "oops", 500) }), id: "authorize-failed", what: "SIGNED_OUT", remedy: "in a browser"},
+	{name: "an authorization endpoint that hangs up on scopes", plant: atAuthorize("Files.Read", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), id: "host-unreachable", what: "closes connections", remedy: "firewall"},
 	{name: "a scope that does not exist", parts: []part{orders("Orders.Reed")}, id: "scope-unknown", what: "Orders.Reed", remedy: "Expose an API", numbers: []int{650053}},
 	{name: "a malformed scope", plant: func(w *world) {
 		w.ms.Set(func(b *msauthtest.Behavior) {
@@ -256,7 +281,35 @@ var faults = []planted{
 	{name: "another app", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
 		io.WriteString(rw, "<title>It works!</title>")
 	}), id: "site-not-msauth", what: `"It works!"`, remedy: "which app the proxy passes"},
-	{name: "an endless page", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { endless(rw, r) }), id: "site-unreachable", what: "too large", remedy: "compare the host"},
+	{name: "an endless page", plant: atSite(func(_ http.Handler, rw http.ResponseWriter, r *http.Request) { endless(rw, r) }), id: "site-not-msauth", what: "too large", remedy: "which app the proxy passes"},
+	{name: "a site of which only the sign-in reaches msauth", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/auth/login" {
+			http.Error(rw, "another app", http.StatusNotFound)
+			return
+		}
+		next.ServeHTTP(rw, r)
+	}), id: "site-not-msauth", what: "/auth/session", remedy: "which app the proxy passes"},
+	{name: "a site that loses large requests", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if len(r.Header.Get("Cookie")) > 1400 {
+			<-r.Context().Done()
+			return
+		}
+		next.ServeHTTP(rw, r)
+	}), id: "site-silent", what: "bytes of cookies no answer came in time", remedy: "the log of the proxy"},
+	{name: "a site that hangs up in the middle", plant: atSite(broken), id: "site-unreachable", what: "in the middle of an answer", remedy: "firewall"},
+	{name: "a slow site", plant: func(w *world) {
+		w.patience = 2 * time.Second // and 5 for all
+		atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+			time.Sleep(1800 * time.Millisecond)
+			next.ServeHTTP(rw, r)
+		})(w)
+	}, id: "site-silent", what: "in time", remedy: "the log of the proxy"},
+	{name: "a site that hangs after its first answer", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth/session" {
+			<-r.Context().Done()
+		}
+		next.ServeHTTP(rw, r)
+	}), id: "site-silent", what: "no answer came", remedy: "the log of the proxy"},
 	{name: "a path prefix that a proxy takes away", parts: []part{below("/expenses")}, plant: stripped("/expenses"), id: "site-prefix", what: "takes /expenses from paths", remedy: "proxy_pass without a path"},
 	{name: "a path prefix that the app does not have", plant: func(w *world) {
 		w.env["MSAUTH_BASE_URL"] = w.site.URL + "/expenses/auth"
@@ -278,6 +331,9 @@ var faults = []planted{
 	{name: "a network that removes cookies", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(without{rw, "Set-Cookie"}, r)
 	}), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
+	{name: "a network that makes cookies insecure", parts: []part{overTLS}, plant: changeCookies(func(c *http.Cookie) { c.Secure = false }), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
+	{name: "a network that gives cookies a domain", plant: changeCookies(func(c *http.Cookie) { c.Domain = "example.com" }), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
+	{name: "a network that renames cookies", parts: []part{overTLS}, plant: changeCookies(func(c *http.Cookie) { c.Name = strings.TrimPrefix(c.Name, "__Host-") }), id: "site-cookies", remedy: "removes or changes Set-Cookie"},
 	{name: "a cache that shares sign-ins", plant: func(w *world) {
 		kept := httptest.NewRecorder()
 		w.atSite.ServeHTTP(kept, httptest.NewRequest("GET", "/auth/login", nil))
@@ -295,6 +351,11 @@ var faults = []planted{
 	{name: "a site on plain http too", parts: []part{overTLS}, plant: func(w *world) {
 		w.hosts["app.example.com:80"] = w.site.Listener.Addr().String()
 	}, id: "site-plain-http", what: "http://app.example.com/auth/login", remedy: "301 or 308"},
+	{name: "a site that begins sign-ins on plain http", parts: []part{overTLS}, plant: func(w *world) {
+		plain := httptest.NewServer(http.RedirectHandler("https://login.example.com/authorize?response_type=code&client_id=x&redirect_uri=y&state=z", http.StatusFound))
+		w.t.Cleanup(plain.Close)
+		w.hosts["app.example.com:80"] = plain.Listener.Addr().String()
+	}, id: "site-plain-http", what: "a redirect to https://login.example.com/authorize", remedy: "301 or 308"},
 	{name: "a proxy with little room for cookies", plant: refuseOver(4096, 400, func(r *http.Request) int { return len(r.Header.Get("Cookie")) }), id: "site-request-headers", what: "status 400", remedy: "large_client_header_buffers 4 16k;"},
 	{name: "a proxy with little room for addresses", plant: refuseOver(1024, 414, func(r *http.Request) int { return len(r.RequestURI) }), id: "site-long-address", what: "status 414", remedy: "large_client_header_buffers 4 16k;"},
 	{name: "a proxy with small buffers", plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
@@ -344,6 +405,9 @@ func TestEachFaultIsTheOnlyFinding(t *testing.T) {
 					t.Errorf("%s:\n%s\nwant %q in it", want.name, want.in, want.text)
 				}
 			}
+			if strings.Contains(f.What, "?.") || strings.Contains(f.What, "..") && !strings.Contains(f.What, "...") {
+				t.Errorf("two marks at the end of %s", f.What)
+			}
 			if tt.remedy == "" || f.Why == "" || !slices.Equal(f.Numbers, tt.numbers) {
 				t.Errorf("numbers %v, want %v; why %q", f.Numbers, tt.numbers, f.Why)
 			}
@@ -386,7 +450,26 @@ func TestEachKindIsPlanted(t *testing.T) {
 }
 
 // plantedElsewhere are kinds with a test of their own.
-var plantedElsewhere = map[string]bool{"sign-in-uri-missing": true, "sign-in-missing": true}
+var plantedElsewhere = map[string]bool{"sign-in-uri-missing": true, "sign-in-missing": true, "sign-in-port": true}
+
+// changeCookies changes the cookies of each answer, as a proxy does.
+func changeCookies(change func(*http.Cookie)) func(w *world) {
+	return atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		kept := httptest.NewRecorder()
+		next.ServeHTTP(kept, r)
+		for name, values := range kept.Header() {
+			if name != "Set-Cookie" {
+				rw.Header()[name] = values
+			}
+		}
+		for _, c := range kept.Result().Cookies() {
+			change(c)
+			http.SetCookie(rw, c)
+		}
+		rw.WriteHeader(kept.Code)
+		rw.Write(kept.Body.Bytes())
+	})
+}
 
 // page is an answer with HTML.
 func page(status int, html string) msauthtest.Failure {
@@ -413,6 +496,12 @@ func shiftClock(by time.Duration) func(w *world) {
 		rw.Header().Set("Date", time.Now().Add(by).UTC().Format(http.TimeFormat))
 		next.ServeHTTP(rw, r)
 	})
+}
+
+// broken sends a part of an answer.
+func broken(_ http.Handler, rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Length", "1000")
+	io.WriteString(rw, `{"issuer":`)
 }
 
 // drip sends a byte each 100 ms.
@@ -465,6 +554,44 @@ func silentAddress(t *testing.T) string {
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
+}
+
+// hangUpAddress is an address that closes each connection after the first bytes.
+func hangUpAddress(t *testing.T) string { return saying(t, "") }
+
+// sshAddress is an address at which something else than HTTP answers.
+func sshAddress(t *testing.T) string { return saying(t, "SSH-2.0-OpenSSH_9.2\r\n") }
+
+func saying(t *testing.T, text string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Read(make([]byte, 4096))
+			io.WriteString(c, text)
+			c.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// atAuthorize answers requests to the sign-in page whose address has a text in it.
+func atAuthorize(text string, f http.HandlerFunc) func(w *world) {
+	return atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("prompt") == "none" && strings.Contains(r.URL.RawQuery, url.QueryEscape(text)) {
+			f(rw, r)
+			return
+		}
+		next.ServeHTTP(rw, r)
+	})
 }
 
 // proxy has requests to Microsoft go through a proxy.

@@ -9,7 +9,8 @@
 // how it is mended. Nobody is signed in. With -sign-in it also signs its user in, on a
 // page of its own, and tells what came of it. docs/check.md has all findings.
 //
-// The exit code is 0 if nothing was found, 1 if something was, and 2 for a wrong use.
+// The exit code is 0 if nothing was found, 1 if something was, 2 for a wrong use, and 130
+// if it was interrupted.
 package main
 
 import (
@@ -20,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -34,6 +34,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], surroundings{getenv: os.Getenv, transport: transport(), stdout: os.Stdout, stderr: os.Stderr})
 	stop()
 	os.Exit(code)
@@ -41,9 +42,10 @@ func main() {
 
 // Exit codes.
 const (
-	exitNothing  = 0
-	exitFindings = 1
-	exitUsage    = 2
+	exitNothing     = 0
+	exitFindings    = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as shells have it for SIGINT
 )
 
 // surroundings are what the command needs of its process.
@@ -81,12 +83,15 @@ func run(ctx context.Context, args []string, s surroundings) int {
 		return exitUsage // the flag package has said why
 	}
 	found := new(report.Report)
-	hideProxies(found, s.getenv)
 	set := settings.Read(getenv, found)
 	network := outside.Network{Transport: s.transport, Patience: s.patience}
 	outside.Run(ctx, set, found, network)
 	if o.signIn {
 		signin.Run(ctx, set, found, network, signin.Options{Port: o.port, Timeout: cmp.Or(s.signInTime, signInTime), Out: s.stderr})
+	}
+	if ctx.Err() != nil { // what has failed since then is no fault
+		fmt.Fprintln(s.stderr, "msauth-check: interrupted")
+		return exitInterrupted
 	}
 	write := found.Text
 	if o.json {
@@ -119,6 +124,10 @@ func parse(args []string, s surroundings) (getenv func(string) string, o options
 	if err := flags.Parse(args); err != nil {
 		return nil, o, err
 	}
+	if o.port > 65535 {
+		fmt.Fprintln(s.stderr, "msauth-check: -sign-in-port must be at most 65535")
+		return nil, o, errors.New("port")
+	}
 	if flags.NArg() > 0 { // which may be a secret
 		fmt.Fprintln(s.stderr, "msauth-check: only flags are expected; secrets come from the environment or from files")
 		usage(flags)
@@ -150,15 +159,4 @@ environment, or from flags:
 	}
 	fmt.Fprintln(flags.Output(), "\nFlags:")
 	flags.PrintDefaults()
-}
-
-// hideProxies keeps the passwords of proxies out of the report.
-func hideProxies(found *report.Report, getenv func(string) string) {
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
-		if u, err := url.Parse(getenv(name)); err == nil {
-			if password, ok := u.User.Password(); ok {
-				found.Hide(password)
-			}
-		}
-	}
 }

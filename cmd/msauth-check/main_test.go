@@ -86,6 +86,7 @@ func TestTheCommand(t *testing.T) {
 		{"nothing at all", nil, nil, 1, "client-id-missing"},
 		{"an unknown flag", w.env, []string{"-client-secret", wrong}, 2, "flag provided but not defined: -client-secret"},
 		{"an argument", w.env, []string{wrong}, 2, "only flags are expected"},
+		{"a port that is too large", w.env, []string{"-sign-in-port", "70000"}, 2, "-sign-in-port must be at most 65535"},
 		{"help", nil, []string{"-help"}, 0, "Usage: msauth-check [flags]"},
 		{"a proxy that is down", map[string]string{
 			"AZURE_CLIENT_ID": w.ms.ClientID, "AZURE_CLIENT_SECRET": w.ms.ClientSecret, "MSAUTH_BASE_URL": w.env["MSAUTH_BASE_URL"],

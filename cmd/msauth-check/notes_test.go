@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -22,9 +24,29 @@ func TestNotes(t *testing.T) {
 		what  string
 	}{
 		{"no keys on a public site", []part{overTLS}, env("MSAUTH_KEYS", ""), "keys-missing", "MSAUTH_KEYS and MSAUTH_KEY_FILES are not set"},
+		{"a limit on requests", nil, atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Cookie") != "" { // any one of several at once
+				http.Error(rw, "slow down", http.StatusTooManyRequests)
+				return
+			}
+			next.ServeHTTP(rw, r)
+		}), "site-unjudged", "status 429"},
 		// In which order Microsoft looks at a token request is not known.
 		{"tokens are looked at before credentials", nil, answer(msauthtest.TokenRefresh, msauthtest.Failure{Error: "invalid_grant", Codes: []int{9002313}}),
 			"credential-unjudged", "AADSTS9002313"},
+		{"a wrong secret is a malformed request", nil, atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				body, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				if form, _ := url.ParseQuery(string(body)); strings.HasPrefix(form.Get("client_secret"), "msauth-check-") {
+					rw.Header().Set("Content-Type", "application/json")
+					rw.WriteHeader(http.StatusBadRequest)
+					io.WriteString(rw, `{"error":"invalid_request","error_description":"What is that?"}`)
+					return
+				}
+			}
+			next.ServeHTTP(rw, r)
+		}), "credential-unjudged", "What is that?"},
 		// As for personal accounts: https://login.live.com/oauth20_authorize.srf?...&msproxy=1&issuer=mso&tenant=consumers
 		{"people are sent to another host", []part{tenant("consumers")}, answer(msauthtest.Authorize, msauthtest.Failure{Status: 302, Header: http.Header{"Location": {"https://login.live.com/oauth20_authorize.srf?msproxy=1"}}}),
 			"authorize-unjudged", "login.live.com, which was not followed"},

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/msauth"
 	"example.com/msauth/msauthtest"
@@ -29,6 +31,17 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 		{"a tenant", []part{tenant(msauthtest.TenantContoso)}},
 		{"a tenant by its domain", []part{tenant("contoso.example")}},
 		{"organizations", []part{tenant("organizations")}},
+		{"a discovery document from a cache", []part{func(w *world, _ *msauth.Config) {
+			atMicrosoft(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+				rw.Header().Set("Age", "3600")
+				if !strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+					rw.Header().Del("Age")
+					rw.Header().Del("Date")
+				}
+				next.ServeHTTP(rw, r)
+			})(w)
+		}}},
 		{"consumers", []part{tenant("consumers")}},
 		{"the site over TLS", []part{overTLS}},
 		{"below a path prefix", []part{func(w *world, site *msauth.Config) {
@@ -36,6 +49,20 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 			w.env["MSAUTH_BASE_URL"] = strings.Replace(w.env["MSAUTH_BASE_URL"], "/auth/", "/expenses/auth", 1)
 			site.BaseURL = w.env["MSAUTH_BASE_URL"]
 		}}},
+		{"a host that is not ASCII", []part{overTLS, func(w *world, _ *msauth.Config) {
+			for _, port := range []string{":443", ":80"} {
+				w.hosts["xn--bcher-kva.example.com"+port] = w.hosts["app.example.com"+port]
+			}
+		}, at(func(*world) string { return "https://b\u00fccher.example.com/auth" })}},
+		{"capitals in the host", []part{at(func(w *world) string {
+			return strings.Replace(w.site.URL, "127.0.0.1", "LocalHost", 1) + "/auth"
+		})}},
+		{"an address of IPv6", []part{func(w *world, _ *msauth.Config) { w.hosts["[::1]:80"] = w.site.Listener.Addr().String() }, at(func(*world) string { return "http://[::1]/auth" })}},
+		{"a default port", []part{overTLS, at(func(*world) string { return "https://app.example.com:443/auth" })}},
+		{"a port beside another site", []part{overTLS, func(w *world, _ *msauth.Config) {
+			w.hosts["app.example.com:8443"], w.hosts["app.example.com:80"] = w.hosts["app.example.com:443"], w.site.Listener.Addr().String()
+		}, at(func(*world) string { return "https://app.example.com:8443/auth" })}},
+		{"no path", []part{at(func(w *world) string { return w.site.URL })}},
 		{"another page after signing out", []part{func(w *world, site *msauth.Config) {
 			w.env["(post-logout-url)"] = w.site.URL + "/auth/signed-out"
 		}}},
@@ -64,6 +91,13 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 				t.Errorf("printed\n%swant one line", &out)
 			}
 		})
+	}
+}
+
+// at serves the site at another base URL.
+func at(base func(w *world) string) part {
+	return func(w *world, site *msauth.Config) {
+		w.env["MSAUTH_BASE_URL"], site.BaseURL = base(w), base(w)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -15,7 +16,7 @@ import (
 	"example.com/msauth/msauthtest"
 )
 
-var openAddress = regexp.MustCompile(`Open (http://localhost:[0-9]+/) in a browser`)
+var openAddress = regexp.MustCompile(`Open (http://localhost:[0-9]+/[A-Z0-9]+) in a browser`)
 
 // signIn runs the command with -sign-in, and signs a person in at the address that it
 // prints. The redirect URI on localhost is registered.
@@ -62,6 +63,7 @@ var visits = []struct {
 	{"a work account", msauthtest.Ada, nil, work, nil},
 	{"with a certificate", msauthtest.Ada, []part{certificate}, work, nil},
 	{"with a federated token", msauthtest.Ada, []part{federated}, work, nil},
+	{"a site that is down, which is no reason to wait", msauthtest.Ada, []part{func(w *world, _ *msauth.Config) { w.site.Close() }}, work, []string{"site-unreachable"}},
 	{"at one tenant", msauthtest.Ada, []part{tenant(msauthtest.TenantContoso)}, work, nil},
 	{"a personal account, which has none of the claims", msauthtest.Mia, nil,
 		[]string{"Signed in with a personal account.", "Optional claims that did not: ", "A renewal works."}, nil},
@@ -150,6 +152,93 @@ func TestSignInWaitsForWhatIsFoundWithoutIt(t *testing.T) {
 	if len(o.findings) != 1 || o.findings[0].ID != "secret-wrong" || !strings.Contains(o.facts, "mend the findings first") || o.took > 10*time.Second {
 		t.Errorf("exit code %d after %v:\n%s", o.code, o.took, o.text)
 	}
+}
+
+func TestSignInNeedsItsPort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	o := w.check("-sign-in", "-sign-in-port", port)
+	if o.code != exitFindings || len(o.findings) != 1 || o.findings[0].ID != "sign-in-port" {
+		t.Errorf("exit code %d:\n%s", o.code, o.text)
+	}
+}
+
+// Where nobody is asked to sign in, there is a reason why.
+func TestSignInThatCannotBegin(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		id     string
+		answer http.HandlerFunc
+	}{
+		"a refusal": {"authorize-failed", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "oops", 500) }},
+		"silence":   {"host-silent", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.registerLocalhost()
+			atAuthorize("http://localhost:", tt.answer)(w)
+			o := w.check("-sign-in")
+			if o.code != exitFindings || len(o.findings) != 1 || o.findings[0].ID != tt.id {
+				t.Errorf("exit code %d, want %s:\n%s", o.code, tt.id, o.text)
+			}
+		})
+	}
+}
+
+// Everybody on the computer can connect to the page. It is for the browser that has opened
+// the address that was printed, by that name.
+func TestSignInIsForOneBrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.registerLocalhost()
+	w.signInTime = 3 * time.Second
+	printed, write := io.Pipe()
+	w.stderr = write
+	answers := make(chan [3]int, 1)
+	go func() {
+		lines := bufio.NewScanner(printed)
+		for lines.Scan() {
+			if m := openAddress.FindStringSubmatch(lines.Text()); m != nil {
+				origin := m[1][:strings.LastIndex(m[1], "/")]
+				answers <- [3]int{status(origin+"/", ""), status(origin+"/auth/callback?error=server_error&error_description=lies", ""), status(m[1], "evil.example")}
+			}
+		}
+	}()
+	o := w.check("-sign-in")
+	write.Close()
+	select {
+	case got := <-answers:
+		if got != [3]int{http.StatusForbidden, http.StatusForbidden, http.StatusMisdirectedRequest} {
+			t.Errorf("statuses %v", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("no address was printed")
+	}
+	if len(o.findings) != 1 || o.findings[0].ID != "sign-in-missing" || strings.Contains(o.text, "lies") {
+		t.Errorf("exit code %d:\n%s", o.code, o.text)
+	}
+}
+
+// status is that of the answer to one request, with another Host if that is not empty.
+func status(address, host string) int {
+	r, err := http.NewRequest("GET", address, nil)
+	if err != nil {
+		return 0
+	}
+	r.Host = host
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return 0
+	}
+	res.Body.Close()
+	return res.StatusCode
 }
 
 // behave is a part that changes the local Microsoft.

@@ -101,8 +101,12 @@ func (w *world) serve(c msauth.Config) {
 	}
 	_, path, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(c.BaseURL, "https://"), "http://"), "/")
 	mux := http.NewServeMux()
-	mux.Handle("/"+path+"/", auth)
-	mux.HandleFunc("/", http.NotFound)
+	if path != "" {
+		mux.Handle("/"+path+"/", auth)
+		mux.HandleFunc("/", http.NotFound)
+	} else {
+		mux.Handle("/", auth)
+	}
 	w.atSite = mux
 }
 

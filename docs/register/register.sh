@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes an app registration for msauth at Microsoft, or changes what is missing or
 # different in one: redirect URIs, claims, permissions, roles, a credential. Run it
-# again after a change, or after it was interrupted: what is as it should be is not
-# written again. README.md, beside it, says more.
+# again after a change, or after it was interrupted: it writes only what differs.
+# README.md, beside it, says more.
 #
 # It needs az (the Azure CLI, signed in by "az login") and jq; for app roles and
 # certificates openssl too. The settings are variables of the environment. Lists are
@@ -458,3 +458,21 @@ federated) echo '# export AZURE_FEDERATED_TOKEN_FILE=: the file with the token; 
 esac
 say "Then check it with:"
 echo "# go run ./cmd/msauth-check"
+
+# Where the facts are from: Microsoft's documentation, unless something else is said.
+#
+#   - "application", "appRole", "keyCredential", "passwordCredential" and
+#     "oAuth2PermissionGrant" of Microsoft Graph: a role is disabled before it is removed,
+#     the bytes of a certificate come with $select=keyCredentials only, and a secret is
+#     shown once, by addPassword. The texts of refusals are from issues that developers
+#     published (CannotDeleteOrUpdateEnabledEntitlement: microsoftgraph/msgraph-sdk-powershell 1211)
+#   - "Validation differences by supported account types": two secrets;
+#     AzureADandPersonalMicrosoftAccount and the others. That these apps need
+#     requestedAccessTokenVersion 2 is said in the provider's documentation of
+#     azuread_application
+#   - "Redirect URI (reply URL) restrictions and limitations": http for loopback only, 256
+#     characters
+#   - Front-channel logout URLs must begin with https: MicrosoftDocs/azure-docs issue 58937
+#   - New objects are not known at once: Azure/azure-cli issue 1332
+#   - terraform: HashiCorp's "Manage sensitive data in your configuration", and the
+#     provider's documentation

@@ -15,7 +15,7 @@ func Away(ctx context.Context, auth *msauth.Middleware, graph, user string, noti
 	// begin away
 	s, err := auth.Offline(ctx, user)
 	if errors.Is(err, msauth.ErrSignInRequired) || errors.Is(err, msauth.ErrNoTokens) {
-		return notify(user) // only the person can help
+		return notify(user) // only the user can help
 	}
 	// end away
 	if err != nil {

@@ -16,7 +16,7 @@ func Files(auth *msauth.Middleware, base string) http.HandlerFunc {
 		s, _ := msauth.FromContext(r.Context())
 		c := graph.New(s.Client(r.Context()), base)
 		for file, err := range c.Files("me/drive").List(r.Context(), graph.Ref{}) {
-			if auth.Challenge(w, r, err) { // only the person can help, and is asked
+			if auth.Challenge(w, r, err) { // only the user can help, and is asked
 				return
 			}
 			if err != nil {

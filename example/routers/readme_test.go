@@ -3,6 +3,7 @@ package routers_test
 import (
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -98,6 +99,71 @@ func TestSettings(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("settings\n%q, want\n%q", got, want)
+	}
+}
+
+// The README's program, and one with metrics, outside this repository: made by the
+// commands of the documentation, beside a clone that is called msauth.
+func TestOutsideTheRepository(t *testing.T) {
+	t.Parallel()
+	_, program, _ := strings.Cut(readFile(t, readme), "```go\npackage main\n")
+	program, _, _ = strings.Cut(program, "```")
+	for _, test := range []struct{ name, doc, program string }{
+		{"the program", readme, "package main\n" + program},
+		{"metrics", metrics, "package main\n\nimport _ \"example.com/msauth/otelmsauth\"\n\nfunc main() {}\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			commands := regexp.MustCompile(`(?m)(?:^    go mod .*\n)+`).FindString(readFile(t, test.doc))
+			commands = strings.ReplaceAll(commands, " && go run .", "") // it would not end
+			if commands == "" {
+				t.Fatalf("%s has no command that makes a module", test.doc)
+			}
+			home := t.TempDir()
+			clone, err := filepath.Abs("../..")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(clone, filepath.Join(home, "msauth")); err != nil {
+				t.Fatal(err)
+			}
+			dir := filepath.Join(home, "hello")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(test.program), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			run := func(variables []string, name string, args ...string) (string, error) {
+				cmd := exec.CommandContext(t.Context(), name, args...)
+				cmd.Dir = dir
+				cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=", "MSAUTH_KEY=", "AZURE_CLIENT_ID=", "AZURE_CLIENT_SECRET=", "AZURE_AUTHORITY_HOST=")
+				cmd.Env = append(cmd.Env, variables...)
+				out, err := cmd.CombinedOutput()
+				return string(out), err
+			}
+			if out, err := run(nil, "sh", "-ec", commands+"go build -o hello ."); err != nil {
+				t.Fatalf("%s: %v\n%s", commands, err, out)
+			}
+			if test.doc != readme {
+				return
+			}
+			// What the program says if a variable was not exported, or is wrong.
+			app := []string{"AZURE_CLIENT_ID=id", "AZURE_CLIENT_SECRET=secret"}
+			for _, wrong := range []struct {
+				variables []string
+				want      string
+			}{
+				{nil, "Config.ClientID is empty"},
+				{app[:1], "Config.ClientSecret is empty"},
+				{app, "Keys[0] is empty"},
+				{append(app, "MSAUTH_KEY=%"), "MSAUTH_KEY: illegal base64"},
+			} {
+				if out, err := run(wrong.variables, "./hello"); err == nil || !strings.Contains(out, wrong.want) {
+					t.Errorf("%q: %v, %s, want %s", wrong.variables, err, out, wrong.want)
+				}
+			}
+		})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +50,9 @@ type Source[T any] struct {
 // each, in the order of the paths, whenever one has changed; an error that it
 // returns should say what is wrong and what to do.
 func Open[T any](parse func(contents [][]byte) (T, error), paths ...string) (*Source[T], error) {
+	if slices.Contains(paths, "") {
+		return nil, errors.New("cannot be used: the path is empty")
+	}
 	s := &Source[T]{paths: paths, parse: parse}
 	_, _, err := s.Look()
 	for range 20 {

@@ -50,6 +50,9 @@ func (k *Keyring) Replace(keys [][]byte) error {
 	}
 	masters := make([][]byte, len(keys))
 	for i, key := range keys {
+		if len(key) == 0 {
+			return fmt.Errorf("cannot be used: Keys[%d] is empty, want 32 random bytes", i)
+		}
 		if len(key) != KeyLength {
 			return fmt.Errorf("cannot be used: Keys[%d] has %d bytes, want 32 random bytes (is it still encoded?)", i, len(key))
 		}

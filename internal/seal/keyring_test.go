@@ -36,7 +36,7 @@ func TestNewKeyring(t *testing.T) {
 		{"several keys", [][]byte{keyA, keyB, keyA}, ""},
 		{"no list", nil, "is empty: want at least one key of 32 random bytes"},
 		{"empty list", [][]byte{}, "is empty: want at least one key of 32 random bytes"},
-		{"empty key", [][]byte{{}}, "cannot be used: Keys[0] has 0 bytes, want 32 random bytes (is it still encoded?)"},
+		{"empty key", [][]byte{{}}, "cannot be used: Keys[0] is empty, want 32 random bytes"},
 		{"key of AES-128", [][]byte{keyA[:16]}, "cannot be used: Keys[0] has 16 bytes, want 32 random bytes (is it still encoded?)"},
 		{"key in hexadecimal", [][]byte{fmt.Appendf(nil, "%x", keyA)}, "cannot be used: Keys[0] has 64 bytes, want 32 random bytes (is it still encoded?)"},
 		{"second key too short", [][]byte{keyA, keyB[:31]}, "cannot be used: Keys[1] has 31 bytes, want 32 random bytes (is it still encoded?)"},

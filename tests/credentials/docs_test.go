@@ -27,7 +27,7 @@ import (
 // files.
 func TestConfigurations(t *testing.T) {
 	t.Parallel()
-	for _, change := range []func(cfg *msauth.Config){func(cfg *msauth.Config) {
+	for i, change := range []func(cfg *msauth.Config){func(cfg *msauth.Config) {
 		cfg.Credentials = []msauth.Credential{
 			msauth.CertificateFiles("/etc/app/cert.pem", "/etc/app/key.pem"),
 			msauth.Secret(os.Getenv("AZURE_CLIENT_SECRET")), // if the certificate is refused
@@ -38,8 +38,9 @@ func TestConfigurations(t *testing.T) {
 		cfg := testsite.LeastConfig()
 		cfg.ClientSecret = ""
 		change(&cfg)
-		if _, err := msauth.New(cfg); err == nil || !strings.Contains(err.Error(), "Config.Credentials") || !strings.Contains(err.Error(), "no such file") {
-			t.Errorf("error %v", err)
+		want := []string{"/etc/app/cert.pem: no such file", "the path is empty"}[i] // no variable is set
+		if _, err := msauth.New(cfg); err == nil || !strings.Contains(err.Error(), "Config.Credentials[0]") || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		}, "AllowedTenants"},
 
 		{"allowed tenant that is a domain", func(c *msauth.Config) { c.AllowedTenants = []string{"contoso.example"} }, "AllowedTenants"},
-		{"allowed tenant that is empty", func(c *msauth.Config) { c.AllowedTenants = []string{""} }, "AllowedTenants"},
+		{"allowed tenant that is empty", func(c *msauth.Config) { c.AllowedTenants = []string{""} }, "AllowedTenants[0]"},
 		{"allowed tenants of one tenant", func(c *msauth.Config) {
 			c.Tenant, c.AllowedTenants = msauthtest.TenantContoso, []string{msauthtest.TenantContoso}
 		}, "AllowedTenants"},
@@ -106,7 +106,7 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		{"authority with a query", func(c *msauth.Config) { c.Authority = "https://login.microsoftonline.com?x" }, "Authority"},
 
 		{"two scopes in one", func(c *msauth.Config) { c.Scopes = []string{"User.Read Files.Read"} }, "Scopes"},
-		{"empty scope", func(c *msauth.Config) { c.Scopes = []string{"User.Read", ""} }, "Scopes"},
+		{"empty scope", func(c *msauth.Config) { c.Scopes = []string{"User.Read", ""} }, "Scopes[1]"},
 		{"scope with a quote", func(c *msauth.Config) { c.Scopes = []string{`User."Read`} }, "Scopes"},
 		{"scope that is not ASCII", func(c *msauth.Config) { c.Scopes = []string{"Üser.Read"} }, "Scopes"},
 
@@ -130,7 +130,7 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		{"cookie budget too small", func(c *msauth.Config) { c.CookieBudget = 1023 }, "CookieBudget"},
 		{"cookie budget too large", func(c *msauth.Config) { c.CookieBudget = 7169 }, "CookieBudget"},
 		{"negative cookie budget", func(c *msauth.Config) { c.CookieBudget = -1 }, "CookieBudget"},
-		{"claim without a name", func(c *msauth.Config) { c.Claims = []string{""} }, "Claims"},
+		{"claim without a name", func(c *msauth.Config) { c.Claims = []string{""} }, "Claims[0]"},
 
 		{"negative age", func(c *msauth.Config) { c.MaxAge = -time.Hour }, "MaxAge"},
 		{"age of a second", func(c *msauth.Config) { c.MaxAge = time.Second }, "MaxAge"},
@@ -339,6 +339,43 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	})))
 	b.Get("/print")
 	s.WantNoSecrets(t, "what prints", <-in)
+}
+
+// An environment variable that is not set, or that was not exported, is the usual cause.
+func TestNewSaysWhatIsEmpty(t *testing.T) {
+	t.Parallel()
+	const path = "cannot be used: the path is empty"
+	for _, test := range []struct {
+		change func(*msauth.Config)
+		want   string
+	}{
+		{func(c *msauth.Config) { c.ClientID = "" }, "ClientID is empty: must be the application (client) ID of the app registration"},
+		{func(c *msauth.Config) { c.ClientSecret = "" }, "ClientSecret is empty: create one"},
+		{func(c *msauth.Config) { c.BaseURL = "" }, "BaseURL is empty: must be an absolute URL"},
+		{func(c *msauth.Config) { c.Keys = nil }, "Keys is empty: want at least one key"},
+		{func(c *msauth.Config) { c.Keys = [][]byte{{}} }, "Keys cannot be used: Keys[0] is empty, want 32 random bytes"},
+		{func(c *msauth.Config) { c.Keys = append(c.Keys, nil) }, "Keys cannot be used: Keys[1] is empty, want 32 random bytes"},
+		{func(c *msauth.Config) { c.Keys, c.KeyFiles = nil, []string{""} }, "KeyFiles cannot be used: KeyFiles[0] is empty: want the path of a file"},
+		{func(c *msauth.Config) { c.AllowedTenants = strings.Split("", ",") }, "AllowedTenants[0] is empty: must be a tenant ID (a GUID)"},
+		{func(c *msauth.Config) { c.Scopes = strings.Split("User.Read  Files.Read", " ") }, "Scopes[1] is empty: must be a scope, such as User.Read"},
+		{func(c *msauth.Config) { c.Claims = []string{"country", ""} }, "Claims[1] is empty: must be the name of a claim"},
+		{func(c *msauth.Config) { c.TokenHosts = map[string][]string{"": {testsite.OrdersRead}} }, "TokenHosts has an empty host: must be a host or host:port"},
+		{func(c *msauth.Config) { c.TokenHosts = map[string][]string{"orders.example.com": {""}} }, `TokenHosts "orders.example.com": a scope is empty: must be a scope`},
+		{func(c *msauth.Config) { c.ClientSecret, c.Credentials = "", []msauth.Credential{msauth.Secret("")} }, "Credentials[0] is empty: create a client secret"},
+		{func(c *msauth.Config) { c.ClientSecret, c.Credentials = "", []msauth.Credential{msauth.SecretFile("")} }, "Credentials[0] " + path},
+		{func(c *msauth.Config) {
+			c.ClientSecret, c.Credentials = "", []msauth.Credential{msauth.FederatedTokenFile("")}
+		}, "Credentials[0] " + path},
+		{func(c *msauth.Config) {
+			c.ClientSecret, c.Credentials = "", []msauth.Credential{msauth.CertificateFiles("", "key.pem")}
+		}, "Credentials[0] " + path},
+	} {
+		cfg := testsite.LeastConfig()
+		test.change(&cfg)
+		if _, err := msauth.New(cfg); err == nil || !strings.HasPrefix(err.Error(), "msauth: Config."+test.want) {
+			t.Errorf("New returns %v, want %s", err, test.want)
+		}
+	}
 }
 
 // Package fmt calls no methods of what stands in unexported fields.

@@ -213,6 +213,9 @@ func TestSignOutUser(t *testing.T) {
 				if err := s.Auth.SignOutUser(t.Context(), key.Key()); err != nil {
 					t.Fatal(err)
 				}
+				if n := s.Auth.Stats().SignOuts; n != 1 {
+					t.Errorf("%d sign-outs counted, want 1 for both sessions", n)
+				}
 				for name, b := range map[string]*testsite.Browser{"the computer": ada, "the phone": phone} {
 					if res := b.Fetch("/"); res.StatusCode != http.StatusUnauthorized {
 						t.Errorf("%s, a script: status %d", name, res.StatusCode)

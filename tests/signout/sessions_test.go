@@ -37,6 +37,9 @@ func TestSessionsWithoutConfigShared(t *testing.T) {
 		if err := s.Auth.SignOutSession(t.Context(), key, list[1].ID); !errors.Is(err, msauth.ErrUnknownSession) {
 			t.Errorf("ended once more: %v", err)
 		}
+		if n := s.Auth.Stats().SignOuts; n != 1 {
+			t.Errorf("%d sign-outs counted, want 1", n)
+		}
 		if left, err := s.Auth.Sessions(t.Context(), key); err != nil || len(left) != 1 || left[0].ID != list[0].ID {
 			t.Errorf("Sessions afterwards: %+v, %v", left, err)
 		}

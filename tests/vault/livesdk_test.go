@@ -50,7 +50,7 @@ func welcome(auth *msauth.Middleware, graph string) *http.ServeMux {
 		s, _ := msauth.FromContext(r.Context())
 		names, err := topFolder(r.Context(), s, graph)
 		switch {
-		case auth.Challenge(w, r, err): // only the person can help, and is asked
+		case auth.Challenge(w, r, err): // only the user can help, and is asked
 		case err != nil:
 			http.Error(w, "OneDrive cannot be read right now.", http.StatusBadGateway)
 		default:

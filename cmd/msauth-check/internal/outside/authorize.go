@@ -36,7 +36,7 @@ func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signIn
 	if c.set.ClientID == "" || c.set.Base == nil {
 		return nil
 	}
-	a := &signInAnswers{callback: c.set.Base.String() + "/callback"}
+	a := &signInAnswers{callback: c.set.Page("callback")}
 	openID := []string{"openid"}
 	scopes := c.set.Scopes
 	if c.authority.Kind == provider.LiveConnect {
@@ -44,7 +44,11 @@ func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signIn
 	}
 	together(
 		func() { a.signIn = c.ask(ctx, meta, a.callback, openID, true) },
-		func() { a.signOut = c.ask(ctx, meta, c.set.SignedOut, openID, true) },
+		func() {
+			if c.authority.Kind != provider.OtherProvider { // others register these apart (OpenID Connect RP-Initiated Logout)
+				a.signOut = c.ask(ctx, meta, c.set.SignedOut, openID, true)
+			}
+		},
 		func() { a.unproved = c.ask(ctx, meta, a.callback, openID, false) },
 		func() {
 			if scopes != nil {
@@ -57,14 +61,22 @@ func (c *checks) askSignIn(ctx context.Context, meta *provider.Metadata) *signIn
 
 // checkSignIn judges the answers of the authorization endpoint.
 func (c *checks) checkSignIn(a *signInAnswers) {
-	switch {
-	case c.reportSignIn(a.signIn, a.callback):
+	if c.reportSignIn(a.signIn, a.callback) {
 		return
-	case slices.Contains(a.unproved.numbers, 9002325): // a code without a verifier is refused at once
+	}
+	for _, v := range []verdict{a.signOut, a.unproved, a.scopes} {
+		if c.reportNoAnswer(v) {
+			return
+		}
+	}
+	if slices.Contains(a.unproved.numbers, 9002325) { // a code without a verifier is refused at once
 		c.report.Found("redirect-uri-spa", a.callback+": "+a.unproved.text, a.unproved.numbers...)
 	}
-	if report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing" {
+	switch {
+	case report.ByNumber(first(a.signOut.numbers)) == "redirect-uri-missing":
 		c.report.Found("sign-out-uri-missing", c.set.SignedOut+": "+a.signOut.text, a.signOut.numbers...)
+	case a.signOut.outcome == refused:
+		c.report.Found("authorize-failed", c.set.SignedOut+": "+a.signOut.text, a.signOut.numbers...)
 	}
 	for _, v := range []verdict{a.signIn, a.signOut, a.scopes} {
 		if v.outcome == unclear {
@@ -77,31 +89,41 @@ func (c *checks) checkSignIn(a *signInAnswers) {
 }
 
 // CheckRedirect reports whether a sign-in can come back to an address of this computer, as
-// far as can be seen.
+// far as can be seen. If it cannot, the report says why.
 func CheckRedirect(ctx context.Context, set *settings.Settings, found *report.Report, network Network, redirectURI string) bool {
 	c := newChecks(set, found, network)
-	meta, err := c.authority.Discover(ctx)
-	if err != nil {
-		return false // which Run has found
+	meta, ok := c.checkDiscovery(ctx)
+	if !ok {
+		return false
 	}
 	openID := []string{"openid"}
 	if c.authority.Kind == provider.LiveConnect {
 		openID = []string{"wl.signin"}
 	}
 	v := c.ask(ctx, meta, redirectURI, openID, true)
-	if report.ByNumber(first(v.numbers)) == "redirect-uri-missing" {
+	switch {
+	case c.reportNoAnswer(v):
+	case report.ByNumber(first(v.numbers)) == "redirect-uri-missing":
 		found.Found("sign-in-uri-missing", redirectURI+": "+v.text, v.numbers...)
-		return false
+	case v.outcome == refused:
+		found.Found("authorize-failed", redirectURI+": "+v.text, v.numbers...)
+	default:
+		return true
 	}
-	return v.err == nil && v.outcome != refused
+	return false
+}
+
+// reportNoAnswer reports that there was no answer.
+func (c *checks) reportNoAnswer(v verdict) bool {
+	if v.err != nil && !c.unreachable(v.err, host(c.known().Authorization)) {
+		c.report.Found("authorize-failed", sentence(v.err))
+	}
+	return v.err != nil
 }
 
 // reportSignIn reports an answer that says that nobody can sign in.
 func (c *checks) reportSignIn(v verdict, callback string) bool {
-	if v.err != nil {
-		if !c.unreachable(v.err, host(c.known().Authorization)) {
-			c.report.Found("authorize-failed", sentence(v.err))
-		}
+	if c.reportNoAnswer(v) {
 		return true
 	}
 	switch id := report.ByNumber(first(v.numbers)); {
@@ -124,7 +146,7 @@ func (c *checks) reportSignIn(v verdict, callback string) bool {
 // known to be good.
 func (c *checks) reportScopes(v verdict) {
 	switch id := report.ByNumber(first(v.numbers)); {
-	case v.err != nil || v.outcome == notAsked:
+	case v.outcome == notAsked:
 		return
 	case id == "scope-unknown", id == "api-unknown":
 		c.report.Found(id, v.text, v.numbers...)
@@ -248,7 +270,7 @@ func described(code, description string) string {
 	case text == "":
 		return "The answer is the error " + code + "."
 	}
-	return strings.TrimRight(text, ". ") + "."
+	return ended(text)
 }
 
 var (
@@ -283,7 +305,7 @@ func judgePage(status int, body []byte, redirectURI string) verdict {
 	if strings.Contains(plain, "AADB2C90006") { // "The redirect URI ... is not registered for the client id"
 		return verdict{outcome: refused, numbers: []int{50011}, text: "AADB2C90006: The redirect URI is not registered for the client ID."}
 	}
-	if status >= 500 {
+	if status >= 400 {
 		return verdict{outcome: refused, text: fmt.Sprintf("The authorization endpoint answers with status %d.", status)}
 	}
 	return verdict{outcome: unclear, text: fmt.Sprintf("The authorization endpoint shows a page (status %d) that leads to no answer.", status)}

@@ -53,7 +53,7 @@ func (c *checks) checkCredentials(ctx context.Context) {
 	}
 	switch {
 	case unjudged:
-		c.report.Found("credential-unjudged", fmt.Sprintf("A secret that nobody has is answered like that of the app: %s", sentence(control)), control.Numbers...)
+		c.report.Found("credential-unjudged", fmt.Sprintf("A secret that nobody has is not refused as a wrong one: %s", sentence(control)), control.Numbers...)
 	case len(c.set.Credentials) == 0:
 		c.report.Checked("app")
 	default:
@@ -69,13 +69,13 @@ func (c *checks) probe(ctx context.Context, source credential.Source) *provider.
 		Credentials: credential.NewRing([]credential.Source{source}, 0, NoObserver{}),
 	}
 	if c.set.Base != nil {
-		endpoint.RedirectURI = c.set.Base.String() + "/callback"
+		endpoint.RedirectURI = c.set.Page("callback")
 	}
 	return endpoint.Probe(ctx)
 }
 
 // appFindings are findings about the app or the tenant, whatever the credential.
-var appFindings = []string{"app-unknown", "app-disabled", "app-single-tenant", "app-personal-only", "service-principal-missing", "tenant-unknown", "app-refused"}
+var appFindings = []string{"app-unknown", "app-disabled", "app-single-tenant", "app-personal-only", "service-principal-missing", "tenant-unknown", "app-refused", "token-endpoint-failed"}
 
 // aboutApp reports an answer that is about the app, or that was none.
 func (c *checks) aboutApp(failure *provider.Failure) bool {
@@ -83,15 +83,13 @@ func (c *checks) aboutApp(failure *provider.Failure) bool {
 	case slices.Contains(appFindings, id):
 		c.report.Found(id, sentence(failure), failure.Numbers...)
 	case failure.Class == provider.Retry && failure.Err != nil && c.unreachable(failure.Err, host(c.known().Token)):
-	case failure.Class == provider.Retry && !tooMany(failure):
+	case failure.Class == provider.Retry:
 		c.report.Found("token-endpoint-failed", fmt.Sprintf("%s: %s", c.known().Token, sentence(failure)), failure.Numbers...)
 	default:
 		return false
 	}
 	return true
 }
-
-func tooMany(failure *provider.Failure) bool { return slices.Contains(failure.Numbers, 50196) }
 
 // known is what discovery has said.
 func (c *checks) known() *provider.Metadata {

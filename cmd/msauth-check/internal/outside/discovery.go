@@ -96,12 +96,24 @@ func firstKnown(numbers []int) string {
 // sentence is the text of an error as a sentence, without the advice for developers.
 func sentence(err error) string {
 	text := strings.TrimPrefix(web.OneLine(err.Error(), 700), "msauth: ")
-	if failure, ok := err.(*provider.Failure); ok && failure.Description != "" {
-		text = failure.Description // Microsoft's words alone
+	if failure, ok := err.(*provider.Failure); ok {
+		text = strings.TrimPrefix(text, string(failure.Class)+": ") // what an app would do
+		if failure.Description != "" {
+			text = failure.Description // Microsoft's words alone
+		}
 	}
 	text, _, _ = strings.Cut(text, ". What helps: ")
 	text, _, _ = strings.Cut(text, " Trace ID: ")
-	return strings.TrimRight(text, ". ") + "."
+	return ended(text)
+}
+
+// ended is a text with the mark at its end that a sentence has.
+func ended(text string) string {
+	text = strings.TrimRight(text, ". ")
+	if strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
 }
 
 // mostOff is how far a clock may be off. That is the leeway of msauth for tokens that have
@@ -117,9 +129,17 @@ func (c *checks) checkClock() {
 	case !dated:
 		return
 	case offset > mostOff:
-		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s slow, by the provider's Date header.", offset.Round(time.Second)))
+		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s slow, by the provider's Date header.", rough(offset)))
 	case offset < -mostOff:
-		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s fast, by the provider's Date header.", (-offset).Round(time.Second)))
+		c.report.Found("clock-off", fmt.Sprintf("This machine's clock is %s fast, by the provider's Date header.", rough(-offset)))
 	}
 	c.report.Checked("clock")
+}
+
+// rough is a duration as people say it.
+func rough(d time.Duration) string {
+	if days := int(d.Hours() / 24); days > 1 {
+		return fmt.Sprint(days, " days")
+	}
+	return d.Round(time.Second).String()
 }

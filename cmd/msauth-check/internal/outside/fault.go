@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"example.com/msauth/internal/web"
@@ -51,14 +53,26 @@ func faultOf(err error, where string) (fault, string) {
 		return silent, fmt.Sprintf("%s: %s in time.", where, doing)
 	case isTimeout(err):
 		return silent, fmt.Sprintf("%s: the answer was not complete in time.", where)
+	case traced && trip.at == handshaking && hungUp(err): // as firewalls do that look at the name
+		return unreachable, fmt.Sprintf("%s closes connections in the TLS handshake: %s.", where, reason(err))
 	case traced && trip.at == handshaking:
 		return tlsFailed, fmt.Sprintf("The TLS handshake with %s fails: %s.", where, reason(err))
 	case traced && trip.at == waiting:
+		if !hungUp(err) {
+			return unreachable, fmt.Sprintf("%s accepts connections, and gives no answer of HTTP: %s.", where, reason(err))
+		}
 		return unreachable, fmt.Sprintf("%s closes connections without an answer: %s.", where, reason(err))
 	case traced:
 		return unreachable, fmt.Sprintf("No connection to %s: %s.", where, reason(err))
+	case hungUp(err):
+		return unreachable, fmt.Sprintf("%s closes connections in the middle of an answer: %s.", where, reason(err))
 	}
 	return noFault, ""
+}
+
+// hungUp reports whether the other side has closed the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func isTimeout(err error) bool {

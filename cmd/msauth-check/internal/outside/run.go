@@ -75,6 +75,7 @@ func (c *checks) checkProvider(ctx context.Context) {
 		func() { c.checkCredentials(ctx) },
 		func() { answers = c.askSignIn(ctx, meta) },
 	)
+	c.checkClock() // the first answer may have come from a cache, and said nothing of it
 	if answers != nil {
 		c.checkSignIn(answers)
 	}

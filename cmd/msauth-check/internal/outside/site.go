@@ -20,48 +20,89 @@ func (c *checks) checkSite(ctx context.Context) {
 	if base == nil {
 		return
 	}
-	login := base.String() + "/login"
+	login := c.set.Page("login")
 	answer, err := c.visit(ctx, login, nil)
 	if err != nil {
-		kind, what := faultOf(err, base.Host)
-		if kind == noFault {
-			kind, what = unreachable, base.Host+": "+sentence(err)
-		}
-		if kind == silent && c.providerFails(ctx) {
-			return
-		}
-		c.report.Found(siteFaults[kind], what)
+		c.reportFault(ctx, login, err)
 		return
 	}
 	if answer.signIn == nil {
 		c.reportNoSignIn(ctx, login, answer)
 		return
 	}
-	if !c.knowsItsPages(ctx, base.String()) && c.reportPrefix(ctx) {
+	switch knows, err := c.knowsItsPages(ctx, c.set.Page("session")); {
+	case err != nil:
+		c.reportFault(ctx, c.set.Page("session"), err)
+		return
+	case knows:
+	case c.reportPrefix(ctx):
+		return
+	default:
+		c.report.Found("site-not-msauth", fmt.Sprintf("%s begins a sign-in, but msauth does not answer at %s.", login, c.set.Page("session")))
 		return
 	}
 	c.compareSignIn(ctx, answer)
-	var again, cookies, long, large *visited
+	var again reply
+	cookies := reply{with: fmt.Sprintf("with %d bytes of cookies", len(someCookies())), id: "site-request-headers"}
+	long := reply{with: fmt.Sprintf("with a query of %d bytes", longQuery), id: "site-long-address"}
+	large := reply{with: "where its answer has a cookie of 2 KB, because it is to lead back to a long address,", id: "site-response-headers"}
 	together(
-		func() { again, _ = c.visit(ctx, login, nil) },
-		func() { cookies, _ = c.visit(ctx, login, http.Header{"Cookie": {someCookies()}}) },
-		func() { long, _ = c.visit(ctx, login+"?msauth_check="+filler(longQuery), nil) },
-		func() { large, _ = c.visit(ctx, login+"?return_to=%2F"+filler(longReturn), nil) },
+		func() { again.visited, again.err = c.visit(ctx, login, nil) },
+		func() {
+			cookies.visited, cookies.err = c.visit(ctx, login, http.Header{"Cookie": {someCookies()}})
+		},
+		func() { long.visited, long.err = c.visit(ctx, login+"?msauth_check="+filler(longQuery), nil) },
+		func() { large.visited, large.err = c.visit(ctx, login+"?return_to=%2F"+filler(longReturn), nil) },
 		func() { c.checkPlainHTTP(ctx) },
 	)
-	if again != nil && again.signIn != nil && again.signIn.Query().Get("state") == answer.signIn.Query().Get("state") {
+	if again.began() && again.visited.signIn.Query().Get("state") == answer.signIn.Query().Get("state") {
 		c.report.Found("site-cached", fmt.Sprintf("Two requests for %s got the same sign-in (the same state).", login))
 	}
-	if !began(cookies) {
-		c.report.Found("site-request-headers", fmt.Sprintf("%s works, and with %d bytes of cookies %s.", login, len(someCookies()), cookies))
-	}
-	switch {
-	case !began(long):
-		c.report.Found("site-long-address", fmt.Sprintf("%s works, and with a query of %d bytes %s.", login, longQuery, long))
-	case !began(large):
-		c.report.Found("site-response-headers", fmt.Sprintf("%s works, and where its answer has a cookie of 2 KB, because it is to lead back to a long address, %s.", login, large))
+	c.reportReply(login, cookies)
+	if !c.reportReply(login, long) {
+		c.reportReply(login, large) // which is asked for by a long address
 	}
 	c.report.Checked("site")
+}
+
+// A reply is what came of a request for a sign-in that differs from the first in one way.
+type reply struct {
+	with string // what differs
+	id   string // of the finding, if that is refused
+	*visited
+	err error
+}
+
+func (r reply) began() bool { return r.err == nil && r.signIn != nil }
+
+// reportReply reports that a request failed where the first did not, because of what
+// differs: unless the site was slow, or answers only so many requests at once.
+func (c *checks) reportReply(login string, r reply) bool {
+	what := fmt.Sprintf("%s works, and %s %s.", login, r.with, r.visited)
+	switch {
+	case r.began():
+		return false
+	case r.err != nil && isTimeout(r.err) && c.report.Has("site-silent"): // which is the site, and not what differs
+	case r.err != nil && isTimeout(r.err):
+		c.report.Found("site-silent", fmt.Sprintf("%s works, and %s no answer came in time.", login, r.with))
+	case r.err == nil && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable):
+		c.report.Found("site-unjudged", what)
+	default:
+		c.report.Found(r.id, what)
+	}
+	return true
+}
+
+// reportFault reports why a page of the site could not be read.
+func (c *checks) reportFault(ctx context.Context, address string, err error) {
+	kind, what := faultOf(err, c.set.Base.Host)
+	switch {
+	case kind == noFault: // there is an answer
+		c.report.Found("site-not-msauth", address+": "+sentence(err))
+	case kind == silent && c.providerFails(ctx):
+	default:
+		c.report.Found(siteFaults[kind], what)
+	}
 }
 
 const (
@@ -113,9 +154,6 @@ func (v *visited) String() string {
 	}
 	return fmt.Sprintf("the answer has status %d", v.status)
 }
-
-// began reports whether a visit began a sign-in.
-func began(v *visited) bool { return v != nil && v.signIn != nil }
 
 var (
 	pageKind  = regexp.MustCompile(`<main[^>]* id="msauth-([a-z-]{1,40})"`)
@@ -199,12 +237,12 @@ func (c *checks) providerFails(ctx context.Context) bool {
 	return err != nil
 }
 
-// knowsItsPages reports whether msauth answers below a URL for its own pages. A site that
+// knowsItsPages reports whether msauth answers at the address of its page "session". A site that
 // is all under Require sends people to sign in from any address.
-func (c *checks) knowsItsPages(ctx context.Context, base string) bool {
-	res, body, err := get(ctx, c.site, base+"/session", http.Header{"User-Agent": {"msauth-check"}, "X-Msauth": {"1"}})
+func (c *checks) knowsItsPages(ctx context.Context, session string) (bool, error) {
+	res, body, err := get(ctx, c.site, session, http.Header{"User-Agent": {"msauth-check"}, "X-Msauth": {"1"}})
 	var answer map[string]json.RawMessage
-	return err == nil && res.StatusCode == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer["signed_in"] != nil
+	return err == nil && res.StatusCode == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer["signed_in"] != nil, err
 }
 
 // reportPrefix looks for msauth at other paths, where it is if a proxy takes a part of the
@@ -221,11 +259,14 @@ func (c *checks) reportPrefix(ctx context.Context) bool {
 		if path == "" {
 			break
 		}
-		if c.knowsItsPages(ctx, origin+part+path) {
+		if knows, _ := c.knowsItsPages(ctx, origin+part+path+"/session"); knows {
 			c.report.Found("site-prefix", fmt.Sprintf("The proxy takes %s from paths: msauth answers at %s.", part, origin+part+path))
 			return true
 		}
-		if part != path && c.knowsItsPages(ctx, origin+strings.TrimPrefix(path, part)) {
+		if part == path {
+			continue
+		}
+		if knows, _ := c.knowsItsPages(ctx, origin+strings.TrimPrefix(path, part)+"/session"); knows {
 			c.report.Found("site-prefix", fmt.Sprintf("msauth answers at %s, without %s: the proxy adds that, or MSAUTH_BASE_URL should not have it.", origin+strings.TrimPrefix(path, part), part))
 			return true
 		}
@@ -236,7 +277,7 @@ func (c *checks) reportPrefix(ctx context.Context) bool {
 // compareSignIn compares the sign-in of the site with what was checked here.
 func (c *checks) compareSignIn(ctx context.Context, v *visited) {
 	q := v.signIn.Query()
-	if callback := c.set.Base.String() + "/callback"; q.Get("redirect_uri") != callback {
+	if callback := c.set.Page("callback"); q.Get("redirect_uri") != callback {
 		c.report.Found("site-base-url", fmt.Sprintf("The site's redirect URI is %s, and here it is %s.", web.OneLine(q.Get("redirect_uri"), 200), callback))
 	}
 	endpoint := v.signIn.Scheme + "://" + v.signIn.Host + v.signIn.Path

@@ -68,7 +68,7 @@ func (s Subject) fill(text string, quote func(string) string) string {
 		"{tenant}", value(s.Tenant, "TENANT_ID"),
 		"{base_url}", value(s.BaseURL, "BASE_URL"),
 		"{callback}", value(callback, "REDIRECT_URI"),
-		"{callback_plain}", callback,
+		"{callback_in_query}", inQuery(callback),
 		"{signed_out}", value(s.SignedOut, "SIGNED_OUT_URL"),
 		"{application}", quote(s.Graph+"/v1.0/applications(appId='"+s.ClientID+"')"),
 	).Replace(text)
@@ -83,4 +83,11 @@ func quote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// inQuery makes a text the inside of a raw string of JMESPath that is inside double quotes
+// of a POSIX shell.
+func inQuery(s string) string {
+	s = strings.ReplaceAll(s, "'", `\'`)
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(s)
 }

@@ -19,7 +19,7 @@ var networkKinds = []Kind{
 		Remedy: `If that is your network's inspection, exempt the host from it, or install its authority's certificate on this machine and in the app's container (SSL_CERT_FILE=/path/to/ca.pem; on Debian ca-certificates). If you do not know the issuer, stop here.`},
 	{ID: "tls-failed", Severity: Error,
 		Why:    "Without a TLS connection the app cannot reach the provider.",
-		Remedy: `Compare AZURE_AUTHORITY_HOST or MSAUTH_ISSUER with the name in the certificate. Look at the connection with: openssl s_client -connect HOST:443.`},
+		Remedy: `Compare AZURE_AUTHORITY_HOST or MSAUTH_ISSUER with the name in the certificate. Look at the connection with: openssl s_client -connect HOST:443. If the certificate is not yet valid, or has ended, look first whether this machine's clock is right (date).`},
 	{ID: "clock-off", Severity: Error,
 		Why:     "ID tokens and assertions are valid for a time: with a wrong clock they are refused as too new or too old (AADSTS700024), and sessions end early or late.",
 		Remedy:  `Synchronize the clock of this machine (systemd-timesyncd, chrony, the host of the virtual machine).`,

@@ -2,8 +2,10 @@ package report
 
 import (
 	"cmp"
+	"html"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode"
@@ -43,6 +45,12 @@ type Subject struct {
 	Graph     string // base URL of Microsoft Graph, without the version
 }
 
+// shown is the subject with values that can be shown. The words around them are the
+// catalogue's, and stay even if somebody's secret is one of them.
+func (s Subject) shown(show func(string) string) Subject {
+	return Subject{show(s.ClientID), show(s.Tenant), show(s.BaseURL), show(s.SignedOut), show(s.Graph)}
+}
+
 // A Report collects findings. It may be used by many goroutines at once.
 type Report struct {
 	mu       sync.Mutex
@@ -64,17 +72,19 @@ func (r *Report) About(s Subject) {
 // of a shorter one too many words would be a part.
 const leastSecret = 8
 
-// Hide makes secrets appear in no text of the report, also not in the form that they
-// have in URLs.
+// Hide makes secrets appear in no text of the report: not in the form that they have in
+// URLs, HTML or quotes, and not where a text was cut in the middle of one.
 func (r *Report) Hide(secrets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range secrets {
 		if s = strings.TrimSpace(s); len(s) >= leastSecret {
-			r.secrets = append(r.secrets, s, url.QueryEscape(s), url.PathEscape(s))
+			quoted := strconv.Quote(s)
+			r.secrets = append(r.secrets, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s), quoted[1:len(quoted)-1])
 		}
 	}
 	slices.SortFunc(r.secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	r.secrets = slices.Compact(r.secrets)
 }
 
 // longest is how long a text may be, in bytes.
@@ -83,17 +93,52 @@ const longest = 1500
 // hidden makes a text fit to be shown: without secrets, without what moves the cursor of
 // a terminal, and not too long.
 func (r *Report) hidden(text string) string {
+	text = cut(printable(text), 2*longest) // may cut a secret, as whoever wrote the text may have
 	for _, s := range r.secrets {
-		text = strings.ReplaceAll(text, s, "[hidden]")
+		text = strings.ReplaceAll(text, s, hiddenText)
 	}
-	text = strings.Map(func(c rune) rune {
+	for _, s := range r.secrets {
+		text = hideBeginning(text, s)
+	}
+	return cut(text, longest)
+}
+
+const hiddenText = "[hidden]"
+
+// leastBeginning is the length from which the beginning of a secret is hidden where a
+// text was cut.
+const leastBeginning = 12
+
+// hideBeginning hides the beginning of a secret at the end of a text, and where a text was
+// cut, which "..." marks.
+func hideBeginning(text, secret string) string {
+	const mark = "..."
+	parts := strings.Split(text, mark)
+	for i, part := range parts {
+		end := strings.TrimRight(part, ".")
+		for n := min(len(secret), len(end)); n >= leastBeginning; n-- {
+			if strings.HasSuffix(end, secret[:n]) {
+				parts[i] = end[:len(end)-n] + hiddenText + part[len(end):]
+				break
+			}
+		}
+	}
+	return strings.Join(parts, mark)
+}
+
+// printable takes out what moves the cursor of a terminal.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
 		if c != '\n' && !unicode.IsPrint(c) {
 			return -1
 		}
 		return c
 	}, text)
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest], "") + "..."
+}
+
+func cut(text string, most int) string {
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
 }
@@ -104,9 +149,10 @@ func (r *Report) Found(id, what string, numbers ...int) {
 	kind := byID(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	about := r.subject.shown(r.hidden)
 	f := Finding{
 		ID: kind.ID, Severity: kind.Severity, What: r.hidden(what), Why: kind.Why, Numbers: numbers,
-		Remedy: r.hidden(kind.remedy(r.subject)), Command: r.hidden(kind.command(r.subject)),
+		Remedy: printable(kind.remedy(about)), Command: printable(kind.command(about)),
 	}
 	if !slices.ContainsFunc(r.findings, func(other Finding) bool { return other.ID == f.ID && other.What == f.What }) {
 		r.findings = append(r.findings, f)

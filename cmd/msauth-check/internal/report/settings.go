@@ -28,7 +28,7 @@ var settingKinds = []Kind{
 		Command: `az ad app credential reset --id {client_id} --cert @next-cert.pem --append`},
 	{ID: "provider-invalid", Severity: Error,
 		Why:     "The app does not start with it (msauth.New returns this error), and where to ask is not known.",
-		Remedy:  `Set what the message names: AZURE_TENANT_ID to common, organizations, consumers, a tenant ID or a domain; AZURE_AUTHORITY_HOST to the origin of a Microsoft cloud, or leave it empty; MSAUTH_ISSUER only for other providers. The "Directory (tenant) ID" is under App registrations, your app, Overview.`,
+		Remedy:  `Set what the message names: AZURE_TENANT_ID to common, organizations, consumers, a tenant ID or a domain; AZURE_AUTHORITY_HOST to the origin of a Microsoft cloud, such as https://login.microsoftonline.com, or leave it empty; MSAUTH_ISSUER only for other providers. The "Directory (tenant) ID" is under App registrations, your app, Overview.`,
 		Command: `az account show --query tenantId --output tsv`},
 	{ID: "base-url-invalid", Severity: Error,
 		Why:    "The app does not start with it (msauth.New returns this error), and the redirect URIs are not known.",
@@ -46,6 +46,6 @@ var settingKinds = []Kind{
 		Remedy:  `Make a key and set MSAUTH_KEYS to it on all servers, or MSAUTH_KEY_FILES to a file with it. If the app reads its keys from elsewhere, nothing is wrong.`,
 		Command: `openssl rand -base64 32`},
 	{ID: "setting-invalid", Severity: Error,
-		Why:    "The app does not start with it.",
+		Why:    "The app does not start with it, or does without it.",
 		Remedy: `Set what the message names.`},
 }

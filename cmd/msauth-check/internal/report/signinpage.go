@@ -9,7 +9,7 @@ var signInPageKinds = []Kind{
 	{ID: "redirect-uri-spa", Severity: Error, Numbers: []int{9002325, 9002327},
 		Why:    "Codes for this redirect URI may be redeemed by a browser only: people sign in, and the app then gets no tokens for them.",
 		Remedy: `Under App registrations, your app, Authentication, remove the redirect URI from the platform "Single-page application" and add it to the platform Web.`,
-		Command: `az rest --method PATCH --url {application} --body "{\"spa\": {\"redirectUris\": $(az ad app show --id {client_id} --query "spa.redirectUris[?@ != '{callback_plain}']" --output json)}}"
+		Command: `az rest --method PATCH --url {application} --body "{\"spa\": {\"redirectUris\": $(az ad app show --id {client_id} --query "spa.redirectUris[?@ != '{callback_in_query}']" --output json)}}"
 az ad app update --id {client_id} --web-redirect-uris $(az ad app show --id {client_id} --query "web.redirectUris[]" --output tsv) {callback}`},
 	{ID: "sign-out-uri-missing", Severity: Warning,
 		Why:     "Whoever signs out ends on a page of Microsoft's and is not led back to the site.",
@@ -25,7 +25,7 @@ az ad app update --id {client_id} --web-redirect-uris $(az ad app show --id {cli
 		Command: `az ad app permission list --id {client_id}`},
 	{ID: "authorize-failed", Severity: Error,
 		Why:    "People who want to sign in see this answer.",
-		Remedy: `Run this again. If it stays, open the site's sign-in page in a browser and look up the number in docs/troubleshooting.md.`},
+		Remedy: `Run this again. If it stays, open the site's sign-in page in a browser, and look up the number in docs/troubleshooting.md. At a provider that shows no number, see first whether {callback} is registered there.`},
 	{ID: "authorize-unjudged", Severity: Note,
 		Why:    "Whether the redirect URIs and scopes are registered could not be seen. That is usual for personal accounts, which sign in at another host.",
 		Remedy: `Open the site's sign-in page in a browser, or run this with -sign-in.`},

@@ -10,6 +10,7 @@ import (
 	"example.com/msauth"
 	"example.com/msauth/internal/credential"
 	"example.com/msauth/internal/provider"
+	"example.com/msauth/internal/reload"
 )
 
 // A Credential is one way in which the app proves itself.
@@ -74,7 +75,7 @@ func (r *reader) readCredentials() {
 	})
 
 	file := r.getenv(secretFile)
-	r.hideFile(file)
+	inFile := r.hideFile(file)
 	add(secretFile, file, msauth.SecretFile(file), func() (credential.Source, error) { return credential.SecretFile(file) })
 
 	secret := r.getenv("AZURE_CLIENT_SECRET")
@@ -88,8 +89,7 @@ func (r *reader) readCredentials() {
 		case "AZURE_CLIENT_SECRET":
 			value = secret
 		case secretFile:
-			text, _ := os.ReadFile(file) // opened before
-			value = string(text)
+			value = inFile
 		}
 		r.set.Credentials[i].SecretID = provider.GUIDForm.MatchString(strings.TrimSpace(value))
 	}
@@ -118,14 +118,19 @@ func isPath(value string) bool {
 	return len(value) < 1000 && !strings.ContainsAny(value, "\r\n~=") && (filepath.IsAbs(value) || strings.HasPrefix(value, ".") || len(filepath.Ext(value)) > 1 && len(filepath.Ext(value)) <= 5)
 }
 
-// hideFile keeps the content of a file out of the report.
-func (r *reader) hideFile(path string) {
-	if path == "" {
-		return
+// hideFile keeps the content of a file out of the report, and returns it. What is no
+// regular file is not opened: that may wait for ever, or have no end.
+func (r *reader) hideFile(path string) string {
+	info, err := os.Stat(path)
+	if path == "" || err != nil || !info.Mode().IsRegular() || info.Size() > reload.MaxSize {
+		return ""
 	}
-	if text, err := os.ReadFile(path); err == nil && len(text) < 1<<20 {
-		r.found.Hide(string(text))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
 	}
+	r.found.Hide(string(text))
+	return string(text)
 }
 
 // endsSoon reports a credential that somebody must replace within the next weeks.

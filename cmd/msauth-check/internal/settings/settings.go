@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,16 +35,24 @@ type Settings struct {
 	Credentials []Credential
 }
 
+// Page is the URL of a page below BaseURL, letter by letter as the app has it: with
+// Base's String, other letters than ASCII would change.
+func (s *Settings) Page(name string) string {
+	return strings.TrimRight(s.Config.BaseURL, "/") + "/" + name
+}
+
 const defaultAuthority = "https://login.microsoftonline.com"
 
 // Read reads and judges the settings. What is wrong goes into the report.
 func Read(getenv func(string) string, found *report.Report) *Settings {
-	for _, name := range []string{"AZURE_CLIENT_SECRET", "MSAUTH_KEYS"} {
-		found.Hide(getenv(name))
+	if secret := getenv("AZURE_CLIENT_SECRET"); secret != getenv("AZURE_CLIENT_ID") || !provider.GUIDForm.MatchString(secret) {
+		found.Hide(secret) // the client ID is no secret, in whatever place
 	}
+	found.Hide(getenv("MSAUTH_KEYS"))
 	r := reader{getenv: getenv, found: found}
 	r.hideMisplaced()
 	r.subject()
+	r.readProxies()
 	r.readProvider()
 	r.readClientID()
 	r.readBaseURL()
@@ -61,6 +70,10 @@ type reader struct {
 	set    Settings
 }
 
+// hostName is a host without a scheme, perhaps with a port or a path: a common mistake,
+// and worth showing. No secret has this form.
+var hostName = regexp.MustCompile(`^[a-z0-9-]{1,30}(\.[a-z0-9-]{1,30}){1,4}(:[0-9]{1,5})?(/[a-z0-9/.-]{0,60})?$`)
+
 // hideMisplaced hides what is not what its variable should hold: it may be a secret in
 // the wrong place. It hides passwords in URLs, too.
 func (r *reader) hideMisplaced() {
@@ -71,8 +84,26 @@ func (r *reader) hideMisplaced() {
 	for _, name := range []string{"AZURE_AUTHORITY_HOST", "MSAUTH_ISSUER", "MSAUTH_BASE_URL", microsoftIssuer, postLogoutURL} {
 		value := r.getenv(name)
 		u, err := url.Parse(value)
-		if err != nil || u.Host == "" {
+		if (err != nil || u.Host == "") && !hostName.MatchString(value) {
 			r.found.Hide(value)
+		} else if password, ok := u.User.Password(); ok {
+			r.found.Hide(password)
+		}
+	}
+}
+
+// readProxies keeps the passwords of proxies out of the report. What is no URL is a
+// finding: package net/http says nothing, and does without the proxy.
+func (r *reader) readProxies() {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		value := r.getenv(name)
+		u, err := url.Parse(value)
+		if err != nil || u.Host == "" {
+			u, err = url.Parse("http://" + value) // as net/http reads it
+		}
+		if err != nil {
+			r.found.Hide(value)
+			r.found.Found("setting-invalid", name+" is not a URL, so that no proxy is used: letters such as @, / and % in a password have to be written as %40, %2F and %25.")
 		} else if password, ok := u.User.Password(); ok {
 			r.found.Hide(password)
 		}
@@ -196,7 +227,7 @@ func (r *reader) readBaseURL() {
 		return // New has refused it
 	}
 	r.set.Config.BaseURL, r.set.Config.PostLogoutURL = c.BaseURL, c.PostLogoutURL
-	r.set.Base, r.set.SignedOut = base, cmp.Or(c.PostLogoutURL, base.String()+"/signed-out")
+	r.set.Base, r.set.SignedOut = base, cmp.Or(c.PostLogoutURL, r.set.Page("signed-out"))
 }
 
 func (r *reader) readScopes() {

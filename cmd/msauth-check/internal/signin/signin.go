@@ -43,7 +43,7 @@ func Run(ctx context.Context, set *settings.Settings, found *report.Report, netw
 	}
 	l, err := net.Listen("tcp", fmt.Sprint("localhost:", o.Port))
 	if err != nil {
-		found.Found("sign-in-failed", "The page cannot be served: "+err.Error()+".")
+		found.Found("sign-in-port", "The page cannot be served: "+err.Error()+".")
 		return
 	}
 	defer l.Close()
@@ -62,9 +62,11 @@ func Run(ctx context.Context, set *settings.Settings, found *report.Report, netw
 	mux := http.NewServeMux()
 	mux.Handle(Path+"/", v.measured(auth))
 	mux.Handle("/", auth.Require(http.HandlerFunc(v.arrived)))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	go server.Serve(l) // until Shutdown
-	fmt.Fprintf(o.Out, "Open %s/ in a browser on this computer, and sign in within %s.\n", home, o.Timeout)
+	key := rand.Text()
+	server := &http.Server{Handler: admit("localhost:"+port, key, mux), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	go server.Serve(l)   // until Shutdown
+	defer server.Close() // what Shutdown has not ended
+	fmt.Fprintf(o.Out, "Open %s/%s in a browser on this computer, and sign in within %s.\n", home, key, o.Timeout)
 
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
