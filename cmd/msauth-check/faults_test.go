@@ -77,14 +77,21 @@ func stripped(prefix string) func(w *world) {
 
 // oneOfThree has every third request for a sign-in end at a server that fails.
 func oneOfThree(fails http.HandlerFunc) func(w *world) {
-	var n atomic.Int32
-	return atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/auth/login" && n.Add(1)%3 == 0 {
-			fails(rw, r)
-			return
-		}
-		next.ServeHTTP(rw, r)
-	})
+	return func(w *world) { oneOf(3, 0, fails)(w) }
+}
+
+// oneOf has the requests for a sign-in go to servers in turn, of which one fails.
+func oneOf(servers, failing int32, fails http.HandlerFunc) func(w *world) {
+	return func(w *world) {
+		var n atomic.Int32
+		atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/auth/login" && n.Add(1)%servers == failing {
+				fails(rw, r)
+				return
+			}
+			next.ServeHTTP(rw, r)
+		})(w)
+	}
 }
 
 // refuseOver answers with a status where a size is over a limit.
@@ -347,6 +354,9 @@ var faults = []planted{
 	}), id: "site-silent", what: "no answer came", remedy: "the log of the proxy"},
 	{name: "one of three servers that hangs", plant: oneOfThree(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), id: "site-silent", what: "in time", remedy: "one of several servers may hang"},
 	{name: "one of three servers that is down", plant: oneOfThree(func(rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "bad gateway", http.StatusBadGateway)
+	}), id: "site-intermittent", what: "status 502", remedy: "one may be down"},
+	{name: "one of two servers that is down, and is asked first", plant: oneOf(2, 1, func(rw http.ResponseWriter, _ *http.Request) {
 		http.Error(rw, "bad gateway", http.StatusBadGateway)
 	}), id: "site-intermittent", what: "status 502", remedy: "one may be down"},
 	{name: "one of three servers that hangs up", plant: func(w *world) {

@@ -43,6 +43,10 @@ func TestNothingIsFoundInARightSetUp(t *testing.T) {
 			})(w)
 		}}},
 		{"consumers", []part{tenant("consumers")}},
+		{"a file of keys with a space in its name", []part{func(w *world, _ *msauth.Config) {
+			file := w.file("the keys", []byte(w.env["MSAUTH_KEYS"]))
+			w.env["MSAUTH_KEYS"], w.env["MSAUTH_KEY_FILES"] = "", file+", "
+		}}},
 		{"the site over TLS", []part{overTLS}},
 		{"below a path prefix", []part{func(w *world, site *msauth.Config) {
 			w.env["MSAUTH_BASE_URL"] += "/"

@@ -63,6 +63,7 @@ var visits = []struct {
 	{"a work account", msauthtest.Ada, nil, work, nil},
 	{"with a certificate", msauthtest.Ada, []part{certificate}, work, nil},
 	{"with a federated token", msauthtest.Ada, []part{federated}, work, nil},
+	{"a site that is down, which is no reason to wait", msauthtest.Ada, []part{func(w *world, _ *msauth.Config) { w.site.Close() }}, work, []string{"site-unreachable"}},
 	{"at one tenant", msauthtest.Ada, []part{tenant(msauthtest.TenantContoso)}, work, nil},
 	{"a personal account, which has none of the claims", msauthtest.Mia, nil,
 		[]string{"Signed in with a personal account.", "Optional claims that did not: ", "A renewal works."}, nil},

@@ -38,20 +38,23 @@ type running struct {
 	processes [3]int
 	pages     [3]string
 	metrics   [3]string
+	others    map[string]int // processes of the stand-in, Redis and nginx
 }
 
 var (
 	siteLine   = regexp.MustCompile(`(?m)^The site +(\S+)$`)
-	caLine     = regexp.MustCompile(`(?m)^Trust its CA +(\S+)$`)
+	caLine     = regexp.MustCompile(`(?m)^Trust its CA +(.+)$`)
 	serverLine = regexp.MustCompile(`(?m)^app(\d) +process (\d+) +pages (\S+) +metrics (\S+)$`)
+	otherLine  = regexp.MustCompile(`(?m)^(stand-in|redis|nginx) +process (\d+)$`)
+	clientLine = regexp.MustCompile(`AZURE_CLIENT_ID=(\S+)`)
 )
 
-func start(t *testing.T, args ...string) *running {
+func start(t *testing.T, dir string, args ...string) *running {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a whole deployment")
 	}
-	r := &running{t: t, dir: t.TempDir(), ended: make(chan error, 1)}
+	r := &running{t: t, dir: dir, ended: make(chan error, 1), others: map[string]int{}}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() { r.ended <- run(ctx, append([]string{"-port", "0", "-dir", r.dir}, args...), &r.out) }()
@@ -78,6 +81,12 @@ func start(t *testing.T, args ...string) *running {
 	for i, m := range serverLine.FindAllStringSubmatch(text, -1) {
 		r.processes[i], _ = strconv.Atoi(m[2])
 		r.pages[i], r.metrics[i] = m[3], m[4]
+	}
+	for _, m := range otherLine.FindAllStringSubmatch(text, -1) {
+		r.others[m[1]], _ = strconv.Atoi(m[2])
+	}
+	if len(r.others) != 3 {
+		t.Fatalf("processes %v in\n%s", r.others, text)
 	}
 	secret, err := os.ReadFile(filepath.Join(r.dir, "secrets", "client-secret"))
 	if err != nil {
@@ -116,9 +125,6 @@ func (r *running) end() {
 	if !bytes.Contains(log, []byte(`"GET /auth/callback HTTP/`)) {
 		t.Error("nginx has logged no sign-in: what else is not in the log says nothing")
 	}
-	// The stand-in prints its secret at the start, for whoever runs it by hand.
-	log = bytes.ReplaceAll(log, []byte("AZURE_CLIENT_SECRET='"+r.secret+"'"), nil)
-	log = bytes.ReplaceAll(log, []byte("Client secret  "+r.secret), nil)
 	for _, secret := range []string{r.secret, "code=", "state=", "panic:", "level=ERROR"} {
 		if line := lineWith(log, secret); line != "" {
 			t.Errorf("in the log: %s", line)
@@ -222,7 +228,10 @@ func (p *person) everywhere(what, want string) {
 }
 
 // checkCommand is what is printed for the check.
-var checkCommand = regexp.MustCompile(`(?s)env SSL_CERT_FILE=.*?msauth-check\n`)
+var checkCommand = regexp.MustCompile(`(?s)env '?SSL_CERT_FILE=.*?msauth-check\n`)
+
+// metricsCommand is what is printed for the metrics.
+var metricsCommand = regexp.MustCompile(`for address in .*; done`)
 
 func scrape(t *testing.T, address string) string {
 	t.Helper()
@@ -306,16 +315,11 @@ func (c *crowd) leaves(t *testing.T, what string) {
 // backAgain waits until a server that has ended runs again, and returns its process.
 func (r *running) backAgain(i, before int) int {
 	r.t.Helper()
-	line := regexp.MustCompile(fmt.Sprintf(`(?s).*app%d has ended. It runs again, as process (\d+)\.`, i+1))
+	process := r.runsAgain(fmt.Sprintf("app%d", i+1), before)
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(50 * time.Millisecond) {
-		m := line.FindStringSubmatch(r.out.String())
-		if m == nil || m[1] == strconv.Itoa(before) {
-			continue
-		}
 		if res, err := http.Get(r.pages[i] + "/startupz"); err == nil {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {
-				process, _ := strconv.Atoi(m[1])
 				return process
 			}
 		}
@@ -324,11 +328,28 @@ func (r *running) backAgain(i, before int) int {
 	return 0
 }
 
+// runsAgain waits until it is said of a program that it has ended and runs again, and
+// returns its new process.
+func (r *running) runsAgain(name string, before int) int {
+	r.t.Helper()
+	line := regexp.MustCompile(`(?ms)^` + name + ` has ended \((?:signal: killed|exit status \d+)\)\. It starts again in \d+s\.$.*^` + name + ` runs again, as process (\d+)\.$`)
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(50 * time.Millisecond) {
+		if m := line.FindStringSubmatch(r.out.String()); m != nil {
+			if process, _ := strconv.Atoi(m[1]); process != before {
+				return process
+			}
+		}
+	}
+	r.t.Fatalf("%s does not come back:\n%s", name, r.out.String())
+	return 0
+}
+
 // People sign in over HTTPS by nginx, at an access token that lasts seconds, and every
 // server knows them. Nobody notices that a server is killed, or that all are restarted
 // one by one: every page comes, and every session lasts. A sign-out holds at all servers.
 func TestDeployment(t *testing.T) {
-	r := start(t, "-lifetime", "6s")
+	dir := filepath.Join(t.TempDir(), "it's a directory")
+	r := start(t, dir, "-lifetime", "6s")
 	ada := r.signIn(msauthtest.Ada)
 	ada.everywhere("signed in", "Ada Lindqvist")
 
@@ -364,6 +385,12 @@ func TestDeployment(t *testing.T) {
 	bruno.everywhere("signed out", "")
 	other.everywhere("signed out elsewhere", "")
 	ada.everywhere("somebody else", "Ada Lindqvist")
+	// A page that demands a sign-in signs in again without a question: the browser is still
+	// signed in at the stand-in.
+	other.client.CheckRedirect = nil
+	if status, name, _, err := other.page(http.MethodGet, "/me"); err != nil || status != http.StatusOK || name != "Bruno Okafor" {
+		t.Errorf("signed in again: status %d, %q, %v", status, name, err)
+	}
 
 	// The command that was printed finds nothing.
 	check := exec.Command("sh", "-c", checkCommand.FindString(r.out.String()))
@@ -386,21 +413,47 @@ func TestDeployment(t *testing.T) {
 		t.Errorf("%v sign-ins and %v renewals were measured", signIns, renewals)
 	}
 
+	loop, err := exec.Command("sh", "-c", metricsCommand.FindString(r.out.String())).CombinedOutput()
+	if strings.Count(string(loop), "127.0.0.1:") != 3 || !strings.Contains(string(loop), "\nmsauth_sign_ins_total{") {
+		t.Errorf("the metrics: %v\n%s", err, loop)
+	}
+
+	// Whatever else ends is noticed and started again, and people can sign in.
+	for _, name := range []string{"redis", "stand-in", "nginx"} {
+		if err := syscall.Kill(r.others[name], syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		r.runsAgain(name, r.others[name])
+	}
+	time.Sleep(time.Second)
+	mia := r.signIn(msauthtest.Mia)
+	mia.everywhere("signed in after that", "Mia Müller")
+
 	// What operators ask is not for everybody.
 	for _, path := range []string{"/healthz", "/readyz", "/startupz", "/metrics", "/debug/stats"} {
 		if status, _, _, err := ada.page(http.MethodGet, path); err != nil || status != http.StatusNotFound {
 			t.Errorf("%s: status %d, %v", path, status, err)
 		}
 	}
+
+	// Nobody else can use its directory at the same time. Later somebody can, and the
+	// registration is the same.
+	if err := run(t.Context(), []string{"-port", "0", "-dir", dir}, io.Discard); err == nil || !strings.Contains(err.Error(), "another run uses "+dir) {
+		t.Errorf("a second run in the directory: %v", err)
+	}
 	r.end()
+	again := start(t, dir)
+	before, now := clientLine.FindStringSubmatch(r.out.String())[1], clientLine.FindStringSubmatch(again.out.String())[1]
+	if before != now || again.secret != r.secret {
+		t.Errorf("the client ID was %s and is %s", before, now)
+	}
+	again.signIn(msauthtest.Ada).everywhere("the second time", "Ada Lindqvist")
+	again.end()
 }
 
-// What keeps it from starting is said, with what to do.
+// What keeps it from starting is said, with what to do, before anything is built.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("builds the programs")
-	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -411,17 +464,39 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	six, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer six.Close()
+	_, portSix, _ := net.SplitHostPort(six.Addr().String())
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"-port", port}, "choose another one, for example: -port 9443"},
+		{[]string{"-port", port}, "another program uses port " + port + ". Choose another one, for example: -port "},
+		{[]string{"-port", portSix}, "another program uses port " + portSix + ". "},
+		{[]string{"-port", "https"}, `-port is "https": must be a number from 0 to 65535`},
+		{[]string{"-port", "65536"}, "must be a number"},
 		{[]string{"-dir", file}, "not a directory"},
 		{[]string{"-lifetime", "-5s"}, "-lifetime must not be negative"},
+		{[]string{"9443"}, `unexpected argument "9443"`},
 	} {
 		var out bytes.Buffer
-		if err := run(t.Context(), tt.args, &out); err == nil || !strings.Contains(err.Error(), tt.want) {
+		err := run(t.Context(), tt.args, &out)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v, want %q in it", tt.args, err, tt.want)
+			continue
+		}
+		if strings.Contains(err.Error(), "\n") || strings.Contains(out.String(), "Building") {
+			t.Errorf("%q: more is said, or done, than the cause needs: %v\n%s", tt.args, err, out.String())
+		}
+		if _, other, ok := strings.Cut(err.Error(), "-port "); ok && strings.HasPrefix(err.Error(), "another") {
+			if l, err := net.Listen("tcp", "127.0.0.1:"+other); err != nil {
+				t.Errorf("%q: the port that is named: %v", tt.args, err)
+			} else {
+				l.Close()
+			}
 		}
 	}
 }

@@ -15,6 +15,58 @@ import (
 	"time"
 )
 
+// A Program is one of the programs that are a site. It can be started again when it has
+// ended.
+type Program struct {
+	Name  string
+	begin func(name string) (*process, error)
+	mu    sync.Mutex
+	now   *process
+}
+
+// Start starts the program, which must not run.
+func (p *Program) Start() error {
+	now, err := p.begin(p.Name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = now
+	return nil
+}
+
+func (p *Program) process() *process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
+}
+
+// Ended is closed when the process that was started last has ended.
+func (p *Program) Ended() <-chan struct{} { return p.process().ended }
+
+// How says how the process has ended, such as "exit status 1".
+func (p *Program) How() string { return p.process().cmd.ProcessState.String() }
+
+// PID is the number of the process.
+func (p *Program) PID() int { return p.process().cmd.Process.Pid }
+
+// stop has the program end, if it was started.
+func (p *Program) stop(patience time.Duration) error {
+	if p == nil {
+		return nil
+	}
+	return p.process().stop(patience)
+}
+
+// A Failure is the error of a program that ended while it was started.
+type Failure struct {
+	Name string // of the program; its lines in the log begin with it
+	How  string
+}
+
+func (f *Failure) Error() string { return fmt.Sprintf("%s has ended (%s)", f.Name, f.How) }
+
 // A process is one that this program has started.
 type process struct {
 	name  string
@@ -72,11 +124,11 @@ func (p *process) waitFor(ctx context.Context, what string, is func() bool) erro
 		case <-time.After(25 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("%s: it does not come to be that %s", p.name, what)
+	return fmt.Errorf("%s: waited a minute in vain until %s", p.name, what)
 }
 
 // failure is the error of a process that has ended.
-func (p *process) failure() error { return fmt.Errorf("%s has ended (%v)", p.name, p.cmd.ProcessState) }
+func (p *process) failure() error { return &Failure{p.name, p.cmd.ProcessState.String()} }
 
 // stop has the process end, and kills it if it does not.
 func (p *process) stop(patience time.Duration) error {

@@ -11,14 +11,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"example.com/msauth/deploy/internal/material"
@@ -27,8 +31,12 @@ import (
 // Options say how a site differs from the usual one.
 type Options struct {
 	Root string // of the repository
-	Dir  string // for files; it must be there
+	// Dir is for files; it must be there, and no other site may use it. The next one
+	// there has the same keys, certificate and client ID.
+	Dir  string
 	Port string // of the site; "0" takes a free one
+	// Out gets a line for each step of the start.
+	Out io.Writer
 	// Log gets what the processes write, each line with the name of its process.
 	Log io.Writer
 	// StandIn are further flags of the stand-in.
@@ -42,7 +50,6 @@ type Site struct {
 	URL     string // where browsers go, such as https://localhost:8443
 	CA      string // file with what they have to trust
 	StandIn string // the authority
-	Redis   string // address
 	Servers []*Server
 	// Env is what the servers have in common: a check of the registration takes it
 	// too. It has no secrets, but names of files with them.
@@ -52,20 +59,17 @@ type Site struct {
 	log      *lines
 	ctx      context.Context
 	programs map[string]string
-	standIn  *process
-	redis    *process
-	nginx    *process
+	addr     string // of Redis
+	standIn  *Program
+	redis    *Program
+	nginx    *Program
 }
 
 // A Server is one of the three.
 type Server struct {
-	Name    string
+	*Program
 	Addr    string // of its pages, for nginx
 	Metrics string // address of /metrics
-
-	site *Site
-	mu   sync.Mutex
-	now  *process
 }
 
 // stopTime is how long a server may take to end: SHUTDOWN_DELAY, what webapp.Serve
@@ -73,29 +77,15 @@ type Server struct {
 const stopTime = 40 * time.Second
 
 // Start starts all of it, and waits until people can sign in. The processes run until
-// Stop.
+// Stop. If one of them has ended, the error is a [*Failure].
 func Start(ctx context.Context, o Options) (_ *Site, err error) {
-	s := &Site{o: o, log: &lines{out: o.Log}, ctx: ctx, programs: map[string]string{}}
+	s := &Site{o: o, log: &lines{out: o.Log}, ctx: ctx}
 	defer func() {
 		if err != nil {
 			s.Stop()
 		}
 	}()
-	if err := s.find(); err != nil {
-		return nil, err
-	}
-	secrets := filepath.Join(o.Dir, "secrets")
-	if _, err := material.Write(secrets, "localhost", "127.0.0.1"); err != nil {
-		return nil, err
-	}
-	s.CA = filepath.Join(secrets, material.CA)
-	clientID, err := s.startStandIn(secrets)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.startRedis(secrets); err != nil {
-		return nil, err
-	}
+	// What is wrong is said before anything is built.
 	port := o.Port
 	if port == "0" {
 		if port, err = freePort(); err != nil {
@@ -104,14 +94,38 @@ func Start(ctx context.Context, o Options) (_ *Site, err error) {
 	} else if err := portIsFree(port); err != nil {
 		return nil, err
 	}
+	if s.programs, err = find(exec.LookPath); err != nil {
+		return nil, err
+	}
+	secrets := filepath.Join(o.Dir, "secrets")
+	if _, err := material.Write(secrets, "localhost", "127.0.0.1"); err != nil {
+		return nil, err
+	}
+	s.CA = filepath.Join(secrets, material.CA)
+	id, err := clientID(filepath.Join(o.Dir, "client-id"))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.build(); err != nil {
+		return nil, err
+	}
+	s.step("Starting the stand-in for Microsoft.")
+	if err := s.startStandIn(id, secrets); err != nil {
+		return nil, err
+	}
+	s.step("Starting Redis.")
+	if err := s.startRedis(secrets); err != nil {
+		return nil, err
+	}
 	s.URL = "https://localhost:" + port
 	s.Env = []string{
-		"AZURE_AUTHORITY_HOST=" + s.StandIn, "AZURE_TENANT_ID=common", "AZURE_CLIENT_ID=" + clientID,
+		"AZURE_AUTHORITY_HOST=" + s.StandIn, "AZURE_TENANT_ID=common", "AZURE_CLIENT_ID=" + id,
 		"AZURE_CLIENT_SECRET_FILE=" + filepath.Join(secrets, material.ClientSecret),
 		"MSAUTH_BASE_URL=" + s.URL + "/auth", "MSAUTH_KEY_FILES=" + filepath.Join(secrets, material.Keys),
 	}
+	s.step("Starting three servers.")
 	for i := range 3 {
-		srv, err := s.newServer(fmt.Sprintf("app%d", i+1), secrets)
+		srv, err := s.startServer(fmt.Sprintf("app%d", i+1), secrets)
 		if err != nil {
 			return nil, err
 		}
@@ -122,63 +136,110 @@ func Start(ctx context.Context, o Options) (_ *Site, err error) {
 			return nil, err
 		}
 	}
+	s.step("Starting nginx.")
 	if err := s.startNginx(port, secrets); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// find builds the programs of this repository, and looks for the others.
-func (s *Site) find() error {
-	for _, name := range []string{"redis-server", "nginx"} {
+// Programs are all that run: those that others need come first.
+func (s *Site) Programs() []*Program {
+	all := []*Program{s.standIn, s.redis}
+	for _, srv := range s.Servers {
+		all = append(all, srv.Program)
+	}
+	return append(all, s.nginx)
+}
+
+func (s *Site) step(text string) { fmt.Fprintln(s.o.Out, text) }
+
+// find looks for the programs that are not of this repository.
+func find(look func(string) (string, error)) (map[string]string, error) {
+	found := map[string]string{}
+	var missing, packages []string
+	for name, pkg := range map[string]string{"nginx": "nginx-light", "redis-server": "redis-server"} {
 		for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name, "/opt/homebrew/bin/" + name} {
-			if path, err := exec.LookPath(candidate); err == nil {
-				s.programs[name] = path
+			if path, err := look(candidate); err == nil {
+				found[name] = path
 				break
 			}
 		}
-		if s.programs[name] == "" {
-			return fmt.Errorf("%s is missing. On Debian and Ubuntu: scripts/setup", name)
+		if found[name] == "" {
+			missing, packages = append(missing, name), append(packages, pkg)
 		}
 	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		slices.Sort(packages)
+		return nil, fmt.Errorf("not installed: %s. On Debian and Ubuntu: apt-get install -y %s", strings.Join(missing, ", "), strings.Join(packages, " "))
+	}
+	return found, nil
+}
+
+// build builds the programs of this repository.
+func (s *Site) build() error {
 	bin := filepath.Join(s.o.Dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	for name, pkg := range map[string]string{"replicas": "./example/replicas", "msauthtest": "./msauthtest/cmd/msauthtest"} {
-		s.programs[name] = filepath.Join(bin, name)
-		build := exec.CommandContext(s.ctx, "go", "build", "-o", s.programs[name], pkg)
+	for _, p := range []struct{ name, what, pkg string }{
+		{"msauthtest", "the stand-in for Microsoft", "./msauthtest/cmd/msauthtest"},
+		{"replicas", "the server", "./example/replicas"},
+	} {
+		s.step("Building " + p.what + ".")
+		s.programs[p.name] = filepath.Join(bin, p.name)
+		build := exec.CommandContext(s.ctx, "go", "build", "-o", s.programs[p.name], p.pkg)
 		build.Dir = s.o.Root
 		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+			return fmt.Errorf("go build %s: %w\n%s", p.pkg, err, out)
 		}
 	}
 	return nil
 }
 
-func (s *Site) startStandIn(secrets string) (clientID string, err error) {
-	clientID = newGUID()
+// clientID returns the client ID in a file, which is made if there is none.
+func clientID(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if id := strings.TrimSpace(string(text)); id != "" || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	id := newGUID()
+	return id, os.WriteFile(file, []byte(id+"\n"), 0o600)
+}
+
+func (s *Site) startStandIn(clientID, secrets string) error {
 	args := append([]string{"-client-id", clientID, "-client-secret-file", filepath.Join(secrets, material.ClientSecret)}, s.o.StandIn...)
 	// It says at what address it is, on a line of its own.
 	found := make(chan string, 1)
-	s.standIn, err = s.run("stand-in", nil, func(line string) {
+	see := func(line string) {
 		if address, ok := strings.CutPrefix(strings.TrimPrefix(line, "export "), "AZURE_AUTHORITY_HOST="); ok {
 			select {
 			case found <- address:
 			default:
 			}
 		}
-	}, s.programs["msauthtest"], args...)
-	if err != nil {
-		return "", err
+	}
+	s.standIn = &Program{Name: "stand-in", begin: func(name string) (*process, error) {
+		if s.StandIn == "" {
+			return s.run(name, nil, see, s.programs["msauthtest"], args...)
+		}
+		u, err := url.Parse(s.StandIn) // again, where the servers know it
+		if err != nil {
+			return nil, err
+		}
+		return s.run(name, nil, nil, s.programs["msauthtest"], append([]string{"-addr", u.Host}, args...)...)
+	}}
+	if err := s.standIn.Start(); err != nil {
+		return err
 	}
 	select {
 	case s.StandIn = <-found:
-		return clientID, nil
-	case <-s.standIn.ended:
-		return "", s.standIn.failure()
+		return nil
+	case <-s.standIn.Ended():
+		return s.standIn.process().failure()
 	case <-time.After(20 * time.Second):
-		return "", errors.New("the stand-in does not start")
+		return errors.New("the stand-in does not start")
 	}
 }
 
@@ -187,27 +248,32 @@ func (s *Site) startRedis(secrets string) error {
 	if err != nil {
 		return err
 	}
-	s.Redis = "127.0.0.1:" + port
+	s.addr = "127.0.0.1:" + port
 	dir := filepath.Join(s.o.Dir, "redis")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	s.redis, err = s.run("redis", nil, nil, s.programs["redis-server"], filepath.Join(s.o.Root, "deploy/redis/redis.conf"),
-		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--aclfile", filepath.Join(secrets, material.RedisUsers))
-	if err != nil {
+	s.redis = &Program{Name: "redis", begin: func(name string) (*process, error) {
+		return s.run(name, nil, nil, s.programs["redis-server"], filepath.Join(s.o.Root, "deploy/redis/redis.conf"),
+			"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--aclfile", filepath.Join(secrets, material.RedisUsers))
+	}}
+	if err := s.redis.Start(); err != nil {
 		return err
 	}
-	return s.redis.waitFor(s.ctx, "it listens", func() bool {
-		conn, err := net.Dial("tcp", s.Redis)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	return s.redis.process().waitFor(s.ctx, "it listens", func() bool { return listens(s.addr) })
 }
 
-func (s *Site) newServer(name, secrets string) (*Server, error) {
-	srv := &Server{Name: name, site: s}
+// listens reports whether a program listens at an address.
+func listens(addr string) bool {
+	conn, err := net.Dial("tcp", addr)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
+func (s *Site) startServer(name, secrets string) (*Server, error) {
+	srv := &Server{}
 	for _, addr := range []*string{&srv.Addr, &srv.Metrics} {
 		port, err := freePort()
 		if err != nil {
@@ -215,32 +281,15 @@ func (s *Site) newServer(name, secrets string) (*Server, error) {
 		}
 		*addr = "127.0.0.1:" + port
 	}
-	return srv, srv.Start()
-}
-
-// Start starts the server, which must not run.
-func (srv *Server) Start() error {
-	s := srv.site
-	secrets := filepath.Dir(s.CA)
 	env := append([]string{
-		"INSTANCE=" + srv.Name, "LISTEN_ADDR=" + srv.Addr, "METRICS_ADDR=" + srv.Metrics,
+		"INSTANCE=" + name, "LISTEN_ADDR=" + srv.Addr, "METRICS_ADDR=" + srv.Metrics,
 		"SHUTDOWN_DELAY=" + s.o.Delay.String(),
-		"REDIS_ADDRS=" + s.Redis, "REDIS_USERNAME=msauth", "REDIS_PASSWORD_FILE=" + filepath.Join(secrets, material.RedisPassword),
+		"REDIS_ADDRS=" + s.addr, "REDIS_USERNAME=msauth", "REDIS_PASSWORD_FILE=" + filepath.Join(secrets, material.RedisPassword),
 	}, s.Env...)
-	p, err := s.run(srv.Name, env, nil, s.programs["replicas"])
-	if err != nil {
-		return err
-	}
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	srv.now = p
-	return nil
-}
-
-func (srv *Server) process() *process {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	return srv.now
+	srv.Program = &Program{Name: name, begin: func(name string) (*process, error) {
+		return s.run(name, env, nil, s.programs["replicas"])
+	}}
+	return srv, srv.Start()
 }
 
 // Wait waits until people can sign in at the server.
@@ -254,18 +303,6 @@ func (srv *Server) Wait(ctx context.Context) error {
 		return res.StatusCode == http.StatusOK
 	})
 }
-
-// Kill ends the server at once.
-func (srv *Server) Kill() { srv.process().kill() }
-
-// Stop has the server end as it does in a deployment.
-func (srv *Server) Stop() error { return srv.process().stop(stopTime) }
-
-// Ended is closed when the process that runs now has ended.
-func (srv *Server) Ended() <-chan struct{} { return srv.process().ended }
-
-// PID is the number of the process.
-func (srv *Server) PID() int { return srv.process().cmd.Process.Pid }
 
 func (s *Site) startNginx(port, secrets string) error {
 	dir := filepath.Join(s.o.Dir, "nginx")
@@ -296,17 +333,13 @@ func (s *Site) startNginx(port, secrets string) error {
 	if err := os.Symlink(secrets, filepath.Join(dir, "tls")); err != nil {
 		return err
 	}
-	s.nginx, err = s.run("nginx", nil, nil, s.programs["nginx"], "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
-	if err != nil {
+	s.nginx = &Program{Name: "nginx", begin: func(name string) (*process, error) {
+		return s.run(name, nil, nil, s.programs["nginx"], "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
+	}}
+	if err := s.nginx.Start(); err != nil {
 		return err
 	}
-	return s.nginx.waitFor(s.ctx, "it listens at "+port, func() bool {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	return s.nginx.process().waitFor(s.ctx, "it listens at "+port, func() bool { return listens("127.0.0.1:" + port) })
 }
 
 // Stop ends all processes, those in front first.
@@ -315,7 +348,7 @@ func (s *Site) Stop() error {
 	errs := make([]error, len(s.Servers))
 	var all sync.WaitGroup
 	for i, srv := range s.Servers {
-		all.Go(func() { errs[i] = srv.Stop() })
+		all.Go(func() { errs[i] = srv.stop(stopTime) })
 	}
 	all.Wait()
 	return errors.Join(err, errors.Join(errs...), s.redis.stop(10*time.Second), s.standIn.stop(10*time.Second))
@@ -338,10 +371,47 @@ func freePort() (string, error) {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
+// portIsFree returns an error that names another port if nobody can listen at this one.
 func portIsFree(port string) error {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("-port is %q: must be a number from 0 to 65535", port)
+	}
+	err := tryPort(port)
+	if err == nil {
+		return nil
+	}
+	other := ""
+	for _, candidate := range []string{"8443", "9443", "10443"} {
+		if tryPort(candidate) == nil {
+			other = candidate
+			break
+		}
+	}
+	if other == "" {
+		if other, err = freePort(); err != nil {
+			return err
+		}
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program uses port %s. Choose another one, for example: -port %s", port, other)
+	}
+	return fmt.Errorf("port %s cannot be used (%w). Choose another one, for example: -port %s", port, err, other)
+}
+
+// tryPort listens at a port for a moment. nginx listens at 127.0.0.1 only, but a browser
+// may look for localhost at ::1 first, and meet another program there.
+func tryPort(port string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:"+port)
 	if err != nil {
-		return fmt.Errorf("%w\nIf another program uses the port, choose another one, for example: -port 9443", err)
+		return err
 	}
-	return l.Close()
+	l.Close()
+	l, err = net.Listen("tcp", "[::1]:"+port)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	if err == nil {
+		l.Close()
+	}
+	return nil // also without IPv6
 }

@@ -16,6 +16,14 @@
 // authenticates with that. If there is no such file, the command makes one, with
 // a certificate of 90 days and its private key.
 //
+// The flag -redirect-uri registers a redirect URI. It may be repeated, and all others are
+// refused with AADSTS50011, as by Microsoft. Without it any on loopback and any https URI
+// is accepted. An app also returns from signing out, so register that address too:
+//
+//	go run ./msauthtest/cmd/msauthtest -redirect-uri http://localhost:8080/auth/callback -redirect-uri http://localhost:8080/auth/signed-out
+//
+// A client secret that comes by -client-secret-file is not printed.
+//
 // In a container, -addr is the address by which browsers and the app reach it, with a
 // host below .localhost, and -insecure-listen the one to listen on. Publish its port on
 // loopback only: whoever can reach it can sign in as anybody.
@@ -31,8 +39,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -79,6 +89,7 @@ type options struct {
 	autoSignIn             string
 	roles                  []string // person=role
 	certificate            string   // file
+	redirectURIs           []string // empty: any on loopback, and any https
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -100,6 +111,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return nil
 	})
 	flags.StringVar(&o.certificate, "certificate", "", "register the certificate in this PEM `file`, which is made if there is none")
+	flags.Func("redirect-uri", "register this redirect `URI`, and refuse others; may be repeated (default any on loopback, and any https)", func(text string) error {
+		if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Contains(text, "#") {
+			return errors.New("must be an http or https URL without user and fragment, such as http://localhost:8080/auth/callback")
+		}
+		o.redirectURIs = append(o.redirectURIs, text)
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -198,7 +216,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := giveRoles(ms, o.roles); err != nil {
 		return err
 	}
-	proof := "AZURE_CLIENT_SECRET=" + quoted(ms.ClientSecret)
+	secret, proof := ms.ClientSecret, "AZURE_CLIENT_SECRET="+quoted(ms.ClientSecret)
+	if o.clientSecretFile != "" { // who keeps it in a file does not want it in a log
+		path, err := filepath.Abs(o.clientSecretFile)
+		if err != nil {
+			return fmt.Errorf("-client-secret-file: %w", err)
+		}
+		secret, proof = "in "+path, "AZURE_CLIENT_SECRET_FILE="+quoted(path)
+	}
 	if o.certificate != "" {
 		cert, path, err := certificate(o.certificate)
 		if err != nil {
@@ -210,7 +235,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	ms.Set(func(b *msauthtest.Behavior) {
 		b.AccessTokenLifetime = o.lifetime
 		b.AutoSignIn = o.autoSignIn
+		b.RedirectURIs = o.redirectURIs
 	})
+	redirectURIs := "any on loopback, and any https"
+	if len(o.redirectURIs) > 0 {
+		redirectURIs = strings.Join(o.redirectURIs, "\n               ")
+	}
 
 	fmt.Fprintf(stdout, `A local Microsoft, for tests: not Microsoft, no passwords, this computer only.
 
@@ -219,18 +249,18 @@ Graph          %[1]s/v1.0
 Live Connect   %[5]s
 Client id      %[2]s
 Client secret  %[3]s
-Redirect URI   any on loopback, and any https
+Redirect URI   %[6]s
 
 Paste these into the shell that is to start your app:
 
 export AZURE_AUTHORITY_HOST=%[1]s/
 export AZURE_TENANT_ID=common
-export AZURE_CLIENT_ID=%[6]s
+export AZURE_CLIENT_ID=%[7]s
 export %[4]s
 export MSAUTH_KEY=$(openssl rand -base64 32)
 
 Ctrl-C ends it.
-`, ms.URL, ms.ClientID, ms.ClientSecret, proof, ms.LiveAuthority(), quoted(ms.ClientID))
+`, ms.URL, ms.ClientID, secret, proof, ms.LiveAuthority(), redirectURIs, quoted(ms.ClientID))
 
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -141,6 +141,10 @@ func TestRunRefuses(t *testing.T) {
 		{"serve", "unexpected argument"},
 		{"-role Ada", "must be person=role"},
 		{"-role =Admin", "must be person=role"},
+		{"-redirect-uri localhost:8080/auth/callback", "must be an http or https URL"},
+		{"-redirect-uri https://", "must be an http or https URL"},
+		{"-redirect-uri https://user@app.example/auth/callback", "must be an http or https URL"},
+		{"-redirect-uri https://app.example/auth/callback#x", "must be an http or https URL"},
 		{"-addr localhost:0 -role Eve=Admin", `-role: no person "Eve"; there are Ada (ada@contoso.example), Bruno (bruno@fabrikam.example), Mia (mia@outlook.example), Grace (grace@contoso.example)`},
 	} {
 		err := run(t.Context(), strings.Fields(tt.args), io.Discard, io.Discard)
@@ -248,8 +252,53 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// Redirect URIs that are registered are accepted, and no others.
+func TestRedirectURIs(t *testing.T) {
+	t.Parallel()
+	const callback, signedOut, other = "https://app.example/auth/callback", "https://app.example/auth/signed-out", "https://app.example/auth/callback/"
+	for _, tt := range []struct {
+		name             string
+		args             []string
+		accepts, refuses []string
+	}{
+		{"none is registered", nil, []string{callback, signedOut, other, "http://localhost:8080/x"}, []string{"http://app.example/auth/callback"}},
+		{"one", []string{"-redirect-uri", callback}, []string{callback}, []string{signedOut, other, "http://localhost:8080/x"}},
+		{"two", []string{"-redirect-uri", callback, "-redirect-uri", signedOut}, []string{callback, signedOut}, []string{other}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			authority := started(t, append([]string{"-addr", "127.0.0.1:0", "-client-id", "the-client"}, tt.args...)...)
+			page := func(redirectURI string) string {
+				res, err := http.Get(authority + "/common/oauth2/v2.0/authorize?" + url.Values{
+					"client_id": {"the-client"}, "redirect_uri": {redirectURI}, "response_type": {"code"}, "scope": {"openid"}, "state": {"s"},
+					"nonce": {"n"}, "code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"},
+				}.Encode())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				text, err := io.ReadAll(res.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(text)
+			}
+			for _, uri := range tt.accepts {
+				if text := page(uri); !strings.Contains(text, "ada@contoso.example") {
+					t.Errorf("%s is refused:\n%s", uri, text)
+				}
+			}
+			for _, uri := range tt.refuses {
+				if text := page(uri); !strings.Contains(text, "AADSTS50011") {
+					t.Errorf("%s is not refused:\n%s", uri, text)
+				}
+			}
+		})
+	}
+}
+
 // In a container it listens where others reach it, and says by what address they do.
-// The client secret is in a file.
+// The client secret is in a file, and is not printed.
 func TestInAContainer(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -273,10 +322,13 @@ func TestInAContainer(t *testing.T) {
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Ctrl-C") {
 		text += lines.Text() + "\n"
 	}
-	for _, want := range []string{"export AZURE_AUTHORITY_HOST=http://stand-in.localhost:9090/\n", "export AZURE_CLIENT_SECRET='of-a-file'\n"} {
+	for _, want := range []string{"export AZURE_AUTHORITY_HOST=http://stand-in.localhost:9090/\n", "export AZURE_CLIENT_SECRET_FILE='" + secret + "'\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "of-a-file") || strings.Contains(text, "AZURE_CLIENT_SECRET=") {
+		t.Errorf("the secret was printed:\n%s", text)
 	}
 	res, err := http.Get("http://" + listen + "/common/v2.0/.well-known/openid-configuration")
 	if err != nil {

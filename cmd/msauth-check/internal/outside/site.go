@@ -255,6 +255,10 @@ func (c *checks) reportNoSignIn(ctx context.Context, login string, v *visited) {
 	case v.location != "" && redirect != nil && strings.TrimSuffix(redirect.Path, "/") == c.set.Base.Path+"/login":
 		c.report.Found("site-redirects", what)
 	case v.kind == "" && (v.status == http.StatusBadGateway || v.status == http.StatusServiceUnavailable || v.status == http.StatusGatewayTimeout):
+		if c.request(ctx, login, reply{}).began() {
+			c.report.Found("site-intermittent", what+" A moment later it works.")
+			return
+		}
 		c.report.Found("site-unreachable", what+" The proxy is there, and no app behind it answers.")
 	case c.reportPrefix(ctx):
 	case c.set.Base.Scheme == "http" && c.speaksTLS(ctx):

@@ -303,7 +303,12 @@ func (r *reader) readKeys() {
 		}
 		keys = append(keys, key)
 	}
-	files := strings.FieldsFunc(r.getenv(keyFiles), func(c rune) bool { return c == ',' || c == ' ' })
+	var files []string // split as the examples split them: a name may have spaces
+	for file := range strings.SplitSeq(r.getenv(keyFiles), ",") {
+		if file = strings.TrimSpace(file); file != "" {
+			files = append(files, file)
+		}
+	}
 	if len(keys) == 0 && len(files) == 0 {
 		if r.set.Base != nil && r.set.Base.Scheme == "https" {
 			r.found.Found("keys-missing", "MSAUTH_KEYS and MSAUTH_KEY_FILES are not set.")
