@@ -395,7 +395,7 @@ func TestDeployment(t *testing.T) {
 	// The command that was printed finds nothing.
 	check := exec.Command("sh", "-c", checkCommand.FindString(r.out.String()))
 	check.Dir = "../.."
-	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "msauth-check: OK, no errors.") {
+	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "msauth-check: OK, no errors") {
 		t.Errorf("the check: %v\n%s", err, out)
 	}
 	// Each server measures for itself. In all there were six sign-ins, and Ada's tokens
