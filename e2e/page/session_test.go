@@ -196,11 +196,13 @@ func TestServersThatDisagree(t *testing.T) {
 func TestUnknownIsNotSignedOut(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]func(w http.ResponseWriter, r *http.Request){
-		"http.StatusServiceUnavailable": func(w http.ResponseWriter, r *http.Request) { http.Error(w, `{"signed_in":false}`, 503) },
-		"HTML":                          func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<p>Welcome to this hotel") },
-		"no state":                      func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "{}") },
-		"null":                          func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "null") },
-		"redirect":                      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/page", http.StatusSeeOther) },
+		"503": func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, `{"signed_in":false}`, http.StatusServiceUnavailable)
+		},
+		"HTML":     func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<p>Welcome to this hotel") },
+		"no state": func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "{}") },
+		"null":     func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "null") },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/page", http.StatusSeeOther) },
 		"hangs": func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
