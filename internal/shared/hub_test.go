@@ -293,6 +293,62 @@ func TestLease(t *testing.T) {
 	})
 }
 
+// Where there is no value, or one of another kind, the keys are not looked at again: a
+// process with keys in files would wait a second for that at its start, and for what
+// another process has renewed.
+func TestKeysAreLookedAtForWhatDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := NewMemory()
+		var looks atomic.Int32
+		ring, err := seal.NewKeyring([][]byte{oneKey})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring.Look = func() {
+			looks.Add(1)
+			time.Sleep(time.Second)
+		}
+		one := start(t, b, func(s *Settings) { s.Keys = ring.Derive("test") })
+		two := start(t, b, func(s *Settings) { s.Keys = ring.Derive("test") })
+		good := func([]byte) bool { return true }
+		ctx := t.Context()
+		mine, err1 := one.Claim(ctx, "name", good)
+		theirs, err2 := two.Claim(ctx, "name", good)
+		if mine.Lease == nil || !theirs.Held() || errors.Join(err1, err2) != nil {
+			t.Fatalf("%+v, %+v, errors %v, %v", mine, theirs, err1, err2)
+		}
+		time.AfterFunc(100*time.Millisecond, func() { mine.Lease.Release(ctx) })
+		if value, err := two.Await(ctx, theirs, good); value != nil || err != nil {
+			t.Errorf("%q, %v", value, err)
+		}
+		mine, err1 = one.Claim(ctx, "name", good)
+		theirs, err2 = two.Claim(ctx, "name", good)
+		if mine.Lease == nil || !theirs.Held() || errors.Join(err1, err2) != nil {
+			t.Fatalf("%+v, %+v, errors %v, %v", mine, theirs, err1, err2)
+		}
+		mine.Lease.Settle(ctx, []byte("done"), time.Minute)
+		if value, err := two.Await(ctx, theirs, good); string(value) != "done" || err != nil {
+			t.Errorf("%q, %v", value, err)
+		}
+		if c, err := two.Claim(ctx, "name", good); string(c.Value) != "done" || err != nil {
+			t.Errorf("%+v, %v", c, err)
+		}
+		if value, err := one.Get(ctx, "none"); value != nil || err != nil {
+			t.Errorf("%q, %v", value, err)
+		}
+		if n := looks.Load(); n != 0 || one.told.fails.Load() != 0 {
+			t.Errorf("%d looks at the keys", n)
+		}
+		if err := b.Put(ctx, one.prefix+"name", []byte("of other keys"), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if value, err := one.Get(ctx, "name"); value != nil || err != nil || looks.Load() != 1 {
+			t.Errorf("%q, %v after %d looks", value, err, looks.Load())
+		}
+	})
+}
+
 // Whoever takes longer than the lease does not overwrite what came after.
 func TestALateOutcomeIsFenced(t *testing.T) {
 	t.Parallel()

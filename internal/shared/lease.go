@@ -54,13 +54,12 @@ func (h *Hub) Claim(ctx context.Context, name string, good func(value []byte) bo
 		if bytes.Equal(before, old) {
 			return Claimed{Lease: &Lease{h, name, mine}}, nil
 		}
-		if before != nil {
-			if _, err := h.open(kindLease, name, before); err == nil {
-				return Claimed{held: before, name: name}, nil
-			}
-			if value, err := h.open(kindValue, name, before); err == nil && good(value) {
-				return Claimed{Value: value}, nil
-			}
+		switch value, kind, err := h.open(name, before, kindLease, kindValue); {
+		case err != nil:
+		case kind == kindLease:
+			return Claimed{held: before, name: name}, nil
+		case good(value):
+			return Claimed{Value: value}, nil
 		}
 		old = before // a value that is of no use, or none any more
 	}
@@ -86,7 +85,7 @@ func (h *Hub) Await(ctx context.Context, c Claimed, good func(value []byte) bool
 			}
 			continue
 		}
-		if value, err := h.open(kindValue, c.name, now); err == nil && good(value) {
+		if value, kind, err := h.open(c.name, now, kindValue, kindLease); err == nil && kind == kindValue && good(value) {
 			return value, nil
 		}
 		return nil, nil

@@ -244,7 +244,7 @@ func (f *follower) look(ctx context.Context) error {
 
 // epochOf reads an epoch. ok is false if it does not open.
 func (h *Hub) epochOf(box []byte) (e epoch, ok bool) {
-	plain, err := h.open(kindValue, epochName, box)
+	plain, _, err := h.open(epochName, box, kindValue)
 	if err != nil || len(plain) != 16 {
 		return e, false
 	}

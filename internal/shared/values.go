@@ -27,13 +27,23 @@ func (h *Hub) seal(kind, name string, plain []byte) []byte {
 	return h.Keys.Seal(plain, h.place(kind, name))
 }
 
-// open undoes seal, or returns [seal.ErrNotSealed]. It leaves box as it is.
-func (h *Hub) open(kind, name string, box []byte) ([]byte, error) {
-	plain, _, err := h.Keys.Open(bytes.Clone(box), h.place(kind, name))
-	if err != nil && h.Keys.Again() {
-		plain, _, err = h.Keys.Open(bytes.Clone(box), h.place(kind, name))
+// open undoes seal for the one of the kinds that box was sealed as, and says which, or
+// returns [seal.ErrNotSealed]. It leaves box as it is. Where there is nothing, or what it
+// is opens, the keys are not looked at again: that can take a second.
+func (h *Hub) open(name string, box []byte, kinds ...string) (plain []byte, kind string, err error) {
+	if box == nil {
+		return nil, "", seal.ErrNotSealed
 	}
-	return plain, err
+	for again := false; ; again = true {
+		for _, kind := range kinds {
+			if plain, _, err := h.Keys.Open(bytes.Clone(box), h.place(kind, name)); err == nil {
+				return plain, kind, nil
+			}
+		}
+		if again || !h.Keys.Again() {
+			return nil, "", seal.ErrNotSealed
+		}
+	}
 }
 
 func (h *Hub) place(kind, name string) []byte {
@@ -50,7 +60,7 @@ func (h *Hub) Get(ctx context.Context, name string) (value []byte, err error) {
 	if err != nil || box == nil {
 		return nil, err
 	}
-	value, _ = h.open(kindValue, name, box)
+	value, _, _ = h.open(name, box, kindValue)
 	return value, nil
 }
 
@@ -99,7 +109,7 @@ func (h *Hub) Read(ctx context.Context, log string) (entries []Entry, err error)
 		before := after
 		for _, e := range some {
 			if after = max(after, e.Position); e.Data != nil {
-				if data, err := h.open(kindEntry, log, e.Data); err == nil {
+				if data, _, err := h.open(log, e.Data, kindEntry); err == nil {
 					entries = append(entries, Entry{e.Position, data})
 				}
 			}
