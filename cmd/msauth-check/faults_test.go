@@ -56,7 +56,7 @@ func env(pairs ...string) func(w *world) {
 // around puts a handler in front of another.
 func around(h *http.Handler, f func(next http.Handler, rw http.ResponseWriter, r *http.Request)) {
 	next := *h
-	*h = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { f(next, rw, r) })
+	put(h, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { f(next, rw, r) }))
 }
 
 func atSite(f func(next http.Handler, rw http.ResponseWriter, r *http.Request)) func(w *world) {
@@ -370,7 +370,7 @@ var faults = []planted{
 		w.register(w.site.URL+"/expenses/auth/callback", w.site.URL+"/expenses/auth/signed-out")
 	}, id: "site-prefix", what: "without /expenses", remedy: "pass the path on unchanged"},
 	{name: "a site that is all under Require, and a prefix that is taken away", parts: []part{below("/expenses")}, plant: func(w *world) {
-		w.atSite = w.underRequire("/expenses/auth")
+		put(&w.atSite, w.underRequire("/expenses/auth"))
 		stripped("/expenses")(w)
 	}, id: "site-prefix", what: "takes /expenses from paths", remedy: "proxy_pass without a path"},
 	{name: "a host that redirects to another", parts: []part{overTLS}, plant: atSite(func(next http.Handler, rw http.ResponseWriter, r *http.Request) {
@@ -588,7 +588,8 @@ func (w without) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// closedAddress is an address where nobody listens.
+// closedAddress is an address where nobody listens, nor will until the test ends: its
+// port is that of the other end of a connection.
 func closedAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -596,7 +597,17 @@ func closedAddress(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().String()
+	dialed, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialed.Close() })
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { accepted.Close() })
+	return dialed.LocalAddr().String()
 }
 
 // silentAddress is an address that accepts connections and says nothing.

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,10 +50,10 @@ type part func(w *world, site *msauth.Config)
 func newWorld(t *testing.T, parts ...part) *world {
 	t.Helper()
 	w := &world{t: t, env: map[string]string{}, hosts: map[string]string{}, stderr: io.Discard, patience: time.Second, signInTime: 20 * time.Second}
-	w.microsoft = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.atMicrosoft.ServeHTTP(rw, r) }))
+	w.microsoft = httptest.NewServer(serving(&w.atMicrosoft))
 	w.ms = msauthtest.New(w.microsoft.URL)
-	w.atMicrosoft = w.ms
-	w.site = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.atSite.ServeHTTP(rw, r) }))
+	put(&w.atMicrosoft, w.ms)
+	w.site = httptest.NewServer(serving(&w.atSite))
 	t.Cleanup(func() {
 		w.site.Close()
 		w.microsoft.CloseClientConnections()
@@ -87,6 +88,31 @@ func newWorld(t *testing.T, parts ...part) *world {
 	return w
 }
 
+// inFront guards what is in front of all worlds: a port that was another test's can get
+// requests that were meant for that.
+var inFront sync.RWMutex
+
+// put puts a handler in front of a world.
+func put(at *http.Handler, h http.Handler) {
+	inFront.Lock()
+	defer inFront.Unlock()
+	*at = h
+}
+
+// serving serves what is in front of a world now.
+func serving(at *http.Handler) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		inFront.RLock()
+		h := *at
+		inFront.RUnlock()
+		if h == nil {
+			http.Error(rw, "nothing is here yet", http.StatusServiceUnavailable)
+			return
+		}
+		h.ServeHTTP(rw, r)
+	}
+}
+
 // register makes these the registered redirect URIs.
 func (w *world) register(uris ...string) {
 	w.ms.Set(func(b *msauthtest.Behavior) { b.RedirectURIs = uris })
@@ -107,7 +133,7 @@ func (w *world) serve(c msauth.Config) {
 	} else {
 		mux.Handle("/", auth)
 	}
-	w.atSite = mux
+	put(&w.atSite, mux)
 }
 
 // An outcome is what the command has said.
@@ -190,7 +216,7 @@ func tenant(name string) part {
 
 // overTLS puts the site at https://app.example.com, and a redirect to it at http.
 func overTLS(w *world, site *msauth.Config) {
-	secure := tlsServer(w.t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.atSite.ServeHTTP(rw, r) }))
+	secure := tlsServer(w.t, serving(&w.atSite))
 	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "https://"+r.Host+r.URL.RequestURI(), http.StatusMovedPermanently)
 	}))

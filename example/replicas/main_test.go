@@ -190,16 +190,22 @@ func TestMetricsAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	free, err := net.Listen("tcp", "localhost:0")
+	var address string
+	for range 10 { // the port may be another program's once it is free
+		free, failed := net.Listen("tcp", "localhost:0")
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		address = free.Addr().String()
+		if _, err := m.serve(address); err == nil {
+			t.Fatal("an address in use is taken")
+		}
+		free.Close()
+		if stop, err = m.serve(address); err == nil {
+			break
+		}
+	}
 	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if _, err := m.serve(address); err == nil {
-		t.Error("an address in use is taken")
-	}
-	free.Close()
-	if stop, err = m.serve(address); err != nil {
 		t.Fatal(err)
 	}
 	res, err := http.Get("http://" + address + "/metrics")
