@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/msauth/deploy/internal/dirlock"
 	"example.com/msauth/deploy/internal/site"
 )
 
@@ -67,9 +68,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	} else if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	unlock, err := lock(dir)
-	if err != nil {
-		return err
+	unlock, err := dirlock.Lock(dir)
+	switch {
+	case errors.Is(err, dirlock.ErrLocked):
+		return fmt.Errorf("-dir: another run uses %s: end it, or name another directory", dir)
+	case err != nil:
+		return fmt.Errorf("-dir: %w", err)
 	}
 	defer unlock()
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -100,23 +104,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintln(out, "Stopping: servers finish what they have begun.")
 	all.Wait()
 	return s.Stop()
-}
-
-// lock has no other run use the directory, until unlock is called or this program ends in
-// whatever way.
-func lock(dir string) (unlock func(), err error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		d.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("-dir: another run uses %s: end it, or name another directory", dir)
-		}
-		return nil, fmt.Errorf("-dir: %s cannot be locked: %w", dir, err)
-	}
-	return func() { d.Close() }, nil
 }
 
 // What keepRunning waits before it starts a program again: longer each time for one

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"example.com/msauth/deploy/internal/dirlock"
 )
 
 // fileStore is a file. The new text is written beside it and takes its place, so that
@@ -31,8 +34,11 @@ func (s fileStore) change(_ context.Context, f func([]byte) ([]byte, error)) err
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(filepath.Dir(path))
-	if err != nil {
+	unlock, err := dirlock.Lock(filepath.Dir(path))
+	switch {
+	case errors.Is(err, dirlock.ErrLocked):
+		return fmt.Errorf("%s: another run is changing keys there; the next one looks again", filepath.Dir(path))
+	case err != nil:
 		return err
 	}
 	defer unlock()

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package dirlock
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// lock has no other run of this program change files of a directory, until the returned
-// function is called or this one ends in whatever way.
-func lock(dir string) (unlock func(), err error) {
+// Lock locks a directory until unlock is called or the program ends in whatever way. If
+// another program holds the lock, it returns [ErrLocked] at once.
+func Lock(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -19,7 +19,7 @@ func lock(dir string) (unlock func(), err error) {
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		d.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: another run is changing keys there; the next one looks again", dir)
+			return nil, ErrLocked
 		}
 		return nil, fmt.Errorf("%s: cannot be locked: %w", dir, err)
 	}
